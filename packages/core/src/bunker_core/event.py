@@ -1,0 +1,235 @@
+"""Events: canonical form, id, signature and strict parsing (NIP-01)."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, NewType, Protocol
+
+import orjson
+
+from bunker_core import keys
+from bunker_core.errors import InvalidEvent
+from bunker_core.kinds import MAX_KIND
+
+# The largest integer that every JSON implementation keeps exact (RFC 8259, section 6).
+MAX_TIMESTAMP: Final = 2**53 - 1
+
+Tags = tuple[tuple[str, ...], ...]
+
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class EventTemplate:
+    """What an app wants signed: no author, no id, no signature yet."""
+
+    kind: int
+    content: str = ""
+    tags: Tags = ()
+    created_at: int = 0
+
+    def __post_init__(self) -> None:
+        _check_template(self.kind, self.content, self.tags, self.created_at)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of NIP-46's `sign_event`."""
+        return {
+            "kind": self.kind,
+            "content": self.content,
+            "tags": self.tags,
+            "created_at": self.created_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A signed event of the right shape. Whether id and signature hold, `verify` tells."""
+
+    id: str
+    pubkey: str
+    created_at: int
+    kind: int
+    tags: Tags
+    content: str
+    sig: str
+
+    def __post_init__(self) -> None:
+        for name, value, length in (("id", self.id, 64), ("pubkey", self.pubkey, 64)):
+            if not is_hex(value, length):
+                raise InvalidEvent(f"{name} is not 64 lower-case hex characters")
+        if not is_hex(self.sig, 128):
+            raise InvalidEvent("sig is not 128 lower-case hex characters")
+        _check_template(self.kind, self.content, self.tags, self.created_at)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of NIP-01."""
+        return {
+            "id": self.id,
+            "pubkey": self.pubkey,
+            "created_at": self.created_at,
+            "kind": self.kind,
+            "tags": self.tags,
+            "content": self.content,
+            "sig": self.sig,
+        }
+
+    def to_json(self) -> bytes:
+        """Return the event as compact UTF-8 JSON."""
+        return _dumps(self.to_dict())
+
+    def tag_values(self, name: str) -> tuple[str, ...]:
+        """Return the first value of every tag called `name`, in order (NIP-01 indexes only it)."""
+        return tuple(tag[1] for tag in self.tags if len(tag) > 1 and tag[0] == name)
+
+
+# An Event that `verify` has let through; only the type tells, it costs nothing at run time.
+VerifiedEvent = NewType("VerifiedEvent", Event)
+
+
+class SigningKey(Protocol):
+    """What can sign an event id: `keys.SecretKey`, or a sealed key behind the same two names."""
+
+    @property
+    def pubkey(self) -> str: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+def canonical(
+    pubkey: str,
+    created_at: int,
+    kind: int,
+    tags: Iterable[Iterable[str]],
+    content: str,
+) -> bytes:
+    """Return the UTF-8 JSON array that the event id is the SHA-256 of.
+
+    Control characters that NIP-01 gives no short escape for are written `\\u00XX`, as
+    JSON.stringify does and so every client in the field; NIP-01's text would have them verbatim.
+    """
+    return _dumps([0, pubkey, created_at, kind, tags, content])
+
+
+def event_id(template: EventTemplate, pubkey: str) -> str:
+    """Return the id that `template` has when `pubkey` signs it."""
+    return sha256(
+        canonical(pubkey, template.created_at, template.kind, template.tags, template.content)
+    ).hexdigest()
+
+
+def sign_event(template: EventTemplate, key: SigningKey) -> VerifiedEvent:
+    """Return `template` signed by `key`."""
+    identifier = event_id(template, key.pubkey)
+    return VerifiedEvent(
+        Event(
+            id=identifier,
+            pubkey=key.pubkey,
+            created_at=template.created_at,
+            kind=template.kind,
+            tags=template.tags,
+            content=template.content,
+            sig=key.sign(bytes.fromhex(identifier)).hex(),
+        )
+    )
+
+
+def verify(event: Event) -> VerifiedEvent:
+    """Check id and signature; raises InvalidEvent that says which of them does not match."""
+    digest = sha256(
+        canonical(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+    )
+    if digest.hexdigest() != event.id:
+        raise InvalidEvent("event id does not match")
+    if not keys.verify(event.pubkey, digest.digest(), bytes.fromhex(event.sig)):
+        raise InvalidEvent("signature does not match")
+    return VerifiedEvent(event)
+
+
+def parse_event(value: object) -> Event:
+    """Read an event from parsed JSON. Fields that NIP-01 does not name are dropped.
+
+    Checks the shape alone; `verify` checks id and signature. Raises InvalidEvent.
+    """
+    if not isinstance(value, dict):
+        raise InvalidEvent("event is not an object")
+    try:
+        return Event(
+            id=value["id"],
+            pubkey=value["pubkey"],
+            created_at=value["created_at"],
+            kind=value["kind"],
+            tags=parse_tags(value["tags"]),
+            content=value["content"],
+            sig=value["sig"],
+        )
+    except KeyError as missing:
+        raise InvalidEvent(f"field {missing} is missing") from None
+
+
+def parse_event_json(text: str | bytes) -> Event:
+    """Read an event from JSON text; raises InvalidEvent."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidEvent("event is not JSON") from None
+    return parse_event(value)
+
+
+def parse_template(value: object, *, now: int | None = None) -> EventTemplate:
+    """Read what a NIP-46 client sends to `sign_event`.
+
+    Clients leave out what they take for granted and add what they should not: `content` and
+    `tags` default to empty and `created_at` to `now` (Unix seconds); any other field is ignored.
+    Raises InvalidEvent.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidEvent("event is not an object")
+    if "kind" not in value:
+        raise InvalidEvent("field 'kind' is missing")
+    created_at = value.get("created_at")
+    if created_at is None:
+        created_at = int(time.time()) if now is None else now
+    return EventTemplate(
+        kind=value["kind"],
+        content="" if value.get("content") is None else value["content"],
+        tags=parse_tags(value.get("tags") or []),
+        created_at=created_at,
+    )
+
+
+def parse_tags(value: object) -> Tags:
+    """Read a list of lists of strings; raises InvalidEvent."""
+    if not isinstance(value, list | tuple):
+        raise InvalidEvent("tags are not an array")
+    for tag in value:
+        if not isinstance(tag, list | tuple):
+            raise InvalidEvent("a tag is not an array")
+        for item in tag:
+            if not isinstance(item, str):
+                raise InvalidEvent("a tag holds something that is not a string")
+    return tuple(map(tuple, value))
+
+
+def is_hex(value: object, length: int) -> bool:
+    """Tell whether `value` is `length` lower-case hex characters."""
+    return isinstance(value, str) and len(value) == length and _HEX.issuperset(value)
+
+
+def _check_template(kind: object, content: object, tags: object, created_at: object) -> None:
+    # type(), not isinstance(): JSON's true is an int in Python.
+    if type(kind) is not int or not 0 <= kind <= MAX_KIND:
+        raise InvalidEvent(f"kind is not an integer from 0 to {MAX_KIND}")
+    if type(created_at) is not int or not 0 <= created_at <= MAX_TIMESTAMP:
+        raise InvalidEvent("created_at is not a Unix time in seconds")
+    if not isinstance(content, str):
+        raise InvalidEvent("content is not a string")
+    if not isinstance(tags, tuple):
+        raise InvalidEvent("tags are not a tuple of tuples of strings")
+
+
+def _dumps(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # a lone surrogate has no UTF-8
+        raise InvalidEvent("text is not valid Unicode") from None

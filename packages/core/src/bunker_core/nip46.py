@@ -1,0 +1,235 @@
+"""NIP-46: the requests and responses that client and remote signer exchange, as of 2026-07.
+
+What is tolerated here, and why, was observed on seven client libraries; the comments name them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from bunker_core.errors import InvalidRPC
+from bunker_core.kinds import MAX_KIND
+
+MAX_ID: Final = 256  # characters of a request id; the longest seen in the field is 36
+MAX_METADATA: Final = 256  # characters of each metadata field; more is cut off
+MAX_PERMISSIONS: Final = 256  # entries of a permission list; more is an attack
+
+
+class Method(Enum):
+    """The methods of NIP-46."""
+
+    CONNECT = "connect"
+    SIGN_EVENT = "sign_event"
+    PING = "ping"
+    GET_PUBLIC_KEY = "get_public_key"
+    NIP04_ENCRYPT = "nip04_encrypt"
+    NIP04_DECRYPT = "nip04_decrypt"
+    NIP44_ENCRYPT = "nip44_encrypt"
+    NIP44_DECRYPT = "nip44_decrypt"
+    SWITCH_RELAYS = "switch_relays"
+    LOGOUT = "logout"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks. `method` is free text: an unknown one must be answered with an error.
+
+    `id` is echoed as it came; hand-made clients send a number. `params` are strings, or the
+    object that hand-made clients send to `sign_event`.
+    """
+
+    id: str | int
+    method: str
+    params: tuple[Any, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the text to encrypt."""
+        return _dumps({"id": self.id, "method": self.method, "params": self.params})
+
+    def param(self, index: int) -> str:
+        """Return the text parameter at `index`, or "" when it is absent or not text.
+
+        Clients fill the places before an optional parameter with "", so "" is "absent".
+        """
+        value = self.params[index] if index < len(self.params) else ""
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the remote signer answers: `result`, or `error` when that is not None."""
+
+    id: str | int
+    result: str | None = None
+    error: str | None = None
+
+    @property
+    def auth_url(self) -> str | None:
+        """The page where the user has to agree first, if this is an auth challenge."""
+        return self.error if self.result == "auth_url" else None
+
+    def to_json(self) -> str:
+        """Return the text to encrypt.
+
+        An error has `result: "error"` beside it and a success has no `error` at all: of the
+        shapes tried, the only ones that all seven libraries understand (R2).
+        """
+        if self.error is None:
+            return _dumps({"id": self.id, "result": self.result or ""})
+        result = "auth_url" if self.auth_url is not None else "error"
+        return _dumps({"id": self.id, "result": result, "error": self.error})
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One `method[:param]` of a permission list; for `sign_event` the param is a kind."""
+
+    method: str
+    param: str | None = None
+
+    def __str__(self) -> str:
+        return self.method if self.param is None else f"{self.method}:{self.param}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMetadata:
+    """What a client says of itself. Unauthenticated: a hint for display, never for a decision."""
+
+    name: str = ""
+    url: str = ""
+    image: str = ""
+
+    def to_json(self) -> str:
+        """Return the 4th parameter of `connect`."""
+        fields = {"name": self.name, "url": self.url, "image": self.image}
+        return _dumps({key: value for key, value in fields.items() if value})
+
+
+def parse_request(text: str) -> Request:
+    """Read a decrypted request.
+
+    `params` may be missing or not a list (ping, get_public_key and logout of several clients).
+    Raises InvalidRPC, with the id where it can be read.
+    """
+    value = _object(text)
+    request_id = _id(value)
+    method = value.get("method")
+    if not isinstance(method, str):
+        raise InvalidRPC("method is missing", request_id=request_id)
+    params = value.get("params")
+    return Request(request_id, method, tuple(params) if isinstance(params, list) else ())
+
+
+def parse_response(text: str) -> Response:
+    """Read a decrypted response, in any shape that signers are known to send.
+
+    `error` may be an object with a message (snstr), `result` may be null (Amber) or a JSON value
+    instead of its text. Raises InvalidRPC.
+    """
+    value = _object(text)
+    return Response(_id(value), _text(value.get("result")), _error(value.get("error")))
+
+
+def parse_permissions(text: str) -> tuple[Permission, ...]:
+    """Read a comma-separated permission list, without doubles and in order.
+
+    An entry that is not `method[:param]`, or a sign_event whose param is no kind, is left out:
+    the list is a proposal of a stranger, and leaving out grants less.
+    """
+    found: dict[Permission, None] = {}
+    for entry in text.split(",", MAX_PERMISSIONS)[:MAX_PERMISSIONS]:
+        method, colon, param = entry.strip().partition(":")
+        if not method or not method.isascii() or not method.replace("_", "").isalnum():
+            continue
+        if method == Method.SIGN_EVENT.value and colon and not _is_kind(param):
+            continue
+        found[Permission(method, param if colon else None)] = None
+    return tuple(found)
+
+
+def format_permissions(permissions: Iterable[Permission]) -> str:
+    """Return the comma-separated list of NIP-46."""
+    return ",".join(map(str, permissions))
+
+
+def parse_metadata(text: str) -> ClientMetadata:
+    """Read the 4th parameter of `connect`; what is not an object of strings counts as empty."""
+    if not text:
+        return ClientMetadata()
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return ClientMetadata()
+    return metadata_from(value)
+
+
+def metadata_from(value: object) -> ClientMetadata:
+    """Read name, url and image from a mapping; whatever is not text is dropped, long text cut."""
+    if not isinstance(value, dict):
+        return ClientMetadata()
+    fields = {
+        key: "".join(filter(str.isprintable, item))[:MAX_METADATA]
+        for key, item in value.items()
+        if key in ("name", "url", "image") and isinstance(item, str)
+    }
+    return ClientMetadata(**fields)
+
+
+def parse_relay_list(result: str) -> tuple[str, ...] | None:
+    """Read the result of `switch_relays`; None means "nothing to change". Raises InvalidRPC."""
+    try:
+        value = orjson.loads(result or "null")
+    except orjson.JSONDecodeError:
+        raise InvalidRPC("switch_relays result is not JSON") from None
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidRPC("switch_relays result is not an array of strings")
+    return tuple(value)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidRPC("message is not JSON") from None
+    if not isinstance(value, dict):
+        raise InvalidRPC("message is not an object")
+    return value
+
+
+def _id(value: dict[str, Any]) -> str | int:
+    request_id = value.get("id")
+    if isinstance(request_id, str) and len(request_id) <= MAX_ID:
+        return request_id
+    if type(request_id) is int:
+        return request_id
+    raise InvalidRPC("id is missing or not a text")
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return _dumps(value)
+
+
+def _error(value: object) -> str | None:
+    if value is None or value == "":
+        return None  # nostrify needs a missing error, nostr_sdk an empty one: both mean "none"
+    if isinstance(value, dict) and isinstance(value.get("message"), str):
+        return str(value["message"])
+    return _text(value)
+
+
+def _is_kind(param: str) -> bool:
+    return param.isascii() and param.isdigit() and len(param) <= 5 and int(param) <= MAX_KIND
+
+
+def _dumps(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        raise InvalidRPC("text is not valid Unicode") from None
