@@ -1,7 +1,7 @@
 """Events: canonical form, id, signature and strict parsing (NIP-01)."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, NewType, Protocol
@@ -87,8 +87,12 @@ class Event:
 VerifiedEvent = NewType("VerifiedEvent", Event)
 
 
+# Signs a template in the name of some key: a client's own, or a sealed one.
+Sign = Callable[[EventTemplate], Event]
+
+
 class SigningKey(Protocol):
-    """What can sign an event id: `keys.SecretKey`, or a sealed key behind the same two names."""
+    """What can sign an event id, such as `keys.SecretKey`."""
 
     @property
     def pubkey(self) -> str: ...

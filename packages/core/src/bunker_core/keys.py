@@ -24,6 +24,8 @@ _CTX: Final = GLOBAL_CONTEXT.ctx
 # The longest run of pubkeys that a busy relay sees again and again; an entry is about 200 bytes.
 _PARSED_PUBKEYS: Final = 8192
 
+_HEX: Final = frozenset("0123456789abcdef")
+
 Buffer = bytearray | memoryview
 
 
@@ -60,7 +62,8 @@ def load_keypair(secret: Buffer, keypair: Buffer) -> None:
 
 
 def keypair_pubkey(keypair: Buffer) -> str:
-    """Return the pubkey of a keypair that `load_keypair` wrote."""
+    """Return the pubkey of a keypair that `load_keypair` wrote; raises InvalidKey for a wiped one."""
+    _check_keypair(keypair)
     pointer = ffi.cast("secp256k1_keypair *", ffi.from_buffer(keypair))
     xonly = ffi.new("secp256k1_xonly_pubkey *")
     out = bytearray(32)
@@ -74,8 +77,10 @@ def sign(keypair: Buffer, message: bytes, aux: bytes | None = None) -> bytes:
     """Return the 64-byte BIP-340 signature of `message`.
 
     `message` is 32 bytes in all of Nostr; other lengths are for BIP-340's own vectors. `aux` is
-    32 bytes of auxiliary randomness, fresh from the system unless given.
+    32 bytes of auxiliary randomness, fresh from the system unless given. Raises InvalidKey for a
+    wiped keypair.
     """
+    _check_keypair(keypair)
     pointer = ffi.cast("secp256k1_keypair *", ffi.from_buffer(keypair))
     signature = ffi.new("unsigned char[64]")
     entropy = os.urandom(32) if aux is None else aux
@@ -122,12 +127,9 @@ def shared_x(secret: Buffer, pubkey: str, out: Buffer) -> None:
     """
     _check_size(secret, SECRET_BYTES)
     _check_size(out, 32)
-    try:
-        compressed = b"\x02" + bytes.fromhex(pubkey)  # BIP-340: an x-only key stands for even y
-    except ValueError:
-        raise InvalidKey("public key is not hexadecimal") from None
+    compressed = b"\x02" + _unhex(pubkey)  # BIP-340: an x-only key stands for even y
     point = ffi.new("secp256k1_pubkey *")
-    if len(compressed) != 33 or not lib.secp256k1_ec_pubkey_parse(_CTX, point, compressed, 33):
+    if not lib.secp256k1_ec_pubkey_parse(_CTX, point, compressed, 33):
         raise InvalidKey("public key is not on the curve")
     if not lib.secp256k1_ecdh(
         _CTX, ffi.from_buffer(out), point, ffi.from_buffer(secret), _copy_x, ffi.NULL
@@ -210,17 +212,28 @@ def _check_size(buffer: Buffer | bytes, size: int) -> None:
         raise InvalidKey(f"expected {size} bytes, got {len(buffer)}")
 
 
+def _check_keypair(keypair: Buffer) -> None:
+    # libsecp256k1 ends the whole process when the public half is zero, as it is after a wipe.
+    _check_size(keypair, KEYPAIR_BYTES)
+    if not any(memoryview(keypair)[SECRET_BYTES:]):
+        raise InvalidKey("private key was wiped")
+
+
 @lru_cache(maxsize=_PARSED_PUBKEYS)
 def _parse_xonly(pubkey: str) -> Any:
     """Return libsecp256k1's parsed form of `pubkey`; the parse is a tenth of a verification."""
-    try:
-        raw = bytes.fromhex(pubkey)
-    except ValueError:
-        raise InvalidKey("public key is not hexadecimal") from None
+    raw = _unhex(pubkey)
     xonly = ffi.new("secp256k1_xonly_pubkey *")
-    if len(raw) != 32 or not lib.secp256k1_xonly_pubkey_parse(_CTX, xonly, raw):
+    if not lib.secp256k1_xonly_pubkey_parse(_CTX, xonly, raw):
         raise InvalidKey("public key is not on the curve")
     return xonly
+
+
+def _unhex(pubkey: str) -> bytes:
+    # bytes.fromhex skips spaces and takes capitals, which would give one user many spellings
+    if len(pubkey) != 64 or not _HEX.issuperset(pubkey):
+        raise InvalidKey("public key is not 64 lower-case hex characters")
+    return bytes.fromhex(pubkey)
 
 
 def _copy_x_into(output: Any, x32: Any, _y32: Any, _data: Any) -> int:

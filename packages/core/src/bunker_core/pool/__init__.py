@@ -1,0 +1,18 @@
+"""Connections to relays, as signer and client share them.
+
+`session.py` is the protocol without I/O, `connection.py` one relay, `pool.py` several as one.
+"""
+
+from bunker_core.pool.connection import ConnectionState
+from bunker_core.pool.pool import RelayPool
+from bunker_core.pool.publication import Publication, Receipt
+from bunker_core.pool.subscription import Incoming, Subscription
+
+__all__ = [
+    "ConnectionState",
+    "Incoming",
+    "Publication",
+    "Receipt",
+    "RelayPool",
+    "Subscription",
+]

@@ -1,0 +1,32 @@
+"""How long to wait before a relay is tried again."""
+
+import random
+from collections.abc import Callable
+
+
+class Backoff:
+    """Delays that double from `first` to `longest` seconds, each shortened at random by up to half.
+
+    The jitter keeps a thousand clients of one relay from coming back in the same second.
+    """
+
+    def __init__(
+        self,
+        first: float = 0.2,
+        longest: float = 30.0,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._first = first
+        self._longest = longest
+        self._uniform = uniform
+        self._next = first
+
+    def reset(self) -> None:
+        """Start over, after a connection that worked."""
+        self._next = self._first
+
+    def delay(self) -> float:
+        """Return the next delay in seconds."""
+        current = self._next
+        self._next = min(current * 2, self._longest)
+        return self._uniform(current / 2, current)

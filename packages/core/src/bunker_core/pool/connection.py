@@ -1,0 +1,193 @@
+"""One relay: a WebSocket that comes back after every loss, driven by a RelaySession."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from bunker_core.pool.backoff import Backoff
+from bunker_core.pool.session import Effect, Ended, Noticed, RelaySession, Send
+
+# Larger than the largest NIP-46 frame that relays pass on; beyond it a relay is misbehaving.
+MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes
+OPEN_TIMEOUT: Final = 10.0  # seconds for TCP, TLS and the handshake together
+PING_INTERVAL: Final = 20.0  # seconds; below the 60 s after which nginx drops an idle connection
+STABLE_AFTER: Final = 10.0  # seconds; a connection that lived longer resets the backoff
+
+log = logging.getLogger(__name__)
+
+
+class ConnectionState(Enum):
+    """Where a connection stands."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    WAITING = "waiting"  # for the next try; `last_error` says why
+    CLOSED = "closed"
+
+
+class RelayConnection:
+    """Keep `session` connected until `close`; hand its effects, but for `Send`, to `on_effect`.
+
+    `on_state` is called after each change of `state`. Both callbacks are called on the event loop
+    and must not block.
+    """
+
+    def __init__(
+        self,
+        session: RelaySession,
+        on_effect: Callable[["RelayConnection", Effect], None],
+        on_state: Callable[["RelayConnection"], None],
+        clock: Callable[[], float] = time.time,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.session = session
+        self.state = ConnectionState.CONNECTING
+        self.last_error: str | None = None
+        self._on_effect = on_effect
+        self._on_state = on_state
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._outbox: deque[str] = deque()
+        self._outgoing = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._task = asyncio.create_task(self._run(), name=f"relay {self.url}")
+
+    @property
+    def url(self) -> str:
+        """The relay's URL, in normal form."""
+        return self.session.relay_url
+
+    def apply(self, effects: Iterable[Effect]) -> None:
+        """Act on effects of the session, in order."""
+        for effect in effects:
+            match effect:
+                case Send(text):
+                    self._outbox.append(text)
+                    self._outgoing.set()
+                case Noticed(text):
+                    # The relay's words, so cut and quoted before they reach a terminal.
+                    log.info("relay %s says %r", self.url, text[:200])
+                case Ended(subscription_id, _):
+                    self._resubscribe_later(subscription_id)
+                    self._on_effect(self, effect)
+                case _:
+                    self._on_effect(self, effect)
+
+    def hurry(self) -> None:
+        """Try again at once when waiting, because there is something to send."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Close the connection and stop trying."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._set_state(ConnectionState.CONNECTING)
+                await self._connect_once()
+                self._hurry.clear()
+                self._set_state(ConnectionState.WAITING)
+                try:
+                    async with asyncio.timeout(self._backoff.delay()):
+                        await self._hurry.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            self._set_state(ConnectionState.CLOSED)
+
+    async def _connect_once(self) -> None:
+        opened_at: float | None = None
+        loop = asyncio.get_running_loop()
+        try:
+            async with connect(
+                self.url,
+                open_timeout=OPEN_TIMEOUT,
+                ping_interval=PING_INTERVAL,
+                ping_timeout=PING_INTERVAL,
+                close_timeout=1.0,
+                max_size=MAX_MESSAGE,
+                compression=None,  # ciphertext does not compress
+                user_agent_header="nostr-bunker",
+                proxy=None,  # a relay's address is never handed to a proxy by a stray variable
+            ) as socket:
+                opened_at = loop.time()
+                await self._serve(socket)
+        except ConnectionClosed as error:
+            code = error.rcvd.code if error.rcvd else None
+            self.last_error = "connection lost" if code is None else f"relay closed ({code})"
+        except TimeoutError:
+            self.last_error = f"no answer within {OPEN_TIMEOUT:.0f} s"
+        except InvalidHandshake as error:
+            self.last_error = f"not a relay: {error}"
+        except (OSError, InvalidURI) as error:
+            self.last_error = _reason(error)
+        except Exception:
+            self.last_error = "internal error"
+            log.exception("relay %s: internal error", self.url)
+        else:
+            self.last_error = "relay closed the connection"
+        finally:
+            self.session.lost()
+            self._outbox.clear()  # what matters in it is sent again by session.opened()
+        log.info("relay %s: %s", self.url, self.last_error)
+        if opened_at is not None and loop.time() - opened_at > STABLE_AFTER:
+            self._backoff.reset()
+
+    async def _serve(self, socket: ClientConnection) -> None:
+        self.last_error = None
+        self.apply(self.session.opened())
+        self._set_state(ConnectionState.OPEN)
+        writer = asyncio.create_task(self._write(socket))
+        try:
+            async for frame in socket:
+                self.apply(self.session.receive(frame, int(self._clock())))
+        finally:
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    async def _write(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                while self._outbox:
+                    await socket.send(self._outbox.popleft())
+                self._outgoing.clear()
+                await self._outgoing.wait()
+        except ConnectionClosed:
+            return  # the reader sees it too, and says why
+
+    def _resubscribe_later(self, subscription_id: str) -> None:
+        """Ask again after a while: a relay that is overloaded or restarting ends subscriptions."""
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            self._timers.discard(timer)
+            self.apply(self.session.resubscribe(subscription_id))
+
+        timer = loop.call_later(self._backoff.delay(), again)
+        self._timers.add(timer)
+
+    def _set_state(self, state: ConnectionState) -> None:
+        if state is not self.state:
+            self.state = state
+            self._on_state(self)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    # asyncio raises a bare OSError with several addresses' errors in its text
+    return "connection refused" if "Connect call failed" in str(error) else str(error)

@@ -1,0 +1,91 @@
+"""An event on its way to several relays, and what each of them answered."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from bunker_core.event import Event
+from bunker_core.messages import prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One relay's OK. `reason` starts with a NIP-01 prefix when there is something to say."""
+
+    relay_url: str
+    accepted: bool
+    reason: str
+
+    @property
+    def muted(self) -> bool:
+        """Whether nobody was listening (NIP-01 `mute:`), accepted or not."""
+        return prefix(self.reason) == "mute"
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the relay took the event and somebody was there to get it, as far as it says."""
+        return self.accepted and not self.muted
+
+
+class Publication:
+    """The receipts of one event, as they come in."""
+
+    def __init__(
+        self, event: Event, relay_urls: Iterable[str], forget: Callable[["Publication"], None]
+    ) -> None:
+        self.event = event
+        self.receipts: dict[str, Receipt] = {}
+        self._awaited = set(relay_urls)
+        self._forget = forget
+        self._changed = asyncio.Event()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every relay has answered."""
+        return not self._awaited
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """The relays that have not answered."""
+        return frozenset(self._awaited)
+
+    def record(self, receipt: Receipt) -> None:
+        """Take a relay's answer."""
+        self.receipts[receipt.relay_url] = receipt
+        self.drop(receipt.relay_url)
+
+    def drop(self, relay_url: str) -> None:
+        """Stop waiting for one relay."""
+        self._awaited.discard(relay_url)
+        self._changed.set()
+
+    async def delivered(self, timeout: float) -> Receipt | None:
+        """Wait for the first relay that delivered; None when all refused or `timeout` is over.
+
+        Slow and dead relays go on being served in the background until `forget`.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = next((r for r in self.receipts.values() if r.delivered), None)
+                    if found or self.complete:
+                        return found
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+
+    async def answered(self, timeout: float) -> dict[str, Receipt]:
+        """Wait until every relay answered or `timeout` seconds are over; return what came."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.complete:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return self.receipts
+
+    def forget(self) -> None:
+        """Stop sending the event to relays that have not answered."""
+        self._forget(self)
