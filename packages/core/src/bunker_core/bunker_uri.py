@@ -6,7 +6,7 @@ what is path in an unknown scheme, while the shape here is `scheme://<64 hex>?<q
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -61,7 +61,7 @@ class NostrConnectURI:
     relays: tuple[str, ...]
     secret: str
     permissions: tuple[Permission, ...] = ()
-    metadata: ClientMetadata = ClientMetadata()
+    metadata: ClientMetadata = field(default_factory=ClientMetadata)
 
     def __str__(self) -> str:
         pairs = [("relay", relay) for relay in self.relays]

@@ -125,7 +125,7 @@ def encode(entity: Entity) -> str:
 
 
 def encode_nsec(secret: Buffer) -> str:
-    """Return `nsec1...` of 32 bytes. The text is a secret that Python can't wipe: show it, drop it."""
+    """Return `nsec1...` of 32 bytes: a secret text that Python can't wipe, so show it and drop it."""
     if len(secret) != 32:
         raise InvalidEntity("a private key has 32 bytes")
     return _bech32("nsec", secret)
