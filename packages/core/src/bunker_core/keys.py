@@ -62,7 +62,7 @@ def load_keypair(secret: Buffer, keypair: Buffer) -> None:
 
 
 def keypair_pubkey(keypair: Buffer) -> str:
-    """Return the pubkey of a keypair that `load_keypair` wrote; raises InvalidKey for a wiped one."""
+    """Return the pubkey of a keypair that `load_keypair` wrote; raises InvalidKey if wiped."""
     _check_keypair(keypair)
     pointer = ffi.cast("secp256k1_keypair *", ffi.from_buffer(keypair))
     xonly = ffi.new("secp256k1_xonly_pubkey *")
