@@ -1,0 +1,179 @@
+"""Where sealed keys are kept: memory, or a directory whose files change atomically or not at all.
+
+A storage is anything with the reference package's `get`, `put` and `delete`. `swap` is ours: it
+writes only if the stored value is still the one that was read, so that two processes can't
+overwrite each other's key. `FileStorage` opens the files of the reference package.
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+from urllib.parse import quote, unquote
+
+from bunker_signer.nse.errors import NSEError, NSEErrorCode
+
+MAX_BLOB_BYTES: Final = 64 * 1024  # ten slots of the largest kind take a fifth of it
+
+
+class NSEStorage(Protocol):
+    """The reference package's storage: text under a key such as `nse:blob`."""
+
+    def get(self, key: str, /) -> str | None: ...
+    def put(self, key: str, value: str, /) -> None: ...
+    def delete(self, key: str, /) -> None: ...
+
+
+@runtime_checkable
+class SwapStorage(NSEStorage, Protocol):
+    """A storage that can compare and write in one step, and tell what it holds."""
+
+    def swap(self, key: str, old: str | None, new: str, /) -> bool:
+        """Write `new` if the stored value is `old` (None: nothing); tell whether it was."""
+        ...
+
+    def keys(self) -> list[str]: ...
+
+
+class MemoryStorage:
+    """Sealed keys that end with the process."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str, /) -> str | None:
+        return self._values.get(key)
+
+    def put(self, key: str, value: str, /) -> None:
+        self._values[key] = value
+
+    def delete(self, key: str, /) -> None:
+        self._values.pop(key, None)
+
+    def swap(self, key: str, old: str | None, new: str, /) -> bool:
+        with self._lock:
+            if self._values.get(key) != old:
+                return False
+            self._values[key] = new
+            return True
+
+    def keys(self) -> list[str]:
+        return sorted(self._values)
+
+
+class FileStorage:
+    """A directory with one file a key, mode 0600, each replaced as a whole."""
+
+    def __init__(self, directory: str | os.PathLike[str] = ".nse") -> None:
+        """Use `directory`, made with mode 0700 when it is missing; raises NSEError."""
+        self._directory = Path(directory)
+        with _storage_errors("can't make the key directory", self._directory):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"FileStorage({str(self._directory)!r})"
+
+    def get(self, key: str, /) -> str | None:
+        path = self._path(key)
+        with _storage_errors("can't read the key file", path):
+            try:
+                # No symlink is followed: it could point at a file of another owner.
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            try:
+                data = os.read(fd, MAX_BLOB_BYTES + 1)
+            finally:
+                os.close(fd)
+        if len(data) > MAX_BLOB_BYTES:
+            raise NSEError(f"key file is too large: {path}", NSEErrorCode.STORAGE_ERROR)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise NSEError(f"key file is damaged: {path}", NSEErrorCode.STORAGE_ERROR) from None
+
+    def put(self, key: str, value: str, /) -> None:
+        path = self._path(key)
+        with _storage_errors("can't write the key file", path), self._locked():
+            self._write(path, value)
+
+    def swap(self, key: str, old: str | None, new: str, /) -> bool:
+        path = self._path(key)
+        with _storage_errors("can't write the key file", path), self._locked():
+            if self.get(key) != old:
+                return False
+            self._write(path, new)
+            return True
+
+    def delete(self, key: str, /) -> None:
+        path = self._path(key)
+        with _storage_errors("can't remove the key file", path), self._locked():
+            path.unlink(missing_ok=True)
+            self._sync_directory()
+
+    def keys(self) -> list[str]:
+        with _storage_errors("can't read the key directory", self._directory):
+            names = sorted(entry.name for entry in self._directory.iterdir())
+        return [_key(name) for name in names if not name.startswith(".")]
+
+    def _path(self, key: str) -> Path:
+        return self._directory / _file_name(key)
+
+    def _write(self, path: Path, value: str) -> None:
+        """Replace `path` in one step: whoever reads it sees the old content or the new, whole."""
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=self._directory)  # mode 0600
+        try:
+            with open(fd, "wb") as file:  # noqa: PTH123 -- a descriptor, not a path
+                file.write(value.encode())
+                file.flush()
+                os.fsync(fd)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other threads and processes out of the directory's changes."""
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)  # releases the lock
+
+
+def _file_name(key: str) -> str:
+    """Return the reference package's file name (`nse:blob` is `nse_blob`), but one for each key.
+
+    Characters that could collide with the replaced colon, or leave the directory, are escaped.
+    """
+    name = quote(key, safe=":").replace("_", "%5F").replace(":", "_")
+    return name if not name.startswith(".") else "%2E" + name[1:]
+
+
+def _key(file_name: str) -> str:
+    return unquote(file_name.replace("_", ":"))
+
+
+@contextlib.contextmanager
+def _storage_errors(what: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NSEError(
+            f"{what}: {path}: {error.strerror or error}", NSEErrorCode.STORAGE_ERROR
+        ) from error

@@ -1,0 +1,119 @@
+"""The opened key: one page, one operation at a time, nothing left afterwards.
+
+Every secret of an operation lies in this page: the data key while unlocked, and from
+`decrypt_into` to the wipe the private key, libsecp256k1's keypair, the ECDH secret and the
+message keys. None of them ever becomes a `bytes`, `str` or `int`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from bunker_core import keys, nip44
+from bunker_core.keys import wipe
+from bunker_signer.nse.errors import NSEError, NSEErrorCode
+from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+SEALED_BYTES: Final = KEY_BYTES + 16  # AES-GCM's tag
+
+
+class Vault:
+    """The page of one sealed key and its layout. The owner serializes all calls."""
+
+    def __init__(self, best: MemoryLevel = MemoryLevel.MEMFD_SECRET) -> None:
+        self.page: Final = Page(best)
+        view = self.page.view
+        self.data_key: Final = view[0:32]  # opens the private key; there while unlocked
+        self.wrapping_key: Final = view[32:64]  # opens the data key
+        self.secret: Final = view[64:96]
+        self.keypair: Final = view[96:192]
+        self.shared_x: Final = view[192:224]
+        self.message_keys: Final = view[224 : 224 + nip44.MESSAGE_KEYS_BYTES]
+        self._operation: Final = view[32:320]  # all but the data key
+        # Any key and a ciphertext of it, both known to nobody and worth nothing: see `_chaff`.
+        self._dummy_key: Final = bytearray(KEY_BYTES)
+        fill_random(self._dummy_key)
+        self._dummy = seal(self._dummy_key, bytearray(KEY_BYTES), b"")
+
+    @contextmanager
+    def opened(self, nonce: bytes, sealed: bytes, aad: bytes | None, pubkey: str) -> Iterator[None]:
+        """Have the private key in `secret` and `keypair` inside the block, and nowhere after it.
+
+        The key must be the one of `pubkey`: a sealed key beside another's name is refused.
+        """
+        try:
+            open_into(self.data_key, nonce, sealed, aad, self.secret)
+            self._load(pubkey)
+            yield
+        finally:
+            self.end()
+
+    def sign(self, pubkey: str, message: bytes) -> bytes:
+        """Return a checked BIP-340 signature by the opened key."""
+        signature = keys.sign(self.keypair, message)
+        # A fault in the computation can give the key away by a wrong signature (BIP-340).
+        if not keys.verify(pubkey, message, signature):
+            raise NSEError("signature did not verify: not released", NSEErrorCode.SIGN_FAILED)
+        return signature
+
+    def end(self) -> None:
+        """Wipe everything but the data key."""
+        wipe(self._operation)
+        self._chaff()
+
+    def wipe(self) -> None:
+        """Wipe everything."""
+        self.page.wipe()
+
+    def _load(self, pubkey: str) -> None:
+        keys.load_keypair(self.secret, self.keypair)
+        if keys.keypair_pubkey(self.keypair) != pubkey:
+            raise NSEError(
+                "sealed key is not the one of its public key: the file was changed",
+                NSEErrorCode.DECRYPTION_FAILED,
+            )
+
+    def _chaff(self) -> None:
+        """Decrypt a dummy, so that what the real decryption left in registers is overwritten.
+
+        Half of the key stays in vector registers, and the next lazily bound library call makes
+        the dynamic loader spill them to the stack, where they would remain.
+        """
+        nonce, sealed = self._dummy
+        open_into(self._dummy_key, nonce, sealed, b"", self.secret)
+        wipe(self.secret)
+
+
+def seal(
+    key: memoryview | bytearray, secret: memoryview | bytearray, aad: bytes | None
+) -> tuple[bytes, bytes]:
+    """Return a fresh nonce and the 32-byte `secret` encrypted under `key` (AES-256-GCM)."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce, AESGCM(key).encrypt(nonce, secret, aad)
+
+
+def open_into(
+    key: memoryview | bytearray,
+    nonce: bytes,
+    sealed: bytes,
+    aad: bytes | None,
+    out: memoryview,
+) -> None:
+    """Decrypt `sealed` into the 32-byte `out`; raises NSEError.
+
+    The AES object lives for this call alone: its key schedule starts with the key itself, and
+    OpenSSL cleanses it when the object goes.
+    """
+    try:
+        AESGCM(key).decrypt_into(nonce, sealed, aad, out)
+    except (InvalidTag, ValueError):
+        raise NSEError(
+            "sealed key can't be opened: wrong key, or the file was changed",
+            NSEErrorCode.DECRYPTION_FAILED,
+        ) from None
