@@ -110,22 +110,22 @@ def encode(entity: Entity) -> str:
             if author is not None:
                 fields.append((_AUTHOR, _from_hex(author)))
             if kind is not None:
-                fields.append((_KIND, kind.to_bytes(4)))
+                fields.append((_KIND, _kind(kind)))
             return _bech32("nevent", _tlv(*fields))
         case Naddr(identifier, author, kind, relays):
             return _bech32(
                 "naddr",
                 _tlv(
-                    (_SPECIAL, identifier.encode()),
+                    (_SPECIAL, _encode(identifier, "utf-8")),
                     *_relays(relays),
                     (_AUTHOR, _from_hex(author)),
-                    (_KIND, kind.to_bytes(4)),
+                    (_KIND, _kind(kind)),
                 ),
             )
 
 
 def encode_nsec(secret: Buffer) -> str:
-    """Return `nsec1...` of 32 bytes: a secret text that Python can't wipe, so show it and drop it."""
+    """Return `nsec1...` of 32 bytes: a secret text that Python can't wipe, show it and drop it."""
     if len(secret) != 32:
         raise InvalidEntity("a private key has 32 bytes")
     return _bech32("nsec", secret)
@@ -182,7 +182,7 @@ def _parse_tlv(name: str, data: bytes) -> Nprofile | Nevent | Naddr:
 
 
 def _relays(relays: Iterable[str]) -> list[tuple[int, bytes]]:
-    return [(_RELAY, relay.encode()) for relay in relays]
+    return [(_RELAY, _encode(relay, "ascii")) for relay in relays]
 
 
 def _tlv(*fields: tuple[int, bytes]) -> bytes:
@@ -201,6 +201,19 @@ def _hex32(data: bytes | bytearray) -> str:
     if len(data) != 32:
         raise InvalidEntity("expected 32 bytes")
     return data.hex()
+
+
+def _kind(kind: int) -> bytes:
+    if not 0 <= kind < 2**32:
+        raise InvalidEntity("kind is not a number of 4 bytes")
+    return kind.to_bytes(4)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        raise InvalidEntity("text has a character that NIP-19 can't hold") from None
 
 
 def _text(data: bytes, encoding: str) -> str:
