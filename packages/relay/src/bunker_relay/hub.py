@@ -1,0 +1,157 @@
+"""The hub: which open subscriptions want an event, found through an index and never by a scan."""
+
+from collections.abc import Callable, Iterable
+
+import orjson
+
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+
+
+class Subscription:
+    """One open REQ: its filters, and where its frames go.
+
+    Until `release`, live events are held: the stored ones go first. `serial` grows with every
+    subscription, so that an event that is published again reaches only those that came later.
+    """
+
+    __slots__ = ("_held", "_prefix", "_write", "closed", "filters", "id", "serial")
+
+    def __init__(
+        self,
+        subscription_id: str,
+        filters: tuple[Filter, ...],
+        write: Callable[[bytes], None],
+    ) -> None:
+        """`write` takes a whole frame."""
+        self.id = subscription_id
+        self.filters = filters
+        self.serial = 0  # set by the hub
+        self.closed = False
+        self._write = write
+        self._prefix = b'["EVENT",' + orjson.dumps(subscription_id) + b","
+        self._held: dict[str, bytes] | None = {}
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether any filter matches."""
+        return any(item.matches(event) for item in self.filters)
+
+    def send(self, event_id: str, event_json: bytes) -> None:
+        """Send a live event, or hold it while the stored ones are on their way."""
+        if self._held is not None:
+            self._held[event_id] = event_json
+        else:
+            self._write(self._prefix + event_json + b"]")
+
+    def send_stored(self, event_json: bytes) -> None:
+        """Send a stored event."""
+        self._write(self._prefix + event_json + b"]")
+
+    def release(self, sent: Iterable[str]) -> None:
+        """Send what was held, less the ids already `sent`, and from now on send at once."""
+        held, self._held = self._held or {}, None
+        for event_id in sent:
+            held.pop(event_id, None)
+        for event_json in held.values():
+            self._write(self._prefix + event_json + b"]")
+
+
+_Table = dict[object, set[Subscription]]
+
+
+class Hub:
+    """All open subscriptions of the process.
+
+    Each filter is entered under one of its conditions, the one that selects most: a tag, else
+    ids, else authors, else kinds. An event looks up its own values alone.
+    """
+
+    def __init__(self) -> None:
+        self._tags: _Table = {}
+        self._ids: _Table = {}
+        self._authors: _Table = {}
+        self._kinds: _Table = {}
+        self._any: _Table = {}
+        self.subscriptions = 0
+        self.serial = 0  # of the latest subscription
+
+    def add(self, subscription: Subscription) -> None:
+        """Enter `subscription`; from now on it gets what it wants."""
+        for table, key in self._slots(subscription.filters):
+            table.setdefault(key, set()).add(subscription)
+        self.serial += 1
+        subscription.serial = self.serial
+        self.subscriptions += 1
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take `subscription` out; nothing is sent to it afterwards."""
+        if subscription.closed:
+            return
+        subscription.closed = True
+        for table, key in self._slots(subscription.filters):
+            members = table.get(key)
+            if members is not None:
+                members.discard(subscription)
+                if not members:
+                    del table[key]
+        self.subscriptions -= 1
+
+    def publish(self, event: Event, after: int = 0) -> int:
+        """Send `event` to every subscription that wants it and return how many those are.
+
+        Subscriptions with a serial up to `after` have had it before and are left out. Never
+        waits for a subscriber.
+        """
+        candidates = self._candidates(event)
+        if not candidates:
+            return 0
+        event_json: bytes | None = None
+        receivers = 0
+        for subscription in candidates:
+            if subscription.serial > after and subscription.wants(event):
+                if event_json is None:
+                    event_json = event.to_json()  # once a publish, whatever the audience
+                subscription.send(event.id, event_json)
+                receivers += 1
+        return receivers
+
+    def _candidates(self, event: Event) -> set[Subscription] | list[Subscription]:
+        found = [
+            members
+            for members in (
+                self._any.get(None),
+                self._kinds.get(event.kind),
+                self._authors.get(event.pubkey),
+                self._ids.get(event.id),
+            )
+            if members is not None
+        ]
+        if self._tags:
+            for tag in event.tags:
+                if len(tag) > 1:
+                    members = self._tags.get((tag[0], tag[1]))
+                    if members is not None:
+                        found.append(members)
+        if len(found) == 1:
+            return list(found[0])
+        return set().union(*found)
+
+    def _slots(self, filters: Iterable[Filter]) -> Iterable[tuple[_Table, object]]:
+        for item in filters:
+            if item.never:
+                continue
+            if item.tags:
+                name, values = min(item.tags, key=lambda pair: len(pair[1]))
+                for value in values:
+                    yield self._tags, (name, value)
+            elif item.ids is not None:
+                for event_id in item.ids:
+                    yield self._ids, event_id
+            elif item.authors is not None:
+                for pubkey in item.authors:
+                    yield self._authors, pubkey
+            elif item.kinds is not None:
+                for kind in item.kinds:
+                    yield self._kinds, kind
+            else:
+                yield self._any, None

@@ -1,0 +1,93 @@
+"""The outbox: frames on their way to one client, bounded in bytes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+
+class Outbox:
+    """Frames wait here while the client reads more slowly than they come.
+
+    `put` never waits. When more than `max_bytes` wait, `overflow` is called once and everything
+    is dropped: one client that does not read costs no other client anything.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_frames",
+        "_max_bytes",
+        "_overflow",
+        "_send",
+        "_task",
+        "closed",
+        "size",
+    )
+
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        max_bytes: int,
+        overflow: Callable[[], None],
+    ) -> None:
+        self.size = 0  # bytes
+        self.closed = False
+        self._send = send
+        self._max_bytes = max_bytes
+        self._overflow = overflow
+        self._frames: deque[bytes] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Event | None = None
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame."""
+        if self.closed:
+            return
+        self.size += len(frame)
+        if self.size > self._max_bytes:
+            self.close()
+            self._overflow()
+            return
+        self._frames.append(frame)
+        if self._task is None:
+            # A task for as long as there is something to send: an idle client has none.
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def drained(self) -> None:
+        """Wait until half of the room is free, or the outbox is closed."""
+        while not self.closed and self.size > self._max_bytes // 2:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    async def flushed(self) -> None:
+        """Wait until everything queued so far was handed to the transport."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def close(self) -> None:
+        """Drop what waits and take nothing more."""
+        self.closed = True
+        self._frames.clear()
+        if self._task is not None:
+            self._task.cancel()
+        self._wake()
+
+    async def _write(self) -> None:
+        try:
+            while self._frames:
+                frame = self._frames.popleft()
+                await self._send(frame)
+                self.size -= len(frame)
+                if self.size <= self._max_bytes // 2:
+                    self._wake()
+        except OSError:  # the client has gone; whoever reads from it learns that too
+            self.closed = True
+            self._frames.clear()
+            self._wake()
+        finally:
+            self._task = None
+
+    def _wake(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
