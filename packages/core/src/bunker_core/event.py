@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, NewType, Protocol
 
@@ -25,8 +25,8 @@ class EventTemplate:
     """What an app wants signed: no author, no id, no signature yet."""
 
     kind: int
-    content: str = ""
-    tags: Tags = ()
+    content: str = field(default="", repr=False)  # a repr ends in logs: it names, it does not tell
+    tags: Tags = field(default=(), repr=False)
     created_at: int = 0
 
     def __post_init__(self) -> None:
@@ -50,9 +50,9 @@ class Event:
     pubkey: str
     created_at: int
     kind: int
-    tags: Tags
-    content: str
-    sig: str
+    tags: Tags = field(repr=False)
+    content: str = field(repr=False)
+    sig: str = field(repr=False)
 
     def __post_init__(self) -> None:
         for name, value, length in (("id", self.id, 64), ("pubkey", self.pubkey, 64)):

@@ -154,7 +154,7 @@ def parse_relay_message(data: str | bytes) -> RelayMessage:
             return Notice(text)
         case ["AUTH", str(challenge), *_]:
             return Challenge(challenge)
-        case ["COUNT", str(subscription_id), {"count": int(count)}, *_]:
+        case ["COUNT", str(subscription_id), {"count": int(count)}, *_] if type(count) is int:
             return CountReply(subscription_id, count)
         case _:
             raise InvalidMessage("invalid: unknown message")
