@@ -151,7 +151,7 @@ def test_what_is_wrong_is_said(text: str, message: str) -> None:
     ],
 )
 def test_what_does_not_fit_is_not_encoded(entity: Entity) -> None:
-    """A field that NIP-19 has no room for is refused, so that parse reads all that encode writes."""
+    """A field that NIP-19 has no room for is refused: parse reads all that encode writes."""
     with pytest.raises(InvalidEntity):
         nip19.encode(entity)
 
