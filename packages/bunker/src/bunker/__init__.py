@@ -1,1 +1,3 @@
-"""placeholder"""
+"""The `bunker` command: what is installed of relay, signer and client, under one name."""
+
+__version__ = "0.1.0"

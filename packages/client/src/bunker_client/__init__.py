@@ -1,1 +1,31 @@
-"""placeholder"""
+"""Ask a Nostr remote signer (NIP-46 bunker) for signatures; the key stays with the signer.
+
+from bunker_client import RemoteSigner
+
+async with RemoteSigner.from_uri("bunker://...") as signer:
+    event = await signer.request_signature({"kind": 1, "content": "Signed from afar"})
+"""
+
+from bunker_client.errors import (
+    ClientError,
+    InvalidReply,
+    PairingFailed,
+    RelayUnreachable,
+    RequestDenied,
+    RequestTimeout,
+)
+from bunker_client.pairing import Pairing
+from bunker_client.remote_signer import RemoteSigner
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClientError",
+    "InvalidReply",
+    "Pairing",
+    "PairingFailed",
+    "RelayUnreachable",
+    "RemoteSigner",
+    "RequestDenied",
+    "RequestTimeout",
+]

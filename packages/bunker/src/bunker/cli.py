@@ -1,0 +1,30 @@
+"""The one command `bunker`: its subcommands are the entry points of `bunker.commands`."""
+
+from importlib.metadata import entry_points
+from typing import Final
+
+import click
+
+GROUP: Final = "bunker.commands"
+
+
+class InstalledCommands(click.Group):
+    """A group whose commands are looked up when they are asked for, so that each starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return sorted(entry_points(group=GROUP).names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        found = list(entry_points(group=GROUP, name=cmd_name))
+        if not found:
+            return None
+        command = found[0].load()
+        if not isinstance(command, click.Command):
+            raise TypeError(f"entry point {cmd_name} is not a command")
+        return command
+
+
+@click.command(cls=InstalledCommands)
+@click.version_option(package_name="nostr-bunker")
+def main() -> None:
+    """Remote signing for Nostr that you run for yourself."""
