@@ -18,7 +18,13 @@ class InstalledCommands(click.Group):
         found = list(entry_points(group=GROUP, name=cmd_name))
         if not found:
             return None
-        command = found[0].load()
+        try:
+            command = found[0].load()
+        except ModuleNotFoundError as missing:
+            raise click.ClickException(
+                f"`bunker {cmd_name}` needs {missing.name}, which is not installed; "
+                "pip install 'nostr-bunker[all]' has everything"
+            ) from None
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} is not a command")
         return command

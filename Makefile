@@ -1,0 +1,71 @@
+# Everything runs from a bare Python >= 3.11, git and make: each target makes .venv itself, from the
+# pinned versions in requirements/.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := core relay signer client bunker
+# --no-deps: what the packages need is pinned in requirements/; --no-build-isolation: so is hatchling.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo up test lint format types peers lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## Show one remote signature from end to end; leaves nothing behind
+	@$(BIN)/bunker demo
+
+up: $(VENV)/.run ## Run relay and signer, and print the URI that pairs an app
+	@$(BIN)/bunker up
+
+test: $(VENV)/.dev ## Run every test; what needs a missing service skips and says so
+	$(PYTEST) $(TESTS)
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(addsuffix /src,$(addprefix packages/,$(PACKAGES))) tests
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+peers: $(VENV)/.dev ## Install the other projects' clients that the interop tests talk to (npm)
+	cd tests/interop/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+
+lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
+	$(PIP) install uv
+	for name in run dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+	for name in interop; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-emit-index-url -c requirements/dev.txt requirements/$$name.in \
+	    -o requirements/$$name.txt || exit 1; \
+	done
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) dist build tests/interop/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.packages: $(BIN)/python requirements/run.txt $(addsuffix /pyproject.toml,$(addprefix packages/,$(PACKAGES)))
+	$(PIP) install --require-hashes -r requirements/run.txt
+	$(PIP) install --no-deps --no-build-isolation $(addprefix -e packages/,$(PACKAGES))
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.packages
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.packages requirements/dev.txt requirements/interop.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --require-hashes --only-binary :all: -r requirements/interop.txt \
+	  || echo "some peers have no wheel for this platform; their tests will skip"
+	@touch $@
