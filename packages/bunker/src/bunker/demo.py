@@ -103,16 +103,18 @@ async def _show_nothing_kept(
     if kept:
         raise DemoFailed(f"the relay kept {kept} of the requests")
     await relay.terminate()
-    files = [path for path in data.rglob("*") if path.is_file()]
-    traces = (app_key.pubkey.encode(), bytes.fromhex(app_key.pubkey))
-    found = [path for path in files if any(trace in path.read_bytes() for trace in traces)]
-    if found:
-        raise DemoFailed(f"the app's key is in {found[0].name}")
-    steps.done("relay", f"kept nothing: 0 requests, no trace in its {_count(files)} on disk")
+    files, trace = _look_for(app_key.pubkey, data)
+    if trace is not None:
+        raise DemoFailed(f"the app's key is in {trace.name}")
+    steps.done("relay", f"kept nothing: 0 requests, no trace in its {files} on disk")
 
 
-def _count(files: list[Path]) -> str:
-    return f"{len(files)} file" if len(files) == 1 else f"{len(files)} files"
+def _look_for(pubkey: str, directory: Path) -> tuple[str, Path | None]:
+    """Return how many files there are, in words, and one that holds `pubkey` as hex or bytes."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    traces = (pubkey.encode(), bytes.fromhex(pubkey))
+    found = (path for path in files if any(trace in path.read_bytes() for trace in traces))
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}", next(found, None)
 
 
 def _shortened(uri: str) -> str:

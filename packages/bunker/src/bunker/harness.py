@@ -100,7 +100,7 @@ async def running_signer(
 async def _running(
     arguments: Sequence[str], ready: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """Start `bunker` with `arguments`; yield when it has printed a line that starts with `ready`."""
+    """Start `bunker`; yield when it has printed a line that starts with `ready`."""
     environment = {key: value for key, value in os.environ.items() if key != _MASTER_KEY_VARIABLE}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
