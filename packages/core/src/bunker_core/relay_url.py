@@ -1,5 +1,7 @@
 """Relay URLs: one spelling for each relay, so that two of them can be compared (NIP-01, NIP-42)."""
 
+import re
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -7,6 +9,8 @@ from bunker_core.errors import InvalidURI
 
 MAX_URL: Final = 1024  # characters; longer ones are an attack, not an address
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
+# RFC 952 and the underscore of container names. More would invite two libraries to see two hosts.
+_NAME: Final = re.compile(r"[a-z0-9._-]+")
 
 
 def parse_relay_url(text: str) -> str:
@@ -23,9 +27,8 @@ def parse_relay_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
-        host = parts.hostname
-        host_bytes = (host or "").encode("idna" if not (host or "").isascii() else "ascii")
-    except ValueError:  # an unclosed bracket, a port out of range, a name IDNA refuses
+        host = _host(parts.hostname or "", bracketed="[" in parts.netloc)
+    except ValueError:  # an unclosed bracket, a port out of range, no name of a host
         raise InvalidURI("relay URL can't be read") from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise InvalidURI("relay URL does not start with ws:// or wss://")
@@ -33,17 +36,29 @@ def parse_relay_url(text: str) -> str:
         raise InvalidURI("relay URL has no host")
     if "@" in parts.netloc or parts.fragment:
         raise InvalidURI("relay URL has a user name or a fragment")
-    netloc = host_bytes.decode()
-    if ":" in netloc:
-        netloc = f"[{netloc}]"
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
-        netloc += f":{port}"
+        host += f":{port}"
     path = "" if parts.path == "/" else parts.path
     query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{netloc}{path}{query}"
+    return f"{parts.scheme}://{host}{path}{query}"
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether a relay URL names this machine, where ws:// without TLS is safe."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name; 127.example.com is one, and no loopback
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _host(host: str, *, bracketed: bool) -> str:
+    """Return the ASCII form of a host, an IPv6 address in brackets; raises ValueError."""
+    if not bracketed:
+        name = host if host.isascii() else host.encode("idna").decode()
+        if name and not _NAME.fullmatch(name):
+            raise ValueError("not a name")
+        return name
+    if "%" in host:
+        raise ValueError("a scope means something on one machine only")
+    return f"[{IPv6Address(host)}]"
