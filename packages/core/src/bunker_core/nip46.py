@@ -57,6 +57,9 @@ class Request:
         value = self.params[index] if index < len(self.params) else ""
         return value if isinstance(value, str) else ""
 
+    def __repr__(self) -> str:  # params hold the pairing secret and plaintexts
+        return f"Request(id={self.id!r}, method={self.method!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -81,6 +84,9 @@ class Response:
             return _dumps({"id": self.id, "result": self.result or ""})
         result = "auth_url" if self.auth_url is not None else "error"
         return _dumps({"id": self.id, "result": result, "error": self.error})
+
+    def __repr__(self) -> str:  # the result may be a decrypted text or a pairing secret
+        return f"Response(id={self.id!r}, {'ok' if self.error is None else 'error'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,8 @@ def parse_permissions(text: str) -> tuple[Permission, ...]:
     for entry in text.split(",", MAX_PERMISSIONS)[:MAX_PERMISSIONS]:
         method, colon, param = entry.strip().partition(":")
         if not method or not method.isascii() or not method.replace("_", "").isalnum():
+            continue
+        if not param.isprintable():  # it will be shown to a person, on a console perhaps
             continue
         if method == Method.SIGN_EVENT.value and colon and not _is_kind(param):
             continue
