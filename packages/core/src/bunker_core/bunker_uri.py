@@ -8,7 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 import orjson
 
@@ -106,12 +106,14 @@ def parse_nostrconnect_uri(text: str) -> NostrConnectURI:
             fields.update(old)
             values.setdefault("perms", old["perms"] if isinstance(old.get("perms"), str) else "")
     # NDK sends `image=&url=&name=`: empty is absent
-    fields.update({key: values[key] for key in ("name", "url", "image") if values.get(key)})
+    fields.update(
+        {key: _decode_again(values[key]) for key in ("name", "url", "image") if values.get(key)}
+    )
     return NostrConnectURI(
         pubkey,
         _relays(pairs),
         secret,
-        parse_permissions(values.get("perms", "")),
+        parse_permissions(_decode_again(values.get("perms", ""))),
         metadata_from(fields),
     )
 
@@ -151,7 +153,7 @@ def _relays(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
 
 def _decode_again(value: str) -> str:
     if "://" not in value and _DOUBLY_ENCODED.search(value):
-        return dict(parse_qsl(f"relay={value}")).get("relay", value)
+        return unquote(value)
     return value
 
 
@@ -164,5 +166,5 @@ def _secret(value: str | None) -> str | None:
 
 
 def _query(pairs: list[tuple[str, str]]) -> str:
-    # quote, not quote_plus: nostr-tools takes no `+` in a bunker URI
-    return "&".join(f"{key}={quote(value, safe='')}" for key, value in pairs)
+    # nostr-tools takes neither the `+` of quote_plus nor the `~` of quote in a bunker URI
+    return "&".join(f"{key}={quote(value, safe='').replace('~', '%7E')}" for key, value in pairs)
