@@ -30,12 +30,13 @@ TEMPLATE = EventTemplate(1, "Signed from desktop, key on phone!", (("t", "bunker
 EVENT = sign_event(TEMPLATE, KEY)
 # An event of 2022, signed by software of that time.
 FOREIGN = (
-    '{"id":"d7dd5eb3ab747e16f8d0212d53032ea2a7cadef53837e5a6c66d42849fcb9027","kind":1,"pubkey":'
-    '"22a12a128a3be27cd7fb250cbe796e692896398dc1440ae3fa567812c8107c1c","created_at":1670869179,'
-    '"content":"NOSTR \\"WINE-ACCOUNT\\" WITH HARVEST DATE STAMPED\\n\\n\\n\\"The older the wine, the '
-    'greater its reputation\\"\\n\\n\\n22a12a128a3be27cd7fb250cbe796e692896398dc1440ae3fa567812c8107c1c'
-    '\\n\\n\\nNWA 2022-12-12\\nAA","tags":[["client","astral"]],"sig":"f110e4fdf67835fb07abc72469933c40'
-    'bdc7334615610cade9554bf00945a1cebf84f8d079ec325d26fefd76fe51cb589bdbe208ac9cdbd63351ddad24a57559"}'
+    '{"id":"d7dd5eb3ab747e16f8d0212d53032ea2a7cadef53837e5a6c66d42849fcb9027","kind":1,"pubkey":"'
+    '22a12a128a3be27cd7fb250cbe796e692896398dc1440ae3fa567812c8107c1c","created_at":1670869179,"c'
+    'ontent":"NOSTR \\"WINE-ACCOUNT\\" WITH HARVEST DATE STAMPED\\n\\n\\n\\"The older the wine, t'
+    'he greater its reputation\\"\\n\\n\\n22a12a128a3be27cd7fb250cbe796e692896398dc1440ae3fa56781'
+    '2c8107c1c\\n\\n\\nNWA 2022-12-12\\nAA","tags":[["client","astral"]],"sig":"f110e4fdf67835fb0'
+    "7abc72469933c40bdc7334615610cade9554bf00945a1cebf84f8d079ec325d26fefd76fe51cb589bdbe208ac9cd"
+    'bd63351ddad24a57559"}'
 )
 
 

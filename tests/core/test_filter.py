@@ -188,6 +188,6 @@ def test_search_is_well_formed_but_not_spoken() -> None:
 def test_a_tag_is_asked_by_its_letter() -> None:
     """`tag` gives the values asked for, or None."""
     item = parse_filter({"#p": [A], "#d": []})
-    assert item.tag("p") == {A}
+    assert item.tag("p") == frozenset({A})
     assert item.tag("d") == frozenset()
     assert item.tag("e") is None

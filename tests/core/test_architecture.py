@@ -1,0 +1,147 @@
+"""The import directions of the design, held by reading every source file."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).parents[2] / "packages"
+# What does I/O: nothing of it in core, but for the pool.
+IO_MODULES = {
+    "aiohttp",
+    "asyncio",
+    "anyio",
+    "http",
+    "httpx",
+    "multiprocessing",
+    "requests",
+    "select",
+    "selectors",
+    "socket",
+    "sqlalchemy",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+    "threading",
+    "urllib.request",
+    "websockets",
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield the dotted name and the path of every module of the five packages."""
+    for source in sorted(PACKAGES.glob("*/src")):
+        for path in sorted(source.rglob("*.py")):
+            parts = path.relative_to(source).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+MODULES = dict(modules())
+
+
+def imports(module: str, path: Path) -> set[str]:
+    """Return every module that `path` imports, wherever in the file, relative ones resolved."""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names):
+                found.update(alias.name for alias in names)
+            case ast.ImportFrom(name, names, level):
+                base = package[: len(package) - level + 1] if level else []
+                origin = ".".join([*base, *([name] if name else [])])
+                found.add(origin)
+                # `from bunker_core import pool` imports bunker_core.pool
+                found.update(f"{origin}.{alias.name}" for alias in names)
+            case ast.Call(ast.Name("__import__") | ast.Attribute(attr="import_module"), args):
+                found.update(str(item.value) for item in args if isinstance(item, ast.Constant))
+    return found
+
+
+def imports_any(module: str, forbidden: set[str]) -> set[str]:
+    """Return which of the `forbidden` modules, or of what lies beneath them, `module` imports."""
+    return {
+        name
+        for name in imports(module, MODULES[module])
+        if any(name == item or name.startswith(f"{item}.") for item in forbidden)
+    }
+
+
+def members(package: str) -> list[str]:
+    """Return the names of all modules of an import package."""
+    return [name for name in MODULES if name == package or name.startswith(f"{package}.")]
+
+
+def test_the_five_packages_are_read() -> None:
+    """The tests below look at something."""
+    assert {name.partition(".")[0] for name in MODULES} == {
+        "bunker",
+        "bunker_client",
+        "bunker_core",
+        "bunker_relay",
+        "bunker_signer",
+    }
+    assert "bunker_core.pool" in MODULES
+
+
+def test_the_walk_sees_every_form_of_import(tmp_path: Path) -> None:
+    """Plain, from, relative, within a function, by call: none of them goes unseen."""
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import a.b as c\nfrom d import e\nfrom . import f\nfrom .g import h\nfrom ..i import j\n"
+        "def k():\n    import l\n    __import__('m')\n    importlib.import_module('n.o')\n"
+    )
+    assert imports("x.y.module", path) >= {
+        "a.b",
+        "d",
+        "d.e",
+        "x.y.f",
+        "x.y.g",
+        "x.i",
+        "l",
+        "m",
+        "n.o",
+    }
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("bunker_core", {"bunker_relay", "bunker_signer", "bunker_client", "bunker"}),
+        ("bunker_relay", {"bunker_signer", "bunker_client", "bunker", "bunker_core.pool"}),
+        ("bunker_signer", {"bunker_relay", "bunker_client", "bunker"}),
+        ("bunker_client", {"bunker_relay", "bunker_signer", "bunker"}),
+    ],
+)
+def test_imports_point_to_core(package: str, forbidden: set[str]) -> None:
+    """Relay, signer and client know core and never each other; the relay knows no pool."""
+    broken = {name: found for name in members(package) if (found := imports_any(name, forbidden))}
+    assert not broken
+
+
+def test_only_keys_touches_coincurve() -> None:
+    """One file speaks to libsecp256k1."""
+    found = {name for name in MODULES if imports_any(name, {"coincurve"})}
+    assert found == {"bunker_core.keys"}
+
+
+def test_core_does_no_io_outside_of_the_pool() -> None:
+    """The protocol is pure: no network, no database, no event loop."""
+    broken = {
+        name: found
+        for name in members("bunker_core")
+        if not name.startswith("bunker_core.pool") and (found := imports_any(name, IO_MODULES))
+    }
+    assert not broken
+
+
+def test_core_outside_of_the_pool_does_not_import_it() -> None:
+    """A relay that imports core gets no websockets client with it."""
+    broken = {
+        name: found
+        for name in members("bunker_core")
+        if not name.startswith("bunker_core.pool")
+        and (found := imports_any(name, {"bunker_core.pool"}))
+    }
+    assert not broken
