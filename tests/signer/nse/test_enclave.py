@@ -209,7 +209,7 @@ def test_reference_package_opens_ours(tmp_path: Path) -> None:
     """nostr-secure-enclave signs with a key that was made here."""
     nse_module = _reference()
     with NSE(MASTER, FileStorage(tmp_path)) as ours:
-        info = ours.generate()
+        info = ours.generate(blob_version=1)
     theirs = nse_module.NSE(MASTER, _reference_storage(tmp_path))
     signed = theirs.sign(nse_module.NostrEvent(1, "hello", [], 1700000000))
     assert signed.pubkey == info.pubkey == theirs.get_public_key()
@@ -244,10 +244,10 @@ def test_opens_what_the_reference_package_made(tmp_path: Path) -> None:
     ],
 )
 def test_changed_blob(change: dict[str, object]) -> None:
-    """A stored key with any field changed signs nothing."""
+    """A version 1 key with any field changed signs nothing."""
     storage = MemoryStorage()
     with NSE(MASTER, storage) as nse:
-        nse.generate()
+        nse.generate(blob_version=1)
         blob = json.loads(storage.get("nse:blob") or "")
         storage.put("nse:blob", json.dumps(blob | change))
         with pytest.raises(NSEError) as raised:

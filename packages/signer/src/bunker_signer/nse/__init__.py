@@ -10,9 +10,10 @@
 The import needs `cryptography`, `coincurve`, `orjson` and `bunker_core`, nothing of the agent.
 """
 
-from bunker_signer.nse.enclave import NSE, KeyInfo, NostrEvent, SignedEvent
+from bunker_signer.nse.enclave import NSE
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import MemoryLevel, harden_process
+from bunker_signer.nse.model import KeyInfo, NostrEvent, SignedEvent
 from bunker_signer.nse.storage import FileStorage, MemoryStorage, NSEStorage
 
 __all__ = [

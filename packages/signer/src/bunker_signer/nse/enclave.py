@@ -1,51 +1,37 @@
 """NSE: one sealed Nostr key, opened for a single operation at a time."""
 
-import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from bunker_core import keys, nip04, nip44
-from bunker_core.errors import CryptoError, InvalidEvent, InvalidKey
-from bunker_core.event import Event, EventTemplate, event_id, parse_tags
+from bunker_core import keys, nip04, nip44, nip49
+from bunker_core.errors import CryptoError, InvalidEntity, InvalidEvent, InvalidKey
+from bunker_core.event import Event, EventTemplate, event_id
 from bunker_core.keys import Buffer, wipe
 from bunker_core.nip19 import encode_npub
-from bunker_signer.nse.blob import BlobV1, parse_blob
+from bunker_signer.nse import slots as slot_work
+from bunker_signer.nse.attempts import Attempts
+from bunker_signer.nse.autolock import AutoLock
+from bunker_signer.nse.blob import Blob, BlobV1, BlobV2, parse_blob
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
-from bunker_signer.nse.memory import MemoryLevel, Page
+from bunker_signer.nse.memory import MemoryLevel
+from bunker_signer.nse.model import (
+    BACKUP_KEY,
+    DEFAULT_NAME,
+    KeyInfo,
+    NostrEvent,
+    SignedEvent,
+    key_info,
+    storage_key,
+    template_of,
+)
 from bunker_signer.nse.storage import MemoryStorage, NSEStorage, SwapStorage
 from bunker_signer.nse.vault import KEY_BYTES, Vault, seal
-
-BLOB_KEY: Final = "nse:blob"
-DEFAULT_NAME: Final = "default"
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-SignedEvent = Event
-
-
-@dataclass(slots=True)
-class NostrEvent:
-    """What an app wants signed, as the reference package has it."""
-
-    kind: int
-    content: str
-    tags: list[list[str]] = field(default_factory=list)
-    created_at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """What is known of a sealed key without opening it."""
-
-    pubkey: str
-    npub: str
-    created_at: int
-    hardware_backed: bool
+from bunker_signer.nse.wrap import Protector
+from bunker_signer.nse.wrap.master_key import MasterKey
 
 
 class NSE:
@@ -56,64 +42,55 @@ class NSE:
 
     def __init__(
         self,
-        master_key: str | Buffer,
+        master_key: str | Buffer | None = None,
         storage: NSEStorage | None = None,
         name: str = DEFAULT_NAME,
+        *,
+        protector: Protector | None = None,
+        auto_lock: float | None = None,
+        memory: MemoryLevel = MemoryLevel.MEMFD_SECRET,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the key called `name` in `storage` (memory unless given).
 
-        `master_key` is 64 hex characters or a 32-byte buffer; it is copied into the page, the
-        caller wipes his own copy.
+        `master_key` is 64 hex characters or a 32-byte buffer; it is copied, the caller wipes his
+        own. Any other `protector` stays the caller's to close. Either opens the key when it is
+        first used, until `lock`; without one the enclave is locked until `unlock`. `auto_lock` is
+        the idle time in seconds after which it locks by itself. `memory` is the best level of
+        memory protection to try.
         """
         self._storage = MemoryStorage() if storage is None else storage
+        self._name = name
         self._key = storage_key(name)
+        self._master = None if master_key is None else MasterKey(master_key)
+        self._protector = self._master or protector
         self._lock = threading.RLock()
-        self._vault = Vault()
-        self._master = Page()
-        try:
-            _read_master_key(master_key, self._master.view[:KEY_BYTES])
-        except NSEError:
-            self.close()
-            raise
+        self._vault = Vault(memory)
+        self._opened_blob: tuple[str, Blob] | None = None  # what the vault's data key opens
+        self._attempts = Attempts(clock)
+        self._auto_lock = (
+            None if auto_lock is None else AutoLock(auto_lock, self.lock, self._lock, clock)
+        )
+
+    # Facts: nothing is opened.
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def memory_level(self) -> MemoryLevel:
         """How well the memory of the opened key is protected."""
         return self._vault.page.level
 
-    def generate(self) -> KeyInfo:
-        """Make a fresh key and store it sealed; raises NSEError KEY_EXISTS when there is one."""
-        with self._ready():
-            self._check_absent()
-            try:
-                keys.fill_random_secret(self._vault.secret)
-                return self._store_new()
-            finally:
-                self._vault.end()
-
-    def import_key(self, secret: Buffer) -> KeyInfo:
-        """Store the 32-byte private key in `secret`, which is wiped in every case."""
-        try:
-            with self._ready():
-                self._check_absent()
-                if len(secret) != KEY_BYTES:
-                    raise NSEError("a private key has 32 bytes", NSEErrorCode.SIGN_FAILED)
-                try:
-                    self._vault.secret[:] = memoryview(secret).cast("B")
-                    return self._store_new()
-                finally:
-                    self._vault.end()
-        finally:
-            wipe(secret)
+    @property
+    def locked(self) -> bool:
+        """Whether `unlock` is needed before the key can be used."""
+        return self._opened_blob is None and self._protector is None
 
     def exists(self) -> bool:
         """Tell whether the key is there."""
         return self._storage.get(self._key) is not None
-
-    def destroy(self) -> None:
-        """Remove the key from the storage. Nothing brings it back but a copy made before."""
-        with self._ready():
-            self._storage.delete(self._key)
 
     def get_public_key(self) -> str:
         """Return the key's pubkey."""
@@ -125,11 +102,87 @@ class NSE:
 
     def info(self) -> KeyInfo:
         """Return what is known of the key without opening it."""
-        return _info(self._load()[1])
+        return key_info(self._load()[1])
+
+    def slots(self) -> tuple[slot_work.SlotInfo, ...]:
+        """Return the key's slots; a version 1 key has none."""
+        blob = self._load()[1]
+        return slot_work.slot_infos(blob) if isinstance(blob, BlobV2) else ()
+
+    # Making and removing the key.
+
+    def generate(
+        self,
+        *,
+        recovery: Protector | None = None,
+        unrecoverable: bool = False,
+        blob_version: int = 2,
+    ) -> KeyInfo:
+        """Make a fresh key and store it sealed; raises NSEError KEY_EXISTS when there is one.
+
+        The enclave's own protector gets a slot, `recovery` a second one. Without a slot that
+        outlives a device, `unrecoverable` has to say that none is wanted. `blob_version=1` writes
+        the reference package's format (master key alone).
+        """
+        with self._ready():
+            self._check_absent()
+            keys.fill_random_secret(self._vault.secret)
+            return self._store_new(recovery, unrecoverable, blob_version)
+
+    def import_key(
+        self,
+        secret: Buffer,
+        *,
+        recovery: Protector | None = None,
+        unrecoverable: bool = False,
+        blob_version: int = 2,
+    ) -> KeyInfo:
+        """Store the 32-byte private key in `secret`, which is wiped in every case."""
+        try:
+            with self._ready():
+                self._check_absent()
+                if len(secret) != KEY_BYTES:
+                    raise NSEError("a private key has 32 bytes", NSEErrorCode.SIGN_FAILED)
+                self._vault.secret[:] = memoryview(secret).cast("B")
+                return self._store_new(recovery, unrecoverable, blob_version)
+        finally:
+            wipe(secret)
+
+    def import_ncryptsec(
+        self,
+        ncryptsec: str,
+        passphrase: str | Buffer,
+        *,
+        recovery: Protector | None = None,
+        unrecoverable: bool = False,
+    ) -> KeyInfo:
+        """Store the private key in a NIP-49 `ncryptsec1...` text."""
+        with self._ready(), _decryption():
+            self._check_absent()
+            nip49.decrypt(ncryptsec, passphrase, self._vault.secret, work=self._vault.shared_x)
+            return self._store_new(recovery, unrecoverable, 2)
+
+    def export_ncryptsec(
+        self, passphrase: str | Buffer, *, log_n: int = nip49.DEFAULT_LOG_N
+    ) -> str:
+        """Return the private key encrypted under `passphrase` (NIP-49), the form of a backup."""
+        with self._opened(), _encryption():
+            return nip49.encrypt(
+                self._vault.secret, passphrase, log_n=log_n, work=self._vault.shared_x
+            )
+
+    def destroy(self) -> None:
+        """Remove the key from the storage. Nothing brings it back but a copy made before."""
+        with self._ready():
+            self._storage.delete(self._key)
+            self._storage.delete(storage_key(self._name, BACKUP_KEY))
+            self._forget()
+
+    # Using it.
 
     def sign(self, event: NostrEvent | EventTemplate) -> SignedEvent:
         """Return `event` signed. The signature was verified before it is returned."""
-        template = _template(event)
+        template = template_of(event)
         with self._opened() as pubkey:
             try:
                 identifier = event_id(template, pubkey)
@@ -148,32 +201,23 @@ class NSE:
 
     def nip44_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
         """Return the NIP-44 payload of `plaintext` for `peer_pubkey`."""
-        nonce = bytearray(32)
-        keys.fill_random_secret(nonce)
         with self._opened(), _encryption():
-            keys.shared_x(self._vault.secret, peer_pubkey, self._vault.shared_x)
-            nip44.derive_message_keys(self._vault.shared_x, bytes(nonce), self._vault.message_keys)
-            return nip44.encrypt_with(plaintext, bytes(nonce), self._vault.message_keys)
+            return self._vault.nip44_encrypt(peer_pubkey, plaintext)
 
     def nip44_decrypt(self, peer_pubkey: str, payload: str) -> str:
         """Return the plaintext of a NIP-44 `payload` from `peer_pubkey`."""
         with self._opened(), _decryption():
-            nonce = nip44.payload_nonce(payload)
-            keys.shared_x(self._vault.secret, peer_pubkey, self._vault.shared_x)
-            nip44.derive_message_keys(self._vault.shared_x, nonce, self._vault.message_keys)
-            return nip44.decrypt_with(payload, self._vault.message_keys)
+            return self._vault.nip44_decrypt(peer_pubkey, payload)
 
     def nip04_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
         """Return the NIP-04 payload of `plaintext` for `peer_pubkey`."""
         with self._opened(), _encryption():
-            keys.shared_x(self._vault.secret, peer_pubkey, self._vault.shared_x)
-            return nip04.encrypt(plaintext, self._vault.shared_x)
+            return nip04.encrypt(plaintext, self._vault.share(peer_pubkey))
 
     def nip04_decrypt(self, peer_pubkey: str, payload: str) -> str:
         """Return the plaintext of a NIP-04 `payload` from `peer_pubkey`."""
         with self._opened(), _decryption():
-            keys.shared_x(self._vault.secret, peer_pubkey, self._vault.shared_x)
-            return nip04.decrypt(payload, self._vault.shared_x)
+            return nip04.decrypt(payload, self._vault.share(peer_pubkey))
 
     def conversation_key(self, peer_pubkey: str) -> bytes:
         """Return the NIP-44 conversation key with `peer_pubkey`, for a transport that keeps it.
@@ -186,14 +230,84 @@ class NSE:
     def shared_x(self, peer_pubkey: str) -> bytes:
         """Return the ECDH x with `peer_pubkey`, for a NIP-04 transport; as `conversation_key`."""
         with self._opened(), _encryption():
-            keys.shared_x(self._vault.secret, peer_pubkey, self._vault.shared_x)
-            return bytes(self._vault.shared_x)
+            return bytes(self._vault.share(peer_pubkey))
+
+    # Locking and slots.
+
+    def unlock(self, protector: Protector) -> KeyInfo:
+        """Open the key by `protector` and keep its data key in the page until `lock`.
+
+        The protector is not kept. Wrong secrets in a row make the next attempt wait.
+        """
+        with self._ready():
+            raw, blob = self._load()
+            self._unlock(raw, blob, protector)
+            return key_info(blob)
+
+    def lock(self) -> None:
+        """Wipe the data key, and the master key if the enclave has one; `unlock` reopens it."""
+        with self._ready():
+            self._forget()
+            self._protector = None
+            if self._master is not None:
+                self._master.close()
+
+    def add_slot(self, protector: Protector) -> slot_work.SlotInfo:
+        """Let `protector` open the key too."""
+        with self._changing() as (raw, blob):
+            changed = slot_work.with_slot(self._vault, blob, protector)
+            self._replace(raw, changed)
+        return slot_work.slot_infos(changed)[-1]
+
+    def remove_slot(self, slot_id: str, *, unrecoverable: bool = False) -> None:
+        """Remove a slot; the last one, and the last that outlives a device, are kept."""
+        with self._changing() as (raw, blob):
+            changed = slot_work.without_slot(self._vault, blob, slot_id)
+            if not unrecoverable:
+                slot_work.check_recoverable(changed)
+            self._replace(raw, changed)
+
+    def rotate(self, *protectors: Protector) -> None:
+        """Replace the data key. Every slot is made anew, so each one's protector has to be given.
+
+        The enclave's own protector is among them already.
+        """
+        given = (*protectors, *((self._protector,) if self._protector else ()))
+        with self._changing() as (raw, blob):
+            changed = slot_work.rotated(self._vault, blob, given)
+            self._replace(raw, changed)
+
+    def migrate(self, *, recovery: Protector | None = None) -> KeyInfo:
+        """Turn a version 1 key into version 2; the old file is kept until the new one has signed.
+
+        A migration that was interrupted is finished; a version 2 key is left as it is.
+        """
+        backup = storage_key(self._name, BACKUP_KEY)
+        with self._ready():
+            raw, blob = self._load()
+            if isinstance(blob, BlobV1):
+                if self._protector is None:
+                    raise _locked()
+                protectors = [self._protector, *([recovery] if recovery else [])]
+                with self._opened():
+                    changed = slot_work.new_blob(
+                        self._vault, blob.pubkey, blob.created_at, protectors
+                    )
+                    self._storage.put(backup, raw)
+                    self._forget()
+                    self._swap(raw, changed)
+            self._test_sign()
+            self._storage.delete(backup)
+            return key_info(self._load()[1])
 
     def close(self) -> None:
         """Wipe all secrets. Whatever is asked afterwards is an NSEError."""
+        if not self._vault.page.alive:
+            return
         with self._lock:
+            self._forget()
             self._vault.page.close()
-            if hasattr(self, "_master"):
+            if self._master is not None:
                 self._master.close()
 
     def __enter__(self) -> Self:
@@ -229,12 +343,68 @@ class NSE:
     def _opened(self) -> Iterator[str]:
         """Have the key open in the vault inside the block; yields its pubkey."""
         with self._ready():
-            _, blob = self._load()
-            self._vault.data_key[:] = self._master.view[:KEY_BYTES]
-            with self._vault.opened(blob.nonce, blob.sealed, blob.aad, blob.pubkey):
+            if self._auto_lock is not None and self._auto_lock.expired:
+                self.lock()
+            raw = self._storage.get(self._key)
+            if self._opened_blob is None or self._opened_blob[0] != raw:
+                blob = self._unlock_again()
+            else:
+                blob = self._opened_blob[1]
+            if self._auto_lock is not None:
+                self._auto_lock.touch()
+            with self._vault.opened(
+                bytes.fromhex(blob.iv), bytes.fromhex(blob.ciphertext), blob.aad, blob.pubkey
+            ):
                 yield blob.pubkey
 
-    def _load(self) -> tuple[str, BlobV1]:
+    def _unlock_again(self) -> Blob:
+        """Open by the enclave's own protector: at first use, or after another process's change."""
+        self._forget()
+        raw, blob = self._load()
+        if self._protector is None:
+            raise _locked()
+        self._unlock(raw, blob, self._protector)
+        return blob
+
+    def _unlock(self, raw: str, blob: Blob, protector: Protector) -> None:
+        self._attempts.check()
+        self._forget()
+        try:
+            if isinstance(blob, BlobV2):
+                slot_work.open_data_key(self._vault, blob, protector)
+            elif isinstance(protector, MasterKey):
+                protector.copy_into(self._vault.data_key)
+            else:
+                raise NSEError(
+                    "a version 1 key opens by its master key alone", NSEErrorCode.KEY_NOT_FOUND
+                )
+            # Whether it is the right key at all, before anybody relies on it.
+            with self._vault.opened(
+                bytes.fromhex(blob.iv), bytes.fromhex(blob.ciphertext), blob.aad, blob.pubkey
+            ):
+                pass
+        except NSEError as error:
+            self._vault.wipe()
+            if error.code is NSEErrorCode.AUTH_FAILED:
+                self._attempts.failed()
+            raise
+        except BaseException:
+            self._vault.wipe()
+            raise
+        finally:
+            self._vault.end()
+        self._attempts.succeeded()
+        self._opened_blob = (raw, blob)
+        if self._auto_lock is not None:
+            self._auto_lock.touch()
+
+    def _forget(self) -> None:
+        self._opened_blob = None
+        self._vault.wipe()
+        if self._auto_lock is not None:
+            self._auto_lock.cancel()
+
+    def _load(self) -> tuple[str, Blob]:
         raw = self._storage.get(self._key)
         if raw is None:
             raise NSEError("no key found: generate or import one", NSEErrorCode.KEY_NOT_FOUND)
@@ -244,15 +414,37 @@ class NSE:
         if self.exists():
             raise _exists()
 
-    def _store_new(self) -> KeyInfo:
+    def _store_new(
+        self, recovery: Protector | None, unrecoverable: bool, blob_version: int
+    ) -> KeyInfo:
         """Seal what is in the vault's `secret` and store it, unless there is a key by now."""
+        if self._protector is None:
+            raise _locked()
         try:
             keys.load_keypair(self._vault.secret, self._vault.keypair)
+            pubkey = keys.keypair_pubkey(self._vault.keypair)
+            protectors = [self._protector, *([recovery] if recovery else [])]
+            blob: Blob
+            if blob_version == 1:
+                blob = self._seal_v1(pubkey)
+            else:
+                blob = slot_work.new_blob(self._vault, pubkey, int(time.time()), protectors)
+                if not unrecoverable:
+                    slot_work.check_recoverable(blob)
+            self._swap(None, blob)
         except InvalidKey as error:
             raise NSEError(str(error), NSEErrorCode.SIGN_FAILED) from None
-        pubkey = keys.keypair_pubkey(self._vault.keypair)
-        nonce, sealed = seal(self._master.view[:KEY_BYTES], self._vault.secret, None)
-        blob = BlobV1(
+        finally:
+            self._forget()
+            self._vault.end()
+        return key_info(blob)
+
+    def _seal_v1(self, pubkey: str) -> BlobV1:
+        if not isinstance(self._protector, MasterKey):
+            raise NSEError("version 1 knows the master key alone", NSEErrorCode.AUTH_FAILED)
+        self._protector.copy_into(self._vault.data_key)
+        nonce, sealed = seal(self._vault.data_key, self._vault.secret, None)
+        return BlobV1(
             version=1,
             ciphertext=sealed.hex(),
             iv=nonce.hex(),
@@ -261,53 +453,51 @@ class NSE:
             created_at=int(time.time()),
             hardware_backed=False,
         )
-        if isinstance(self._storage, SwapStorage):
-            if not self._storage.swap(self._key, None, blob.to_json()):
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[str, BlobV2]]:
+        """Have the key open for a change of its slots; a failure leaves it unlocked as before."""
+        with self._opened():
+            if self._opened_blob is None:
+                raise AssertionError
+            raw, blob = self._opened_blob
+            if not isinstance(blob, BlobV2):
+                raise NSEError(
+                    "a version 1 key has no slots: migrate it first", NSEErrorCode.STORAGE_ERROR
+                )
+            self._vault.saved_key[:] = self._vault.data_key
+            try:
+                yield raw, blob
+            except BaseException:
+                self._vault.data_key[:] = self._vault.saved_key
+                raise
+
+    def _replace(self, raw: str, changed: BlobV2) -> None:
+        self._swap(raw, changed)
+        self._opened_blob = (changed.to_json(), changed)
+
+    def _swap(self, old: str | None, new: Blob) -> None:
+        """Store `new` unless somebody else wrote since `old` was read."""
+        text = new.to_json()
+        if not isinstance(self._storage, SwapStorage):
+            self._storage.put(self._key, text)
+        elif not self._storage.swap(self._key, old, text):
+            if old is None:
                 raise _exists()
-        else:
-            self._storage.put(self._key, blob.to_json())
-        return _info(blob)
+            raise NSEError(
+                "somebody else changed the stored key meanwhile: try again",
+                NSEErrorCode.STORAGE_ERROR,
+            )
 
-
-def storage_key(name: str) -> str:
-    """Return where the key called `name` is stored; raises NSEError for a name that is none."""
-    if not _NAME.fullmatch(name):
-        raise NSEError(
-            "a key's name is 1 to 64 letters, digits, dots, dashes or underscores",
-            NSEErrorCode.STORAGE_ERROR,
-        )
-    return BLOB_KEY if name == DEFAULT_NAME else f"{BLOB_KEY}:{name}"
-
-
-def _read_master_key(master_key: str | Buffer, out: memoryview) -> None:
-    if not isinstance(master_key, str):
-        if len(master_key) != KEY_BYTES:
-            raise NSEError("master key is not 32 bytes", NSEErrorCode.HARDWARE_UNAVAILABLE)
-        out[:] = memoryview(master_key).cast("B")
-        return
-    if len(master_key) != 2 * KEY_BYTES or not _HEX.issuperset(master_key):
-        raise NSEError("master key is not 64 hex characters", NSEErrorCode.HARDWARE_UNAVAILABLE)
-    for index in range(KEY_BYTES):  # two digits at a time: never the whole key as bytes
-        out[index] = int(master_key[2 * index : 2 * index + 2], 16)
-
-
-_HEX: Final = frozenset("0123456789abcdefABCDEF")
-
-
-def _template(event: NostrEvent | EventTemplate) -> EventTemplate:
-    if isinstance(event, EventTemplate):
-        return event
-    try:
-        return EventTemplate(event.kind, event.content, parse_tags(event.tags), event.created_at)
-    except (InvalidEvent, AttributeError) as error:
-        raise NSEError(f"not an event: {error}", NSEErrorCode.SIGN_FAILED) from None
+    def _test_sign(self) -> None:
+        self.sign(EventTemplate(22242, "migration test, not published", (), 0))
 
 
 @contextmanager
 def _encryption() -> Iterator[None]:
     try:
         yield
-    except (InvalidKey, CryptoError) as error:
+    except (InvalidKey, CryptoError, InvalidEntity) as error:
         raise NSEError(str(error), NSEErrorCode.SIGN_FAILED) from None
 
 
@@ -315,12 +505,12 @@ def _encryption() -> Iterator[None]:
 def _decryption() -> Iterator[None]:
     try:
         yield
-    except (InvalidKey, CryptoError) as error:
+    except (InvalidKey, CryptoError, InvalidEntity) as error:
         raise NSEError(str(error), NSEErrorCode.DECRYPTION_FAILED) from None
 
 
-def _info(blob: BlobV1) -> KeyInfo:
-    return KeyInfo(blob.pubkey, blob.npub, blob.created_at, blob.hardware_backed)
+def _locked() -> NSEError:
+    return NSEError("the key is locked: unlock it first", NSEErrorCode.AUTH_FAILED)
 
 
 def _exists() -> NSEError:

@@ -27,6 +27,12 @@ _MADV_WIPEONFORK: Final = 18
 _PR_SET_DUMPABLE: Final = 4
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
+# Where the characters begin in CPython's objects: an empty one has its header and a final zero.
+_CPYTHON: Final = sys.implementation.name == "cpython"
+_BYTES_HEADER: Final = sys.getsizeof(b"") - 1
+_ASCII_HEADER: Final = sys.getsizeof("") - 1
+_WIDE_HEADER: Final = sys.getsizeof("\u0100\u0101") - 6  # two characters and a zero, 2 bytes each
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
@@ -111,6 +117,22 @@ def fill_random(buffer: memoryview | bytearray) -> None:
     with open("/dev/urandom", "rb", buffering=0) as source:  # noqa: PTH123 -- readinto, unbuffered
         if source.readinto(buffer) != len(buffer):
             raise OSError("short read from /dev/urandom")
+
+
+def wipe_bytes(secret: bytes) -> None:
+    """Overwrite a `bytes` that a library made for us and nobody else holds (CPython alone)."""
+    if _CPYTHON and len(secret) > 1:  # shorter ones are shared by the whole process
+        ctypes.memset(id(secret) + _BYTES_HEADER, 0, len(secret))
+
+
+def wipe_str(secret: str) -> None:
+    """Overwrite a `str` that was made here and nobody else holds (CPython alone)."""
+    if not _CPYTHON or len(secret) < 2:
+        return
+    widest = ord(max(secret))
+    width = 1 if widest < 0x100 else 2 if widest < 0x10000 else 4
+    header = _ASCII_HEADER if widest < 0x80 else _WIDE_HEADER
+    ctypes.memset(id(secret) + header, 0, width * len(secret))
 
 
 def _map(best: MemoryLevel) -> tuple[int, MemoryLevel]:

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bunker_core import keys, nip44
-from bunker_core.keys import wipe
+from bunker_core.keys import Buffer, wipe
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
 
@@ -35,7 +35,9 @@ class Vault:
         self.keypair: Final = view[96:192]
         self.shared_x: Final = view[192:224]
         self.message_keys: Final = view[224 : 224 + nip44.MESSAGE_KEYS_BYTES]
-        self._operation: Final = view[32:320]  # all but the data key
+        self.scratch: Final = view[300:332]  # a second data key, while slots are checked
+        self.saved_key: Final = view[332:364]  # the data key before a change of the slots
+        self._operation: Final = view[32:364]  # all but the data key
         # Any key and a ciphertext of it, both known to nobody and worth nothing: see `_chaff`.
         self._dummy_key: Final = bytearray(KEY_BYTES)
         fill_random(self._dummy_key)
@@ -61,6 +63,23 @@ class Vault:
         if not keys.verify(pubkey, message, signature):
             raise NSEError("signature did not verify: not released", NSEErrorCode.SIGN_FAILED)
         return signature
+
+    def share(self, peer_pubkey: str) -> memoryview:
+        """Return the ECDH x with `peer_pubkey`, in the page; raises InvalidKey."""
+        keys.shared_x(self.secret, peer_pubkey, self.shared_x)
+        return self.shared_x
+
+    def nip44_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
+        """Return the NIP-44 payload for a peer; raises InvalidKey, CryptoError."""
+        nonce = os.urandom(32)
+        nip44.derive_message_keys(self.share(peer_pubkey), nonce, self.message_keys)
+        return nip44.encrypt_with(plaintext, nonce, self.message_keys)
+
+    def nip44_decrypt(self, peer_pubkey: str, payload: str) -> str:
+        """Return the plaintext of a peer's NIP-44 payload; raises InvalidKey, CryptoError."""
+        nonce = nip44.payload_nonce(payload)
+        nip44.derive_message_keys(self.share(peer_pubkey), nonce, self.message_keys)
+        return nip44.decrypt_with(payload, self.message_keys)
 
     def end(self) -> None:
         """Wipe everything but the data key."""
@@ -90,16 +109,31 @@ class Vault:
         wipe(self.secret)
 
 
-def seal(
-    key: memoryview | bytearray, secret: memoryview | bytearray, aad: bytes | None
-) -> tuple[bytes, bytes]:
+def seal(key: Buffer, secret: Buffer, aad: bytes | None) -> tuple[bytes, bytes]:
     """Return a fresh nonce and the 32-byte `secret` encrypted under `key` (AES-256-GCM)."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce, AESGCM(key).encrypt(nonce, secret, aad)
 
 
+def authenticate(key: Buffer, aad: bytes) -> bytes:
+    """Return a nonce and tag that only the holder of `key` makes for `aad`."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, b"", aad)
+
+
+def check_authentic(key: Buffer, mac: bytes, aad: bytes) -> None:
+    """Raise NSEError unless `mac` is what `authenticate` made of `key` and `aad`."""
+    try:
+        AESGCM(key).decrypt(mac[:NONCE_BYTES], mac[NONCE_BYTES:], aad)
+    except InvalidTag:
+        raise NSEError(
+            "stored key was changed: its slots or fields are not those that were written",
+            NSEErrorCode.DECRYPTION_FAILED,
+        ) from None
+
+
 def open_into(
-    key: memoryview | bytearray,
+    key: Buffer,
     nonce: bytes,
     sealed: bytes,
     aad: bytes | None,
