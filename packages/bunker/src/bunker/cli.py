@@ -1,18 +1,21 @@
 """The one command `bunker`: its subcommands are the entry points of `bunker.commands`."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Final
 
 import click
 
 GROUP: Final = "bunker.commands"
+# What a command with the extra `all` needs.
+_PACKAGES: Final = ("bunker_relay", "bunker_signer", "bunker_client")
 
 
 class InstalledCommands(click.Group):
     """A group whose commands are looked up when they are asked for, so that each starts quickly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return sorted(entry_points(group=GROUP).names)
+        return sorted(entry.name for entry in entry_points(group=GROUP) if _installed(entry))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         found = list(entry_points(group=GROUP, name=cmd_name))
@@ -34,3 +37,8 @@ class InstalledCommands(click.Group):
 @click.version_option(package_name="nostr-bunker")
 def main() -> None:
     """Remote signing for Nostr that you run for yourself."""
+
+
+def _installed(entry: EntryPoint) -> bool:
+    """Tell whether the command can run: one that needs several packages is not shown for one."""
+    return not entry.extras or all(map(find_spec, _PACKAGES))
