@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,14 +69,19 @@ class Subscription:
             self.refusals[relay_url] = reason
         self._changed.set()
 
-    async def live(self, timeout: float) -> None:
-        """Wait until one relay serves the subscription; raises PoolError after `timeout` seconds.
+    async def live(self, timeout: float, relay_urls: Collection[str] | None = None) -> None:
+        """Wait until one relay (of `relay_urls`, if given) serves the subscription.
 
-        What is published before that can be missed: subscribe, wait, then publish.
+        What is published before that can be missed: subscribe, wait, then publish. Raises
+        PoolError after `timeout` seconds.
         """
         try:
             async with asyncio.timeout(timeout):
-                while not self.live_relays:
+                while not (
+                    self.live_relays
+                    if relay_urls is None
+                    else self.live_relays.intersection(relay_urls)
+                ):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
