@@ -52,6 +52,9 @@ def test_a_signature_verifies(key: SecretKey, message: bytes) -> None:
     assert keys.verify(key.pubkey, message, signature)
     assert not keys.verify(key.pubkey, message + b"\0", signature)
     assert not keys.verify(secret_key(2**200).pubkey, message, signature)
+    # libsecp256k1 reads 64 bytes whatever it is given
+    assert not keys.verify(key.pubkey, message, signature + b"\0")
+    assert not keys.verify(key.pubkey, message, signature[:-1])
 
 
 @given(SECRET_KEYS, SECRET_KEYS)

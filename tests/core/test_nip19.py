@@ -93,6 +93,16 @@ def raw(name: str, data: bytes) -> str:
     return nip19._bech32(name, data)
 
 
+@pytest.mark.parametrize("values", [[0] * 51 + [31], [0]], ids=["not zero", "five bits"])
+def test_padding_is_zero_and_short(values: list[int]) -> None:
+    """BIP-173: at most four bits of padding, all zero; else one key would have many names."""
+    sum_ = nip19._polymod([*nip19._expand("npub"), *values, *bytes(6)]) ^ 1
+    groups = [*values, *(sum_ >> 5 * (5 - place) & 31 for place in range(6))]
+    text = "npub1" + "".join("qpzry9x8gf2tvdw0s3jn54khce6mua7l"[group] for group in groups)
+    with pytest.raises(InvalidEntity, match="padding"):
+        nip19.parse(text)
+
+
 ID = b"\x00\x20" + bytes(32)
 
 

@@ -66,6 +66,14 @@ def test_clocks_may_differ_by_ten_minutes(skew: int) -> None:
             ),
             "challenge",
         ),
+        (
+            (
+                ("relay", "wss://relay.example.com"),
+                ("challenge", CHALLENGE),
+                ("challenge", "other"),
+            ),
+            "challenge",
+        ),
         ((("relay", "wss://other.example.com"), ("challenge", CHALLENGE)), "relay"),
         ((("relay", "ws://relay.example.com"), ("challenge", CHALLENGE)), "relay"),
         ((("relay", "not a url"), ("challenge", CHALLENGE)), "relay"),

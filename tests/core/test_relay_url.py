@@ -69,6 +69,8 @@ def test_spellings_of_one_relay(text: str, url: str) -> None:
         "wss://relay.example.com\r\nHost: evil",
         "wss://[::1",
         "wss://[not-an-address]",
+        "wss://[fe80::1%eth0]",  # an interface of this machine
+        "wss://[v1.future]",
         "wss://relay.example.com\\@evil.example",  # browsers read a backslash as a slash
         "wss://relay,example",
         'wss://"relay"',
