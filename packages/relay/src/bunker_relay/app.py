@@ -1,11 +1,14 @@
-"""The Starlette application: one address for the WebSocket, NIP-11 and a browser."""
+"""The Starlette application: one address for the WebSocket, NIP-11, NIP-86 and a browser."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from bunker_relay.info import document
+from bunker_relay.admin import CONTENT_TYPE, Admin
+from bunker_relay.health import Health
+from bunker_relay.info import MEDIA_TYPE, document
+from bunker_relay.page import HEADERS, page
 from bunker_relay.relay import Relay
 
 # NIP-11: a web client of any origin may read the document.
@@ -18,19 +21,29 @@ _CORS = {
 
 def create_app(relay: Relay) -> Starlette:
     """Return the application that serves `relay`."""
+    admin = Admin(relay)
+    health = Health(relay)
 
     async def root(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers=_CORS)
-        if "application/nostr+json" in request.headers.get("accept", ""):
-            return JSONResponse(
-                document(relay.config), media_type="application/nostr+json", headers=_CORS
-            )
-        return PlainTextResponse(f"{relay.config.name}: connect with a Nostr client\n")
+        match request.method:
+            case "OPTIONS":
+                response = Response(status_code=204)
+            case "POST" if request.headers.get("content-type") == CONTENT_TYPE:
+                response = await admin.answer(request)
+            case "POST":
+                response = Response(status_code=405, headers={"Allow": "GET, OPTIONS"})
+            case _ if MEDIA_TYPE in request.headers.get("accept", ""):
+                response = JSONResponse(document(relay.config), media_type=MEDIA_TYPE)
+            case _:
+                response = HTMLResponse(page(relay.config, len(relay.connections)), headers=HEADERS)
+        response.headers.update(_CORS)
+        return response
 
     return Starlette(
         routes=[
-            Route("/", root, methods=["GET", "OPTIONS"]),
+            Route("/", root, methods=["GET", "POST", "OPTIONS"]),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
             WebSocketRoute("/", relay),
         ]
     )

@@ -1,38 +1,345 @@
-"""What an owner can set, with the values that a relay for remote signing wants."""
+"""What an owner can set: a TOML file, BUNKER_RELAY_* variables and flags, checked in one place.
 
-from dataclasses import dataclass, field
+Flags win over variables, variables over the file, the file over the defaults. A wrong value raises
+ConfigError, which names the key, the value and what is allowed.
+"""
+
+import ipaddress
+import json
+import os
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings.exceptions import SettingsError
+
+from bunker_core.errors import InvalidEntity, InvalidURI
+from bunker_core.nip19 import parse_pubkey
+from bunker_core.relay_url import parse_relay_url
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+ENV_PREFIX: Final = "BUNKER_RELAY_"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Numbers that bound one client. Those that NIP-11 has a name for are published in it."""
-
-    max_message_bytes: int = 262_144  # a NIP-44 payload of 65,535 bytes is 88 KB of event
-    max_subscriptions: int = 200
-    max_filters: int = 20
-    max_filter_values: int = 2_000
-    max_limit: int = 5_000
-    default_limit: int = 500
-    max_event_tags: int = 5_000
-    max_content_length: int = 253_952  # characters; with its envelope it fits max_message_bytes
-    created_at_lower_limit: int = 0  # seconds into the past; 0 means any age
-    created_at_upper_limit: int = 900  # seconds into the future; signers' clocks run fast too
-    max_auth_pubkeys: int = 16
-    max_outbox_bytes: int = 4_194_304
-    max_pending_saves: int = 256
+class ConfigError(Exception):
+    """The configuration can't be used; the text names each wrong key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """One relay's settings."""
+class Profile(StrEnum):
+    """A relay's purpose in one word."""
+
+    OPEN = "open"  # NIP-01 for everyone
+    PRIVATE = "private"  # signing for `signers`, other kinds from allowed pubkeys alone
+    BUNKER = "bunker"  # signing alone, and no database
+
+
+class Mute(StrEnum):
+    """How an ephemeral event is answered that nobody listens to."""
+
+    ACCEPT = "accept"  # OK true, `mute:`
+    REJECT = "reject"  # OK false, `mute:`; some clients then give up at once
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least important line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _pubkey(text: str) -> str:
+    try:
+        return parse_pubkey(text)
+    except InvalidEntity as error:
+        raise ValueError(f"{error}; give an npub or 64 hex characters") from None
+
+
+def _relay_url(text: str) -> str:
+    try:
+        return parse_relay_url(text)
+    except InvalidURI as error:
+        raise ValueError(str(error)) from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("not an IP address or network") from None
+
+
+Pubkey = Annotated[str, AfterValidator(_pubkey)]
+RelayURL = Annotated[str, AfterValidator(_relay_url)]
+Network = Annotated[str, AfterValidator(_network)]
+Seconds = Annotated[int, Field(ge=0, le=10**10)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Section):
+    """Numbers that bound one client; those that NIP-11 has a name for are published in it."""
+
+    # A NIP-44 payload of 65,535 bytes is an event of 88 KB; larger plaintexts exist since 2026.
+    max_message_bytes: int = Field(default=262_144, ge=1_024, le=16_777_216)
+    max_subscriptions: int = Field(default=200, ge=1, le=10_000)
+    max_filters: int = Field(default=20, ge=1, le=1_000)
+    max_filter_values: int = Field(default=2_000, ge=1, le=100_000)
+    max_limit: int = Field(default=5_000, ge=1, le=100_000)
+    default_limit: int = Field(default=500, ge=1, le=100_000)
+    max_event_tags: int = Field(default=5_000, ge=1, le=100_000)
+    max_content_length: int = Field(default=253_952, ge=1, le=16_777_216)  # characters
+    min_pow_difficulty: int = Field(
+        default=0, ge=0, le=256
+    )  # NIP-13, bits; never asked of kind 24133
+    created_at_lower_limit: Seconds = 0  # into the past; 0: any age
+    created_at_upper_limit: Seconds = 900  # into the future; phones' clocks run fast too
+    max_auth_pubkeys: int = Field(default=16, ge=1, le=1_000)
+    max_outbox_bytes: int = Field(default=4_194_304, ge=65_536, le=1_073_741_824)
+    max_pending_saves: int = Field(default=256, ge=1, le=10_000)
+    max_offences: int = Field(default=20, ge=1, le=100_000)  # unreadable messages a minute
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_connections_per_ip: int = Field(default=200, ge=1, le=1_000_000)
+
+
+class Rate(_Section):
+    """A token bucket: `burst` at once, then `per_second`."""
+
+    per_second: float = Field(gt=0, le=1_000_000)
+    burst: int = Field(ge=1, le=1_000_000)
+
+
+class Rates(_Section):
+    """How fast one IP address (an IPv6 /64) or one pubkey may go on."""
+
+    events_per_ip: Rate = Rate(per_second=50, burst=1_000)
+    events_per_pubkey: Rate = Rate(per_second=20, burst=500)
+    # Their own, generous: a client that opens its messages asks for 500 decryptions at once.
+    signing_per_ip: Rate = Rate(per_second=500, burst=5_000)
+    signing_per_pubkey: Rate = Rate(per_second=100, burst=1_000)
+    queries_per_ip: Rate = Rate(per_second=50, burst=1_000)
+    connections_per_ip: Rate = Rate(per_second=10, burst=500)
+
+
+class Grace(_Section):
+    """Hold a signing request in memory for a signer that is just waking up; off at 0 seconds."""
+
+    seconds: int = Field(default=0, ge=0, le=300)
+    max_bytes: int = Field(default=8_388_608, ge=1_024, le=1_073_741_824)
+
+
+class StoreSettings(_Section):
+    """The database."""
+
+    query_timeout: float = Field(default=5.0, gt=0, le=300)  # seconds
+    keep_days: int = Field(default=0, ge=0, le=36_500)  # older events are deleted; 0 keeps all
+
+
+class Metrics(_Section):
+    """Prometheus, on its own port; off without one."""
 
     host: str = "127.0.0.1"
-    port: int = 7777
+    port: int | None = Field(default=None, ge=0, le=65_535)
+
+
+class Log(_Section):
+    """Where the relay tells what it does: standard error."""
+
+    format: LogFormat = LogFormat.CONSOLE
+    level: LogLevel = LogLevel.INFO
+
+
+class Config(BaseSettings):
+    """One relay's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=7777, ge=0, le=65_535)
     data: Path = Path("relay-data")
-    name: str = "nostr-bunker relay"
-    description: str = "A relay for remote signing. It forwards signing requests and keeps none."
-    url: str | None = None  # the public address, e.g. wss://relay.example.com
-    limits: Limits = field(default_factory=Limits)
-    ping_interval: float = 25.0  # seconds; under the 60 s after which nginx drops silence
-    ping_timeout: float = 20.0
+    profile: Profile = Profile.OPEN
+    signers: Annotated[tuple[Pubkey, ...], NoDecode] = ()
+    allow: Annotated[tuple[Pubkey, ...], NoDecode] = ()
+    owner: Pubkey | None = None
+    url: RelayURL | None = None
+    mute: Mute = Mute.ACCEPT
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    name: str = Field(default="nostr-bunker relay", max_length=100)
+    description: str = "A relay for remote signing: it forwards signing requests and keeps none."
+    contact: str | None = None
+    icon: str | None = None
+    ping_interval: float = Field(default=25.0, gt=0, le=30)  # seconds; nginx drops silence after 60
+    ping_timeout: float = Field(default=20.0, gt=0, le=300)
+    shutdown_timeout: float = Field(default=5.0, gt=0, le=300)
+    limits: Limits = Limits()
+    rates: Rates = Rates()
+    grace: Grace = Grace()
+    store: StoreSettings = StoreSettings()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+
+    @property
+    def gated(self) -> bool:
+        """Whether kind 24133 is for `signers` and their clients alone."""
+        return bool(self.signers)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: Any) -> Any:
+        # In a variable a list is written with commas; TOML has its own.
+        for key in ("signers", "allow", "trusted_proxies"):
+            if isinstance(values, dict) and isinstance(values.get(key), str):
+                values[key] = [item.strip() for item in values[key].split(",") if item.strip()]
+        return values
+
+    @model_validator(mode="after")
+    def _check_profile(self) -> "Config":
+        if self.profile is Profile.PRIVATE and not self.signers:
+            raise ValueError("profile private needs a signer: set signers, or pass --signer NPUB")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments alone; `load` adds variables and a file."""
+        return (init_settings,)
+
+
+def load(file: Path | None = None, **flags: Any) -> Config:
+    """Return the configuration; a flag that is None or empty counts as not given.
+
+    Raises ConfigError.
+    """
+
+    class Sources(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+            return (init_settings, env_settings, toml)
+
+    if file is not None and not file.is_file():
+        raise ConfigError(f"there is no configuration file {file}")
+    unknown = _unknown_variables()
+    if unknown:
+        raise ConfigError(f"unknown variable {unknown[0]}; `bunker relay config` shows all keys")
+    given = {key: value for key, value in flags.items() if value not in (None, (), [])}
+    try:
+        return Sources(**given)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+    except SettingsError as error:  # a variable that should hold JSON and does not
+        raise ConfigError(str(error)) from None
+    except (OSError, ValueError) as error:  # the file can't be read, or is not TOML
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def to_toml(config: Config) -> str:
+    """Return the effective configuration as a TOML file that would give it again."""
+    top: list[str] = []
+    tables: list[str] = []
+    for key, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            tables += ["", *_table(key, value)]
+        else:
+            top.append(_assignment(key, value))
+    return "\n".join([*top, *tables]) + "\n"
+
+
+def _table(name: str, values: dict[str, Any]) -> list[str]:
+    nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"[{name}]"] if len(nested) < len(values) else []
+    lines += [_assignment(key, value) for key, value in values.items() if key not in nested]
+    for key, value in nested.items():
+        lines += [*([""] if lines else []), *_table(f"{name}.{key}", value)]
+    return lines
+
+
+def _assignment(key: str, value: Any) -> str:
+    if value is None:
+        return f"# {key} ="
+    return f"{key} = {json.dumps(value)}"  # a JSON scalar or list of them is also TOML
+
+
+def _explain(error: "ErrorDetails") -> str:
+    """Say which key is wrong, what it holds and what is allowed."""
+    path = [part for part in error["loc"] if isinstance(part, str)]
+    key = ".".join(path) or "configuration"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key; `bunker relay config` shows all keys"
+    if not path:
+        return message
+    value = error["input"]
+    # Where a pubkey belongs, a private key may have been pasted: never show it again.
+    shown = "" if path[0] in ("signers", "allow", "owner") else f"{value!r:.80}: "
+    allowed = _allowed(path)
+    return f"{key} = {shown}{message}" + (f" (allowed: {allowed})" if allowed else "")
+
+
+def _allowed(path: list[str]) -> str:
+    model: Any = Config
+    bounds: dict[str, Any] = {}
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return ""
+        model = field.annotation
+        metadata = [*field.metadata]
+        for item in metadata:
+            for name in ("ge", "gt", "le"):
+                if hasattr(item, name):
+                    bounds[name] = getattr(item, name)
+    if isinstance(model, type) and issubclass(model, StrEnum):
+        return ", ".join(model)
+    if not bounds:
+        return ""
+    low = f"over {bounds['gt']}" if "gt" in bounds else f"{bounds.get('ge')}"
+    return f"{low} to {bounds['le']}"
+
+
+def _unknown_variables() -> list[str]:
+    known = {f"{ENV_PREFIX}{key}".upper() for key in Config.model_fields}
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in known
+    )

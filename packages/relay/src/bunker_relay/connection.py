@@ -3,107 +3,141 @@
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
-from bunker_core.messages import Closed, CountReply, Eose, Notice, Ok
+from bunker_core.messages import Closed, CountReply, Eose, Ok
+from bunker_relay.engine import StoreError
 from bunker_relay.hub import Subscription
+from bunker_relay.logs import log
 from bunker_relay.outbox import Outbox
-from bunker_relay.session import CountQuery, Ingest, Query, Session, Unsubscribe, frame
-from bunker_relay.store import StoreError
+from bunker_relay.session import (
+    CountQuery,
+    Effect,
+    HangUp,
+    Ingest,
+    Query,
+    Session,
+    Unsubscribe,
+    frame,
+)
+from bunker_relay.store import Store
 
 if TYPE_CHECKING:
-    from bunker_core.filter import Filter
     from bunker_relay.relay import Relay
+
+POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
+SERVICE_RESTART: Final = 1012  # IANA's registry of close codes
 
 
 class Connection:
     """One client of the relay."""
 
-    def __init__(self, relay: "Relay", scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, relay: "Relay", address: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """`address` is whose rate limits the client shares."""
         self._relay = relay
-        self._limits = relay.config.limits
         self._receive = receive
         self._asgi_send = send
-        # Our server class offers it; elsewhere a slow client is closed the slow way.
+        # Our server class offers it; under another, a client that does not read lingers.
         self._abort = scope.get("extensions", {}).get("bunker.abort")
-        self._outbox = Outbox(self._send, self._limits.max_outbox_bytes, self._overflowed)
+        self._outbox = Outbox(self._send, relay.policy.limits.max_outbox_bytes, self._overflowed)
         self._session = Session(
-            self._limits,
+            relay.policy,
+            self._outbox,
+            address=address,
+            queries=relay.queries,
             challenge=secrets.token_hex(16),
             relay_urls=relay.urls_for(scope),
-            write=self._outbox.put,
         )
         self._pending_saves = 0
         self._saved: asyncio.Event | None = None
-        self._queries: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._query_turn = asyncio.Lock()
         self._ended = False
 
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
-        if (await self._receive())["type"] != "websocket.connect":
-            return
-        await self._asgi_send({"type": "websocket.accept"})
         self._relay.connections.add(self)
         self._outbox.put(self._session.greet())
         try:
-            while True:
+            while not self._ended:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
                     return
-                self._take(message)
+                self._take(message.get("text"))
                 await self._have_room()
         finally:
             self._end()
 
     async def shut_down(self) -> None:
-        """Tell the client that the relay stops, and close (1012: service restart)."""
+        """Tell the client that the relay stops, once its events are saved, and close."""
+        while self._pending_saves and not self._ended:
+            await self._next_save()
         for subscription in list(self._session.subscriptions.values()):
-            self._relay.hub.remove(subscription)
-            self._outbox.put(frame(Closed(subscription.id, "error: shutting down")))
-        self._session.subscriptions.clear()
-        await self._outbox.flushed()
-        self._outbox.close()
-        await self._close(1012, "shutting down")
+            self._refuse(subscription, "error: shutting down")
+        await self._close(SERVICE_RESTART, "shutting down")
 
-    def _take(self, message: Any) -> None:
+    def drop(self) -> None:
+        """End the connection at once, whatever was still to be sent."""
+        if self._abort is not None:
+            self._abort()
+        self._end()
+
+    def _take(self, text: str | None) -> None:
         """Carry out one message, without waiting for anything."""
-        text = message.get("text")
-        if text is None:
-            self._outbox.put(frame(Notice("invalid: binary frames are not for Nostr")))
-            return
-        now = int(time.time())
-        for effect in self._session.receive(text, now):
-            match effect:
-                case bytes():
-                    self._outbox.put(effect)
-                case Ingest(event):
-                    if self._relay.ingest.submit(event, now, self._reply):
-                        self._pending_saves += 1
-                case Query(subscription):
-                    self._relay.hub.add(subscription)
-                    if self._relay.store is None or not needs_store(subscription.filters):
-                        self._outbox.put(frame(Eose(subscription.id)))
-                        subscription.release(())
-                    else:
-                        self._spawn(self._send_stored(subscription))
-                case Unsubscribe(subscription):
-                    self._relay.hub.remove(subscription)
-                case CountQuery():
-                    self._spawn(self._send_count(effect))
+        self._relay.counters.messages += 1
+        now = time.time()
+        session = self._session
+        for effect in session.receive_binary(now) if text is None else session.receive(text, now):
+            self._carry_out(effect, now)
 
-    def _reply(self, ok: Ok) -> None:
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        relay = self._relay
+        match effect:
+            case bytes():
+                self._outbox.put(effect)
+            case Ingest(event):
+                ok = relay.ingest.submit(event, self._session, now, self._later)
+                if ok is None:
+                    self._pending_saves += 1
+                else:
+                    self._outbox.put(frame(ok))
+            case Query(subscription):
+                self._subscribe(subscription, now)
+            case Unsubscribe(subscription):
+                relay.hub.remove(subscription)
+            case CountQuery(subscription_id, filters):
+                self._spawn(self._send_count(subscription_id, filters))
+            case HangUp():
+                relay.counters.offenders_closed += 1
+                self._spawn(self._close(POLICY_VIOLATION, "too many invalid messages"))
+
+    def _subscribe(self, subscription: Subscription, now: float) -> None:
+        relay = self._relay
+        relay.counters.queries += 1
+        relay.hub.add(subscription)
+        relay.ingest.subscribed(subscription, now)
+        if relay.store is None or not needs_store(subscription.filters):
+            self._outbox.put(frame(Eose(subscription.id)))
+            subscription.release(())
+        else:
+            self._spawn(self._send_stored(relay.store, subscription))
+
+    def _later(self, ok: Ok) -> None:
+        """Answer an event that had to be saved first."""
+        self._pending_saves -= 1
         self._outbox.put(frame(ok))
-        if self._pending_saves and self._saved is not None:
+        if self._saved is not None:
             self._saved.set()
 
-    async def _send_stored(self, subscription: Subscription) -> None:
-        store = self._relay.store
-        if store is None:
-            raise AssertionError  # the caller has looked
+    async def _send_stored(self, store: Store, subscription: Subscription) -> None:
+        limits = self._relay.policy.limits
         async with self._query_turn:  # one at a time: a scrape waits behind its own queries
             if subscription.closed:
                 return
@@ -111,12 +145,12 @@ class Connection:
                 found = await store.query(
                     subscription.filters,
                     int(time.time()),
-                    default=self._limits.default_limit,
-                    most=self._limits.max_limit,
+                    default=limits.default_limit,
+                    most=limits.max_limit,
                 )
             except StoreError as error:
-                if not subscription.closed:
-                    self._refuse(subscription, f"error: {error}")
+                self._relay.counters.queries_failed += 1
+                self._refuse(subscription, f"error: {error}")
                 return
             for stored in found:
                 if subscription.closed:
@@ -127,41 +161,59 @@ class Connection:
                 self._outbox.put(frame(Eose(subscription.id)))
                 subscription.release(stored.id for stored in found)
 
-    def _refuse(self, subscription: Subscription, reason: str) -> None:
-        self._relay.hub.remove(subscription)
-        self._session.subscriptions.pop(subscription.id, None)
-        self._outbox.put(frame(Closed(subscription.id, reason)))
-
-    async def _send_count(self, query: CountQuery) -> None:
+    async def _send_count(self, subscription_id: str, filters: tuple[Filter, ...]) -> None:
+        self._relay.counters.queries += 1
         count = 0
         async with self._query_turn:
             if self._relay.store is not None:
                 try:
-                    count = await self._relay.store.count(query.filters, int(time.time()))
+                    count = await self._relay.store.count(filters, int(time.time()))
                 except StoreError as error:
-                    self._outbox.put(frame(Closed(query.subscription_id, f"error: {error}")))
+                    self._relay.counters.queries_failed += 1
+                    self._outbox.put(frame(Closed(subscription_id, f"error: {error}")))
                     return
-        self._outbox.put(frame(CountReply(query.subscription_id, count)))
+        self._outbox.put(frame(CountReply(subscription_id, count)))
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _refuse(self, subscription: Subscription, reason: str) -> None:
+        if not subscription.closed:
+            self._relay.hub.remove(subscription)
+            self._session.subscriptions.pop(subscription.id, None)
+            self._outbox.put(frame(Closed(subscription.id, reason)))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._queries.add(task)
-        task.add_done_callback(self._queries.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A defect. Its text may quote the client, so only its kind is told.
+            log.error("a task failed", error=type(task.exception()).__name__)
 
     async def _have_room(self) -> None:
-        """Read no further from a client that does not read its replies."""
+        """Read no further from a client that does not read its replies or floods the store."""
         await self._outbox.drained()
+        while self._pending_saves >= self._relay.policy.limits.max_pending_saves:
+            await self._next_save()
+
+    async def _next_save(self) -> None:
+        self._saved = asyncio.Event()
+        await self._saved.wait()
+        self._saved = None
 
     async def _send(self, data: bytes) -> None:
         await self._asgi_send({"type": "websocket.send", "text": data.decode()})
 
     def _overflowed(self) -> None:
-        """Close the slow client, and it alone."""
-        if self._abort is not None:
-            self._abort()
-        self._end()
+        """Drop the slow client, and it alone."""
+        self._relay.counters.slow_clients_closed += 1
+        log.info("closed a client that does not read", limit_bytes=self._outbox.max_bytes)
+        self.drop()
 
     async def _close(self, code: int, reason: str) -> None:
+        await self._outbox.flushed()
+        self._outbox.close()
         try:
             await self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
         except (OSError, RuntimeError):
@@ -174,13 +226,13 @@ class Connection:
         for subscription in self._session.subscriptions.values():
             self._relay.hub.remove(subscription)
         self._session.subscriptions.clear()
-        for task in self._queries:
+        for task in self._tasks:
             task.cancel()
         self._outbox.close()
         self._relay.connections.discard(self)
 
 
-def needs_store(filters: "tuple[Filter, ...]") -> bool:
+def needs_store(filters: tuple[Filter, ...]) -> bool:
     """Tell whether a stored event could match; what remote signing asks for never does."""
     return any(
         not item.never

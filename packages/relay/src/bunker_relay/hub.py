@@ -1,11 +1,22 @@
 """The hub: which open subscriptions want an event, found through an index and never by a scan."""
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import orjson
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+
+
+class Sink(Protocol):
+    """Where a subscription's frames go; all of it at once, nothing waits."""
+
+    def put(self, frame: bytes) -> None:
+        """Take a whole frame."""
+
+    def reserve(self, size: int) -> None:
+        """Count `size` bytes that are held back for later, or with a minus give them back."""
 
 
 class Subscription:
@@ -15,45 +26,56 @@ class Subscription:
     subscription, so that an event that is published again reaches only those that came later.
     """
 
-    __slots__ = ("_held", "_prefix", "_write", "closed", "filters", "id", "serial")
+    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial")
 
     def __init__(
         self,
         subscription_id: str,
         filters: tuple[Filter, ...],
-        write: Callable[[bytes], None],
+        sink: Sink,
+        sees: Callable[[Event, Filter], bool],
     ) -> None:
-        """`write` takes a whole frame."""
+        """`sees` tells whether this client may have an event that a filter matches."""
         self.id = subscription_id
         self.filters = filters
         self.serial = 0  # set by the hub
         self.closed = False
-        self._write = write
+        self._sees = sees
+        self._sink = sink
         self._prefix = b'["EVENT",' + orjson.dumps(subscription_id) + b","
         self._held: dict[str, bytes] | None = {}
 
     def wants(self, event: Event) -> bool:
-        """Tell whether any filter matches."""
-        return any(item.matches(event) for item in self.filters)
+        """Tell whether any filter matches an event that this client may have."""
+        return any(item.matches(event) and self._sees(event, item) for item in self.filters)
 
     def send(self, event_id: str, event_json: bytes) -> None:
         """Send a live event, or hold it while the stored ones are on their way."""
-        if self._held is not None:
+        if self._held is None:
+            self._sink.put(self._prefix + event_json + b"]")
+        elif event_id not in self._held:
             self._held[event_id] = event_json
-        else:
-            self._write(self._prefix + event_json + b"]")
+            self._sink.reserve(len(event_json))
 
     def send_stored(self, event_json: bytes) -> None:
         """Send a stored event."""
-        self._write(self._prefix + event_json + b"]")
+        self._sink.put(self._prefix + event_json + b"]")
 
     def release(self, sent: Iterable[str]) -> None:
         """Send what was held, less the ids already `sent`, and from now on send at once."""
         held, self._held = self._held or {}, None
+        self._sink.reserve(-sum(map(len, held.values())))
         for event_id in sent:
             held.pop(event_id, None)
         for event_json in held.values():
-            self._write(self._prefix + event_json + b"]")
+            self._sink.put(self._prefix + event_json + b"]")
+
+    def end(self) -> None:
+        """Drop what is held; nothing is sent any more."""
+        self.closed = True
+        if self._held:
+            self._sink.reserve(-sum(map(len, self._held.values())))
+            self._held = {}
 
 
 _Table = dict[object, set[Subscription]]
@@ -84,10 +106,10 @@ class Hub:
         self.subscriptions += 1
 
     def remove(self, subscription: Subscription) -> None:
-        """Take `subscription` out; nothing is sent to it afterwards."""
+        """Take `subscription` out and end it."""
         if subscription.closed:
             return
-        subscription.closed = True
+        subscription.end()
         for table, key in self._slots(subscription.filters):
             members = table.get(key)
             if members is not None:
@@ -102,20 +124,20 @@ class Hub:
         Subscriptions with a serial up to `after` have had it before and are left out. Never
         waits for a subscriber.
         """
-        candidates = self._candidates(event)
-        if not candidates:
-            return 0
         event_json: bytes | None = None
         receivers = 0
-        for subscription in candidates:
-            if subscription.serial > after and subscription.wants(event):
+        for subscription in self._candidates(event):
+            # A slow client that is closed on the way takes its other subscriptions with it.
+            if subscription.serial <= after or subscription.closed:
+                continue
+            if subscription.wants(event):
                 if event_json is None:
                     event_json = event.to_json()  # once a publish, whatever the audience
                 subscription.send(event.id, event_json)
                 receivers += 1
         return receivers
 
-    def _candidates(self, event: Event) -> set[Subscription] | list[Subscription]:
+    def _candidates(self, event: Event) -> Iterable[Subscription]:
         found = [
             members
             for members in (
@@ -133,10 +155,11 @@ class Hub:
                     if members is not None:
                         found.append(members)
         if len(found) == 1:
-            return list(found[0])
+            return list(found[0])  # a copy: closing a slow client changes the set
         return set().union(*found)
 
     def _slots(self, filters: Iterable[Filter]) -> Iterable[tuple[_Table, object]]:
+        """Name the places in the index where a subscription with `filters` is entered."""
         for item in filters:
             if item.never:
                 continue

@@ -1,22 +1,26 @@
 """The relay information document (NIP-11)."""
 
-from typing import Any
+from typing import Any, Final
 
 from bunker_core.messages import MAX_SUBSCRIPTION_ID
 from bunker_relay import __version__
-from bunker_relay.config import Config
+from bunker_relay.config import Config, Profile
 
-SUPPORTED_NIPS = (1, 9, 11, 40, 42, 45)
+MEDIA_TYPE: Final = "application/nostr+json"
 
 
 def document(config: Config) -> dict[str, Any]:
     """Return the document; every number in `limitation` is one that the relay enforces."""
     limits = config.limits
-    return {
+    nips = [1, 11, 40, 42, 46, 70]
+    if config.profile is not Profile.BUNKER:
+        nips += [9, 13, 45]
+    if config.owner is not None:
+        nips += [86, 98]
+    result: dict[str, Any] = {
         "name": config.name,
         "description": config.description,
-        "supported_nips": list(SUPPORTED_NIPS),
-        "software": "https://pypi.org/project/nostr-bunker-relay/",
+        "supported_nips": sorted(nips),
         "version": __version__,
         "limitation": {
             "max_message_length": limits.max_message_bytes,
@@ -26,11 +30,14 @@ def document(config: Config) -> dict[str, Any]:
             "max_subid_length": MAX_SUBSCRIPTION_ID,
             "max_event_tags": limits.max_event_tags,
             "max_content_length": limits.max_content_length,
-            "min_pow_difficulty": 0,
+            "min_pow_difficulty": limits.min_pow_difficulty,
             "auth_required": False,
             "payment_required": False,
-            "restricted_writes": False,
-            "created_at_lower_limit": limits.created_at_lower_limit,
+            "restricted_writes": config.profile is not Profile.OPEN or config.gated,
             "created_at_upper_limit": limits.created_at_upper_limit,
         },
     }
+    if limits.created_at_lower_limit:  # 0 means no limit to us, and "nothing from the past" there
+        result["limitation"]["created_at_lower_limit"] = limits.created_at_lower_limit
+    optional = {"pubkey": config.owner, "contact": config.contact, "icon": config.icon}
+    return result | {key: value for key, value in optional.items() if value is not None}

@@ -1,19 +1,24 @@
-"""What happens to a published event: checked, stored unless it is ephemeral, forwarded."""
+"""The way of a published event: checked, stored unless it is ephemeral, forwarded."""
 
 from collections.abc import Callable
 from typing import Final
 
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
-from bunker_core.kinds import CLIENT_AUTH, is_ephemeral
+from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
 from bunker_core.messages import Ok
-from bunker_relay import nip40
-from bunker_relay.config import Limits
-from bunker_relay.hub import Hub
-from bunker_relay.store import Store, StoreError
+from bunker_relay.config import Config, Mute
+from bunker_relay.engine import StoreError
+from bunker_relay.grace import GraceBuffer
+from bunker_relay.hub import Hub, Subscription
+from bunker_relay.limits import Buckets
+from bunker_relay.metrics import Counters
+from bunker_relay.policy import Policy
+from bunker_relay.session import Session
+from bunker_relay.store import Store
 from bunker_relay.write import Outcome
 
-_SEEN: Final = 50_000  # ephemeral events remembered, twice at most; about 15 MB
+_SEEN: Final = 50_000  # ephemeral events remembered, twice at most; some 30 MB when full
 
 _REASONS: Final = {
     Outcome.SAVED: (True, ""),
@@ -21,84 +26,129 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
+_RATE_LIMITED: Final = "rate-limited: too many events, slow down"
+
+Later = Callable[[Ok], None]
 
 
 class Ingest:
-    """The way of an event into the relay."""
+    """Takes events for all clients of a relay."""
 
-    def __init__(self, hub: Hub, store: Store | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        hub: Hub,
+        store: Store | None,
+        counters: Counters,
+    ) -> None:
+        """`store` is None on a relay that stores nothing."""
+        self._policy = policy
         self._hub = hub
         self._store = store
-        self._limits = limits
+        self._counters = counters
         self._seen = Seen(_SEEN)
+        self._mute = config.mute
+        self.grace = GraceBuffer(config.grace)
+        self._per_ip = Buckets(config.rates.events_per_ip)
+        self._per_pubkey = Buckets(config.rates.events_per_pubkey)
+        self._signing_per_ip = Buckets(config.rates.signing_per_ip)
+        self._signing_per_pubkey = Buckets(config.rates.signing_per_pubkey)
 
-    def submit(self, event: Event, now: int, reply: Callable[[Ok], None]) -> bool:
-        """Take an event whose shape is right; call `reply` once, now or after the commit.
+    def configure(self, config: Config) -> None:
+        """Take new settings."""
+        self._mute = config.mute
+        self.grace.settings = config.grace
+        self._per_ip.rate = config.rates.events_per_ip
+        self._per_pubkey.rate = config.rates.events_per_pubkey
+        self._signing_per_ip.rate = config.rates.signing_per_ip
+        self._signing_per_pubkey.rate = config.rates.signing_per_pubkey
 
-        Returns whether the answer is still to come.
+    def submit(self, event: Event, session: Session, now: float, later: Later) -> Ok | None:
+        """Take an event whose shape is right; `now` is Unix seconds.
+
+        Returns the answer; or None, and calls `later` with it once the event is committed.
         """
-        refusal = self._refusal(event, now)
-        if refusal:
-            reply(Ok(event.id, False, refusal))
-            return False
         known = self._seen.get(event.id)
+        refusal = self._refusal(event, session, now, known)
+        if refusal:
+            self._counters.events_refused += 1
+            return Ok(event.id, False, refusal)
+        if is_ephemeral(event.kind):
+            return self._forward(event, known, now)
+        if self._store is None:
+            raise AssertionError  # the policy of a relay without a store takes no such kind
+        return self._save(self._store, event, later)
+
+    def subscribed(self, subscription: Subscription, now: float) -> None:
+        """Hand a new subscription what waited for it in the grace buffer."""
+        for event in self.grace.claim(subscription, now):
+            subscription.send(event.id, event.to_json())
+            self._seen.put(event.id, (event.sig, self._hub.serial))
+            self._counters.events_delivered += 1
+
+    def _refusal(
+        self, event: Event, session: Session, now: float, known: tuple[str, int] | None
+    ) -> str:
+        refusal = self._policy.event_refusal(event, session.pubkeys, int(now))
+        if refusal:
+            return refusal
+        signing = event.kind == NOSTR_CONNECT
+        if not (self._signing_per_ip if signing else self._per_ip).take(session.address, now):
+            return _RATE_LIMITED
         if known is None or known[0] != event.sig:
             try:
-                verify(event)  # last: it costs ten times all the rest
+                verify(event)  # it costs ten times all the rest, hence so late
             except InvalidEvent as error:
-                reply(Ok(event.id, False, f"invalid: {error}"))
-                return False
-        if is_ephemeral(event.kind):
-            reply(self._forward(event, known))
-            return False
-        if self._store is None:
-            reply(Ok(event.id, False, "blocked: this relay stores nothing"))
-            return False
+                return f"invalid: {error}"
+        # Only now: before the signature is checked, anyone could empty another pubkey's bucket.
+        by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
+        return "" if by_pubkey.take(event.pubkey, now) else _RATE_LIMITED
 
+    def _forward(self, event: Event, known: tuple[str, int] | None, now: float) -> Ok:
+        """Send an ephemeral event to all that want it and have not had it."""
+        receivers = self._hub.publish(event, after=known[1] if known else 0)
+        self._seen.put(event.id, (event.sig, self._hub.serial))
+        if receivers:
+            self.grace.drop(event.id)
+            self._counters.events_accepted += 1
+            self._counters.events_delivered += receivers
+            return Ok(event.id, True, "")
+        if known and known[1]:
+            return Ok(event.id, True, "duplicate: already forwarded")
+        self._counters.events_muted += 1
+        # Not delivered to anyone: whoever subscribes from now on may still get it.
+        self._seen.put(event.id, (event.sig, 0))
+        if event.kind == NOSTR_CONNECT and self.grace.hold(event, now):
+            self._counters.events_held += 1
+            return Ok(event.id, True, "mute: no one is listening yet, held for a short while")
+        return Ok(event.id, self._mute is Mute.ACCEPT, "mute: no one is listening")
+
+    def _save(self, store: Store, event: Event, later: Later) -> Ok | None:
         def done(outcome: Outcome | StoreError) -> None:
             if isinstance(outcome, StoreError):
-                reply(Ok(event.id, False, f"error: {outcome}"))
+                self._counters.store_errors += 1
+                later(Ok(event.id, False, f"error: {outcome}"))
                 return
+            accepted, reason = _REASONS[outcome]
             if outcome is Outcome.SAVED:
-                self._hub.publish(event)
-            reply(Ok(event.id, *_REASONS[outcome]))
+                self._counters.events_delivered += self._hub.publish(event)
+            self._counters.events_accepted += accepted
+            self._counters.events_refused += not accepted
+            later(Ok(event.id, accepted, reason))
 
-        self._store.save(event, done)
-        return True
-
-    def _forward(self, event: Event, known: tuple[str, int] | None) -> Ok:
-        """Send an ephemeral event to all that want it and have not had it."""
-        serial = self._hub.serial
-        receivers = self._hub.publish(event, after=known[1] if known else 0)
-        self._seen.put(event.id, (event.sig, serial))
-        if receivers:
-            return Ok(event.id, True, "")
-        if known:
-            return Ok(event.id, True, "duplicate: already forwarded")
-        return Ok(event.id, True, "mute: no one is listening")
-
-    def _refusal(self, event: Event, now: int) -> str:
-        limits = self._limits
-        if event.kind == CLIENT_AUTH:
-            return "invalid: kind 22242 is for AUTH"  # NIP-42: never broadcast
-        if len(event.tags) > limits.max_event_tags:
-            return f"invalid: more than {limits.max_event_tags} tags"
-        if len(event.content) > limits.max_content_length:
-            return f"invalid: content is longer than {limits.max_content_length} characters"
-        if event.created_at > now + limits.created_at_upper_limit:
-            return "invalid: created_at is too far in the future"
-        if limits.created_at_lower_limit and event.created_at < now - limits.created_at_lower_limit:
-            return "invalid: created_at is too far in the past"
-        expires_at = nip40.expiration(event)
-        if expires_at is not None and expires_at <= now:
-            return "invalid: event has expired"
-        return ""
+        try:
+            store.save(event, done)
+        except StoreError as error:
+            self._counters.store_errors += 1
+            return Ok(event.id, False, f"error: {error}")
+        return None
 
 
 class Seen:
     """What is remembered of the latest ephemeral events: signature, and who had them.
 
-    Two generations: when the young one is full it becomes the old one and the old one goes. No
+    Two generations: when the young one is full it becomes the old one, and the old one goes. No
     entry is evicted alone, which would scan over deleted slots.
     """
 
@@ -108,7 +158,10 @@ class Seen:
         self._old: dict[str, tuple[str, int]] = {}
 
     def get(self, event_id: str) -> tuple[str, int] | None:
-        """Return (sig, the latest subscription's serial when it was forwarded) if remembered."""
+        """Return the signature, and the serial of the latest subscription that can have had it.
+
+        The serial is 0 for an event that nobody had; None means that it is not remembered.
+        """
         return self._young.get(event_id) or self._old.get(event_id)
 
     def put(self, event_id: str, value: tuple[str, int]) -> None:

@@ -8,18 +8,19 @@ from collections.abc import Awaitable, Callable
 class Outbox:
     """Frames wait here while the client reads more slowly than they come.
 
-    `put` never waits. When more than `max_bytes` wait, `overflow` is called once and everything
-    is dropped: one client that does not read costs no other client anything.
+    `put` never waits. When more than `max_bytes` are queued or reserved, everything is dropped
+    and `overflow` is called once: a client that does not read costs no other client anything.
     """
 
     __slots__ = (
         "_drained",
         "_frames",
-        "_max_bytes",
         "_overflow",
+        "_reserved",
         "_send",
         "_task",
         "closed",
+        "max_bytes",
         "size",
     )
 
@@ -29,10 +30,11 @@ class Outbox:
         max_bytes: int,
         overflow: Callable[[], None],
     ) -> None:
-        self.size = 0  # bytes
+        self.size = 0  # bytes queued
         self.closed = False
+        self._reserved = 0
         self._send = send
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._overflow = overflow
         self._frames: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -43,24 +45,28 @@ class Outbox:
         if self.closed:
             return
         self.size += len(frame)
-        if self.size > self._max_bytes:
-            self.close()
-            self._overflow()
-            return
         self._frames.append(frame)
+        if self._is_over():
+            return
         if self._task is None:
             # A task for as long as there is something to send: an idle client has none.
             self._task = asyncio.get_running_loop().create_task(self._write())
 
+    def reserve(self, size: int) -> None:
+        """Count bytes that a subscription holds back (see `hub.Sink`)."""
+        self._reserved += size
+        if not self.closed:
+            self._is_over()
+
     async def drained(self) -> None:
         """Wait until half of the room is free, or the outbox is closed."""
-        while not self.closed and self.size > self._max_bytes // 2:
+        while not self.closed and self.size > self.max_bytes // 2:
             if self._drained is None:
                 self._drained = asyncio.Event()
             await self._drained.wait()
 
     async def flushed(self) -> None:
-        """Wait until everything queued so far was handed to the transport."""
+        """Wait until everything queued was handed to the transport, or the outbox is closed."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -72,18 +78,23 @@ class Outbox:
             self._task.cancel()
         self._wake()
 
+    def _is_over(self) -> bool:
+        if self.size + self._reserved <= self.max_bytes:
+            return False
+        self.close()
+        self._overflow()
+        return True
+
     async def _write(self) -> None:
         try:
             while self._frames:
                 frame = self._frames.popleft()
                 await self._send(frame)
                 self.size -= len(frame)
-                if self.size <= self._max_bytes // 2:
+                if self.size <= self.max_bytes // 2:
                     self._wake()
         except OSError:  # the client has gone; whoever reads from it learns that too
-            self.closed = True
-            self._frames.clear()
-            self._wake()
+            self.close()
         finally:
             self._task = None
 

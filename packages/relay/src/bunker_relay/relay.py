@@ -1,39 +1,101 @@
 """The parts of one relay and how they hang together."""
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
 from starlette.types import Receive, Scope, Send
 
 from bunker_core.relay_url import parse_relay_url
-from bunker_relay.config import Config
+from bunker_relay import store as storage
+from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
 from bunker_relay.hub import Hub
 from bunker_relay.ingest import Ingest
-from bunker_relay.store import FILE, Store
+from bunker_relay.limits import Addresses, Buckets
+from bunker_relay.lists import FILE as LISTS
+from bunker_relay.lists import Lists
+from bunker_relay.logs import log
+from bunker_relay.metrics import Counters
+from bunker_relay.policy import Policy
+from bunker_relay.store import Store
+
+_TOO_MANY: Final = 429  # HTTP status, RFC 6585
 
 
 class Relay:
     """One running relay. Made on the event loop's thread; `close` it there."""
 
     def __init__(self, config: Config) -> None:
-        """Open the store; raises StoreError."""
+        """Open lists and store; raises ListsError, StoreError."""
         self.config = config
+        self.lists = Lists(config.data / LISTS)
+        self.policy = Policy(config, self.lists)
         self.hub = Hub()
-        self.store = Store(config.data / FILE)
-        self.ingest = Ingest(self.hub, self.store, config.limits)
+        self.counters = Counters()
+        self.store: Store | None = None
+        if config.profile is not Profile.BUNKER:
+            self.store = Store(
+                config.data / storage.FILE,
+                query_timeout=config.store.query_timeout,
+                keep_days=config.store.keep_days,
+            )
+        self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)
+        self.queries = Buckets(config.rates.queries_per_ip)
         self.connections: set[Connection] = set()
+        self._connecting = Buckets(config.rates.connections_per_ip)
+        self._addresses = Addresses(config.trusted_proxies)
+        self._connections_by_address: dict[str, int] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket (ASGI)."""
-        await Connection(self, scope, receive, send).run()
+        if (await receive())["type"] != "websocket.connect":
+            return
+        address = self._addresses.key(scope)
+        now = asyncio.get_running_loop().time()
+        if not self._has_room(address) or not self._connecting.take(address, now):
+            self.counters.connections_refused += 1
+            start = {"status": _TOO_MANY, "headers": [(b"retry-after", b"60")]}
+            await send({"type": "websocket.http.response.start", **start})
+            await send({"type": "websocket.http.response.body", "body": b"too many connections\n"})
+            return
+        self.counters.connections += 1
+        with self._counted(address):
+            await send({"type": "websocket.accept"})
+            await Connection(self, address, scope, receive, send).run()
+
+    def configure(self, config: Config) -> None:
+        """Take new lists and limits; what is bound at the start (address, data) stays."""
+        self.lists.load()
+        self.config = config
+        self.policy.configure(config)
+        self.ingest.configure(config)
+        self.queries.rate = config.rates.queries_per_ip
+        self._connecting.rate = config.rates.connections_per_ip
+        self._addresses = Addresses(config.trusted_proxies)
+        if self.store is not None:
+            self.store.query_timeout = config.store.query_timeout
+            self.store.keep_days = config.store.keep_days
+
+    def gauges(self) -> dict[str, float]:
+        """Return what goes up and down."""
+        return {
+            "connections_open": len(self.connections),
+            "subscriptions_open": self.hub.subscriptions,
+            "grace_bytes": self.ingest.grace.size,
+            "saves_waiting": self.store.waiting if self.store is not None else 0,
+        }
 
     def urls_for(self, scope: Scope) -> frozenset[str]:
-        """Return the relay URLs that an AUTH on this connection may name (NIP-42).
+        """Return the relay URLs that an authorization on this connection may name (NIP-42).
 
         The configured one, and the address at which the connection came in. Never the Host
         header: the client writes it, and another relay that forwards our challenge could too.
         """
         urls = set()
         if self.config.url is not None:
-            urls.add(parse_relay_url(self.config.url))
+            urls.add(self.config.url)
         server = scope.get("server")
         if server is not None and server[1] is not None:
             host, port = server
@@ -44,10 +106,37 @@ class Relay:
         return frozenset(urls)
 
     async def drain(self) -> None:
-        """Say goodbye to every client."""
+        """Say goodbye to every client, for at most `shutdown_timeout` seconds."""
+        if not self.connections:
+            return
+        goodbyes = [asyncio.create_task(item.shut_down()) for item in self.connections]
+        _, late = await asyncio.wait(goodbyes, timeout=self.config.shutdown_timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("clients did not take leave in time", clients=len(late))
         for connection in list(self.connections):
-            await connection.shut_down()
+            connection.drop()
 
     async def close(self) -> None:
         """Commit what waits and close the store."""
-        await self.store.close()
+        if self.store is not None:
+            await self.store.close()
+
+    def _has_room(self, address: str) -> bool:
+        limits = self.policy.limits
+        return (
+            len(self.connections) < limits.max_connections
+            and self._connections_by_address.get(address, 0) < limits.max_connections_per_ip
+        )
+
+    @contextlib.contextmanager
+    def _counted(self, address: str) -> Iterator[None]:
+        counts = self._connections_by_address
+        counts[address] = counts.get(address, 0) + 1
+        try:
+            yield
+        finally:
+            counts[address] -= 1
+            if not counts[address]:
+                del counts[address]

@@ -1,4 +1,4 @@
-"""uvicorn as the relay runs it: bind, announce, serve, drain."""
+"""uvicorn as the relay runs it: bind, announce, serve, reload, drain."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import fcntl
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,37 +15,45 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from bunker_relay import logs
 from bunker_relay.app import create_app
-from bunker_relay.config import Config
+from bunker_relay.config import Config, ConfigError
+from bunker_relay.engine import StoreError
+from bunker_relay.lists import ListsError
+from bunker_relay.logs import log
+from bunker_relay.metrics import MetricsServer
 from bunker_relay.relay import Relay
-from bunker_relay.store import StoreError
 
 
 class StartError(Exception):
     """The relay can't start; the text says what is wrong and what to do."""
 
 
-def serve(config: Config) -> None:
-    """Run a relay until SIGTERM or SIGINT; raises StartError before anything is written."""
+def serve(load: Callable[[], Config]) -> None:
+    """Run a relay until SIGTERM or SIGINT; SIGHUP calls `load` again.
+
+    Raises ConfigError or StartError, before anything is written.
+    """
+    config = load()
+    logs.configure(config.log)
     with bind(config.host, config.port) as listener, lock(config.data):
         uvicorn_config = uvicorn.Config(
-            _forbidden,
+            _no_app_yet,
             http="httptools",
             ws=_Protocol,
             loop="uvloop",
             lifespan="off",
-            access_log=False,
+            access_log=False,  # it would name clients
             log_config=None,
-            log_level="warning",
             server_header=False,
             ws_max_size=config.limits.max_message_bytes,
-            ws_per_message_deflate=False,
+            ws_per_message_deflate=False,  # no bombs, and no compressing of ciphertext
             ws_ping_interval=config.ping_interval,
             ws_ping_timeout=config.ping_timeout,
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
+            proxy_headers=False,  # `limits.Addresses` reads them
+            timeout_graceful_shutdown=1,
         )
-        _Server(uvicorn_config, config, listener).run(sockets=[listener])
+        _Server(uvicorn_config, config, load, listener).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -56,17 +64,20 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise StartError(f"can't listen on {host}: {error.strerror}") from error
+        raise StartError(f"can't listen on {host}: {error.strerror}; check --host") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # from now on the port is ours; uvicorn sets the real backlog
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"port {port} on {host} is in use; choose another with --port, or 0 for a free one"
             ) from error
-        raise StartError(f"can't listen on {host} port {port}: {error.strerror}") from error
+        raise StartError(
+            f"can't listen on {host} port {port}: {error.strerror}; check --host and --port"
+        ) from error
     return listener
 
 
@@ -104,43 +115,90 @@ class _Protocol(WebSocketsSansIOProtocol):
 class _Server(uvicorn.Server):
     """Announces itself when it accepts connections, and says goodbye before it stops."""
 
-    def __init__(self, config: uvicorn.Config, settings: Config, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Config,
+        load: Callable[[], Config],
+        listener: socket.socket,
+    ) -> None:
         super().__init__(config)
         self._settings = settings
+        self._load = load
         self._listener = listener
         self._relay: Relay | None = None
+        self._metrics: MetricsServer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the store, listen, and only then say so."""
+        settings = self._settings
         try:
-            self._relay = Relay(self._settings)
+            self._relay = Relay(settings)
         except StoreError as error:
             raise StartError(
-                f"can't open the database in {self._settings.data}: {error}"
+                f"can't open the database in {settings.data}: {error};"
+                " check the directory, or choose another with --data"
             ) from error
+        except ListsError as error:
+            raise StartError(str(error)) from error
+        if settings.metrics.port is not None:
+            self._metrics = self._open_metrics(self._relay)
         self.config.loaded_app = create_app(self._relay)
         await super().startup(sockets)
         host, port = self._listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
         sys.stdout.flush()
+        log.debug("started", profile=settings.profile.value, gated=settings.gated)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody new, take leave of the clients, commit what waits."""
         for server in self.servers:
             server.close()
-        if self._relay is not None:
-            await self._relay.drain()
+        relay = self._relay
+        if relay is not None:
+            await relay.drain()
         await super().shutdown(sockets)
-        if self._relay is not None:
-            await self._relay.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if relay is not None:
+            await relay.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """End with exit code 0; uvicorn would raise the signal once more."""
+        """Stop with exit code 0; uvicorn would raise the signal once more."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         yield
 
+    def _reload(self) -> None:
+        if self._relay is None:
+            return
+        try:
+            settings = self._load()
+            self._relay.configure(settings)
+        except (ConfigError, ListsError) as error:
+            log.error("kept the old configuration", reason=str(error))
+            return
+        logs.configure(settings.log)
+        log.info("reloaded lists and limits")
 
-async def _forbidden(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    def _open_metrics(self, relay: Relay) -> MetricsServer:
+        metrics = self._settings.metrics
+        if metrics.port is None:
+            raise AssertionError  # the caller has looked
+        try:
+            server = MetricsServer(relay.counters, relay.gauges, metrics.host, metrics.port)
+        except OSError as error:
+            raise StartError(
+                f"can't serve metrics on {metrics.host} port {metrics.port}: {error.strerror};"
+                " set metrics.port"
+            ) from error
+        log.info("metrics", port=server.port)
+        return server
+
+
+async def _no_app_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise RuntimeError("the app is made when the loop runs")

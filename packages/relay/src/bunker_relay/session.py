@@ -3,8 +3,9 @@
 A frame (bytes) goes to the client; an effect is for the caller to carry out, in order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from bunker_core.errors import InvalidAuth, InvalidMessage
 from bunker_core.event import Event
@@ -23,8 +24,10 @@ from bunker_core.messages import (
     serialize,
 )
 from bunker_core.nip42 import check_auth
-from bunker_relay.config import Limits
-from bunker_relay.hub import Subscription
+from bunker_relay.config import Rate
+from bunker_relay.hub import Sink, Subscription
+from bunker_relay.limits import Buckets
+from bunker_relay.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,53 +59,72 @@ class CountQuery:
     filters: tuple[Filter, ...]
 
 
-Effect = bytes | Ingest | Query | Unsubscribe | CountQuery
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The client goes on sending what can't be read: close the connection."""
+
+
+Effect = bytes | Ingest | Query | Unsubscribe | CountQuery | HangUp
 
 
 class Session:
-    """Subscriptions and authenticated pubkeys of one client."""
+    """Subscriptions and authenticated pubkeys of one client.
+
+    `address` is whose rate limits it shares: an IP address or network; `queries` is the bucket
+    for REQ and COUNT.
+    """
 
     def __init__(
         self,
-        limits: Limits,
+        policy: Policy,
+        sink: Sink,
+        *,
+        address: str,
+        queries: Buckets,
         challenge: str,
         relay_urls: frozenset[str],
-        write: Callable[[bytes], None],
     ) -> None:
-        """`challenge` is fresh and random; `write` sends a frame of a subscription."""
+        """`challenge` is fresh and random; an AUTH has to name one of `relay_urls`."""
+        self.address: Final = address
         self.pubkeys: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
-        self._limits = limits
+        self._policy = policy
+        self._sink = sink
+        self._queries = queries
+        self._offences: Buckets | None = None
         self._challenge = challenge
         self._relay_urls = relay_urls
-        self._write = write
 
     def greet(self) -> bytes:
         """Return the first frame: the challenge, which a client may answer whenever it wants."""
         return frame(Challenge(self._challenge))
 
-    def receive(self, data: str, now: int) -> Iterator[Effect]:
+    def receive(self, data: str, now: float) -> Iterator[Effect]:
         """Take one text frame at `now` (Unix seconds) and yield what follows from it."""
         try:
             message = parse_client_message(data)
         except InvalidMessage as error:
-            yield frame(_refusal(error))
+            yield from self._refuse(error, now)
             return
         match message:
             case Event():
                 yield Ingest(message)
             case Req():
-                yield from self._subscribe(message)
+                yield from self._subscribe(message, now)
             case Close(subscription_id):
                 yield from self.end(subscription_id)
             case Auth(event):
-                yield frame(self._authenticate(event, now))
-            case Count():
-                reason = self._filter_refusal(message.filters)
+                yield frame(self._authenticate(event, int(now)))
+            case Count(subscription_id, filters):
+                reason = self._query_refusal(filters, now)
                 if reason:
-                    yield frame(Closed(message.subscription_id, reason))
+                    yield frame(Closed(subscription_id, reason))
                 else:
-                    yield CountQuery(message.subscription_id, message.filters)
+                    yield CountQuery(subscription_id, filters)
+
+    def receive_binary(self, now: float) -> Iterator[Effect]:
+        """Take a binary frame, which Nostr has no use for."""
+        yield from self._refuse(InvalidMessage("invalid: binary frames are not for Nostr"), now)
 
     def end(self, subscription_id: str) -> Iterator[Effect]:
         """End a subscription, if it is there."""
@@ -110,21 +132,50 @@ class Session:
         if subscription is not None:
             yield Unsubscribe(subscription)
 
-    def _subscribe(self, request: Req) -> Iterator[Effect]:
+    def _subscribe(self, request: Req, now: float) -> Iterator[Effect]:
         # NIP-01: a used id replaces the old subscription, also when the new one is refused.
         yield from self.end(request.subscription_id)
-        reason = self._filter_refusal(request.filters)
-        if not reason and len(self.subscriptions) >= self._limits.max_subscriptions:
-            reason = f"rate-limited: more than {self._limits.max_subscriptions} subscriptions"
+        reason = self._query_refusal(request.filters, now)
+        most = self._policy.limits.max_subscriptions
+        if not reason and len(self.subscriptions) >= most:
+            reason = f"rate-limited: more than {most} subscriptions"
         if reason:
             yield frame(Closed(request.subscription_id, reason))
             return
-        subscription = Subscription(request.subscription_id, request.filters, self._write)
+        subscription = Subscription(
+            request.subscription_id, request.filters, self._sink, self._sees
+        )
         self.subscriptions[request.subscription_id] = subscription
         yield Query(subscription)
 
+    def _sees(self, event: Event, item: Filter) -> bool:
+        return self._policy.sees(event, item, self.pubkeys)
+
+    def _query_refusal(self, filters: tuple[Filter, ...], now: float) -> str:
+        reason = self._policy.query_refusal(filters, self.pubkeys)
+        if not reason and not self._queries.take(self.address, now):
+            reason = "rate-limited: too many queries, slow down"
+        return reason
+
+    def _refuse(self, error: InvalidMessage, now: float) -> Iterator[Effect]:
+        """Answer what could not be read: with OK or CLOSED when it names an id, else NOTICE."""
+        if error.event_id is not None:
+            yield frame(Ok(error.event_id, False, error.reason))
+        elif error.subscription_id is not None:
+            yield frame(Closed(error.subscription_id, error.reason))
+        else:
+            yield frame(Notice(error.reason))
+            if self._offences is None:
+                most = self._policy.limits.max_offences
+                self._offences = Buckets(Rate(per_second=most / 60, burst=most))
+            if not self._offences.take("", now):
+                yield HangUp()
+
     def _authenticate(self, event: Event, now: int) -> Ok:
-        if event.pubkey not in self.pubkeys and len(self.pubkeys) >= self._limits.max_auth_pubkeys:
+        if (
+            event.pubkey not in self.pubkeys
+            and len(self.pubkeys) >= self._policy.limits.max_auth_pubkeys
+        ):
             return Ok(event.id, False, "rate-limited: too many pubkeys on one connection")
         try:
             check_auth(event, self._relay_urls, self._challenge, now)
@@ -133,29 +184,7 @@ class Session:
         self.pubkeys.add(event.pubkey)
         return Ok(event.id, True, "")
 
-    def _filter_refusal(self, filters: tuple[Filter, ...]) -> str:
-        limits = self._limits
-        if len(filters) > limits.max_filters:
-            return f"invalid: more than {limits.max_filters} filters"
-        if any(_value_count(item) > limits.max_filter_values for item in filters):
-            return f"invalid: more than {limits.max_filter_values} values in a filter"
-        return ""
-
 
 def frame(message: RelayMessage) -> bytes:
     """Return the message as the bytes of one text frame."""
     return serialize(message).encode()
-
-
-def _refusal(error: InvalidMessage) -> RelayMessage:
-    """Answer what could not be read: with OK or CLOSED when it names an id, else NOTICE."""
-    if error.event_id is not None:
-        return Ok(error.event_id, False, error.reason)
-    if error.subscription_id is not None:
-        return Closed(error.subscription_id, error.reason)
-    return Notice(error.reason)
-
-
-def _value_count(item: Filter) -> int:
-    lists = (item.ids, item.authors, item.kinds, *(values for _, values in item.tags))
-    return sum(len(values) for values in lists if values is not None)

@@ -6,41 +6,33 @@ neither: `save` answers through a callback, and only after the commit.
 
 import asyncio
 import queue
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Engine, create_engine, select, text
-from sqlalchemy import event as hooks
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+from bunker_relay import migrate
+from bunker_relay.engine import StoreError, deadline, explain, open_engine
 from bunker_relay.query import Stored, count_events, select_events
-from bunker_relay.schema import events, metadata
-from bunker_relay.write import Outcome, save_all
+from bunker_relay.schema import events
+from bunker_relay.write import Outcome, forget_old, save_all
 
 FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit
 _MAX_WAITING: Final = 20_000  # events that wait for the writer, some 20 MB
-_BUSY_TIMEOUT: Final = 5.0  # seconds that a write waits for another process's lock
 _READERS: Final = 4
-_PROGRESS_STEPS: Final = 10_000  # instructions of SQLite between two looks at the clock
+_SWEEP_SECONDS: Final = 60.0
 
 _T = TypeVar("_T")
-
-
-class StoreError(Exception):
-    """The database can't be used just now; the text is fit for an OK or a CLOSED."""
-
-
 Done = Callable[[Outcome | StoreError], None]
 
 
@@ -51,21 +43,27 @@ class _Job:
 
 
 class Store:
-    """The events of one relay, used from the event loop's thread."""
+    """The events of one relay, used from the event loop's thread.
 
-    def __init__(self, path: Path, *, query_timeout: float = 5.0) -> None:
+    `query_timeout` (seconds) and `keep_days` (0: for ever) may be changed at any time.
+    """
+
+    def __init__(self, path: Path, *, query_timeout: float = 5.0, keep_days: int = 0) -> None:
         """Open the database file at `path`, or make it. Raises StoreError."""
+        self.query_timeout = query_timeout
+        self.keep_days = keep_days
+        self.waiting = 0  # events on their way to the writer
         self._loop = asyncio.get_running_loop()
-        self._query_timeout = query_timeout
-        self._engine = _engine(path, begin="BEGIN IMMEDIATE")
-        self._read_engine = _engine(path, begin="BEGIN")
+        self._engine = open_engine(path, writes=True)
+        self._read_engine = open_engine(path, writes=False)
         try:
             with self._engine.begin() as connection:
-                metadata.create_all(connection)
+                migrate.prepare(connection)
         except SQLAlchemyError as error:
-            raise StoreError(_cause(error)) from error
+            raise StoreError(explain(error)) from error
+        except migrate.NewerDatabase as error:
+            raise StoreError(str(error)) from error
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting = 0
         # Held from a commit until the loop is told of it, and while a reader takes its snapshot:
         # what a query returns has been announced before, so it can be told from a live event.
         self._publishing = threading.Lock()
@@ -74,11 +72,13 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
 
     def save(self, event: Event, done: Done) -> None:
-        """Save a verified event; `done` is called on the loop once it is committed, or failed."""
-        if self._waiting >= _MAX_WAITING:
-            done(StoreError("too many events wait to be stored"))
-            return
-        self._waiting += 1
+        """Save a verified event; `done` is called on the loop once it is committed, or failed.
+
+        Raises StoreError, and calls nothing, when too many wait already.
+        """
+        if self.waiting >= _MAX_WAITING:
+            raise StoreError("too many events wait to be stored")
+        self.waiting += 1
         self._jobs.put(_Job(event, done))
 
     async def query(
@@ -108,7 +108,7 @@ class Store:
         def run() -> _T:
             with (
                 self._read_engine.connect() as connection,
-                _deadline(connection, self._query_timeout),
+                deadline(connection, self.query_timeout),
             ):
                 with self._publishing:
                     connection.execute(select(events.c.seq).limit(1))  # takes the snapshot
@@ -117,25 +117,41 @@ class Store:
         try:
             return await self._loop.run_in_executor(self._readers, run)
         except SQLAlchemyError as error:
-            raise StoreError(_cause(error)) from error
+            raise StoreError(explain(error)) from error
 
     def _write_loop(self) -> None:
-        while jobs := self._next_batch():
-            outcomes: Sequence[Outcome | StoreError]
+        swept_at = 0.0
+        while True:
+            if time.monotonic() - swept_at > _SWEEP_SECONDS:
+                swept_at = time.monotonic()
+                self._sweep()
             try:
-                with self._engine.connect() as connection, connection.begin() as transaction:
-                    outcomes = save_all(connection, [job.event for job in jobs])
-                    with self._publishing:
-                        transaction.commit()
-                        self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
-            except SQLAlchemyError as error:
-                outcomes = [StoreError(_cause(error))] * len(jobs)
-                self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+                jobs = self._next_batch()
+            except queue.Empty:
+                continue
+            if not jobs:
+                return
+            self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        outcomes: Sequence[Outcome | StoreError]
+        try:
+            with self._engine.connect() as connection, connection.begin() as transaction:
+                outcomes = save_all(connection, [job.event for job in jobs])
+                with self._publishing:
+                    transaction.commit()
+                    self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+        except SQLAlchemyError as error:
+            outcomes = [StoreError(explain(error))] * len(jobs)
+            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 
     def _next_batch(self) -> list[_Job]:
-        """Return what waits, at least one job; nothing when the store closes."""
+        """Return what waits, at least one job; nothing when the store closes.
+
+        Raises queue.Empty when nothing comes for a while.
+        """
         jobs: list[_Job] = []
-        job = self._jobs.get()
+        job = self._jobs.get(timeout=_SWEEP_SECONDS)
         while job is not None:
             jobs.append(job)
             if len(jobs) == _MAX_BATCH:
@@ -149,44 +165,16 @@ class Store:
         return jobs
 
     def _finish(self, jobs: list[_Job], outcomes: Sequence[Outcome | StoreError]) -> None:
-        self._waiting -= len(jobs)
+        self.waiting -= len(jobs)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.done(outcome)
 
-
-def _engine(path: Path, *, begin: str) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False}
-    )
-
-    @hooks.listens_for(engine, "connect")
-    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # SQLAlchemy begins, not the driver
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # an OK survives a power cut
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @hooks.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        # IMMEDIATE for the writer: take the lock at once, instead of failing half-way.
-        connection.execute(text(begin))
-
-    return engine
-
-
-@contextmanager
-def _deadline(connection: Connection, seconds: float) -> Iterator[None]:
-    """Interrupt whatever SQLite does on `connection` after `seconds`."""
-    raw: Any = connection.connection.driver_connection
-    end = time.monotonic() + seconds
-    raw.set_progress_handler(lambda: time.monotonic() > end, _PROGRESS_STEPS)
-    try:
-        yield
-    finally:
-        raw.set_progress_handler(None, 0)
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """Say what failed without the statement and its parameters, which SQLAlchemy would show."""
-    cause = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
-    return "query took too long" if cause == "interrupted" else cause
+    def _sweep(self) -> None:
+        """Delete what has expired or is too old, a little at a time; writes go on in between."""
+        try:
+            more = True
+            while more and self._jobs.empty():
+                with self._engine.begin() as connection:
+                    more = forget_old(connection, int(time.time()), self.keep_days)
+        except SQLAlchemyError:
+            return  # locked or full: the next round tries again

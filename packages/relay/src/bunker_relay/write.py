@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import Enum
+from typing import Final
 
 from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.engine import Connection
@@ -10,6 +11,8 @@ from bunker_core.event import Event, is_hex
 from bunker_core.kinds import DELETION, Storage, storage
 from bunker_relay import nip40
 from bunker_relay.schema import address_key, deletions, events, tag_key, tags
+
+_SWEEP_ROWS: Final = 1_000  # deleted in one transaction, some milliseconds
 
 
 class Outcome(Enum):
@@ -129,3 +132,15 @@ def _remember(connection: Connection, author: bytes, target: bytes, until: int) 
         connection.execute(insert(deletions).values(pubkey=author, target=target, until=until))
     elif before < until:
         connection.execute(deletions.update().where(known).values(until=until))
+
+
+def forget_old(connection: Connection, now: int, keep_days: int) -> bool:
+    """Delete some events that have expired or are older than `keep_days`, if that is not 0.
+
+    Returns whether there may be more.
+    """
+    old = events.c.expires_at <= now
+    if keep_days:
+        old = or_(old, events.c.created_at < now - keep_days * 86_400)
+    some = select(events.c.seq).where(old).limit(_SWEEP_ROWS).scalar_subquery()
+    return connection.execute(delete(events).where(events.c.seq.in_(some))).rowcount == _SWEEP_ROWS

@@ -1,0 +1,73 @@
+"""The grace buffer: a signing request waits, in memory alone, for a signer that is waking up."""
+
+from bunker_core.event import Event
+from bunker_relay.config import Grace
+from bunker_relay.hub import Subscription
+
+
+class GraceBuffer:
+    """Undelivered events of kind 24133, bounded in seconds and in bytes.
+
+    Each is handed out at most once, and only to a subscription whose #p names its recipient.
+    """
+
+    def __init__(self, settings: Grace) -> None:
+        """`settings` may be changed at any time; 0 seconds switches the buffer off."""
+        self.settings = settings
+        self.size = 0  # bytes
+        self._events: dict[str, tuple[float, int, Event]] = {}  # id: (until, bytes, event)
+        self._ids_by_p: dict[str, set[str]] = {}
+
+    def hold(self, event: Event, now: float) -> bool:
+        """Keep `event`, unless the buffer is off or full; `now` in seconds, any clock."""
+        self._expire(now)
+        size = len(event.content) + 600  # what an event costs besides, roughly
+        recipients = event.tag_values("p")
+        settings = self.settings
+        if not settings.seconds or not recipients or self.size + size > settings.max_bytes:
+            return False
+        if event.id not in self._events:
+            self._events[event.id] = (now + settings.seconds, size, event)
+            self.size += size
+            for pubkey in recipients:
+                self._ids_by_p.setdefault(pubkey, set()).add(event.id)
+        return True
+
+    def claim(self, subscription: Subscription, now: float) -> list[Event]:
+        """Return, and forget, what `subscription` wants, oldest first."""
+        self._expire(now)
+        if not self._events:
+            return []
+        named: set[str] = set()
+        for item in subscription.filters:
+            for pubkey in item.tag("p") or ():
+                named |= self._ids_by_p.get(pubkey, set())
+        found = [self._events[event_id] for event_id in named]
+        found.sort(key=lambda entry: entry[0])
+        claimed = [event for _, _, event in found if subscription.wants(event)]
+        for event in claimed:
+            self.drop(event.id)
+        return claimed
+
+    def drop(self, event_id: str) -> None:
+        """Forget an event, if it is here."""
+        found = self._events.pop(event_id, None)
+        if found is None:
+            return
+        _, size, event = found
+        self.size -= size
+        for pubkey in event.tag_values("p"):
+            ids = self._ids_by_p.get(pubkey)
+            if ids is not None:
+                ids.discard(event_id)
+                if not ids:
+                    del self._ids_by_p[pubkey]
+
+    def _expire(self, now: float) -> None:
+        expired = []
+        for event_id, (until, _, _) in self._events.items():
+            if until > now:
+                break  # in the order of arrival, hence of expiry
+            expired.append(event_id)
+        for event_id in expired:
+            self.drop(event_id)

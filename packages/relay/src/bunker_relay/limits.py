@@ -1,0 +1,83 @@
+"""Token buckets, and whose bucket it is."""
+
+import ipaddress
+from typing import Any, Final
+
+from starlette.types import Scope
+
+from bunker_relay.config import Rate
+
+_KEYS: Final = 50_000  # buckets remembered, twice at most; about 10 MB
+_IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
+_MAX_HOPS: Final = 32
+
+
+class Buckets:
+    """One token bucket for each key, full at first.
+
+    Two generations as in `ingest.Seen`: keys that nobody used for as long as it takes 50,000
+    others to come by are forgotten, which fills their bucket.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate  # may be changed at any time
+        self._young: dict[str, tuple[float, float]] = {}  # key: (tokens, when)
+        self._old: dict[str, tuple[float, float]] = {}
+
+    def take(self, key: str, now: float) -> bool:
+        """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
+        burst = float(self.rate.burst)
+        found = self._young.get(key) or self._old.get(key)
+        if found is None:
+            tokens = burst
+        else:
+            tokens = min(burst, found[0] + max(0.0, now - found[1]) * self.rate.per_second)
+        allowed = tokens >= 1
+        self._young[key] = (tokens - 1 if allowed else tokens, now)
+        if len(self._young) >= _KEYS:
+            self._old, self._young = self._young, {}
+        return allowed
+
+
+class Addresses:
+    """Who a connection belongs to: the peer, or what a trusted proxy says about it."""
+
+    def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
+        self._trusted = [ipaddress.ip_network(item) for item in trusted_proxies]
+
+    def key(self, scope: Scope) -> str:
+        """Return the IPv4 address or IPv6 /64 that a connection counts for.
+
+        X-Forwarded-For is read from the right, and only as far as each hop is a listed proxy:
+        whatever stands further left the client may have written itself.
+        """
+        peer = _address((scope.get("client") or ("",))[0])
+        if peer is None:
+            return "unknown"  # a Unix socket
+        hops = [
+            part.strip()
+            for name, value in scope.get("headers", ())
+            if name == b"x-forwarded-for"
+            for part in value.decode("latin-1").split(",")
+        ][-_MAX_HOPS:]
+        while self._is_trusted(peer) and hops:
+            hop = _address(hops.pop())
+            if hop is None:
+                break
+            peer = hop
+        if peer.version == 6:
+            return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
+        return str(peer)
+
+    def _is_trusted(self, address: Any) -> bool:
+        return any(address.version == net.version and address in net for net in self._trusted)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

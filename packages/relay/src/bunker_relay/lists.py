@@ -1,0 +1,93 @@
+"""The owner's lists: pubkeys and kinds that he bans or allows while the relay runs (NIP-86).
+
+They lie in a file of their own, so that they hold without the database, and when it is locked.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bunker_core.event import is_hex
+
+FILE: Final = "lists.json"
+
+
+class ListsError(Exception):
+    """The file of lists can't be read; the text says why."""
+
+
+class Lists:
+    """Banned and allowed pubkeys, each with the reason given, and kinds."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the lists at `path`; none are there before the first change. Raises ListsError."""
+        self._path = path
+        self.banned_pubkeys: dict[str, str] = {}
+        self.allowed_pubkeys: dict[str, str] = {}
+        self.allowed_kinds: set[int] = set()  # empty: all that are not disallowed
+        self.disallowed_kinds: set[int] = set()
+        self.load()
+
+    def load(self) -> None:
+        """Read the file again; raises ListsError and keeps the lists as they were."""
+        try:
+            data = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise ListsError(f"can't read {self._path}: {error}") from None
+        try:
+            banned = _pubkeys(data["banned_pubkeys"])
+            allowed = _pubkeys(data["allowed_pubkeys"])
+            kinds = {int(kind) for kind in data["allowed_kinds"]}
+            disallowed = {int(kind) for kind in data["disallowed_kinds"]}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ListsError(f"{self._path} is not a file of lists; restore or remove it") from None
+        self.banned_pubkeys, self.allowed_pubkeys = banned, allowed
+        self.allowed_kinds, self.disallowed_kinds = kinds, disallowed
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Write the lists to disk when the block ends; all of them or, after a crash, the old."""
+        yield
+        new = self._path.with_suffix(".new")
+        with new.open("w") as handle:
+            json.dump(self._to_dict(), handle, indent=1)
+            handle.flush()
+            os.fsync(handle.fileno())
+        new.replace(self._path)
+
+    def allow_kind(self, kind: int) -> None:
+        """Take `kind`: lift its ban, or if it had none, take it and only what else is allowed."""
+        if kind in self.disallowed_kinds:
+            self.disallowed_kinds.discard(kind)
+        else:
+            self.allowed_kinds.add(kind)
+
+    def disallow_kind(self, kind: int) -> None:
+        """Refuse `kind` from now on."""
+        self.allowed_kinds.discard(kind)
+        self.disallowed_kinds.add(kind)
+
+    def takes_kind(self, kind: int) -> bool:
+        """Tell whether events of `kind` are taken."""
+        if kind in self.disallowed_kinds:
+            return False
+        return not self.allowed_kinds or kind in self.allowed_kinds
+
+    def _to_dict(self) -> dict[str, Any]:
+        return {
+            "banned_pubkeys": self.banned_pubkeys,
+            "allowed_pubkeys": self.allowed_pubkeys,
+            "allowed_kinds": sorted(self.allowed_kinds),
+            "disallowed_kinds": sorted(self.disallowed_kinds),
+        }
+
+
+def _pubkeys(value: Any) -> dict[str, str]:
+    if not all(is_hex(pubkey, 64) and isinstance(reason, str) for pubkey, reason in value.items()):
+        raise ValueError
+    return dict(value)

@@ -1,0 +1,173 @@
+"""One real signing request through a relay, with throw-away keys: does it carry NIP-46?
+
+Two clients over the wire, as a signer and an app would be. What a person can do about a failure
+stands in the error.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from bunker_core.errors import InvalidMessage
+from bunker_core.event import Event, EventTemplate, sign_event
+from bunker_core.filter import Filter
+from bunker_core.keys import SecretKey
+from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.messages import (
+    Closed,
+    Delivery,
+    Eose,
+    Ok,
+    RelayMessage,
+    Req,
+    parse_relay_message,
+    serialize,
+)
+
+_T = TypeVar("_T")
+
+
+class ProbeError(Exception):
+    """The relay does not carry a signing request; the text says where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A round trip that worked."""
+
+    round_trip: float  # seconds, from sending the request to holding the answer
+    remarks: list[str] = field(default_factory=list)
+
+
+async def round_trip(url: str, *, signer: SecretKey, client: SecretKey, timeout: float) -> Report:
+    """Send a request from `client` to `signer` and an answer back; raises ProbeError."""
+    try:
+        async with asyncio.timeout(timeout), _open(url) as listener, _open(url) as app:
+            return await _converse(_Peer(listener), _Peer(app), signer, client)
+    except TimeoutError:
+        raise ProbeError(f"no answer within {timeout:g} s") from None
+    except InvalidURI:
+        raise ProbeError("this is not a ws:// or wss:// URL") from None
+    except InvalidHandshake as error:
+        raise ProbeError(f"it does not speak WebSocket: {error}") from None
+    except ConnectionClosed as error:
+        raise ProbeError(f"it closed the connection: {error}") from None
+    except OSError as error:
+        raise ProbeError(f"can't connect: {error.strerror or error}") from None
+
+
+async def keeps_requests(url: str, *, signer: SecretKey, timeout: float) -> bool:
+    """Tell whether the relay replays requests to `signer` that were delivered before."""
+    async with asyncio.timeout(timeout), _open(url) as socket:
+        peer = _Peer(socket)
+        await peer.send(Req("stored", (_addressed_to(signer, limit=None),)))
+        reply = await peer.expect(
+            lambda message: message if isinstance(message, Delivery | Eose | Closed) else None
+        )
+        return isinstance(reply, Delivery)
+
+
+def _open(url: str) -> connect:
+    # No proxy: what is checked is the relay, from here.
+    return connect(url, proxy=None, compression=None, close_timeout=1)
+
+
+async def _converse(
+    listener: "_Peer", app: "_Peer", signer: SecretKey, client: SecretKey
+) -> Report:
+    remarks: list[str] = []
+    await listener.subscribe(_addressed_to(signer, limit=0))
+    await app.subscribe(_addressed_to(client, limit=0))
+    started = time.perf_counter()
+    request = _event(client, signer.pubkey, "request")
+    await app.send(request)
+    await listener.receive(request)
+    answer = _event(signer, client.pubkey, "answer")
+    await listener.send(answer)
+    await app.receive(answer)
+    duration = time.perf_counter() - started
+    await app.accepted(request)
+    await listener.accepted(answer)
+    return Report(duration, remarks)
+
+
+def _addressed_to(key: SecretKey, limit: int | None) -> Filter:
+    return Filter(
+        kinds=frozenset({NOSTR_CONNECT}), tags=(("p", frozenset({key.pubkey})),), limit=limit
+    )
+
+
+def _event(author: SecretKey, recipient: str, content: str) -> Event:
+    return sign_event(
+        EventTemplate(
+            kind=NOSTR_CONNECT,
+            content=content,
+            tags=(("p", recipient),),
+            created_at=int(time.time()),
+        ),
+        author,
+    )
+
+
+class _Peer:
+    """One connection of the probe; what comes in the meantime is kept for later."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._later: list[RelayMessage] = []
+
+    async def send(self, message: Event | Req) -> None:
+        await self._socket.send(serialize(message))
+
+    async def subscribe(self, wanted: Filter) -> None:
+        await self.send(Req("probe", (wanted,)))
+        reply = await self.expect(
+            lambda message: message if isinstance(message, Eose | Closed) else None
+        )
+        if isinstance(reply, Closed):
+            raise ProbeError(f"it refuses to be asked for signing requests: {reply.reason}")
+
+    async def receive(self, event: Event) -> None:
+        def wanted(message: RelayMessage) -> bool | None:
+            return True if isinstance(message, Delivery) and message.event == event else None
+
+        await self.expect(wanted)
+
+    async def accepted(self, event: Event) -> None:
+        def wanted(message: RelayMessage) -> Ok | None:
+            return message if isinstance(message, Ok) and message.event_id == event.id else None
+
+        reply = await self.expect(wanted)
+        if not reply.accepted:
+            raise ProbeError(
+                f"it delivers a signing request and says that it did not: {reply.reason}"
+            )
+
+    async def expect(self, pick: Callable[[RelayMessage], _T | None]) -> _T:
+        """Return what `pick` makes of the first message that it does not pass over."""
+        for index, message in enumerate(self._later):
+            picked = pick(message)
+            if picked is not None:
+                del self._later[index]
+                return picked
+        while True:
+            message = _parse(await self._socket.recv())
+            picked = pick(message)
+            if picked is not None:
+                return picked
+            if isinstance(message, Ok) and not message.accepted:
+                raise ProbeError(f"it refuses a signing request: {message.reason}")
+            self._later.append(message)
+
+
+def _parse(data: Any) -> RelayMessage:
+    try:
+        return parse_relay_message(data)
+    except (InvalidMessage, orjson.JSONDecodeError):
+        raise ProbeError("it sends something that is not a message of NIP-01") from None
