@@ -218,15 +218,20 @@ class RelaySession:
         waiting, self._waiting_for_auth = self._waiting_for_auth, []
         effects: list[Effect] = []
         for item in waiting:
-            if self._authenticated:
-                again = item if isinstance(item, Event) else Req(item, self._subscriptions[item])
-                effects += self._send(again)
-            elif isinstance(item, Event):
-                self._unanswered.pop(item.id, None)
-                effects.append(Answered(item.id, False, message.reason))
-            else:
-                effects.append(Ended(item, message.reason))
+            if isinstance(item, Event):
+                effects += self._publish_again(item, message.reason)
+            elif item in self._subscriptions:
+                refused = Ended(item, message.reason)
+                effects += self.resubscribe(item) if self._authenticated else [refused]
         return effects
+
+    def _publish_again(self, event: Event, reason: str) -> list[Effect]:
+        if event.id not in self._unanswered:
+            return []  # given up in the meantime
+        if self._authenticated:
+            return self._send(event)
+        del self._unanswered[event.id]
+        return [Answered(event.id, False, reason)]
 
     def _send(self, message: Event | Req | Close) -> list[Effect]:
         return [Send(serialize(message))] if self._open else []

@@ -1,0 +1,25 @@
+"""pool/backoff.py: the pauses between two tries."""
+
+from bunker_core.pool.backoff import Backoff
+
+
+def test_delays_double_up_to_the_longest_and_start_over() -> None:
+    """Without jitter a delay is twice the one before, never above the longest."""
+    backoff = Backoff(first=1, longest=6, uniform=lambda _, high: high)
+    assert [backoff.delay() for _ in range(5)] == [1, 2, 4, 6, 6]
+    backoff.reset()
+    assert backoff.delay() == 1
+
+
+def test_jitter_shortens_a_delay_by_half_at_most() -> None:
+    """A thousand clients of one relay come back spread over half of the delay."""
+    asked: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        asked.append((low, high))
+        return low
+
+    backoff = Backoff(first=2, longest=100, uniform=uniform)
+    assert backoff.delay() == 1
+    assert backoff.delay() == 2
+    assert asked == [(1, 2), (2, 4)]
