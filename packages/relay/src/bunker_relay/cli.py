@@ -1,6 +1,7 @@
 """`bunker relay`: the command line of the relay."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,8 +201,8 @@ class _Progress:
     @contextmanager
     def bar(self, length: int) -> Iterator[None]:
         """Show the bar; a `length` of 0 is unknown."""
-        options: dict[str, Any] = {"length": length or None, "label": self._label}
-        with click.progressbar(**options, file=click.get_text_stream("stderr")) as self._bar:
+        bar: Any = click.progressbar(length=length or None, label=self._label, file=sys.stderr)
+        with bar as self._bar:
             yield
 
     def to(self, done: int) -> None:
