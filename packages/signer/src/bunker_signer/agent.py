@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from bunker_core.bunker_uri import BunkerURI, NostrConnectURI
 from bunker_core.channel import Scheme
-from bunker_core.errors import BunkerError
+from bunker_core.errors import BunkerError, PoolError
 from bunker_core.filter import Filter
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import Permission, Response
@@ -95,11 +95,14 @@ class Agent:
         """
         if self._subscription is None:
             raise RuntimeError("accept is called inside the context")
-        now = int(self._clock())
-        self._store.add_client(uri.client_pubkey, uri.metadata, uri.relays, permissions, now)
         for relay in uri.relays:
             self._pool.add_relay(relay)
-        await self._subscription.live(START_TIMEOUT, uri.relays)
+        try:
+            await self._subscription.live(START_TIMEOUT, uri.relays)
+        except PoolError as error:
+            raise PoolError(f"{', '.join(uri.relays)}: {error}") from None
+        now = int(self._clock())
+        self._store.add_client(uri.client_pubkey, uri.metadata, uri.relays, permissions, now)
         # NIP-46: a response without a request, so the id is anything; nostrconnect:// gets the
         # secret, never "ack", because it is what keeps an impostor out.
         response = Response("connect", uri.secret)

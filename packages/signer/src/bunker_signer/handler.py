@@ -205,6 +205,10 @@ class Handler:
         except StoreError as failure:
             log.error("%s", failure)
             error = "error: the signer can't use its database"
+        except Exception as failure:  # noqa: BLE001 -- a client is answered whatever happens
+            # The type alone: the text could repeat what was to be signed.
+            log.error("event %s: %s", event.id, type(failure).__name__)
+            error = "error: the signer failed"
         else:
             log.info("%s for client %s: done", _loggable(request.method), event.pubkey)
             return Response(request.id, result)
