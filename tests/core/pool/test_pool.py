@@ -25,14 +25,6 @@ def note(content: str = "hello", author: int = 1) -> VerifiedEvent:
     return sign_event(EventTemplate(20001, content, (), NOW), secret_key(author))
 
 
-@pytest.fixture
-def dead_url() -> str:
-    """A relay URL where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"ws://127.0.0.1:{free.getsockname()[1]}"
-
-
 async def test_an_event_from_two_relays_arrives_once() -> None:
     """Both relays deliver, the reader sees it once, from the relay that was first."""
     async with (

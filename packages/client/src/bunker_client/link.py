@@ -52,6 +52,7 @@ class Link:
         remote: str | None,
         *,
         approval_timeout: float,
+        open_timeout: float = OPEN_TIMEOUT,
         on_auth_url: Callable[[str], None] | None = None,
         on_stranger: Callable[[str, Response], None] | None = None,
         clock: Callable[[], float] = time.time,
@@ -65,6 +66,7 @@ class Link:
             clock=clock,
         )
         self._approval_timeout = approval_timeout
+        self._open_timeout = open_timeout
         self._on_auth_url = on_auth_url
         self._on_stranger = on_stranger
         self._clock = clock
@@ -172,8 +174,8 @@ class Link:
             )
         )
         try:
-            await self.pool.connected(OPEN_TIMEOUT)
-            await subscription.live(OPEN_TIMEOUT)
+            await self.pool.connected(self._open_timeout)
+            await subscription.live(self._open_timeout)
         except PoolError as error:
             raise RelayUnreachable(str(error)) from None
         old, self._subscription = self._subscription, subscription

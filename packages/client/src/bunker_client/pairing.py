@@ -8,7 +8,7 @@ from typing import Final, Self
 import orjson
 
 from bunker_client.errors import PairingFailed
-from bunker_client.link import Link
+from bunker_client.link import OPEN_TIMEOUT, Link
 from bunker_client.remote_signer import APPROVAL_TIMEOUT, REQUEST_TIMEOUT, RemoteSigner
 from bunker_core.bunker_uri import NostrConnectURI, new_secret
 from bunker_core.keys import SecretKey
@@ -54,6 +54,7 @@ class Pairing:
             self.uri.relays,
             None,
             approval_timeout=approval_timeout,
+            open_timeout=min(timeout, OPEN_TIMEOUT),
             on_auth_url=on_auth_url,
             on_stranger=self._consider,
         )

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import orjson
 
 from bunker_client.errors import ClientError, InvalidReply, PairingFailed, RequestDenied
-from bunker_client.link import Link
+from bunker_client.link import OPEN_TIMEOUT, Link
 from bunker_core.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI
 from bunker_core.event import (
@@ -80,6 +80,7 @@ class RemoteSigner:
             parsed.relays,
             parsed.remote_signer_pubkey,
             approval_timeout=approval_timeout,
+            open_timeout=min(timeout, OPEN_TIMEOUT),
             on_auth_url=on_auth_url,
         )
         return cls(
