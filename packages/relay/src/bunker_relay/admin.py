@@ -1,5 +1,6 @@
 """The owner's remote control: NIP-86 calls, authorized by NIP-98 with the owner's key."""
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "application/nostr+json+rpc"
 _MAX_BODY: Final = 65_536  # bytes
+_BODY_TIMEOUT: Final = 10.0  # seconds
 
 
 class InvalidCall(Exception):
@@ -49,10 +51,14 @@ class Admin:
     async def answer(self, request: Request) -> Response:
         """Answer one POST."""
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_BODY:
-                return _error(413, "the call is too large")
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > _MAX_BODY:
+                        return _error(413, "the call is too large")
+        except TimeoutError:
+            return _error(408, "the call did not arrive in time")
         now = time.time()
         try:
             self._authorize(request, bytes(body), now)

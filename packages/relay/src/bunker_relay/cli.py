@@ -200,8 +200,8 @@ class _Progress:
 
     @contextmanager
     def bar(self, length: int) -> Iterator[None]:
-        """Show the bar; a `length` of 0 is unknown."""
-        bar: Any = click.progressbar(length=length or None, label=self._label, file=sys.stderr)
+        """Show the bar; a `length` of 0 is not known beforehand."""
+        bar: Any = click.progressbar(length=length or 1, label=self._label, file=sys.stderr)
         with bar as self._bar:
             yield
 

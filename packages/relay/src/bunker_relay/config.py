@@ -152,6 +152,7 @@ class StoreSettings(_Section):
     """The database."""
 
     query_timeout: float = Field(default=5.0, gt=0, le=300)  # seconds
+    busy_timeout: float = Field(default=5.0, gt=0, le=300)  # that a write waits for a lock
     keep_days: int = Field(default=0, ge=0, le=36_500)  # older events are deleted; 0 keeps all
 
 

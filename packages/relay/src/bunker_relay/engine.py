@@ -12,7 +12,6 @@ from sqlalchemy import event as hooks
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-BUSY_TIMEOUT: Final = 5.0  # seconds that a write waits for another process's lock
 _PROGRESS_STEPS: Final = 10_000  # instructions of SQLite between two looks at the clock
 
 
@@ -20,10 +19,13 @@ class StoreError(Exception):
     """The database can't be used just now; the text is fit for an OK or a CLOSED."""
 
 
-def open_engine(path: Path, *, writes: bool) -> Engine:
-    """Return an engine for the database file at `path`."""
+def open_engine(path: Path, *, writes: bool, busy_timeout: float = 5.0) -> Engine:
+    """Return an engine for the database file at `path`.
+
+    It waits `busy_timeout` seconds for a lock that another process holds.
+    """
     engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+        f"sqlite:///{path}", connect_args={"timeout": busy_timeout, "check_same_thread": False}
     )
 
     @hooks.listens_for(engine, "connect")

@@ -39,6 +39,7 @@ class Relay:
             self.store = Store(
                 config.data / storage.FILE,
                 query_timeout=config.store.query_timeout,
+                busy_timeout=config.store.busy_timeout,
                 keep_days=config.store.keep_days,
             )
         self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)

@@ -9,10 +9,11 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bunker_relay import logs
@@ -23,6 +24,9 @@ from bunker_relay.lists import ListsError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
 from bunker_relay.relay import Relay
+
+_HEAD_BYTES: Final = 65_536
+_HEAD_SECONDS: Final = 10.0
 
 
 class StartError(Exception):
@@ -39,7 +43,7 @@ def serve(load: Callable[[], Config]) -> None:
     with bind(config.host, config.port) as listener, lock(config.data):
         uvicorn_config = uvicorn.Config(
             _no_app_yet,
-            http="httptools",
+            http=_HTTPProtocol,
             ws=_Protocol,
             loop="uvloop",
             lifespan="off",
@@ -101,6 +105,45 @@ def lock(data: Path) -> Generator[IO[str]]:
                 " stop that one, or choose another directory with --data"
             ) from error
         yield handle
+
+
+class _HTTPProtocol(HttpToolsProtocol):
+    """Bounds what uvicorn leaves to a proxy: the size of a request's head, and its time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._begin_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:  # another request on the same connection
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_of_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_head()
+        super().connection_lost(exc)
+
+    def _begin_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _end_of_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _Protocol(WebSocketsSansIOProtocol):

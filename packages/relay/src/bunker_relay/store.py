@@ -48,14 +48,21 @@ class Store:
     `query_timeout` (seconds) and `keep_days` (0: for ever) may be changed at any time.
     """
 
-    def __init__(self, path: Path, *, query_timeout: float = 5.0, keep_days: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        query_timeout: float = 5.0,
+        busy_timeout: float = 5.0,
+        keep_days: int = 0,
+    ) -> None:
         """Open the database file at `path`, or make it. Raises StoreError."""
         self.query_timeout = query_timeout
         self.keep_days = keep_days
         self.waiting = 0  # events on their way to the writer
         self._loop = asyncio.get_running_loop()
-        self._engine = open_engine(path, writes=True)
-        self._read_engine = open_engine(path, writes=False)
+        self._engine = open_engine(path, writes=True, busy_timeout=busy_timeout)
+        self._read_engine = open_engine(path, writes=False, busy_timeout=busy_timeout)
         try:
             with self._engine.begin() as connection:
                 migrate.prepare(connection)
@@ -67,6 +74,8 @@ class Store:
         # Held from a commit until the loop is told of it, and while a reader takes its snapshot:
         # what a query returns has been announced before, so it can be told from a live event.
         self._publishing = threading.Lock()
+        self._closing = False
+        self._broken = False  # the database failed while closing: do not wait for it again
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
@@ -98,6 +107,7 @@ class Store:
 
     async def close(self) -> None:
         """Commit what waits and close the database."""
+        self._closing = True
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
         self._readers.shutdown(wait=True, cancel_futures=True)
@@ -135,6 +145,10 @@ class Store:
 
     def _commit(self, jobs: list[_Job]) -> None:
         outcomes: Sequence[Outcome | StoreError]
+        if self._broken:
+            outcomes = [StoreError("shutting down")] * len(jobs)
+            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+            return
         try:
             with self._engine.connect() as connection, connection.begin() as transaction:
                 outcomes = save_all(connection, [job.event for job in jobs])
@@ -142,6 +156,7 @@ class Store:
                     transaction.commit()
                     self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
         except SQLAlchemyError as error:
+            self._broken = self._closing
             outcomes = [StoreError(explain(error))] * len(jobs)
             self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 
