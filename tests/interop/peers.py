@@ -1,0 +1,168 @@
+"""Programs of other projects as processes of their own, and what they report."""
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from _require import need
+
+HERE: Final = Path(__file__).parent
+NODE: Final = HERE / "node"
+PACKAGE: Final = NODE / "package.json"
+TIMEOUT: Final = 60.0  # seconds for all that one program does
+
+OK: Final = "ok"
+NOT_OFFERED: Final = "not offered"
+# In the order in which the matrix shows them.
+OPERATIONS: Final = (
+    "connect",
+    "get_public_key",
+    "sign_event",
+    "nip44_encrypt",
+    "nip44_decrypt",
+    "nip44 66 kB",
+    "nip04_encrypt",
+    "nip04_decrypt",
+    "ping",
+    "switch_relays",
+    "denied",
+    "unknown method",
+    "logout",
+    "after logout",
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the matrix: who spoke to whom, and how each operation went."""
+
+    name: str
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+    async def attempt(self, operation: str, action: Callable[[], Awaitable[object]]) -> None:
+        """Run one operation of ours and keep how it went; a failure does not end the row."""
+        try:
+            await action()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it belongs in the matrix
+            self.outcomes[operation] = f"failed: {type(error).__name__}: {error}"
+        else:
+            self.outcomes[operation] = OK
+
+    def expect(self, *, not_offered: tuple[str, ...] = ()) -> None:
+        """Fail unless every operation went well, but for those that the other side has not."""
+        expected = {name: NOT_OFFERED if name in not_offered else OK for name in OPERATIONS}
+        assert {name: self.outcomes.get(name, "missing") for name in OPERATIONS} == expected
+
+
+@dataclass(slots=True)
+class Peer:
+    """A running program that reports in lines of JSON; other lines are kept as `noise`."""
+
+    process: asyncio.subprocess.Process
+    outcomes: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
+    noise: list[str] = field(default_factory=list)
+
+    async def until(self, key: str) -> Any:
+        """Return what the program tells under `key`, as soon as it does."""
+        while key not in self.told:
+            if not await self._read():
+                pytest.fail(f"ended before it told {key}:\n" + "\n".join(self.noise))
+        return self.told[key]
+
+    async def finish(self) -> None:
+        """Read all that the program reports."""
+        async with asyncio.timeout(TIMEOUT):
+            while await self._read():
+                pass
+
+    async def _read(self) -> bool:
+        if self.process.stdout is None:
+            raise RuntimeError("standard output is not a pipe")
+        raw = await self.process.stdout.readline()
+        text = raw.decode(errors="replace").rstrip("\n")
+        if not text.startswith("{"):
+            self.noise.append(text)
+            return bool(raw)
+        line = json.loads(text)
+        if "operation" in line:
+            self.outcomes[line["operation"]] = line["outcome"]
+        else:
+            self.told.update(line)
+        return True
+
+
+@asynccontextmanager
+async def running(*command: str) -> AsyncIterator[Peer]:
+    """Run a program; it is gone when the context ends."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "NODE_NO_WARNINGS": "1"},
+    )
+    try:
+        yield Peer(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def node(script: str) -> tuple[str, ...]:
+    """Return the command of a script in node/, or skip where it can't run."""
+    program = shutil.which("node")
+    need(program, "Node.js 20 or later")
+    with PACKAGE.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist take turns
+        if not _installed():
+            npm = shutil.which("npm")
+            need(npm, "npm, to install the clients of tests/interop/node")
+            command = [str(npm), "install", "--no-package-lock", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=NODE, capture_output=True, check=False)
+            need(done.returncode == 0, f"the packages of {PACKAGE}, which npm could not install")
+    return str(program), str(NODE / script)
+
+
+def python(script: str) -> tuple[str, ...]:
+    """Return the command of a script beside this file; skip without nostr_sdk."""
+    try:
+        version("nostr-sdk")
+    except ModuleNotFoundError:
+        need(False, "nostr-sdk 0.45.1")
+    return sys.executable, str(HERE / script)
+
+
+def library_version(name: str) -> str:
+    """Return name and version of a library, as the matrix names it."""
+    if name == "nostr_sdk":
+        return f"nostr_sdk {version('nostr-sdk')}"
+    package = {"NDK": "@nostr-dev-kit/ndk"}.get(name, name)
+    return f"{name} {_pinned()[package]}"
+
+
+def _pinned() -> dict[str, str]:
+    versions: dict[str, str] = json.loads(PACKAGE.read_text())["dependencies"]
+    return versions
+
+
+def _installed() -> bool:
+    """Tell whether node_modules holds just what package.json asks for."""
+    for name, wanted in _pinned().items():
+        manifest = NODE / "node_modules" / name / "package.json"
+        if not manifest.is_file() or json.loads(manifest.read_text())["version"] != wanted:
+            return False
+    return True
