@@ -1,0 +1,143 @@
+"""The child process that test_memory_scan reads: works with a key, says so, and waits.
+
+Arguments: the implementation, the key directory, the number of threads, the pubkey of a peer. The
+master key comes by stdin as 32 bytes. "ready" on stdout says that the work is done; the process
+ends when its stdin is closed.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+OPERATIONS = 100
+TIME = 1700000000
+
+Work = Callable[[int], None]
+
+
+def enclave(level: str, directory: str, peer: str) -> tuple[Work, object]:
+    """The NSE under test: signs, encrypts and decrypts."""
+    from bunker_core.event import EventTemplate
+    from bunker_signer.nse import NSE, FileStorage, MemoryLevel
+    from bunker_signer.nse.wrap.master_key import MasterKey
+
+    master = MasterKey.from_file("/dev/stdin")
+    nse = NSE(storage=FileStorage(directory), memory=MemoryLevel(level))
+    nse.unlock(master)
+    master.close()
+
+    def work(number: int) -> None:
+        nse.sign(EventTemplate(1, f"note {number}", (), TIME))
+        nse.nip44_decrypt(peer, nse.nip44_encrypt(peer, f"secret {number}"))
+        nse.nip04_decrypt(peer, nse.nip04_encrypt(peer, f"secret {number}"))
+
+    return work, nse
+
+
+def once(directory: str, peer: str) -> tuple[Work, object]:
+    """Opens the key a single time: no later operation overwrites what this one leaves."""
+    from bunker_signer.nse import NSE, FileStorage
+    from bunker_signer.nse.wrap.master_key import MasterKey
+
+    master = MasterKey.from_file("/dev/stdin")
+    nse = NSE(storage=FileStorage(directory))
+    nse.unlock(master)
+    master.close()
+    return lambda number: None, nse
+
+
+def generating(directory: str, peer: str) -> tuple[Work, object]:
+    """Makes, seals and destroys keys; the parent reads the last one's file."""
+    from bunker_signer.nse import NSE, FileStorage
+    from bunker_signer.nse.wrap.master_key import MasterKey
+
+    master = MasterKey.from_file("/dev/stdin")
+    nse = NSE(storage=FileStorage(directory), protector=master)
+
+    def work(number: int) -> None:
+        if number % 10 == 0:
+            nse.destroy()
+            nse.generate()
+
+    return work, (nse, master)
+
+
+def naive(directory: str, peer: str) -> tuple[Work, object]:
+    """What one writes without a thought: the key as bytes, for each signature anew."""
+    import json
+    from hashlib import sha256
+
+    from coincurve import PrivateKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    blob = json.loads(Path(directory, "nse_blob").read_text())
+    master = AESGCM(os.read(0, 32))
+    last: list[PrivateKey] = []
+
+    def work(number: int) -> None:
+        ciphertext, iv = bytes.fromhex(blob["ciphertext"]), bytes.fromhex(blob["iv"])
+        key = PrivateKey(master.decrypt(iv, ciphertext, None))
+        key.sign_schnorr(sha256(str(number).encode()).digest())
+        last[:] = [key]
+
+    return work, last
+
+
+def reference(directory: str, peer: str) -> tuple[Work, object]:
+    """nostr-secure-enclave 0.1."""
+    nse = import_module("nse")
+    storage = import_module("nse.storage").FileStorage(directory)
+    enclave = nse.NSE(os.read(0, 32).hex(), storage)
+
+    def work(number: int) -> None:
+        enclave.sign(nse.NostrEvent(1, f"note {number}", [], TIME))
+
+    return work, enclave
+
+
+IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
+    "naive": naive,
+    "reference": reference,
+    "once": once,
+    "generate": generating,
+    "memfd_secret": partial(enclave, "memfd_secret"),
+    "mlock": partial(enclave, "mlock"),
+}
+
+
+def main() -> None:
+    implementation, directory, threads, peer = sys.argv[1:]
+    work, kept = IMPLEMENTATIONS[implementation](directory, peer)
+    done = threading.Barrier(int(threads) + 1)
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            for number in range(OPERATIONS):
+                work(number)
+                [bytes(size) for size in range(16, 400)]  # churn: freed blocks are given out again
+        except BaseException:
+            done.abort()  # the main thread ends, and the parent hears of it
+            raise
+        done.wait()
+        over.wait()  # the threads live on, and so do their stacks
+
+    workers = [threading.Thread(target=run, daemon=True) for _ in range(int(threads))]
+    for worker in workers:
+        worker.start()
+    if not workers:
+        for number in range(OPERATIONS):
+            work(number)
+    done.wait()
+    print("ready", flush=True)
+    sys.stdin.buffer.read()
+    del kept
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The proof that the key is nowhere else: another process reads all memory of one that used it.
+
+`PYTHONPATH=tests python tests/signer/nse/test_memory_scan.py` prints the table of copies found.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from _require import need
+from bunker_core import nip44
+from bunker_core.keys import SecretKey
+from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse.blob import BlobV2, parse_blob
+from bunker_signer.nse.memory import MemoryLevel, Page
+from bunker_signer.nse.slots import open_data_key
+from bunker_signer.nse.vault import Vault
+from bunker_signer.nse.wrap.master_key import MasterKey
+from signer.nse._scan import Found, scan
+
+CHILD = Path(__file__).with_name("_scanned.py")
+# How long a child may take on a busy machine; nothing waits for it to pass.
+DEADLINE = 120
+
+
+def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Found]:
+    """Return what a child that used a key left in its memory, by the name of the secret."""
+    need(sys.platform == "linux", "memory is read through /proc")
+    version = 1 if implementation in ("naive", "reference") else 2
+    key = SecretKey.generate()
+    peer = SecretKey.generate()
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    raw = bytes(secret)
+    master = os.urandom(32)
+    storage = FileStorage(directory)
+    with NSE(bytearray(master), storage) as nse:
+        nse.import_key(secret, blob_version=version)
+    child = subprocess.Popen(
+        [sys.executable, CHILD, implementation, str(directory), str(threads), peer.pubkey],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        child.stdin.write(master)
+        child.stdin.flush()
+        assert child.stdout.readline() == b"ready\n"
+        if implementation == "generate":
+            raw = _opened(storage, master)
+        secrets = {"private key": raw, "master key": master}
+        if version == 2:
+            shared = peer.shared_x(key.pubkey)
+            secrets |= _wrapping_keys(storage, master)
+            secrets |= {
+                "ECDH x": shared,
+                "conversation key": nip44.conversation_key(shared),
+            }
+        return scan(child.pid, secrets)
+    finally:
+        child.stdin.close()
+        child.wait(DEADLINE)
+        child.stdout.close()
+
+
+def _wrapping_keys(storage: FileStorage, master: bytes) -> dict[str, bytes]:
+    blob = parse_blob(storage.get("nse:blob") or "")
+    assert isinstance(blob, BlobV2)
+    vault = Vault(MemoryLevel.MLOCK)
+    protector = MasterKey(bytearray(master))
+    open_data_key(vault, blob, protector)
+    found = {"data key": bytes(vault.data_key), "wrapping key": bytes(vault.wrapping_key)}
+    vault.page.close()
+    protector.close()
+    return found
+
+
+def _opened(storage: FileStorage, master: bytes) -> bytes:
+    out = bytearray(32)
+    with NSE(bytearray(master), storage) as nse, nse._opened():
+        out[:] = nse._vault.secret
+    return bytes(out)
+
+
+def _memfd_secret() -> bool:
+    page = Page()
+    try:
+        return page.level is MemoryLevel.MEMFD_SECRET
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("threads", [0, 8])
+def test_no_copy_is_left(threads: int, tmp_path: Path) -> None:
+    """After 100 operations no secret is found in any form, not even a quarter of it."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("memfd_secret", threads, tmp_path)
+    assert len(found) == 6
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
+def test_no_copy_is_left_by_the_first_use(tmp_path: Path) -> None:
+    """A key opened once leaves nothing, though the loader still binds library calls lazily."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("once", 0, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
+def test_no_copy_is_left_by_making_keys(tmp_path: Path) -> None:
+    """A key that was just made and sealed is found nowhere, nor what it is sealed with."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("generate", 0, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
+@pytest.mark.parametrize("threads", [0, 8])
+def test_fallback_leaves_the_data_key_alone(threads: int, tmp_path: Path) -> None:
+    """In a locked page only the data key lies, once, while the key is unlocked."""
+    found = found_in("mlock", threads, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {
+        "data key": Found(1, 0, 0)
+    }
+
+
+@pytest.mark.parametrize("threads", [0, 8])
+def test_the_scan_finds_a_naive_copy(threads: int, tmp_path: Path) -> None:
+    """The control: the same scan finds the key of an implementation that holds it as bytes."""
+    assert found_in("naive", threads, tmp_path)["private key"].whole >= 1
+
+
+def table() -> None:
+    """Print implementation, threads, and the copies found of each secret."""
+    print(f"{'implementation':16}{'threads':>8}  secrets found: whole/halves/quarters")
+    implementations = ["naive", "reference", "mlock", "memfd_secret", "once", "generate"]
+    if importlib.util.find_spec("nse") is None:
+        implementations.remove("reference")
+    for implementation in implementations:
+        for threads in (0,) if implementation in ("once", "generate") else (0, 8):
+            with tempfile.TemporaryDirectory() as directory:
+                found = found_in(implementation, threads, Path(directory))
+            text = ", ".join(
+                f"{name} {copies.whole}/{copies.halves}/{copies.quarters}"
+                for name, copies in found.items()
+            )
+            print(f"{implementation:16}{threads:>8}  {text}")
+
+
+if __name__ == "__main__":
+    table()
