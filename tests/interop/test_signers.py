@@ -122,9 +122,12 @@ async def test_our_client_invites_at_local_relay(row: Row, tmp_path: Path) -> No
     row.name = f"our client, our signer, {library_version('nostr_sdk')} LocalRelay, nostrconnect://"
     async with running(*python("local_relay.py")) as relay:
         url = await relay.until("url")
-        async with Pairing([url], timeout=TIMEOUT) as pairing, running_signer(
-            tmp_path / "signer", [url], allow=GRANTS, arguments=("--connect", str(pairing.uri))
-        ) as agent:
+        async with (
+            Pairing([url], timeout=TIMEOUT) as pairing,
+            running_signer(
+                tmp_path / "signer", [url], allow=GRANTS, arguments=("--connect", str(pairing.uri))
+            ) as agent,
+        ):
             signer = await pairing.wait(TIMEOUT)
             row.outcomes["connect"] = OK
             await use(signer, parse_pubkey(agent.npub), row, LOCAL_RELAY_LACKS)
