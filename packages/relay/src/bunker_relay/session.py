@@ -162,6 +162,8 @@ class Session:
         if error.event_id is not None:
             yield frame(Ok(error.event_id, False, error.reason))
         elif error.subscription_id is not None:
+            # The client will take the subscription of this id for closed, so it has to be.
+            yield from self.end(error.subscription_id)
             yield frame(Closed(error.subscription_id, error.reason))
         else:
             yield frame(Notice(error.reason))

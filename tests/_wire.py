@@ -1,0 +1,265 @@
+"""Talk to a relay over a real socket: our own as a process, or any at an address."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from bunker_core.event import EventTemplate, Tags, VerifiedEvent, sign_event
+from bunker_core.keys import SecretKey
+from bunker_core.nip42 import auth_template
+
+Message = list[Any]
+PATIENCE = 10.0  # seconds that a test waits for what must come
+_REPLIES = ("EVENT", "EOSE", "CLOSED")
+NOBODY = "f" * 64  # not a pubkey, and no event has this id
+
+
+class Refused(Exception):
+    """The relay answered CLOSED."""
+
+
+class Peer:
+    """A bare Nostr client: sends what it is told, shows what comes.
+
+    The challenge of AUTH is put aside, everything else is returned in order.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url = url
+        self.challenge: str | None = None
+        self._options = {"max_size": None, "compression": None, "proxy": None} | options
+        self._socket: ClientConnection | None = None
+        self._unread: list[Message] = []
+        self._barriers = 0
+
+    async def __aenter__(self) -> Self:
+        self._socket = await connect(self.url, **self._options)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.socket.close()
+
+    @property
+    def socket(self) -> ClientConnection:
+        assert self._socket is not None
+        return self._socket
+
+    async def send(self, *message: Any) -> None:
+        """Send a message; events and filters may be objects of bunker_core."""
+        plain = [item.to_dict() if hasattr(item, "to_dict") else item for item in message]
+        await self.socket.send(json.dumps(plain))
+
+    async def send_text(self, text: str) -> None:
+        """Send a frame as it is."""
+        await self.socket.send(text)
+
+    async def next(self) -> Message:
+        """Return the next message."""
+        if self._unread:
+            return self._unread.pop(0)
+        return await self._receive()
+
+    async def until(self, wanted: Callable[[Message], bool]) -> Message:
+        """Return the first message that is `wanted`; those before it stay for later."""
+        for index, message in enumerate(self._unread):
+            if wanted(message):
+                return self._unread.pop(index)
+        while True:
+            message = await self._receive()
+            if wanted(message):
+                return message
+            self._unread.append(message)
+
+    async def answer(self, text: str) -> Message:
+        """Send a frame and return what comes next."""
+        await self.send_text(text)
+        return await self.next()
+
+    async def publish(self, event: VerifiedEvent) -> tuple[bool, str]:
+        """Publish an event and return what OK says."""
+        await self.send("EVENT", event)
+        return await self.ok(event.id)
+
+    async def ok(self, event_id: str) -> tuple[bool, str]:
+        """Return what OK says about an event."""
+        _, _, accepted, reason = await self.until(lambda m: m[0] == "OK" and m[1] == event_id)
+        return accepted, reason
+
+    async def subscribe(self, name: str, *filters: Any) -> list[dict[str, Any]]:
+        """Send REQ and return the stored events; raises Refused."""
+        await self.send("REQ", name, *filters)
+        events: list[dict[str, Any]] = []
+        while True:
+            message = await self.until(lambda m: m[0] in _REPLIES and m[1] == name)
+            if message[0] == "CLOSED":
+                raise Refused(message[2])
+            if message[0] == "EOSE":
+                return events
+            events.append(message[2])
+
+    async def ids(self, *filters: Any) -> list[str]:
+        """Return the ids of the stored events that match, in the relay's order."""
+        found = [event["id"] for event in await self.subscribe("ids", *filters)]
+        await self.send("CLOSE", "ids")
+        return found
+
+    async def delivered(self, name: str) -> dict[str, Any]:
+        """Return the next event of a subscription."""
+        event: dict[str, Any] = (await self.until(lambda m: m[0] == "EVENT" and m[1] == name))[2]
+        return event
+
+    async def unread(self) -> list[Message]:
+        """Return everything that the relay has sent so far and nobody has looked at."""
+        self._barriers += 1
+        name = f"barrier-{self._barriers}"
+        await self.send("REQ", name, {"ids": [NOBODY], "limit": 1})
+        await self.until(lambda m: m[0] in ("EOSE", "CLOSED") and m[1] == name)
+        await self.send("CLOSE", name)
+        rest, self._unread = self._unread, []
+        return rest
+
+    async def authenticate(self, key: SecretKey, **changes: Any) -> tuple[bool, str]:
+        """Answer the challenge with `key` and return what OK says."""
+        await self.hear_challenge()
+        assert self.challenge is not None
+        template = auth_template(self.url, self.challenge, int(time.time()))
+        fields: dict[str, Any] = template.to_dict() | changes
+        event = sign_event(EventTemplate(**fields), key)
+        await self.send("AUTH", event)
+        return await self.ok(event.id)
+
+    async def hear_challenge(self) -> str:
+        """Return the challenge of this connection."""
+        if self.challenge is None:
+            self._unread = await self.unread()
+        assert self.challenge is not None, "the relay has sent no challenge"
+        return self.challenge
+
+    async def close_code(self) -> int:
+        """Wait until the relay closes, whatever it sends before, and return its code.
+
+        1006 when the close frame was lost: TCP drops it when the relay closes with data unread.
+        """
+        with suppress(ConnectionClosed):
+            while True:
+                await self._receive()
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+    async def _receive(self) -> Message:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                message: Message = json.loads(await self.socket.recv())
+                if message[0] != "AUTH":
+                    return message
+                self.challenge = message[1]
+
+
+def note(
+    key: SecretKey,
+    content: str = "",
+    *,
+    kind: int = 1,
+    tags: Tags = (),
+    created_at: int | None = None,
+) -> VerifiedEvent:
+    """Return a signed event, of now unless told otherwise."""
+    now = int(time.time()) if created_at is None else created_at
+    return sign_event(EventTemplate(kind=kind, content=content, tags=tags, created_at=now), key)
+
+
+def request(author: SecretKey, recipient: str, content: str = "sealed") -> VerifiedEvent:
+    """Return a signing request (kind 24133) to `recipient`."""
+    return note(author, content, kind=24133, tags=(("p", recipient),))
+
+
+class RelayProcess:
+    """Our own relay, running."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, data: Path, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.data = data
+        self._log = log
+
+    @property
+    def http_url(self) -> str:
+        """The same address for HTTP."""
+        return self.url.replace("ws://", "http://")
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def log(self) -> str:
+        """Return what it has written to standard error."""
+        return self._log.read_text()
+
+    def rss(self) -> int:
+        """Return its resident memory in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=PATIENCE)
+
+
+@contextmanager
+def running_relay(
+    data: Path, *flags: str, config: str = "", environ: dict[str, str] | None = None
+) -> Iterator[RelayProcess]:
+    """Run our relay on a free port; `config` is TOML. Stops it, by force if need be."""
+    command = [sys.executable, "-c", "from bunker_relay.cli import relay; relay()", "run"]
+    command += ["--port", "0", "--data", str(data), *flags]
+    data.parent.mkdir(parents=True, exist_ok=True)
+    if config:
+        file = data.with_suffix(".toml")
+        file.write_text(config)
+        command += ["--config", str(file)]
+    log = data.with_suffix(".log")
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | (environ or {}),
+        )
+    with process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            prefix = "relay listening on "
+            assert line.startswith(prefix), log.read_text()
+            yield RelayProcess(process, line.removeprefix(prefix).strip(), data, log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=PATIENCE)
+                finally:
+                    process.kill()

@@ -1,0 +1,81 @@
+"""The relay under test: one process for the whole suite, or any relay by --relay-url."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from _wire import Peer, RelayProcess, running_relay
+from bunker_core.keys import SecretKey
+
+# So generous that no test of something else meets a rate limit.
+CONFIG = """
+[rates]
+events_per_ip = {per_second = 100000, burst = 100000}
+events_per_pubkey = {per_second = 100000, burst = 100000}
+signing_per_ip = {per_second = 100000, burst = 100000}
+signing_per_pubkey = {per_second = 100000, burst = 100000}
+queries_per_ip = {per_second = 100000, burst = 100000}
+connections_per_ip = {per_second = 100000, burst = 100000}
+[limits]
+max_offences = 1000
+"""
+
+
+@pytest.fixture(scope="session")
+def own_relay(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RelayProcess | None]:
+    """Our relay, or None when another is judged."""
+    if request.config.getoption("--relay-url", default=None):
+        yield None
+        return
+    with running_relay(tmp_path_factory.mktemp("relay") / "data", config=CONFIG) as relay:
+        yield relay
+
+
+@pytest.fixture
+def own(own_relay: RelayProcess | None) -> RelayProcess:
+    """Our relay; the test is skipped for another, into whose process it can't look."""
+    if own_relay is None:
+        pytest.skip("needs the relay's own process or configuration")
+    return own_relay
+
+
+@pytest.fixture(scope="session")
+def relay_url(request: pytest.FixtureRequest, own_relay: RelayProcess | None) -> str:
+    """The address of the relay under test."""
+    if own_relay is not None:
+        return own_relay.url
+    return str(request.config.getoption("--relay-url"))
+
+
+@pytest.fixture
+async def peer(relay_url: str) -> AsyncIterator[Peer]:
+    """A client of the relay under test."""
+    async with Peer(relay_url) as peer:
+        yield peer
+
+
+@pytest.fixture
+async def other(relay_url: str) -> AsyncIterator[Peer]:
+    """A second client."""
+    async with Peer(relay_url) as peer:
+        yield peer
+
+
+@pytest.fixture
+def key() -> SecretKey:
+    """A fresh key: nothing of it is on the relay."""
+    return SecretKey.generate()
+
+
+@pytest.fixture(scope="session")
+def limitation(relay_url: str) -> dict[str, int]:
+    """The limits of the relay's own document (NIP-11)."""
+    url = relay_url.replace("ws://", "http://").replace("wss://", "https://")
+    reply = httpx.get(url, headers={"Accept": "application/nostr+json"})
+    found = reply.json().get("limitation") if reply.status_code == 200 else None
+    if not found:
+        pytest.skip("the relay publishes no limits")
+    return dict(found)

@@ -1,0 +1,36 @@
+"""What the relay's tests share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from _wire import RelayProcess, running_relay
+
+Start = Callable[..., RelayProcess]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the conformance suite judge any relay."""
+    parser.addoption(
+        "--relay-url",
+        metavar="URL",
+        help="run tests/relay/conformance against this relay instead of our own",
+    )
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a relay of our own: start(*flags, config=TOML). Stopped after the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def run(*flags: str, data: Path | None = None, **options: Any) -> RelayProcess:
+            nonlocal count
+            count += 1
+            folder = data or tmp_path / f"relay-{count}"
+            return stack.enter_context(running_relay(folder, *flags, **options))
+
+        yield run
