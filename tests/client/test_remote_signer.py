@@ -424,3 +424,21 @@ async def test_a_request_without_an_ok_is_repeated_with_its_id_after_a_reconnect
         assert len(swallowed) == 1
         ids = [asked.id for asked in signer.asked if asked.method == "sign_event"]
         assert len(set(ids)) == 1
+
+
+async def test_a_request_whose_answer_was_lost_is_repeated_with_its_id_as_a_fresh_event() -> None:
+    """The relay dies between OK and answer: asked again, by a new event."""
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        async with app(signer) as remote:
+
+            def lose_first(asked: Asked) -> Iterable[Any]:
+                if signer.methods().count("sign_event") == 1:
+                    relay.drop()
+                    return []
+                return [signer.good(asked)]
+
+            signer.answer = lose_first
+            assert (await remote.sign_event(NOTE)).content == "hello"
+        asked = [item for item in signer.asked if item.method == "sign_event"]
+        assert len({item.id for item in asked}) == 1
+        assert len({item.event.id for item in asked}) == len(asked) >= 2

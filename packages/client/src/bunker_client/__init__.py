@@ -10,12 +10,20 @@ from bunker_client.errors import (
     ClientError,
     InvalidReply,
     PairingFailed,
+    RelayRefused,
     RelayUnreachable,
     RequestDenied,
     RequestTimeout,
+    SessionError,
+    SignerLocked,
+    SignerOffline,
+    WaitingForApproval,
 )
 from bunker_client.pairing import Pairing
+from bunker_client.progress import Progress, Step
 from bunker_client.remote_signer import RemoteSigner
+from bunker_client.session import Session
+from bunker_core.signer import Signer, SyncSigner
 
 __version__ = "0.1.0"
 
@@ -24,8 +32,18 @@ __all__ = [
     "InvalidReply",
     "Pairing",
     "PairingFailed",
+    "Progress",
+    "RelayRefused",
     "RelayUnreachable",
     "RemoteSigner",
     "RequestDenied",
     "RequestTimeout",
+    "Session",
+    "SessionError",
+    "Signer",
+    "SignerLocked",
+    "SignerOffline",
+    "Step",
+    "SyncSigner",
+    "WaitingForApproval",
 ]

@@ -35,6 +35,7 @@ def sign(uri: str, timeout: float) -> None:
 
 
 async def _sign(uri: str, value: Any, timeout: float) -> str:
+    from bunker_client.call import REQUEST_TIMEOUT
     from bunker_client.remote_signer import RemoteSigner
     from bunker_core.event import parse_template
     from bunker_core.nip46 import ClientMetadata
@@ -46,7 +47,11 @@ async def _sign(uri: str, value: Any, timeout: float) -> str:
 
     metadata = ClientMetadata(name="bunker sign")
     async with RemoteSigner.from_uri(
-        uri, metadata=metadata, timeout=timeout, on_auth_url=show
+        uri,
+        metadata=metadata,
+        timeout=min(timeout, REQUEST_TIMEOUT),
+        approval_timeout=timeout,
+        on_auth_url=show,
     ) as signer:
         event = await signer.request_signature(template)
     return event.to_json().decode()

@@ -2,11 +2,16 @@
 
 BunkerError (bunker_core)
 └── ClientError
-    ├── RelayUnreachable   no relay of the signer can be reached
-    ├── RequestTimeout     no answer in time; says which step was the last to succeed
-    ├── RequestDenied      the signer answered with an error
-    ├── InvalidReply       the signer answered with something that is not what was asked
-    └── PairingFailed      the connection could not be made
+    ├── RelayUnreachable     no relay of the signer can be reached
+    │   └── RelayRefused     every relay that can be reached refuses the request
+    ├── SignerOffline        the relay says that nobody is listening for the request
+    ├── RequestTimeout       no answer in time; says which step was the last to succeed
+    │   └── WaitingForApproval   the signer's owner has not decided in time
+    ├── RequestDenied        the signer answered with an error
+    │   └── SignerLocked     its owner has to unlock it first
+    ├── InvalidReply         the signer answered with something that is not what was asked
+    ├── PairingFailed        the connection could not be made
+    └── SessionError         a kept session can't be read, written or found
 """
 
 from bunker_core.errors import BunkerError
@@ -18,6 +23,22 @@ class ClientError(BunkerError):
 
 class RelayUnreachable(ClientError):
     """None of the relays can be reached; the text names each and why."""
+
+
+class RelayRefused(RelayUnreachable):
+    """No relay takes the request: blocked, restricted, too large. Each is quoted."""
+
+
+class SignerOffline(ClientError):
+    """The relays are there, and nobody listens there for the signer."""
+
+    def __init__(self, method: str, relays: str) -> None:
+        super().__init__(method, relays)
+        self.method = method
+        self.relays = relays
+
+    def __str__(self) -> str:
+        return f"{self.method}: the signer is offline: nobody is listening at {self.relays}"
 
 
 class RequestTimeout(ClientError):
@@ -33,6 +54,21 @@ class RequestTimeout(ClientError):
         return f"{self.method}: no answer within {self.timeout:g} s; {self.waited_for}"
 
 
+class WaitingForApproval(RequestTimeout):
+    """The signer waits for its owner, and the time for that is over.
+
+    `auth_url` is the page where he can still agree, if the signer named one.
+    """
+
+    def __init__(self, method: str, timeout: float, auth_url: str | None) -> None:
+        where = f"at {auth_url}" if auth_url else "at the signer"
+        super().__init__(method, timeout, f"the request waits to be approved {where}")
+        self.auth_url = auth_url
+
+    def __reduce__(self) -> tuple[type, tuple[str, float, str | None]]:
+        return (type(self), (self.method, self.timeout, self.auth_url))
+
+
 class RequestDenied(ClientError):
     """The signer answered with an error. `reason` is its text, from a stranger: show it quoted."""
 
@@ -45,9 +81,24 @@ class RequestDenied(ClientError):
         return f"{self.method}: the signer says {self.reason!r}"
 
 
+class SignerLocked(RequestDenied):
+    """The signer is there, but its key is locked: its owner has to unlock it."""
+
+
 class InvalidReply(ClientError):
     """The signer's answer is not what was asked: a wrong event, a bad signature, no pubkey."""
 
 
 class PairingFailed(ClientError):
     """The connection to the signer could not be made."""
+
+
+class SessionError(ClientError):
+    """A kept session can't be read, written or found; the text says what to do."""
+
+
+def denial(method: str, reason: str) -> RequestDenied:
+    """Return the error that a signer's error text stands for."""
+    # our signer's word, and what others say in the same case
+    locked = reason.startswith("locked:") or reason.lower() in ("locked", "signer is locked")
+    return (SignerLocked if locked else RequestDenied)(method, reason)

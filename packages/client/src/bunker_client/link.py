@@ -4,10 +4,20 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, Self, TypedDict
+from weakref import WeakSet
 
-from bunker_client.errors import RelayUnreachable, RequestDenied, RequestTimeout
+from bunker_client.call import (
+    APPROVAL_TIMEOUT,
+    REQUEST_TIMEOUT,
+    Action,
+    Call,
+    Patience,
+    View,
+)
+from bunker_client.errors import ClientError, RelayUnreachable, SignerOffline, denial
+from bunker_client.progress import Progress, Step
 from bunker_core import nip44
 from bunker_core.channel import Channel, rpc_template
 from bunker_core.errors import BunkerError, PoolError
@@ -15,11 +25,16 @@ from bunker_core.event import Event, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip46 import Request, Response, parse_response
-from bunker_core.pool import Publication, RelayPool, Subscription
+from bunker_core.nip46 import Method, Request, Response, parse_response
+from bunker_core.pool import ConnectionState, Publication, RelayPool, Subscription
 
-LOOK_BACK: Final = 30  # seconds; a signer's clock may be behind ours
+# Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
+# ours may be ahead: relays apply `since` to live events too. Requests have ids that nobody else
+# knows, so an old answer can do no harm.
+LOOK_BACK: Final = 900
 OPEN_TIMEOUT: Final = 10.0  # seconds for a first relay
+RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable intervals"
+MAX_CLOCK_SKEW: Final = 30.0  # seconds that ours may be off before a request goes by the relays'
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3
@@ -27,22 +42,60 @@ SECOND_OPINION: Final = 0.3
 log = logging.getLogger(__name__)
 
 
-class Call:
-    """A request that has no answer yet."""
+class Options(TypedDict, total=False):
+    """What every way to a remote signer takes; times are seconds.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    `timeout` is machine time: a round trip. `approval_timeout` is the owner's time to agree once
+    the signer has the request. `offline_timeout` is how long a signer may be offline before
+    SignerOffline: 0 raises it at once, None waits as long as `timeout`. `on_auth_url` is called
+    with a page where the owner has to agree, `on_progress` with every step of every request; both
+    on the event loop. `relay_check_interval` is how often the signer is asked for its relays.
+    """
+
+    timeout: float
+    approval_timeout: float
+    offline_timeout: float | None
+    on_auth_url: Callable[[str], None] | None
+    on_progress: Callable[[Progress], None] | None
+    relay_check_interval: float
+    clock: Callable[[], float]
+
+
+class _Pending:
+    """A call and what the event loop keeps for it."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self.publication: Publication | None = None
-        self.auth_url: str | None = None
-        self.deadline: asyncio.Timeout | None = None
+        self.response: Response | None = None
+        self.shown: Step | None = None
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have the call reviewed now."""
+        self._news.set()
+
+    def settle(self, response: Response) -> None:
+        """Take the first answer."""
+        if self.response is None:
+            self.response = response
+            self._news.set()
+
+    async def news(self, timeout: float) -> None:
+        """Wait until something happens, `timeout` seconds at most."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
 
 
 class Link:
     """Requests and responses between `key` and one remote signer. An async context manager.
 
     `remote` is None while a nostrconnect:// invitation is out; then `on_stranger` is given every
-    response together with its author.
+    response together with its author. `on_progress` is called with each step of each request.
     """
 
     def __init__(
@@ -50,30 +103,37 @@ class Link:
         key: SecretKey,
         relays: Iterable[str],
         remote: str | None,
-        *,
-        approval_timeout: float,
-        open_timeout: float = OPEN_TIMEOUT,
-        on_auth_url: Callable[[str], None] | None = None,
+        options: Options,
         on_stranger: Callable[[str, Response], None] | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
+        clock = options.get("clock", time.time)
         self.key = key
         self.remote = remote
+        self.patience = Patience(
+            options.get("timeout", REQUEST_TIMEOUT),
+            options.get("approval_timeout", APPROVAL_TIMEOUT),
+            options.get("offline_timeout"),
+        )
+        self.relay_check_interval = options.get("relay_check_interval", RELAY_CHECK_INTERVAL)
         self.pool = RelayPool(
             relays,
             auth=[lambda template: sign_event(template, key)],
             on_open=self._resend,
             clock=clock,
         )
-        self._approval_timeout = approval_timeout
-        self._open_timeout = open_timeout
-        self._on_auth_url = on_auth_url
+        self._on_auth_url = options.get("on_auth_url")
+        self._on_progress = options.get("on_progress")
         self._on_stranger = on_stranger
         self._clock = clock
         self._channels: dict[str, Channel] = {}
-        self._calls: dict[str | int, Call] = {}
+        self._calls: dict[str | int, _Pending] = {}
+        # weak: an iterator that nobody reads any more does not gather steps
+        self._watchers: WeakSet[asyncio.Queue[Progress | None]] = WeakSet()
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._ping: asyncio.Task[None] | None = None
+        self._heard_at: float | None = None
+        self._answers_pings = False
 
     async def __aenter__(self) -> Self:
         """Connect and subscribe; raises RelayUnreachable."""
@@ -86,9 +146,13 @@ class Link:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._reader:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        tasks = [task for task in (self._reader, self._ping) if task]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
         await self.pool.__aexit__(None, None, None)
 
     async def adopt(self, remote: str) -> None:
@@ -96,44 +160,130 @@ class Link:
         self.remote = remote
         await self._subscribe()
 
-    async def call(self, method: str, params: Iterable[str], timeout: float) -> str:
+    async def move_to(self, relays: Iterable[str], timeout: float = OPEN_TIMEOUT) -> None:
+        """Use `relays` instead of the present ones, once the subscription is live on one of them.
+
+        Raises PoolError when none of them answers in `timeout` seconds; then nothing changes.
+        """
+        if self._subscription is None:
+            raise RuntimeError("move_to is called inside the context")
+        wanted = tuple(dict.fromkeys(relays))
+        before = self.pool.relay_urls
+        for relay in wanted:
+            self.pool.add_relay(relay)
+        try:
+            await self._subscription.live(timeout, wanted)
+        except PoolError:
+            await self._leave(relay for relay in wanted if relay not in before)
+            raise
+        left = [relay for relay in before if relay not in wanted]
+        await self._leave(left)
+        if left:  # what is unanswered was asked where nobody listens any more
+            for pending in self._calls.values():
+                self._send(pending)
+
+    async def call(self, method: str, params: Iterable[str], patience: Patience) -> str:
         """Send a request and return the text of its result.
 
-        `timeout` is seconds of machine time; if the signer sends its user to a page first
-        (auth_url), the user gets `approval_timeout` seconds from then on. Raises RequestTimeout
-        and RequestDenied.
+        Raises RelayUnreachable, RelayRefused, SignerOffline, RequestTimeout, WaitingForApproval,
+        RequestDenied and SignerLocked.
         """
         # 16 random bytes: ids that collide would mix up answers
-        call = Call(Request(secrets.token_hex(16), method, tuple(params)))
-        self._calls[call.request.id] = call
+        request = Request(secrets.token_hex(16), method, tuple(params))
+        pending = _Pending(Call(request, patience, asyncio.get_running_loop().time()))
+        self._calls[request.id] = pending
         try:
-            async with asyncio.timeout(timeout) as call.deadline:
-                self._send(call)
-                response = await call.response
-        except TimeoutError:
-            waited = self._approval_timeout if call.auth_url else timeout
-            raise RequestTimeout(method, waited, self._progress(call)) from None
+            self._send(pending)
+            response = await self._drive(pending)
+        except BaseException:
+            pending.call.step = Step.FAILED
+            raise
         finally:
-            del self._calls[call.request.id]
-            if call.publication:
-                call.publication.forget()
+            del self._calls[request.id]
+            if pending.publication:
+                pending.publication.forget()
+            self._show(pending)
         if response.error is not None:
-            raise RequestDenied(method, response.error)
+            raise denial(method, response.error)
         # Amber and applesauce answer `null` to switch_relays
         return response.result or ""
 
+    def progress(self) -> AsyncIterator[Progress]:
+        """Return an iterator of each step of each request from now on, until the link ends."""
+        watcher: asyncio.Queue[Progress | None] = asyncio.Queue()
+        self._watchers.add(watcher)
+        return _watch(watcher)
+
     # --- out -----------------------------------------------------------------------------------
 
-    def _send(self, call: Call) -> None:
-        if call.publication:
-            call.publication.forget()
-        call.publication = self.pool.publish(self._seal(call.request))
+    async def _drive(self, pending: _Pending) -> Response:
+        """See the request through, until it is answered or its patience is over."""
+        loop = asyncio.get_running_loop()
+        while pending.response is None:
+            actions, pause = pending.call.review(loop.time(), self._view(pending))
+            for action in actions:
+                self._act(action, pending)
+            if pending.call.step is Step.QUEUED:
+                self.pool.hurry()
+            self._show(pending)
+            await pending.news(pause)
+        pending.call.step = Step.ANSWERED
+        return pending.response
+
+    def _view(self, pending: _Pending) -> View:
+        publication = pending.publication
+        connected = self.pool.open_relays
+        return View(
+            receipts=tuple(publication.receipts.values()) if publication else (),
+            owing=[url for url in connected if publication and url in publication.awaited],
+            connected=connected,
+            connecting=any(
+                state is ConnectionState.CONNECTING and error is None
+                for state, error in self.pool.status().values()
+            ),
+            relay_errors=self.pool.describe_errors(),
+            heard_at=self._heard_at,
+            answers_pings=self._answers_pings,
+        )
+
+    def _act(self, action: Action, pending: _Pending) -> None:
+        match action:
+            case Action.SEND:
+                self._send(pending)
+            case Action.PROBE:
+                if self._ping is None or self._ping.done():
+                    self._ping = asyncio.create_task(self._probe())
+            case Action.CHECK_RELAYS:
+                if pending.publication:
+                    self.pool.check(pending.publication.awaited)
+
+    async def _probe(self) -> None:
+        """Ask the signer whether it is there; if it is not, ask again for all that was asked."""
+        try:
+            await self.call(Method.PING.value, (), Patience(self.patience.machine, offline=0.0))
+        except SignerOffline:
+            for pending in self._calls.values():
+                self._send(pending)
+        except ClientError as error:
+            log.debug("the signer does not answer a ping: %s", error)
+
+    def _send(self, pending: _Pending) -> None:
+        if pending.publication:
+            pending.publication.forget()
+        pending.publication = self.pool.publish(
+            self._seal(pending.call.request), on_receipt=lambda _: pending.wake()
+        )
+        pending.call.sent(asyncio.get_running_loop().time())
 
     def _seal(self, request: Request) -> Event:
         if self.remote is None:
             raise RuntimeError("no remote signer yet")
         content = self._channel(self.remote).seal(request.to_json())
-        return sign_event(rpc_template(content, self.remote, int(self._clock())), self.key)
+        skew = self.pool.clock_skew
+        # Relays and signers drop what is minutes old or from the future: if our clock is wrong,
+        # a request goes by theirs.
+        now = self._clock() + (skew if abs(skew) > MAX_CLOCK_SKEW else 0.0)
+        return sign_event(rpc_template(content, self.remote, int(now)), self.key)
 
     def _resend(self, relay_url: str) -> None:
         """Ask again what has no answer, after a reconnect: the answer may have been missed.
@@ -141,24 +291,25 @@ class Link:
         The event is fresh, because relays drop one they saw; the request id is the same, so that
         the signer repeats its answer instead of signing twice.
         """
-        for call in self._calls.values():
-            if call.publication and relay_url in call.publication.receipts:
-                self._send(call)
+        for pending in self._calls.values():
+            if pending.publication and relay_url in pending.publication.receipts:
+                self._send(pending)
+            pending.wake()
 
-    def _progress(self, call: Call) -> str:
-        """Return which step of a request was the last to succeed, in words."""
-        if call.auth_url:
-            return f"the user has not approved at {call.auth_url}"
-        receipts = list(call.publication.receipts.values()) if call.publication else []
-        if any(receipt.delivered for receipt in receipts):
-            return "the request was delivered, but the signer did not answer"
-        if any(receipt.muted for receipt in receipts):
-            return "no one is listening at the relay: the signer is offline"
-        if receipts:
-            return "refused: " + "; ".join(f"{r.relay_url}: {r.reason}" for r in receipts)
-        if self.pool.open_relays:
-            return f"{', '.join(self.pool.open_relays)} did not acknowledge the request"
-        return f"no relay is connected: {self.pool.describe_errors()}"
+    async def _leave(self, relays: Iterable[str]) -> None:
+        for relay in tuple(relays):
+            await self.pool.remove_relay(relay)
+
+    def _show(self, pending: _Pending) -> None:
+        """Tell who wants to know, if the request has come to another step."""
+        call = pending.call
+        if call.step is pending.shown:
+            return
+        pending.shown = call.step
+        for watcher in self._watchers:
+            watcher.put_nowait(call.progress)
+        if self._on_progress:
+            self._on_progress(call.progress)
 
     # --- in ------------------------------------------------------------------------------------
 
@@ -173,9 +324,10 @@ class Link:
                 **wanted,
             )
         )
+        timeout = min(OPEN_TIMEOUT, self.patience.machine)
         try:
-            await self.pool.connected(self._open_timeout)
-            await subscription.live(self._open_timeout)
+            await self.pool.connected(timeout)
+            await subscription.live(timeout)
         except PoolError as error:
             raise RelayUnreachable(str(error)) from None
         old, self._subscription = self._subscription, subscription
@@ -199,25 +351,22 @@ class Link:
             if self._on_stranger:
                 self._on_stranger(event.pubkey, response)
             return
-        call = self._calls.get(response.id)
-        if call is None or call.response.done() or event.pubkey != self.remote:
+        pending = self._calls.get(response.id)
+        if event.pubkey != self.remote:
+            return
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
+        if pending is None:
             return  # a double, or the answer to a request that was given up
         if response.auth_url is not None:
-            self._ask_user(call, response.auth_url)
+            if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
+                self._on_auth_url(response.auth_url)
+            pending.wake()
         elif response.error is not None:
-            asyncio.get_running_loop().call_later(SECOND_OPINION, _settle, call, response)
+            loop.call_later(SECOND_OPINION, pending.settle, response)
         else:
-            _settle(call, response)
-
-    def _ask_user(self, call: Call, url: str) -> None:
-        if call.auth_url is not None:
-            return
-        call.auth_url = url
-        if call.deadline:
-            now = asyncio.get_running_loop().time()
-            call.deadline.reschedule(now + self._approval_timeout)
-        if self._on_auth_url:
-            self._on_auth_url(url)
+            self._answers_pings |= pending.call.request.method == Method.PING.value
+            pending.settle(response)
 
     def _channel(self, peer: str) -> Channel:
         channel = self._channels.get(peer)
@@ -230,6 +379,6 @@ class Link:
         return channel
 
 
-def _settle(call: Call, response: Response) -> None:
-    if not call.response.done():
-        call.response.set_result(response)
+async def _watch(watcher: asyncio.Queue[Progress | None]) -> AsyncIterator[Progress]:
+    while (progress := await watcher.get()) is not None:
+        yield progress

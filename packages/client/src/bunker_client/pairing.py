@@ -2,14 +2,14 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable, Iterable
-from typing import Final, Self
+from collections.abc import Iterable
+from typing import Final, Self, Unpack
 
 import orjson
 
 from bunker_client.errors import PairingFailed
-from bunker_client.link import OPEN_TIMEOUT, Link
-from bunker_client.remote_signer import APPROVAL_TIMEOUT, REQUEST_TIMEOUT, RemoteSigner
+from bunker_client.link import Link, Options
+from bunker_client.remote_signer import RemoteSigner
 from bunker_core.bunker_uri import NostrConnectURI, new_secret
 from bunker_core.keys import SecretKey
 from bunker_core.nip46 import ClientMetadata, Permission, Response
@@ -35,9 +35,7 @@ class Pairing:
         client_key: SecretKey | None = None,
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
-        timeout: float = REQUEST_TIMEOUT,
-        approval_timeout: float = APPROVAL_TIMEOUT,
-        on_auth_url: Callable[[str], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
         key = client_key or SecretKey.generate()
         self.uri: Final = NostrConnectURI(
@@ -47,17 +45,9 @@ class Pairing:
             tuple(permissions),
             metadata or ClientMetadata(),
         )
-        self._timeout = timeout
         self._answered: asyncio.Future[str] | None = None
-        self._link = Link(
-            key,
-            self.uri.relays,
-            None,
-            approval_timeout=approval_timeout,
-            open_timeout=min(timeout, OPEN_TIMEOUT),
-            on_auth_url=on_auth_url,
-            on_stranger=self._consider,
-        )
+        self._signer: RemoteSigner | None = None
+        self._link = Link(key, self.uri.relays, None, options, self._consider)
 
     async def __aenter__(self) -> Self:
         self._answered = asyncio.get_running_loop().create_future()
@@ -65,7 +55,7 @@ class Pairing:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._link.__aexit__(None, None, None)
+        await (self._signer or self._link).__aexit__(None, None, None)
 
     async def wait(self, timeout: float = PAIRING_TIMEOUT) -> RemoteSigner:
         """Return the signer that answered with the secret; raises PairingFailed after `timeout`."""
@@ -77,8 +67,10 @@ class Pairing:
         except TimeoutError:
             raise PairingFailed(f"no signer answered the invitation in {timeout:g} s") from None
         await self._link.adopt(remote)
-        signer = RemoteSigner(self._link, timeout=self._timeout)
+        signer = RemoteSigner(self._link)
         await signer.settle()
+        signer.watch_relays(at_once=False)
+        self._signer = signer
         return signer
 
     def _consider(self, author: str, response: Response) -> None:

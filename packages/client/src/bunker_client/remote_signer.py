@@ -1,14 +1,19 @@
 """RemoteSigner: the methods of NIP-46 as a Python object."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Self
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, Self, Unpack
 
 import orjson
 
+from bunker_client.call import Patience
 from bunker_client.errors import ClientError, InvalidReply, PairingFailed, RequestDenied
-from bunker_client.link import OPEN_TIMEOUT, Link
-from bunker_core.bunker_uri import BunkerURI, parse_bunker_uri
-from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI
+from bunker_client.link import Link, Options
+from bunker_client.progress import Progress
+from bunker_client.session import Session
+from bunker_core.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri
+from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI, PoolError
 from bunker_core.event import (
     EventTemplate,
     VerifiedEvent,
@@ -27,16 +32,14 @@ from bunker_core.nip46 import (
 )
 from bunker_core.relay_url import parse_relay_url
 
-REQUEST_TIMEOUT: Final = 60.0  # seconds; a person may have to read and tap
-APPROVAL_TIMEOUT: Final = 180.0  # seconds from an auth_url on
 PROBE_TIMEOUT: Final = 5.0  # seconds for methods that many signers do not know
 
 
 class RemoteSigner:
     """A paired remote signer. Use it as an async context manager: entering connects.
 
-    Every method raises a ClientError (RequestTimeout, RequestDenied, InvalidReply, and
-    RelayUnreachable on entering). `timeout` is in seconds. Pubkeys are 64 hex characters.
+    Every method raises a ClientError that says where the request came to an end. A method's own
+    `timeout`, in seconds, replaces all the deadlines of the signer. Pubkeys are 64 hex characters.
     """
 
     def __init__(
@@ -46,15 +49,17 @@ class RemoteSigner:
         secret: str | None = None,
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
-        timeout: float = REQUEST_TIMEOUT,
+        user_pubkey: str | None = None,
+        on_logout: Callable[[], None] | None = None,
     ) -> None:
-        """Wrap a link; `from_uri` and `Pairing` make one."""
+        """Wrap a link; `from_uri`, `from_session` and `Pairing` make one."""
         self._link = link
         self._secret = secret
         self._permissions = tuple(permissions)
         self._metadata = metadata or ClientMetadata()
-        self._timeout = timeout
-        self._user_pubkey: str | None = None
+        self._user_pubkey = user_pubkey
+        self._on_logout = on_logout
+        self._relay_checks: asyncio.Task[None] | None = None
 
     @classmethod
     def from_uri(
@@ -64,45 +69,62 @@ class RemoteSigner:
         client_key: SecretKey | None = None,
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
-        timeout: float = REQUEST_TIMEOUT,
-        approval_timeout: float = APPROVAL_TIMEOUT,
-        on_auth_url: Callable[[str], None] | None = None,
+        **options: Unpack[Options],
     ) -> "RemoteSigner":
         """Return the signer behind a bunker:// URI; raises InvalidURI.
 
         `client_key` is the key that this app is known by to the signer, throw-away unless given.
         `permissions` is what the app asks for in advance, `metadata` how it presents itself.
-        `on_auth_url` is called with a page where the user has to agree first.
         """
         parsed = parse_bunker_uri(uri) if isinstance(uri, str) else uri
-        link = Link(
-            client_key or SecretKey.generate(),
-            parsed.relays,
-            parsed.remote_signer_pubkey,
-            approval_timeout=approval_timeout,
-            open_timeout=min(timeout, OPEN_TIMEOUT),
-            on_auth_url=on_auth_url,
-        )
-        return cls(
-            link,
-            secret=parsed.secret,
-            permissions=permissions,
-            metadata=metadata,
-            timeout=timeout,
-        )
+        key = client_key or SecretKey.generate()
+        link = Link(key, parsed.relays, parsed.remote_signer_pubkey, options)
+        return cls(link, secret=parsed.secret, permissions=permissions, metadata=metadata)
+
+    @classmethod
+    def from_session(
+        cls,
+        session: Session,
+        *,
+        on_logout: Callable[[], None] | None = None,
+        **options: Unpack[Options],
+    ) -> "RemoteSigner":
+        """Return the signer of a session that was kept; entering sends no `connect`.
+
+        `on_logout` is called when the session ends by `logout`, to delete it where it is kept.
+        """
+        link = Link(session.client_key, session.relays, session.remote_signer_pubkey, options)
+        return cls(link, user_pubkey=session.user_pubkey, on_logout=on_logout)
 
     async def __aenter__(self) -> Self:
         await self._link.__aenter__()
+        resumed = self._user_pubkey is not None
         try:
-            await self.connect()
-            await self.settle()
+            if not resumed:
+                await self.connect()
+                await self.settle()
         except BaseException:
             await self._link.__aexit__(None, None, None)
             raise
+        self.watch_relays(at_once=resumed)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._relay_checks:
+            self._relay_checks.cancel()
+            await asyncio.wait([self._relay_checks])
         await self._link.__aexit__(None, None, None)
+
+    @property
+    def session(self) -> Session:
+        """What to keep in order to come back without a new pairing."""
+        if self._link.remote is None:
+            raise ClientError("not connected yet")
+        return Session(self._link.key, self._link.remote, self.user_pubkey, self.relays)
+
+    def progress(self) -> AsyncIterator[Progress]:
+        """Return an iterator of every step of every request from now on, until the context ends."""
+        return self._link.progress()
 
     @property
     def user_pubkey(self) -> str:
@@ -197,40 +219,52 @@ class RemoteSigner:
             raise InvalidReply("ping: the signer did not answer pong")
 
     async def switch_relays(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Ask where the signer wants to be reached, move there, return the relays in use."""
+        """Ask where the signer wants to be reached, move there, return the relays in use.
+
+        The present relays are kept when none of the new ones can be reached (InvalidReply).
+        """
         result = await self._call(Method.SWITCH_RELAYS, (), timeout)
         try:
             wanted = parse_relay_list(result)
+            if wanted and len(wanted) > MAX_RELAYS:
+                raise InvalidRPC(f"more than {MAX_RELAYS} relays")
             if wanted:
-                await self._move_to(wanted)
-        except (InvalidRPC, InvalidURI) as error:
+                await self._link.move_to(map(parse_relay_url, wanted))
+        except (InvalidRPC, InvalidURI, PoolError) as error:
             raise InvalidReply(f"switch_relays: {error}") from None
         return self.relays
 
     async def logout(self, *, timeout: float | None = None) -> None:
-        """Ask the signer to forget this client.
+        """Ask the signer to forget this client, and delete the session where it is kept.
 
-        A courtesy, not a boundary (NIP-46): drop the client key whatever the answer.
+        A courtesy, not a boundary (NIP-46): the session is deleted whatever the answer.
         """
-        await self._call(Method.LOGOUT, (), PROBE_TIMEOUT if timeout is None else timeout)
+        try:
+            await self._call(Method.LOGOUT, (), PROBE_TIMEOUT if timeout is None else timeout)
+        finally:
+            if self._on_logout:
+                self._on_logout()
 
     async def settle(self) -> None:
         """Do what NIP-46 asks of a client right after connecting: learn the user, the relays."""
         await self.get_public_key()
-        try:
+        with suppress(ClientError):  # older signers do not know it, some do not even answer
             await self.switch_relays(timeout=PROBE_TIMEOUT)
-        except ClientError:
-            return  # older signers do not know the method, some do not even answer
 
-    async def _move_to(self, relays: Iterable[str]) -> None:
-        pool = self._link.pool
-        wanted = dict.fromkeys(map(parse_relay_url, relays))
-        for relay in wanted:
-            pool.add_relay(relay)
-        for relay in pool.relay_urls:
-            if relay not in wanted:
-                await pool.remove_relay(relay)
+    def watch_relays(self, *, at_once: bool) -> None:
+        """Ask for the signer's relays at intervals from now on."""
+        self._relay_checks = asyncio.create_task(self._watch_relays(at_once))
+
+    async def _watch_relays(self, at_once: bool) -> None:
+        while True:
+            if not at_once:
+                await asyncio.sleep(self._link.relay_check_interval)
+            at_once = False
+            with suppress(ClientError):
+                await self.switch_relays(timeout=PROBE_TIMEOUT)
 
     async def _call(self, method: Method, params: Iterable[str], timeout: float | None) -> str:
-        seconds = self._timeout if timeout is None else timeout
-        return await self._link.call(method.value, params, seconds)
+        patience = self._link.patience
+        if timeout is not None:
+            patience = Patience(timeout, timeout, patience.offline, timeout)
+        return await self._link.call(method.value, params, patience)

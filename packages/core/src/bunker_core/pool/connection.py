@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
@@ -18,7 +19,12 @@ from bunker_core.pool.session import Effect, Ended, Noticed, RelaySession, Send
 MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes
 OPEN_TIMEOUT: Final = 10.0  # seconds for TCP, TLS and the handshake together
 PING_INTERVAL: Final = 20.0  # seconds; below the 60 s after which nginx drops an idle connection
-STABLE_AFTER: Final = 10.0  # seconds; a connection that lived longer resets the backoff
+STABLE_AFTER: Final = 1.0  # seconds; a connection that lived longer resets the backoff
+SHORTEST_PAUSE: Final = 0.1  # seconds between two tries, however much there is to send
+CHECK_TIMEOUT: Final = 3.0  # seconds for a pong from a relay that owes an answer
+# Seconds that a relay's clock may be off ours unnoticed: its Date has whole seconds and travels.
+# Beyond it the relay's clock is what an AUTH event has to go by (NIP-42: about ten minutes).
+MAX_SKEW: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +56,8 @@ class RelayConnection:
         self.session = session
         self.state = ConnectionState.CONNECTING
         self.last_error: str | None = None
+        self.clock_skew: float | None = None  # seconds that the relay's clock is ahead of ours
+        self.round_trip: float | None = None  # seconds, of the last check
         self._on_effect = on_effect
         self._on_state = on_state
         self._clock = clock
@@ -58,6 +66,8 @@ class RelayConnection:
         self._outgoing = asyncio.Event()
         self._hurry = asyncio.Event()
         self._timers: set[asyncio.TimerHandle] = set()
+        self._socket: ClientConnection | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name=f"relay {self.url}")
 
     @property
@@ -85,6 +95,14 @@ class RelayConnection:
         """Try again at once when waiting, because there is something to send."""
         self._hurry.set()
 
+    def check(self) -> None:
+        """Find out whether an open connection is alive; one that is not is dropped and renewed.
+
+        A connection whose other end vanished without a word looks open for minutes otherwise.
+        """
+        if self._socket and not self._checking:
+            self._checking = asyncio.create_task(self._check(self._socket))
+
     async def close(self) -> None:
         """Close the connection and stop trying."""
         self._task.cancel()
@@ -97,8 +115,10 @@ class RelayConnection:
                 await self._connect_once()
                 self._hurry.clear()
                 self._set_state(ConnectionState.WAITING)
+                delay = self._backoff.delay()
                 try:
-                    async with asyncio.timeout(self._backoff.delay()):
+                    await asyncio.sleep(SHORTEST_PAUSE)
+                    async with asyncio.timeout(delay - SHORTEST_PAUSE):
                         await self._hurry.wait()
                 except TimeoutError:
                     pass
@@ -147,15 +167,35 @@ class RelayConnection:
 
     async def _serve(self, socket: ClientConnection) -> None:
         self.last_error = None
+        self.clock_skew = _skew(socket, self._clock())
+        self._socket = socket
         self.apply(self.session.opened())
         self._set_state(ConnectionState.OPEN)
         writer = asyncio.create_task(self._write(socket))
         try:
             async for frame in socket:
-                self.apply(self.session.receive(frame, int(self._clock())))
+                self.apply(self.session.receive(frame, self._now()))
         finally:
-            writer.cancel()
-            await asyncio.wait([writer])
+            self._socket = None
+            tasks = [task for task in (writer, self._checking) if task]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self._checking = None
+
+    async def _check(self, socket: ClientConnection) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                self.round_trip = await (await socket.ping())
+        except (TimeoutError, ConnectionClosed):
+            socket.transport.abort()  # the reader sees it, and connects again
+        else:
+            self._checking = None
+
+    def _now(self) -> int:
+        """Return Unix seconds as the relay counts them, if it is far off our count."""
+        skew = self.clock_skew or 0.0
+        return int(self._clock() + (skew if abs(skew) > MAX_SKEW else 0.0))
 
     async def _write(self, socket: ClientConnection) -> None:
         try:
@@ -182,6 +222,15 @@ class RelayConnection:
         if state is not self.state:
             self.state = state
             self._on_state(self)
+
+
+def _skew(socket: ClientConnection, now: float) -> float | None:
+    """Return how many seconds the relay's clock is ahead of `now`, by the Date of its handshake."""
+    date = socket.response.headers.get("Date") if socket.response else None
+    try:
+        return parsedate_to_datetime(date).timestamp() - now if date else None
+    except ValueError:
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from statistics import median_low
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +74,26 @@ class RelayPool:
             if connection.state is ConnectionState.OPEN
         )
 
+    @property
+    def clock_skew(self) -> float:
+        """By how many seconds the relays' clocks are ahead of ours; the median of those that say.
+
+        One of several relays can't shift it alone. 0 when no relay said.
+        """
+        known = [item.clock_skew for item in self._connections.values()]
+        return median_low([skew for skew in known if skew is not None] or [0.0])
+
+    def hurry(self) -> None:
+        """Try again at once to reach the relays that are not connected."""
+        for connection in self._connections.values():
+            connection.hurry()
+
+    def check(self, relay_urls: Iterable[str]) -> None:
+        """Find out whether connections that should have answered are alive; else renew them."""
+        for url in relay_urls:
+            if connection := self._connections.get(url):
+                connection.check()
+
     def status(self) -> dict[str, tuple[ConnectionState, str | None]]:
         """Return each relay's state and its last error."""
         return {url: (item.state, item.last_error) for url, item in self._connections.items()}
@@ -119,14 +140,20 @@ class RelayPool:
             connection.apply(connection.session.subscribe(subscription.subscription_id, filters))
         return subscription
 
-    def publish(self, event: Event, relay_urls: Iterable[str] | None = None) -> Publication:
+    def publish(
+        self,
+        event: Event,
+        relay_urls: Iterable[str] | None = None,
+        on_receipt: Callable[[Receipt], None] | None = None,
+    ) -> Publication:
         """Send `event` to `relay_urls` (default: all), now or when they are connected again.
 
-        Relays that are not of the pool are passed over.
+        Relays that are not of the pool are passed over. `on_receipt` is called with each relay's
+        answer.
         """
         urls = list(self._connections) if relay_urls is None else relay_urls
         targets = [self._connections[url] for url in urls if url in self._connections]
-        publication = Publication(event, (item.url for item in targets), self._forget)
+        publication = Publication(event, (item.url for item in targets), self._forget, on_receipt)
         self._publications[event.id] = publication
         for connection in targets:
             connection.apply(connection.session.publish(event))

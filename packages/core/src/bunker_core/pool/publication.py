@@ -31,12 +31,17 @@ class Publication:
     """The receipts of one event, as they come in."""
 
     def __init__(
-        self, event: Event, relay_urls: Iterable[str], forget: Callable[["Publication"], None]
+        self,
+        event: Event,
+        relay_urls: Iterable[str],
+        forget: Callable[["Publication"], None],
+        on_receipt: Callable[[Receipt], None] | None = None,
     ) -> None:
         self.event = event
         self.receipts: dict[str, Receipt] = {}
         self._awaited = set(relay_urls)
         self._forget = forget
+        self._on_receipt = on_receipt
         self._changed = asyncio.Event()
 
     @property
@@ -53,6 +58,8 @@ class Publication:
         """Take a relay's answer."""
         self.receipts[receipt.relay_url] = receipt
         self.drop(receipt.relay_url)
+        if self._on_receipt:
+            self._on_receipt(receipt)
 
     def drop(self, relay_url: str) -> None:
         """Stop waiting for one relay."""
