@@ -67,7 +67,11 @@ if (signer) {
   const decrypt = (scheme, pubkey, payload) => signer.decrypt(other(pubkey), payload, scheme)
   await attemptEncryption(user, encrypt, decrypt)
   await attemptLongText(user, encrypt, decrypt)
-  await attempt('switch_relays', () => signer.switchRelays())
+  await attempt('switch_relays', async () => {
+    await signer.switchRelays() // takes silence for "no change", so ask once more, openly
+    const answer = await request(signer, 'switch_relays')
+    demand(answer === 'null', `answered with ${answer}`)
+  })
   await attemptRefusal('denied', () => sign(FORBIDDEN), 'denied')
   await attemptRefusal('unknown method', () => signer.createAccount('name', 'example.com'))
   await attempt('logout', async () => {

@@ -55,7 +55,11 @@ if (signer) {
   const decrypt = (scheme, peer, payload) => signer[`${scheme}Decrypt`](peer, payload)
   await attemptEncryption(user, encrypt, decrypt)
   await attemptLongText(user, encrypt, decrypt)
-  await attempt('switch_relays', () => signer.switchRelays())
+  await attempt('switch_relays', async () => {
+    await signer.switchRelays() // takes every failure for "no change", so ask once more, openly
+    const answer = await signer.sendRequest('switch_relays', [])
+    demand(answer === 'null', `answered with ${answer}`)
+  })
   await attemptRefusal(
     'denied',
     () => signer.signEvent({ ...FORBIDDEN, created_at: now() }),
