@@ -69,6 +69,7 @@ def test_parse_undoes_encode(entity: Entity) -> None:
     assert nip19.parse(text) == entity
     assert nip19.parse(text.upper()) == entity
     assert nip19.parse(f" nostr:{text}\n") == entity
+    assert nip19.parse(f"NOSTR:{text.upper()}") == entity
 
 
 @given(ENTITIES, st.data())

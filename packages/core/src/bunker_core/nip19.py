@@ -134,7 +134,8 @@ def encode_nsec(secret: Buffer) -> str:
 def parse(text: str) -> Entity:
     """Read a NIP-19 entity; raises InvalidEntity. Unknown TLV types are skipped."""
     text = text.strip()
-    text = text.removeprefix("nostr:")  # NIP-21
+    if text[:6].lower() == "nostr:":  # NIP-21; a QR code has it in capitals
+        text = text[6:]
     name, data = _decode(text)
     match name:
         case "npub":
