@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -186,8 +187,9 @@ def note(
     return sign_event(EventTemplate(kind=kind, content=content, tags=tags, created_at=now), key)
 
 
-def request(author: SecretKey, recipient: str, content: str = "sealed") -> VerifiedEvent:
-    """Return a signing request (kind 24133) to `recipient`."""
+def request(author: SecretKey, recipient: str, content: str = "") -> VerifiedEvent:
+    """Return a signing request (kind 24133) to `recipient`; each is another event."""
+    content = content or secrets.token_hex(8)
     return note(author, content, kind=24133, tags=(("p", recipient),))
 
 
@@ -226,6 +228,9 @@ class RelayProcess:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=PATIENCE)
+
+
+Start = Callable[..., RelayProcess]
 
 
 @contextmanager

@@ -1,15 +1,13 @@
 """What the relay's tests share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from _wire import RelayProcess, running_relay
-
-Start = Callable[..., RelayProcess]
+from _wire import RelayProcess, Start, running_relay
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -115,11 +115,21 @@ class Limits(_Section):
     created_at_lower_limit: Seconds = 0  # into the past; 0: any age
     created_at_upper_limit: Seconds = 900  # into the future; phones' clocks run fast too
     max_auth_pubkeys: int = Field(default=16, ge=1, le=1_000)
-    max_outbox_bytes: int = Field(default=4_194_304, ge=65_536, le=1_073_741_824)
+    max_outbox_bytes: int = Field(default=4_194_304, ge=4_096, le=1_073_741_824)
     max_pending_saves: int = Field(default=256, ge=1, le=10_000)
     max_offences: int = Field(default=20, ge=1, le=100_000)  # unreadable messages a minute
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     max_connections_per_ip: int = Field(default=200, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "Limits":
+        if self.max_outbox_bytes < 4 * self.max_message_bytes:
+            raise ValueError(
+                "limits.max_outbox_bytes must be at least four times limits.max_message_bytes"
+            )
+        if self.default_limit > self.max_limit:
+            raise ValueError("limits.default_limit must not be over limits.max_limit")
+        return self
 
 
 class Rate(_Section):
