@@ -34,7 +34,9 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 peers: $(VENV)/.dev ## Install the other projects' clients that the interop tests talk to (npm)
-	cd tests/interop/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	for folder in tests/interop/node examples/testbed-node; do \
+	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
+	done
 
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
 	$(PIP) install uv
@@ -49,7 +51,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) dist build tests/interop/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

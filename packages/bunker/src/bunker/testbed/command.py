@@ -1,0 +1,74 @@
+"""`bunker testbed`: a relay and a signer for a test suite in any language."""
+
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+from typing import Final
+
+import click
+
+from bunker import __version__
+
+# Seconds between two looks at the parent. Standard input would tell at once, but a suite that
+# starts us with an empty one would end us at once too.
+_PARENT_INTERVAL: Final = 0.2
+
+
+@click.command()
+@click.option("--allow", metavar="PERMISSIONS", help="What a client may do. [default: everything]")
+@click.option(
+    "--profile",
+    type=click.Choice(["open", "bunker"]),
+    default="open",
+    show_default=True,
+    help="The relay's profile; bunker is signing alone, without a database.",
+)
+@click.option(
+    "--control-port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    help="Port of the control interface; 0 picks a free one.",
+)
+def testbed(allow: str | None, profile: str, control_port: int) -> None:
+    """Run a relay and a signer for tests, with faults on demand over HTTP.
+
+    Prints one line of JSON when both are ready: relay, uri, npub, pubkey, control. `control` is
+    the address of the HTTP interface, `control`/openapi.json its description. Ends with the
+    process that started it, at SIGTERM, or at DELETE `control`/. Leaves no files.
+    """
+    parent = os.getppid()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+
+    # A suite reads what we print; faults that it asked for are no news to it.
+    logging.basicConfig(level=logging.CRITICAL)
+    from bunker.testbed import Testbed
+    from bunker.testbed.control import Control, create_app
+    from bunker.testbed.server import HOST
+
+    prefix = f"/{secrets.token_hex(16)}"  # no web page in a developer's browser can guess it
+    with Testbed() as bed:
+        relay = bed.relay(profile=profile)
+        try:
+            signer = bed.signer(allow=allow)
+        except ValueError as error:
+            raise click.ClickException(f"--allow {error}") from None
+        app = create_app(Control(bed, stopped.set), prefix, __version__)
+        try:
+            port = bed.serve(app, control_port)
+        except OSError as error:
+            raise click.ClickException(f"port {control_port}: {error.strerror}") from None
+        line = {
+            "relay": relay.url,
+            "uri": signer.uri,
+            "npub": signer.npub,
+            "pubkey": signer.pubkey,
+            "control": f"http://{HOST}:{port}{prefix}",
+        }
+        click.echo(json.dumps(line))
+        while not stopped.wait(_PARENT_INTERVAL) and os.getppid() == parent:
+            pass
