@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,23 @@ from bunker_signer.nse.storage import MemoryStorage, NSEStorage, SwapStorage
 from bunker_signer.nse.vault import KEY_BYTES, Vault, seal
 from bunker_signer.nse.wrap import Protector
 from bunker_signer.nse.wrap.master_key import MasterKey
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The stored key that the data key in the vault opens, decoded once."""
+
+    raw: str
+    blob: Blob
+    nonce: bytes
+    sealed: bytes
+    aad: bytes | None
+    pubkey: str
+
+    @classmethod
+    def of(cls, raw: str, blob: Blob) -> Self:
+        nonce, sealed = bytes.fromhex(blob.iv), bytes.fromhex(blob.ciphertext)
+        return cls(raw, blob, nonce, sealed, blob.aad, blob.pubkey)
 
 
 class NSE:
@@ -66,7 +84,7 @@ class NSE:
         self._protector = self._master or protector
         self._lock = threading.RLock()
         self._vault = Vault(memory)
-        self._opened_blob: tuple[str, Blob] | None = None  # what the vault's data key opens
+        self._opened_blob: Opened | None = None  # what the vault's data key opens
         self._attempts = Attempts(clock)
         self._auto_lock = (
             None if auto_lock is None else AutoLock(auto_lock, self.lock, self._lock, clock)
@@ -183,12 +201,17 @@ class NSE:
     def sign(self, event: NostrEvent | EventTemplate) -> SignedEvent:
         """Return `event` signed. The signature was verified before it is returned."""
         template = template_of(event)
-        with self._opened() as pubkey:
+        self._check_alive()
+        with self._lock:  # `_opened` without its generators: they are a tenth of a signature
             try:
-                identifier = event_id(template, pubkey)
-            except InvalidEvent as error:
-                raise NSEError(str(error), NSEErrorCode.SIGN_FAILED) from None
-            signature = self._vault.sign(pubkey, bytes.fromhex(identifier))
+                pubkey = self._open()
+                try:
+                    identifier = event_id(template, pubkey)
+                except InvalidEvent as error:
+                    raise NSEError(str(error), NSEErrorCode.SIGN_FAILED) from None
+                signature = self._vault.sign(pubkey, bytes.fromhex(identifier))
+            finally:
+                self._vault.end()
         return Event(
             id=identifier,
             pubkey=pubkey,
@@ -343,30 +366,34 @@ class NSE:
     def _opened(self) -> Iterator[str]:
         """Have the key open in the vault inside the block; yields its pubkey."""
         with self._ready():
-            if self._auto_lock is not None and self._auto_lock.expired:
-                self.lock()
-            raw = self._storage.get(self._key)
-            if self._opened_blob is None or self._opened_blob[0] != raw:
-                blob = self._unlock_again()
-            else:
-                blob = self._opened_blob[1]
-            if self._auto_lock is not None:
-                self._auto_lock.touch()
-            with self._vault.opened(
-                bytes.fromhex(blob.iv), bytes.fromhex(blob.ciphertext), blob.aad, blob.pubkey
-            ):
-                yield blob.pubkey
+            try:
+                yield self._open()
+            finally:
+                self._vault.end()
 
-    def _unlock_again(self) -> Blob:
+    def _open(self) -> str:
+        """Have the key open in the vault, and return its pubkey; the caller ends it."""
+        self._check_alive()
+        if self._auto_lock is not None and self._auto_lock.expired:
+            self.lock()
+        raw = self._storage.get(self._key)
+        opened = self._opened_blob
+        if opened is None or opened.raw != raw:
+            opened = self._unlock_again()
+        if self._auto_lock is not None:
+            self._auto_lock.touch()
+        self._vault.open(opened.nonce, opened.sealed, opened.aad, opened.pubkey)
+        return opened.pubkey
+
+    def _unlock_again(self) -> Opened:
         """Open by the enclave's own protector: at first use, or after another process's change."""
         self._forget()
         raw, blob = self._load()
         if self._protector is None:
             raise _locked()
-        self._unlock(raw, blob, self._protector)
-        return blob
+        return self._unlock(raw, blob, self._protector)
 
-    def _unlock(self, raw: str, blob: Blob, protector: Protector) -> None:
+    def _unlock(self, raw: str, blob: Blob, protector: Protector) -> Opened:
         self._attempts.check()
         self._forget()
         try:
@@ -379,10 +406,8 @@ class NSE:
                     "a version 1 key opens by its master key alone", NSEErrorCode.KEY_NOT_FOUND
                 )
             # Whether it is the right key at all, before anybody relies on it.
-            with self._vault.opened(
-                bytes.fromhex(blob.iv), bytes.fromhex(blob.ciphertext), blob.aad, blob.pubkey
-            ):
-                pass
+            opened = Opened.of(raw, blob)
+            self._vault.open(opened.nonce, opened.sealed, opened.aad, opened.pubkey)
         except NSEError as error:
             self._vault.wipe()
             if error.code is NSEErrorCode.AUTH_FAILED:
@@ -394,9 +419,10 @@ class NSE:
         finally:
             self._vault.end()
         self._attempts.succeeded()
-        self._opened_blob = (raw, blob)
+        self._opened_blob = opened
         if self._auto_lock is not None:
             self._auto_lock.touch()
+        return opened
 
     def _forget(self) -> None:
         self._opened_blob = None
@@ -460,7 +486,7 @@ class NSE:
         with self._opened():
             if self._opened_blob is None:
                 raise AssertionError
-            raw, blob = self._opened_blob
+            raw, blob = self._opened_blob.raw, self._opened_blob.blob
             if not isinstance(blob, BlobV2):
                 raise NSEError(
                     "a version 1 key has no slots: migrate it first", NSEErrorCode.STORAGE_ERROR
@@ -474,7 +500,7 @@ class NSE:
 
     def _replace(self, raw: str, changed: BlobV2) -> None:
         self._swap(raw, changed)
-        self._opened_blob = (changed.to_json(), changed)
+        self._opened_blob = Opened.of(changed.to_json(), changed)
 
     def _swap(self, old: str | None, new: Blob) -> None:
         """Store `new` unless somebody else wrote since `old` was read."""

@@ -72,6 +72,7 @@ class FileStorage:
     def __init__(self, directory: str | os.PathLike[str] = ".nse") -> None:
         """Use `directory`, made with mode 0700 when it is missing; raises NSEError."""
         self._directory = Path(directory)
+        self._paths: dict[str, Path] = {}
         with _storage_errors("can't make the key directory", self._directory):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -80,16 +81,17 @@ class FileStorage:
 
     def get(self, key: str, /) -> str | None:
         path = self._path(key)
-        with _storage_errors("can't read the key file", path):
-            try:
-                # No symlink is followed: it could point at a file of another owner.
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return None
+        try:
+            # No symlink is followed: it could point at a file of another owner.
+            fd = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 data = os.read(fd, MAX_BLOB_BYTES + 1)
             finally:
                 os.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failed("can't read the key file", path, error) from None
         if len(data) > MAX_BLOB_BYTES:
             raise NSEError(f"key file is too large: {path}", NSEErrorCode.STORAGE_ERROR)
         try:
@@ -122,7 +124,10 @@ class FileStorage:
         return [_key(name) for name in names if not name.startswith(".")]
 
     def _path(self, key: str) -> Path:
-        return self._directory / _file_name(key)
+        path = self._paths.get(key)
+        if path is None:
+            path = self._paths[key] = self._directory / _file_name(key)
+        return path
 
     def _write(self, path: Path, value: str) -> None:
         """Replace `path` in one step: whoever reads it sees the old content or the new, whole."""
@@ -174,6 +179,8 @@ def _storage_errors(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NSEError(
-            f"{what}: {path}: {error.strerror or error}", NSEErrorCode.STORAGE_ERROR
-        ) from error
+        raise _failed(what, path, error) from None
+
+
+def _failed(what: str, path: Path, error: OSError) -> NSEError:
+    return NSEError(f"{what}: {path}: {error.strerror or error}", NSEErrorCode.STORAGE_ERROR)

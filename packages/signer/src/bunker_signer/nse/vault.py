@@ -6,8 +6,6 @@ message keys. None of them ever becomes a `bytes`, `str` or `int`.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -43,18 +41,18 @@ class Vault:
         fill_random(self._dummy_key)
         self._dummy = seal(self._dummy_key, bytearray(KEY_BYTES), b"")
 
-    @contextmanager
-    def opened(self, nonce: bytes, sealed: bytes, aad: bytes | None, pubkey: str) -> Iterator[None]:
-        """Have the private key in `secret` and `keypair` inside the block, and nowhere after it.
+    def open(self, nonce: bytes, sealed: bytes, aad: bytes | None, pubkey: str) -> None:
+        """Have the private key in `secret` and `keypair`, until the caller calls `end`.
 
         The key must be the one of `pubkey`: a sealed key beside another's name is refused.
         """
-        try:
-            open_into(self.data_key, nonce, sealed, aad, self.secret)
-            self._load(pubkey)
-            yield
-        finally:
-            self.end()
+        open_into(self.data_key, nonce, sealed, aad, self.secret)
+        keys.load_keypair(self.secret, self.keypair)
+        if keys.keypair_pubkey(self.keypair) != pubkey:
+            raise NSEError(
+                "sealed key is not the one of its public key: the file was changed",
+                NSEErrorCode.DECRYPTION_FAILED,
+            )
 
     def sign(self, pubkey: str, message: bytes) -> bytes:
         """Return a checked BIP-340 signature by the opened key."""
@@ -89,14 +87,6 @@ class Vault:
     def wipe(self) -> None:
         """Wipe everything."""
         self.page.wipe()
-
-    def _load(self, pubkey: str) -> None:
-        keys.load_keypair(self.secret, self.keypair)
-        if keys.keypair_pubkey(self.keypair) != pubkey:
-            raise NSEError(
-                "sealed key is not the one of its public key: the file was changed",
-                NSEErrorCode.DECRYPTION_FAILED,
-            )
 
     def _chaff(self) -> None:
         """Decrypt a dummy, so that what the real decryption left in registers is overwritten.

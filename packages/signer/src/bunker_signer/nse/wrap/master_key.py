@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from bunker_core.keys import Buffer, wipe
 from bunker_signer.nse.blob import Params
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
-from bunker_signer.nse.memory import Page
+from bunker_signer.nse.memory import Page, fill_random
 from bunker_signer.nse.wrap import Ask
 from bunker_signer.nse.wrap.params import expect, hex_bytes, no_more_options, option
 
@@ -102,6 +102,24 @@ class MasterKey:
     def _check_open(self) -> None:
         if not self._page.alive:
             raise NSEError("master key was wiped", NSEErrorCode.AUTH_FAILED)
+
+
+def create_master_key_file(path: Path) -> None:
+    """Write a fresh random master key to `path`, readable by its owner alone; raises NSEError."""
+    page = Page()
+    key = page.view[:KEY_BYTES]
+    try:
+        fill_random(key)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 -- a descriptor, not a path
+            copy = bytearray(key)  # the kernel can't read from a memfd_secret page
+            file.write(copy)
+            wipe(copy)
+            os.fsync(fd)
+    except OSError as error:
+        raise _unusable(f"file can't be made: {path}: {error.strerror}") from None
+    finally:
+        page.close()
 
 
 def from_options(options: Mapping[str, str], ask: Ask) -> MasterKey:
