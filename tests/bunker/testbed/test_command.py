@@ -78,7 +78,7 @@ def test_faults_over_http(bed: Bed, bunker_testbed: Testbed) -> None:
     bed.call("POST", "/signers/0/restart")
     assert app.request_signature(NOTE).content == "hello"
     crossed = [entry["fault"] for entry in bed.call("GET", "/transcript") if entry["fault"]]
-    assert crossed == ["drop"]
+    assert crossed == ["drop", "deny"]
     bed.call("DELETE", "/transcript")
     assert bed.call("GET", "/transcript") == []
 

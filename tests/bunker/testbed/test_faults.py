@@ -35,7 +35,7 @@ def test_dropped_response_is_lost_and_the_next_arrives(
         bunker_client.request_signature(NOTE, timeout=0.3)
     assert bunker_client.request_signature(NOTE).content == "hello"
     lost, arrived = bunker_transcript.responses("sign_event")
-    assert (lost.fault, lost.event_id, arrived.fault) == ("drop", "", "")
+    assert (lost.fault, arrived.fault) == ("drop", "")
     assert lost.result is not None
 
 

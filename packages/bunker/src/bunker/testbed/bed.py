@@ -3,7 +3,7 @@
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from starlette.types import ASGIApp
 
@@ -13,6 +13,9 @@ from bunker.testbed.server import Server
 from bunker.testbed.signer import Script, Signer
 from bunker.testbed.thread import LoopThread
 from bunker.testbed.transcript import Transcript
+
+if TYPE_CHECKING:
+    from bunker.testbed.wire import Party
 
 
 class Testbed:
@@ -26,6 +29,7 @@ class Testbed:
         self.signers: list[Signer] = []
         self._stack = ExitStack()
         self._thread = LoopThread()
+        self._parties: dict[str, Party] = {}
         self._directory: Path | None = None
 
     def __enter__(self) -> Self:
@@ -41,7 +45,8 @@ class Testbed:
 
     def relay(self, *, profile: str = "open") -> Relay:
         """Start another relay; `profile` is open or bunker (signing alone, no database)."""
-        relay = Relay(self._thread, self._path(f"relay-{len(self.relays)}"), profile=profile)
+        data = self._path(f"relay-{len(self.relays)}")
+        relay = Relay(self._thread, data, self._parties, self.transcript, profile=profile)
         self._stack.callback(relay.stop)
         self.relays.append(relay)
         return relay
@@ -61,8 +66,8 @@ class Testbed:
         signer = Signer(
             self._thread,
             [relay.url for relay in on],
-            self._path(f"signer-{len(self.signers)}") / "signer.sqlite3",
-            self.transcript,
+            self._path(f"signer-{len(self.signers)}"),
+            self._parties,
             secret_key=secret_key,
             allow=allow,
             approver=approver,

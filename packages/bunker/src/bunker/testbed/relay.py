@@ -1,9 +1,12 @@
 """A relay on a free port of this process, which can be killed and restarted on it."""
 
+from collections.abc import MutableMapping
 from pathlib import Path
 
 from bunker.testbed.server import HOST, Server
 from bunker.testbed.thread import LoopThread
+from bunker.testbed.transcript import Transcript
+from bunker.testbed.wire import Party, Wire
 from bunker_relay import relay as relays
 from bunker_relay.app import create_app
 from bunker_relay.config import Config
@@ -12,9 +15,19 @@ from bunker_relay.config import Config
 class Relay:
     """The real relay behind a real socket. `url` stays the same over a restart."""
 
-    def __init__(self, thread: LoopThread, data: Path, *, profile: str = "open") -> None:
+    def __init__(
+        self,
+        thread: LoopThread,
+        data: Path,
+        parties: MutableMapping[str, Party],
+        transcript: Transcript,
+        *,
+        profile: str = "open",
+    ) -> None:
         """Start on a free port; `data` is an empty directory that is the caller's to remove."""
         self._thread = thread
+        self._parties = parties
+        self._transcript = transcript
         self._config = Config.model_validate({"data": data, "profile": profile})
         self._running: tuple[relays.Relay, Server] | None = None
         self._port = 0
@@ -49,7 +62,8 @@ class Relay:
 
     async def _start(self) -> tuple[relays.Relay, Server]:
         relay = relays.Relay(self._config)
-        server = Server(create_app(relay), max_message_bytes=self._config.limits.max_message_bytes)
+        app = Wire(create_app(relay), self._parties, self._transcript)
+        server = Server(app, max_message_bytes=self._config.limits.max_message_bytes)
         try:
             await server.start(self._port)
         except BaseException:

@@ -1,31 +1,31 @@
-"""A signer in this process: the real agent, with a key in memory and faults on demand."""
+"""A signer in this process: the real agent, with keys that the test may bring."""
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Final
 
-from bunker.testbed.faults import Faults, FaultyHandler
+from bunker.testbed.faults import Faults
 from bunker.testbed.thread import LoopThread
-from bunker.testbed.transcript import Transcript
+from bunker.testbed.wire import Party
 from bunker_core.bunker_uri import new_secret, parse_nostrconnect_uri
 from bunker_core.channel import rpc_template
-from bunker_core.event import Event, sign_event
+from bunker_core.event import sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nip19 import encode_npub
 from bunker_core.nip46 import Permission, parse_permissions
 from bunker_core.pool import RelayPool
 from bunker_signer.agent import Agent
 from bunker_signer.approval import Answer, Question
-from bunker_signer.handler import Keys
+from bunker_signer.handler import Handler, Keys
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.policy import Profile, profile_permissions
 from bunker_signer.store import Store
 
-_MASTER_KEY_BYTES: Final = 32
+_KEY_BYTES: Final = 32
 _RECEIPT_TIMEOUT: Final = 3.0  # seconds
 _RETRY_SECONDS: Final = 0.02
 
@@ -41,7 +41,7 @@ class Signer:
         thread: LoopThread,
         relay_urls: Iterable[str],
         data: Path,
-        transcript: Transcript,
+        parties: MutableMapping[str, Party],
         *,
         secret_key: bytes | None = None,
         allow: str | None = None,
@@ -54,10 +54,13 @@ class Signer:
         """
         self._thread = thread
         self._relay_urls = tuple(relay_urls)
-        self._transcript = transcript
-        self._master_key = os.urandom(_MASTER_KEY_BYTES)
-        self._keys = Keys(transport=self._enclave(None), user=self._enclave(secret_key))
-        self._store = Store(data)
+        self._master_key = os.urandom(_KEY_BYTES)
+        transport = os.urandom(_KEY_BYTES)  # known to the wire, which reads and forges
+        self._keys = Keys(
+            transport=self._enclave(transport),
+            user=self._enclave(secret_key or os.urandom(_KEY_BYTES)),
+        )
+        self._store = Store(data / "signer.sqlite3")
         self._running: _Running | None = None
         self.allow = allow
         self.approver: Script = approver or (lambda _: False)
@@ -65,6 +68,7 @@ class Signer:
         self.faults = Faults()
         self.pubkey = self._keys.user.get_public_key()
         self.remote_signer_pubkey = self._keys.transport.get_public_key()
+        parties[self.remote_signer_pubkey] = Party(SecretKey(transport), self.faults)
         self.restart()
 
     @property
@@ -147,16 +151,13 @@ class Signer:
             return answer
         return Answer.ONCE if answer else Answer.DENY
 
-    def _enclave(self, secret_key: bytes | None) -> NSE:
+    def _enclave(self, secret_key: bytes) -> NSE:
         enclave = NSE(master_key=bytearray(self._master_key), storage=MemoryStorage())
-        if secret_key is None:
-            enclave.generate()
-        else:
-            enclave.import_key(bytearray(secret_key))
+        enclave.import_key(bytearray(secret_key))
         return enclave
 
     async def _start(self) -> "_Running":
-        running = _Running(self._relay_urls, self._keys, self._store, self, self._transcript)
+        running = _Running(self._relay_urls, self._keys, self._store, self)
         await running.start()
         return running
 
@@ -170,19 +171,10 @@ class _Running:
         keys: Keys,
         store: Store,
         signer: Signer,
-        transcript: Transcript,
     ) -> None:
-        # The agent's pool carries the replies; what a fault sends beside them has its own.
-        self._pool = RelayPool(relay_urls)
-        handler = FaultyHandler(
-            keys,
-            store,
-            signer,
-            faults=signer.faults,
-            transcript=transcript,
-            publish=self._publish,
-        )
+        handler = Handler(keys, store, signer, signer.faults.clock)
         self.agent = Agent(keys, store, handler, relay_urls, signer.faults.clock)
+        self._pool = RelayPool(relay_urls)  # for what is not the signer's own
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -213,9 +205,6 @@ class _Running:
             if receipt is not None:
                 return
             await asyncio.sleep(_RETRY_SECONDS)
-
-    def _publish(self, event: Event) -> None:
-        self._pool.publish(event)
 
 
 def _permissions(allow: str | None) -> tuple[Permission, ...]:

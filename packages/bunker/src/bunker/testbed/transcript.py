@@ -26,7 +26,7 @@ class Entry:
     direction: Direction
     client_pubkey: str
     remote_signer_pubkey: str
-    event_id: str  # "" when no event was made of it
+    event_id: str
     scheme: str  # nip44 or nip04
     id: str | int
     method: str
