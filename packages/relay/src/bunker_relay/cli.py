@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _config_file = click.option(
     "--config",
     "config_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="TOML file; `bunker relay config` prints one to start from.",
 )
 _data = click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Directory for what the relay keeps; made if it is not there.  [default: relay-data]",
 )
 
@@ -125,7 +125,7 @@ def check(url: str, timeout: float) -> None:
 )
 def export_command(config_file: Path | None, data: Path | None, output: IO[bytes]) -> None:
     """Write all stored events as JSON lines, oldest first."""
-    from bunker_relay.engine import StoreError
+    from bunker_relay.outcome import StoreError
     from bunker_relay.transfer import export_events
 
     path = _database(config_file, data)
@@ -147,7 +147,7 @@ def export_command(config_file: Path | None, data: Path | None, output: IO[bytes
 @click.argument("file", type=click.File("rb"))
 def import_command(config_file: Path | None, data: Path | None, file: IO[bytes]) -> None:
     """Store the events of FILE, JSON lines; - reads standard input. Signatures are checked."""
-    from bunker_relay.engine import StoreError
+    from bunker_relay.outcome import StoreError
     from bunker_relay.transfer import Tally, import_events
 
     path = _database(config_file, data, create=True)
@@ -177,7 +177,7 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     """Delete what is expired or too old and give the space back to the disk."""
     import time
 
-    from bunker_relay.engine import StoreError
+    from bunker_relay.outcome import StoreError
     from bunker_relay.transfer import vacuum as vacuum_file
 
     path = _database(config_file, data)

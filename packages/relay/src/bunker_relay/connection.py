@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
 from bunker_core.messages import Closed, CountReply, Eose, Ok
-from bunker_relay.engine import StoreError
 from bunker_relay.hub import Subscription
 from bunker_relay.logs import log
 from bunker_relay.outbox import Outbox
+from bunker_relay.outcome import StoreError
 from bunker_relay.session import (
     CountQuery,
     Effect,
@@ -25,10 +25,10 @@ from bunker_relay.session import (
     Unsubscribe,
     frame,
 )
-from bunker_relay.store import Store
 
 if TYPE_CHECKING:
     from bunker_relay.relay import Relay
+    from bunker_relay.store import Store
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
 SERVICE_RESTART: Final = 1012  # IANA's registry of close codes
@@ -136,7 +136,7 @@ class Connection:
         if self._saved is not None:
             self._saved.set()
 
-    async def _send_stored(self, store: Store, subscription: Subscription) -> None:
+    async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
         limits = self._relay.policy.limits
         async with self._query_turn:  # one at a time: a scrape waits behind its own queries
             if subscription.closed:

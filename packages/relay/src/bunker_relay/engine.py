@@ -15,10 +15,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 _PROGRESS_STEPS: Final = 10_000  # instructions of SQLite between two looks at the clock
 
 
-class StoreError(Exception):
-    """The database can't be used just now; the text is fit for an OK or a CLOSED."""
-
-
 def open_engine(path: Path, *, writes: bool, busy_timeout: float = 5.0) -> Engine:
     """Return an engine for the database file at `path`.
 

@@ -15,22 +15,26 @@ class GraceBuffer:
         """`settings` may be changed at any time; 0 seconds switches the buffer off."""
         self.settings = settings
         self.size = 0  # bytes
-        self._events: dict[str, tuple[float, int, Event]] = {}  # id: (until, bytes, event)
+        self._events: dict[str, tuple[float, int, Event]] = {}  # id: (until, number, event)
+        self._number = 0  # of the latest event held
         self._ids_by_p: dict[str, set[str]] = {}
 
     def hold(self, event: Event, now: float) -> bool:
         """Keep `event`, unless the buffer is off or full; `now` in seconds, any clock."""
         self._expire(now)
-        size = len(event.content) + 600  # what an event costs besides, roughly
-        recipients = event.tag_values("p")
         settings = self.settings
-        if not settings.seconds or not recipients or self.size + size > settings.max_bytes:
+        recipients = event.tag_values("p")
+        if not settings.seconds or not recipients:
             return False
-        if event.id not in self._events:
-            self._events[event.id] = (now + settings.seconds, size, event)
-            self.size += size
-            for pubkey in recipients:
-                self._ids_by_p.setdefault(pubkey, set()).add(event.id)
+        if event.id in self._events:
+            return True
+        if self.size + _size(event) > settings.max_bytes:
+            return False
+        self._number += 1
+        self._events[event.id] = (now + settings.seconds, self._number, event)
+        self.size += _size(event)
+        for pubkey in recipients:
+            self._ids_by_p.setdefault(pubkey, set()).add(event.id)
         return True
 
     def claim(self, subscription: Subscription, now: float) -> list[Event]:
@@ -43,7 +47,7 @@ class GraceBuffer:
             for pubkey in item.tag("p") or ():
                 named |= self._ids_by_p.get(pubkey, set())
         found = [self._events[event_id] for event_id in named]
-        found.sort(key=lambda entry: entry[0])
+        found.sort(key=lambda entry: entry[1])
         claimed = [event for _, _, event in found if subscription.wants(event)]
         for event in claimed:
             self.drop(event.id)
@@ -54,8 +58,8 @@ class GraceBuffer:
         found = self._events.pop(event_id, None)
         if found is None:
             return
-        _, size, event = found
-        self.size -= size
+        _, _, event = found
+        self.size -= _size(event)
         for pubkey in event.tag_values("p"):
             ids = self._ids_by_p.get(pubkey)
             if ids is not None:
@@ -71,3 +75,7 @@ class GraceBuffer:
             expired.append(event_id)
         for event_id in expired:
             self.drop(event_id)
+
+
+def _size(event: Event) -> int:
+    return len(event.content) + 600  # bytes; what an event costs besides, roughly

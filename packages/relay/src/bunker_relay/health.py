@@ -47,9 +47,9 @@ class Health:
         signer, client = SecretKey.generate(), SecretKey.generate()
         self._relay.policy.probes.add(signer.pubkey)
         try:
-            report = await round_trip(url, signer=signer, client=client, timeout=_TIMEOUT)
+            seconds = await round_trip(url, signer=signer, client=client, timeout=_TIMEOUT)
         except ProbeError as error:
             return 503, {"ready": False, "reason": str(error)}
         finally:
             self._relay.policy.probes.discard(signer.pubkey)
-        return 200, {"ready": True, "round_trip_ms": round(report.round_trip * 1000, 2)}
+        return 200, {"ready": True, "round_trip_ms": round(seconds * 1000, 2)}

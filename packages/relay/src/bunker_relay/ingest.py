@@ -1,22 +1,23 @@
 """The way of a published event: checked, stored unless it is ephemeral, forwarded."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
 from bunker_core.messages import Ok
 from bunker_relay.config import Config, Mute
-from bunker_relay.engine import StoreError
 from bunker_relay.grace import GraceBuffer
 from bunker_relay.hub import Hub, Subscription
 from bunker_relay.limits import Buckets
 from bunker_relay.metrics import Counters
+from bunker_relay.outcome import Outcome, StoreError
 from bunker_relay.policy import Policy
 from bunker_relay.session import Session
-from bunker_relay.store import Store
-from bunker_relay.write import Outcome
+
+if TYPE_CHECKING:
+    from bunker_relay.store import Store
 
 _SEEN: Final = 50_000  # ephemeral events remembered, twice at most; some 30 MB when full
 
@@ -39,7 +40,7 @@ class Ingest:
         config: Config,
         policy: Policy,
         hub: Hub,
-        store: Store | None,
+        store: "Store | None",
         counters: Counters,
     ) -> None:
         """`store` is None on a relay that stores nothing."""
@@ -124,7 +125,7 @@ class Ingest:
             return Ok(event.id, True, "mute: no one is listening yet, held for a short while")
         return Ok(event.id, self._mute is Mute.ACCEPT, "mute: no one is listening")
 
-    def _save(self, store: Store, event: Event, later: Later) -> Ok | None:
+    def _save(self, store: "Store", event: Event, later: Later) -> Ok | None:
         def done(outcome: Outcome | StoreError) -> None:
             if isinstance(outcome, StoreError):
                 self._counters.store_errors += 1

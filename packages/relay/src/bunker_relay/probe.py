@@ -6,8 +6,8 @@ stands in the error.
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -37,21 +37,17 @@ class ProbeError(Exception):
     """The relay does not carry a signing request; the text says where it stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A round trip that worked."""
+async def round_trip(url: str, *, signer: SecretKey, client: SecretKey, timeout: float) -> float:
+    """Send a request from `client` to `signer` and an answer back.
 
-    round_trip: float  # seconds, from sending the request to holding the answer
-    remarks: list[str] = field(default_factory=list)
-
-
-async def round_trip(url: str, *, signer: SecretKey, client: SecretKey, timeout: float) -> Report:
-    """Send a request from `client` to `signer` and an answer back; raises ProbeError."""
+    Returns the seconds between sending the request and holding the answer; raises ProbeError.
+    """
+    step = _Step()
     try:
         async with asyncio.timeout(timeout), _open(url) as listener, _open(url) as app:
-            return await _converse(_Peer(listener), _Peer(app), signer, client)
+            return await _converse(_Peer(listener), _Peer(app), signer, client, step)
     except TimeoutError:
-        raise ProbeError(f"no answer within {timeout:g} s") from None
+        raise ProbeError(f"{step.fault} within {timeout:g} s") from None
     except InvalidURI:
         raise ProbeError("this is not a ws:// or wss:// URL") from None
     except InvalidHandshake as error:
@@ -79,22 +75,38 @@ def _open(url: str) -> connect:
 
 
 async def _converse(
-    listener: "_Peer", app: "_Peer", signer: SecretKey, client: SecretKey
-) -> Report:
-    remarks: list[str] = []
+    listener: "_Peer", app: "_Peer", signer: SecretKey, client: SecretKey, step: "_Step"
+) -> float:
+    step.fault = "it does not answer a subscription"
     await listener.subscribe(_addressed_to(signer, limit=0))
     await app.subscribe(_addressed_to(client, limit=0))
     started = time.perf_counter()
+    step.fault = "it neither delivers a signing request nor refuses it"
     request = _event(client, signer.pubkey, "request")
     await app.send(request)
-    await listener.receive(request)
+    # Both at once: a refusal is to be heard while nothing arrives.
+    await _first_failure(listener.receive(request), app.accepted(request))
+    step.fault = "it does not deliver the signer's answer"
     answer = _event(signer, client.pubkey, "answer")
     await listener.send(answer)
-    await app.receive(answer)
-    duration = time.perf_counter() - started
-    await app.accepted(request)
-    await listener.accepted(answer)
-    return Report(duration, remarks)
+    await _first_failure(app.receive(answer), listener.accepted(answer))
+    return time.perf_counter() - started
+
+
+async def _first_failure(*waits: Coroutine[Any, Any, None]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@dataclass(slots=True)
+class _Step:
+    """What it would mean if the time were up now."""
+
+    fault: str = "it does not answer"
 
 
 def _addressed_to(key: SecretKey, limit: int | None) -> Filter:
@@ -145,9 +157,7 @@ class _Peer:
 
         reply = await self.expect(wanted)
         if not reply.accepted:
-            raise ProbeError(
-                f"it delivers a signing request and says that it did not: {reply.reason}"
-            )
+            raise ProbeError(f"it refuses a signing request: {reply.reason}")
 
     async def expect(self, pick: Callable[[RelayMessage], _T | None]) -> _T:
         """Return what `pick` makes of the first message that it does not pass over."""
@@ -161,8 +171,6 @@ class _Peer:
             picked = pick(message)
             if picked is not None:
                 return picked
-            if isinstance(message, Ok) and not message.accepted:
-                raise ProbeError(f"it refuses a signing request: {message.reason}")
             self._later.append(message)
 
 

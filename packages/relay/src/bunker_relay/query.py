@@ -4,22 +4,14 @@ A filter's values reach the database only as bound parameters, never as text of 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, union
 from sqlalchemy.engine import Connection
 
 from bunker_core.filter import Filter
+from bunker_relay.outcome import Stored
 from bunker_relay.schema import events, tag_key, tags
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A stored event as it goes out."""
-
-    id: str
-    json: bytes
 
 
 def select_events(

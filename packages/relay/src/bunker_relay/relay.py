@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import Receive, Scope, Send
 
 from bunker_core.relay_url import parse_relay_url
-from bunker_relay import store as storage
 from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
 from bunker_relay.hub import Hub
@@ -19,7 +18,9 @@ from bunker_relay.lists import Lists
 from bunker_relay.logs import log
 from bunker_relay.metrics import Counters
 from bunker_relay.policy import Policy
-from bunker_relay.store import Store
+
+if TYPE_CHECKING:
+    from bunker_relay.store import Store
 
 _TOO_MANY: Final = 429  # HTTP status, RFC 6585
 
@@ -36,8 +37,12 @@ class Relay:
         self.counters = Counters()
         self.store: Store | None = None
         if config.profile is not Profile.BUNKER:
-            self.store = Store(
-                config.data / storage.FILE,
+            # Imported here: SQLAlchemy is half of the start, and a relay without a database is not
+            # to load it.
+            from bunker_relay import store
+
+            self.store = store.Store(
+                config.data / store.FILE,
                 query_timeout=config.store.query_timeout,
                 busy_timeout=config.store.busy_timeout,
                 keep_days=config.store.keep_days,

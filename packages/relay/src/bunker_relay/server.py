@@ -19,10 +19,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bunker_relay import logs
 from bunker_relay.app import create_app
 from bunker_relay.config import Config, ConfigError
-from bunker_relay.engine import StoreError
 from bunker_relay.lists import ListsError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
+from bunker_relay.outcome import StoreError
 from bunker_relay.relay import Relay
 
 _HEAD_BYTES: Final = 65_536
@@ -116,12 +116,11 @@ class _HTTPProtocol(HttpToolsProtocol):
         self._begin_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
+        super().data_received(data)
+        if self._head_timer is not None:  # the head is still not complete
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES:
                 self.transport.close()
-                return
-        super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -21,10 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_relay import migrate
-from bunker_relay.engine import StoreError, deadline, explain, open_engine
-from bunker_relay.query import Stored, count_events, select_events
+from bunker_relay.engine import deadline, explain, open_engine
+from bunker_relay.outcome import Outcome, Stored, StoreError
+from bunker_relay.query import count_events, select_events
 from bunker_relay.schema import events
-from bunker_relay.write import Outcome, forget_old, save_all
+from bunker_relay.write import forget_old, save_all
 
 FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit

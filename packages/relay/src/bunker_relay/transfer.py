@@ -13,9 +13,10 @@ from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event_json, verify
 from bunker_core.kinds import is_ephemeral
 from bunker_relay import migrate
-from bunker_relay.engine import StoreError, explain, open_engine
+from bunker_relay.engine import explain, open_engine
+from bunker_relay.outcome import Outcome, StoreError
 from bunker_relay.schema import events, tags
-from bunker_relay.write import Outcome, forget_old, save_all
+from bunker_relay.write import forget_old, save_all
 
 _BATCH: Final = 500  # events in one commit: short, so that a running relay gets its turn
 

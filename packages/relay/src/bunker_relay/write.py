@@ -1,7 +1,6 @@
 """The writing half of the store: what happens to an event that arrives (NIP-01, NIP-09)."""
 
 from collections.abc import Iterable
-from enum import Enum
 from typing import Final
 
 from sqlalchemy import and_, delete, insert, or_, select
@@ -10,18 +9,10 @@ from sqlalchemy.engine import Connection
 from bunker_core.event import Event, is_hex
 from bunker_core.kinds import DELETION, Storage, storage
 from bunker_relay import nip40
+from bunker_relay.outcome import Outcome
 from bunker_relay.schema import address_key, deletions, events, tag_key, tags
 
 _SWEEP_ROWS: Final = 1_000  # deleted in one transaction, some milliseconds
-
-
-class Outcome(Enum):
-    """What the store made of an event."""
-
-    SAVED = "saved"
-    DUPLICATE = "duplicate"  # this very event is there
-    SUPERSEDED = "superseded"  # a version that wins over it is there
-    DELETED = "deleted"  # its author asked for its deletion
 
 
 def save_all(connection: Connection, batch: Iterable[Event]) -> list[Outcome]:
