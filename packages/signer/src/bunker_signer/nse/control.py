@@ -93,6 +93,8 @@ class ControlServer:
     def _answer(self, peer: socket.socket) -> dict[str, Any]:
         _check_peer(peer)
         request = orjson.loads(_read_line(peer))
+        if not isinstance(request, dict) or not isinstance(request.get("options", {}), dict):
+            raise ValueError
         sizes = [int(size) for size in request.get("secrets", [])]
         if len(sizes) > _MAX_SECRETS or any(not 0 <= size <= _MAX_SECRET for size in sizes):
             raise ValueError

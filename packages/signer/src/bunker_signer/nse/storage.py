@@ -120,8 +120,8 @@ class FileStorage:
 
     def keys(self) -> list[str]:
         with _storage_errors("can't read the key directory", self._directory):
-            names = sorted(entry.name for entry in self._directory.iterdir())
-        return [_key(name) for name in names if not name.startswith(".")]
+            names = [entry.name for entry in self._directory.iterdir()]
+        return sorted(_key(name) for name in names if not name.startswith("."))
 
     def _path(self, key: str) -> Path:
         path = self._paths.get(key)
@@ -180,6 +180,8 @@ def _storage_errors(what: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _failed(what, path, error) from None
+    except ValueError as error:  # a null byte in the directory's name
+        raise NSEError(f"{what}: {error}", NSEErrorCode.STORAGE_ERROR) from None
 
 
 def _failed(what: str, path: Path, error: OSError) -> NSEError:
