@@ -19,7 +19,7 @@ from bunker_relay.session import Session
 if TYPE_CHECKING:
     from bunker_relay.store import Store
 
-_SEEN: Final = 50_000  # ephemeral events remembered, twice at most; some 30 MB when full
+_SEEN: Final = 20_000  # ephemeral events remembered, twice as many at most: 18 MB
 
 _REASONS: Final = {
     Outcome.SAVED: (True, ""),

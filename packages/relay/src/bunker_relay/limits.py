@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from bunker_relay.config import Rate
 
-_KEYS: Final = 50_000  # buckets remembered, twice at most; about 10 MB
+_KEYS: Final = 50_000  # buckets remembered, twice as many at most: some 20 MB
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _MAX_HOPS: Final = 32
 
