@@ -24,6 +24,8 @@ DISTRIBUTIONS = {
     "tpm2_pytss": "tpm2-pytss",
     "pkcs11": "python-pkcs11",
     "botocore": "boto3",
+    "zxingcpp": "zxing-cpp",
+    "PIL": "pillow",
 }
 # Part of another distribution's interface.
 COMES_WITH = {"pydantic": "pydantic-settings", "pydantic_core": "pydantic-settings"}

@@ -19,8 +19,7 @@ from bunker_core.event import parse_event_json, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import ClientMetadata, Permission, parse_permissions
-from bunker_signer.approval import Answer as Consent
-from bunker_signer.approval import Question
+from bunker_signer.store import clients
 from signer._rig import rig
 from signer._wire import Answer, Wire, wire
 
@@ -53,9 +52,9 @@ def signed(answer: Answer) -> Any:
 async def test_connect_shapes(relay_url: str, data: Path, first: str, rest: list[str]) -> None:
     """R1: connect is answered with "ack", whatever library's shape its parameters have."""
     async with rig(relay_url, data) as signer, wire(relay_url, signer.pubkey) as client:
-        uri = signer.agent.invite("a-secret-of-mine", ())
+        secret = signer.invite("a-secret-of-mine")
         named = {"signer": signer.pubkey, "nothing": "", "stranger": "ab" * 32}[first]
-        answer = await client.ask("connect", named, uri.secret, *rest)
+        answer = await client.ask("connect", named, secret, *rest)
     assert answer.json == {"id": "1", "result": "ack"}
 
 
@@ -64,7 +63,7 @@ async def test_connect_by_invitation_gets_the_secret(relay_url: str, data: Path)
     async with rig(relay_url, data) as signer, wire(relay_url, signer.pubkey) as client:
         metadata = ClientMetadata("App", "https://app.example")
         uri = NostrConnectURI(client.key.pubkey, (relay_url,), "0s8j2djs", (), metadata)
-        await signer.agent.accept(uri, ())
+        await signer.agent.accept(signer.identity, uri, ())
         answer = await client.receive()
         assert answer.json["result"] == "0s8j2djs"
         assert "error" not in answer.json
@@ -173,7 +172,7 @@ async def test_answers_to_strangers_are_capped(relay_url: str, data: Path) -> No
         wire(relay_url, signer.pubkey) as stranger,
         wire(relay_url, signer.pubkey) as client,
     ):
-        signer.agent.invite("for the client", ())
+        signer.invite("for the client")
         await asyncio.gather(
             *(stranger.send("ping", rid=f"{number}", created_at=at) for number in range(60))
         )
@@ -222,7 +221,7 @@ async def test_responses_are_never_older_than_requests(relay_url: str, data: Pat
         rig(relay_url, data, clock=lambda: now - 30.0) as signer,
         wire(relay_url, signer.pubkey) as client,
     ):
-        signer.agent.invite("s3cret", ())
+        signer.invite("s3cret")
         answer = await client.ask("connect", "", "s3cret", created_at=now + 2)
         assert answer.event.created_at == now + 2
         answer = await client.ask("ping", created_at=now - 60)
@@ -236,7 +235,7 @@ async def test_the_uri_is_good_when_it_is_there(relay_url: str, data: Path) -> N
         rig(relay_url, data) as signer,
     ):
         client.remote = signer.pubkey
-        uri = parse_bunker_uri(str(signer.agent.invite("s3cret", ())))
+        uri = parse_bunker_uri(str(signer.agent.invite(signer.identity, "s3cret", ())))
         # The relay answers `mute:` for an ephemeral event that nobody is subscribed to.
         assert (await client.ask("connect", "", uri.secret)).json["result"] == "ack"
         assert uri.relays == (relay_url,)
@@ -253,17 +252,12 @@ async def test_requests_of_the_last_minute_are_wanted(relay_url: str, data: Path
 async def test_a_replayed_event_is_dropped_after_a_restart_too(relay_url: str, data: Path) -> None:
     """R7: event ids are remembered on disk: what a relay replays is not handled twice."""
     key = SecretKey.generate()
-    async with rig(relay_url, data) as signer:
-        keys = signer.keys
-        async with signer.client(key=key) as client:
-            event = await client.send("ping", rid="once")
-            assert (await client.receive()).json["id"] == "once"
-        # the pool remembers too, so this one comes by a second signer on the same store
-        async with (
-            wire(relay_url, signer.pubkey, key) as client,
-            rig(relay_url, data, keys=keys) as again,
-        ):
-            assert again.pubkey == signer.pubkey
+    async with rig(relay_url, data) as signer, signer.client(key=key) as client:
+        event = await client.send("ping", rid="once")
+        assert (await client.receive()).json["id"] == "once"
+    async with rig(relay_url, data) as again:
+        assert again.pubkey == signer.pubkey
+        async with wire(relay_url, again.pubkey, key) as client:
             await client.publish(event)
             assert (await client.ask("ping", rid="later")).json["id"] == "later"
             assert "once" not in [item.json["id"] for item in client.seen]
@@ -280,7 +274,7 @@ async def test_responses_go_to_all_relays_of_the_client(
             wire(other.url, signer.pubkey, key) as there,
         ):
             uri = NostrConnectURI(key.pubkey, (other.url,), "0s8j2djs")
-            await signer.agent.accept(uri, ())
+            await signer.agent.accept(signer.identity, uri, ())
             assert (await there.receive()).json["result"] == "0s8j2djs"
             await here.receive()  # by the signer's own relay too
             await here.send("ping", rid="from here")
@@ -291,15 +285,13 @@ async def test_responses_go_to_all_relays_of_the_client(
 async def test_an_undelivered_response_is_sent_again(relay_url: str, data: Path) -> None:
     """R8: an answer that found nobody listening is sent again as a fresh event."""
     async with rig(relay_url, data) as signer:
-        uri = signer.agent.invite("s3cret", ())
+        secret = signer.invite("s3cret")
         key = SecretKey.generate()
         async with wire(relay_url, signer.pubkey) as voice:
             # sent by a client that does not listen: the relay answers `mute:` to the response
             silent = Wire(voice.pool, signer.pubkey, key)
             await silent.publish(
-                silent.event(
-                    json.dumps({"id": "1", "method": "connect", "params": ["", uri.secret]})
-                )
+                silent.event(json.dumps({"id": "1", "method": "connect", "params": ["", secret]}))
             )
             async with wire(relay_url, signer.pubkey, key) as listener:
                 assert (await listener.receive()).json == {"id": "1", "result": "ack"}
@@ -346,23 +338,29 @@ async def test_a_logout_from_before_the_pairing_is_ignored(relay_url: str, data:
 async def test_metadata_is_a_hint_of_limited_size(relay_url: str, data: Path) -> None:
     """R13: only texts are kept of what a client says of itself, cut, and nothing is fetched."""
     async with rig(relay_url, data) as signer, wire(relay_url, signer.pubkey) as client:
-        signer.agent.invite("s3cret", ())
+        signer.invite("s3cret")
         said = json.dumps({"name": "N" * 5000, "url": 7, "image": "https://x\u202e", "more": []})
         await client.ask("connect", "", "s3cret", "", said)
-        (stored,) = signer.store.clients()
+        (stored,) = signer.clients()
         assert stored.metadata == ClientMetadata("N" * 256, "", "https://x")
 
 
 async def test_a_rename_survives_pairing_again(relay_url: str, data: Path) -> None:
     """R13: what the owner calls a client is not overwritten by what it calls itself later."""
     async with rig(relay_url, data) as signer, signer.client() as client:
-        uri = NostrConnectURI(
-            client.key.pubkey, (relay_url,), "0s8j2djs", (), ClientMetadata("Other name")
-        )
-        await signer.agent.accept(uri, ())
-        await client.receive()
-        (stored,) = signer.store.clients()
-        assert stored.metadata.name == ""
+
+        async def pair_as(name: str) -> str:
+            metadata = ClientMetadata(name)
+            uri = NostrConnectURI(client.key.pubkey, (relay_url,), "0s8j2djs", (), metadata)
+            await signer.agent.accept(signer.identity, uri, ())
+            await client.receive()
+            (stored,) = signer.clients()
+            return stored.metadata.name
+
+        assert await pair_as("First") == "First"
+        with signer.database.write() as connection:
+            assert clients.rename(connection, "default", client.key.pubkey, "Mine")
+        assert await pair_as("Second") == "Mine"
 
 
 async def test_the_two_keys_are_not_mixed_up(relay_url: str, data: Path) -> None:
@@ -496,7 +494,7 @@ async def test_stale_requests_are_dropped(relay_url: str, data: Path, offset: in
         signer.client() as client,
     ):
         event = client.event('{"id":"old","method":"ping"}', created_at=now + offset)
-        assert await signer.handler.handle(verify(event), relay_url) is None
+        assert await signer.agent.handler.handle(verify(event), relay_url) is None
 
 
 async def test_grants_do_not_leak_between_clients(relay_url: str, data: Path) -> None:
@@ -514,11 +512,12 @@ async def test_grants_do_not_leak_between_clients(relay_url: str, data: Path) ->
 async def test_an_unexpected_failure_is_answered(relay_url: str, data: Path) -> None:
     """Whatever goes wrong inside is answered with an error: the client does not hang."""
 
-    class Broken:
-        async def ask(self, question: Question) -> Consent:
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+
+        def broken(template: object) -> None:
             raise ZeroDivisionError("a secret text")
 
-    async with rig(relay_url, data, approver=Broken()) as signer, signer.client() as client:
+        signer.identity.sign = broken  # type: ignore[method-assign, assignment]
         assert (
             await client.ask("sign_event", json.dumps(NOTE))
         ).error == "error: the signer failed"

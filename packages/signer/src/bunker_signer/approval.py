@@ -1,105 +1,219 @@
-"""Asking the owner about a request that no grant covers. Silence is denial."""
+"""Asking the owner about requests that no grant covers. Silence is denial.
+
+An approver is anyone who can be asked: the terminal, another shell, a web page. The desk puts each
+question to all of them at once and takes the first answer. Requests that arrive together, of one
+client, method and kind, are one question: who is asked twenty times reads none.
+"""
 
 import asyncio
-import sys
-from dataclasses import dataclass
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol, TextIO
+from typing import Final, Protocol
+
+import structlog
 
 from bunker_core.event import EventTemplate
-from bunker_core.nip46 import Method
+from bunker_signer.policy import Action
 
 DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three minutes
-_SHOWN_CHARACTERS: Final = 280
+# Seconds in which what arrives counts as together. Who comes later is another question: what the
+# owner has not seen he has not approved.
+GATHER: Final = 0.3
+MAX_WAITING: Final = 100  # requests of one client that may wait for answers
+
+log = structlog.get_logger(__name__)
 
 
-class Answer(Enum):
+class Verdict(Enum):
     """What the owner says."""
 
     DENY = "deny"
     ONCE = "once"
-    ALWAYS = "always"  # for this client, method and kind
+    ALWAYS = "always"  # for this client, method and kind (or peer)
+    NEVER = "never"  # the same, but no
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The owner's answer. For ALWAYS, `seconds` and `uses` limit the grant."""
+
+    verdict: Verdict
+    by: str  # who or what answered, for the audit log
+    seconds: int | None = None
+    uses: int | None = None
+
+    @property
+    def allows(self) -> bool:
+        return self.verdict in (Verdict.ONCE, Verdict.ALWAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request in a question. Content stays out of reprs."""
+
+    action: Action
+    event_id: str  # of the request event
+    template: EventTemplate | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it is put to the owner."""
+    """What the owner is asked. All items are of one client, method and kind (or peer)."""
 
-    client_name: str  # what the client calls itself, unverified; "" if it said nothing
+    id: str
+    key_name: str
     client_pubkey: str
-    method: Method
-    template: EventTemplate | None = None
-    peer: str | None = None
+    client_name: str  # what the client calls itself, unverified; "" if it said nothing
+    items: tuple[Item, ...]
+    asked_at: float  # Unix seconds
+    deadline: float  # Unix seconds
+
+    @property
+    def action(self) -> Action:
+        return self.items[0].action
 
 
 class Approver(Protocol):
     """Someone who can be asked."""
 
     async def ask(self, question: Question) -> Answer:
-        """Return the owner's answer; the caller sets the deadline by cancelling."""
+        """Return the owner's answer, or never; the desk cancels at the deadline.
+
+        One that only passes the question on (a notification) waits for its cancellation.
+        """
         ...
 
 
-class NobodyThere:
-    """Denies, because there is no one to ask: the signer runs without a terminal."""
-
-    async def ask(self, question: Question) -> Answer:  # noqa: ARG002 -- whatever it is
-        return Answer.DENY
+class TooMany(Exception):
+    """The client has too many requests waiting already."""
 
 
-class TerminalApprover:
-    """Asks at the terminal, one question at a time."""
+@dataclass(slots=True)
+class _Burst:
+    """Requests that gather before they are asked as one."""
 
-    def __init__(self, source: TextIO = sys.stdin, target: TextIO = sys.stdout) -> None:
-        self._source = source
-        self._target = target
-        self._turn = asyncio.Lock()
+    client_name: str
+    seconds: float
+    items: list[Item]
+    answer: asyncio.Future[Answer | None]
 
-    async def ask(self, question: Question) -> Answer:
-        async with self._turn:
-            self._target.write(f"\n{describe(question)}\n[y] once  [a] always  [N] deny: ")
-            self._target.flush()
-            try:
-                line = await self._read_line()
-            except asyncio.CancelledError:
-                self._target.write("\nno answer in time: denied\n")
-                self._target.flush()
-                raise
-        return {"y": Answer.ONCE, "a": Answer.ALWAYS}.get(line.strip().lower()[:1], Answer.DENY)
 
-    async def _read_line(self) -> str:
-        # A reader on the descriptor, not a thread: a thread blocked in readline can't be cancelled
-        # and would keep the process from ending.
-        loop = asyncio.get_running_loop()
-        line: asyncio.Future[str] = loop.create_future()
+class Desk:
+    """Where requests wait for the owner. Without approvers everything is denied at once."""
 
-        def ready() -> None:
-            if not line.done():
-                line.set_result(self._source.readline())
+    def __init__(
+        self,
+        approvers: Sequence[Approver],
+        *,
+        gather: float = GATHER,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._approvers = tuple(approvers)
+        self._gather = gather
+        self._clock = clock
+        self._bursts: dict[tuple[str, str, Action], _Burst] = {}
+        self._waiting: dict[tuple[str, str], int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-        loop.add_reader(self._source.fileno(), ready)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for an answer."""
+        return sum(self._waiting.values())
+
+    @property
+    def attended(self) -> bool:
+        """Whether there is anyone to ask."""
+        return bool(self._approvers)
+
+    async def ask(
+        self, key_name: str, client_pubkey: str, client_name: str, item: Item, seconds: float
+    ) -> Answer | None:
+        """Return the owner's answer, or None when nobody gave one within `seconds`.
+
+        Raises TooMany.
+        """
+        if not self._approvers:
+            return Answer(Verdict.DENY, "nobody to ask")
+        client = (key_name, client_pubkey)
+        if self._waiting.get(client, 0) >= MAX_WAITING:
+            raise TooMany
+        self._waiting[client] = self._waiting.get(client, 0) + 1
         try:
-            return await line
+            burst = self._join(key_name, client_pubkey, client_name, item, seconds)
+            return await asyncio.shield(burst.answer)
         finally:
-            loop.remove_reader(self._source.fileno())
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
 
+    async def close(self) -> None:
+        """Stop asking. Nobody gets an answer: the requests are in the journal."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-def describe(question: Question) -> str:
-    """Return the question in words, with nothing in it that could move the cursor."""
-    name = f'"{_plain(question.client_name)}" (unverified)' if question.client_name else "A client"
-    key = f"{question.client_pubkey[:4]}…{question.client_pubkey[-4:]}"
-    if question.template is not None:
-        content = _plain(question.template.content)
-        tags = f", {len(question.template.tags)} tags" if question.template.tags else ""
-        return (
-            f"{name}, key {key}, wants to sign an event of kind {question.template.kind}{tags}:\n"
-            f"  {content or '(no content)'}"
-        )
-    peer = f" with {question.peer[:4]}…{question.peer[-4:]}" if question.peer else ""
-    verb = "read" if question.method.value.endswith("_decrypt") else "encrypt"
-    return f"{name}, key {key}, wants to {verb} a message{peer} ({question.method.value})"
+    def _join(
+        self, key_name: str, client_pubkey: str, client_name: str, item: Item, seconds: float
+    ) -> _Burst:
+        group = (key_name, client_pubkey, item.action)
+        burst = self._bursts.get(group)
+        if burst is not None:
+            burst.items.append(item)
+            burst.seconds = min(burst.seconds, seconds)
+            return burst
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        burst = _Burst(client_name, seconds, [item], answer)
+        self._bursts[group] = burst
+        task = asyncio.create_task(self._put(group, burst))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return burst
 
+    async def _put(self, group: tuple[str, str, Action], burst: _Burst) -> None:
+        """Gather, then ask."""
+        try:
+            await asyncio.sleep(self._gather)
+            del self._bursts[group]
+            key_name, client_pubkey, _ = group
+            now = self._clock()
+            question = Question(
+                secrets.token_hex(3),
+                key_name,
+                client_pubkey,
+                burst.client_name,
+                tuple(burst.items),
+                now,
+                now + burst.seconds,
+            )
+            burst.answer.set_result(await self._first_answer(question, burst.seconds))
+        finally:
+            if not burst.answer.done():
+                burst.answer.cancel()
 
-def _plain(text: str) -> str:
-    shown = "".join(character if character.isprintable() else "·" for character in text)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
+    async def _first_answer(self, question: Question, seconds: float) -> Answer | None:
+        asking = {asyncio.create_task(approver.ask(question)) for approver in self._approvers}
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        open_questions = set(asking)
+        try:
+            while open_questions:
+                done, open_questions = await asyncio.wait(
+                    open_questions,
+                    timeout=max(0.0, end - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    return None
+                for task in done:
+                    error = task.exception()
+                    if error is None:
+                        return task.result()
+                    log.error("approver failed", question=question.id, error=type(error).__name__)
+            return Answer(Verdict.DENY, "no approver works")
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)

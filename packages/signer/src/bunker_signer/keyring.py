@@ -1,52 +1,158 @@
-"""The signer's two sealed keys in its data directory, and the master key that opens them."""
+"""The sealed keys in the data directory, and the master key that opens them."""
 
 import os
-from binascii import unhexlify
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bunker_core import keys
 from bunker_core.errors import BunkerError
-from bunker_signer.handler import Keys
-from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse import NSE, FileStorage, NSEError
+from bunker_signer.nse.model import BLOB_KEY, DEFAULT_NAME
+from bunker_signer.nse.wrap.master_key import CREDENTIAL, KEY_BYTES, MasterKey
+from bunker_signer.nse.wrap.passphrase import Passphrase
 
 MASTER_KEY_FILE: Final = "master.key"  # in the data directory, when no other is named
 KEYS_DIRECTORY: Final = "keys"
 # The user key has the default name, so that a key of the package nostr-secure-enclave is found.
+# Beside each lies the key that carries its traffic.
 TRANSPORT_NAME: Final = "remote-signer"
 
-_KEY_BYTES: Final = 32
+_RAW: Final = MasterKey.type
 
 
 class MasterKeyError(BunkerError):
-    """The master key can't be read."""
+    """The master key can't be read or written."""
 
 
-def read_master_key(path: Path) -> bytearray:
-    """Return the 32 bytes in `path`, raw or as 64 hex characters; the caller wipes them.
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """The two sealed keys of one name."""
 
-    Raises MasterKeyError that says what is wrong, never what is in the file.
+    name: str
+    transport: NSE
+    user: NSE
+
+
+class Keyring:
+    """Opens the keys in `data` with the master key file `given`, else the one at hand.
+
+    That is the systemd credential `bunker-master-key`, or `master.key` in the data directory,
+    which is made on the very first run. The master key itself is wiped after use: what stays is
+    the data key of each key, until it is locked.
     """
-    content = bytearray(2 * _KEY_BYTES + 3)
-    try:
-        with path.open("rb", buffering=0) as file:
-            size = file.readinto(content)
-    except OSError as error:
-        raise MasterKeyError(f"master key {path}: {error.strerror}") from None
-    if size == _KEY_BYTES:
-        key = content[:_KEY_BYTES]
-        keys.wipe(content)
-        return key
-    while size and content[size - 1] in b"\r\n ":
-        size -= 1
-    try:
-        key = bytearray(unhexlify(content[:size]))
-    except ValueError:
-        key = bytearray()
-    keys.wipe(content)
-    if len(key) != _KEY_BYTES:
-        raise MasterKeyError(f"master key {path}: expected 32 bytes, or 64 hex characters")
-    return key
+
+    def __init__(self, data: Path, given: Path | None) -> None:
+        self._data = data
+        self._path, self.described = _master_key_path(data, given)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the user keys that are there."""
+        return user_key_names(self._data)
+
+    def open(self, names: Sequence[str] = ()) -> list[KeyPair]:
+        """Open the keys called `names` (default: all), making those that are not there.
+
+        A key that the master key does not open, but for instance a passphrase, is returned
+        locked. Each other key is tried, so that a wrong master key is found now and not by the
+        first client. Raises MasterKeyError and NSEError; then nothing was made.
+        """
+        directory = self._data / KEYS_DIRECTORY
+        if not any(directory.glob("*")) and not self._path.exists():
+            create_master_key(self._path)
+        wanted = tuple(dict.fromkeys(names)) or self.names() or (DEFAULT_NAME,)
+        storage = FileStorage(directory)
+        master = self._read()
+        opened: list[KeyPair] = []
+        try:
+            for name in wanted:
+                transport = NSE(storage=storage, name=transport_name(name), protector=master)
+                opened.append(KeyPair(name, transport, NSE(storage=storage, name=name)))
+            # What exists is tried before anything is made: a wrong master key must not leave a
+            # key behind that only it can open.
+            for pair in opened:
+                if pair.user.exists() and opens_by_master_key(pair.user):
+                    pair.user.unlock(master)
+                if pair.transport.exists():
+                    _keep_data_key(pair.transport, master)
+            for pair in opened:
+                if not pair.transport.exists():
+                    pair.transport.generate()
+                    _keep_data_key(pair.transport, master)
+                if not pair.user.exists():
+                    with NSE(storage=storage, name=pair.name, protector=master) as maker:
+                        maker.generate()
+                    pair.user.unlock(master)
+        except BaseException:
+            for pair in opened:
+                pair.transport.close()
+                pair.user.close()
+            raise
+        finally:
+            master.close()
+        return opened
+
+    def unlock(self, user: NSE, passphrase: bytearray | None) -> None:
+        """Open a locked key by its passphrase, else by the master key; raises NSEError.
+
+        `passphrase` is wiped. Takes as long as a passphrase's derivation does.
+        """
+        protector: MasterKey | Passphrase
+        if passphrase is None:
+            protector = self._read()
+        else:
+            try:
+                protector = Passphrase(passphrase)
+            finally:
+                keys.wipe(passphrase)
+        try:
+            user.unlock(protector)
+        finally:
+            protector.close()
+
+    def _read(self) -> MasterKey:
+        try:
+            return MasterKey.from_file(self._path)
+        except NSEError as error:
+            raise MasterKeyError(f"{error} ({self._path})") from None
+
+
+def user_key_names(data: Path) -> tuple[str, ...]:
+    """Return the names of the user keys in `data`, the default one first."""
+    directory = data / KEYS_DIRECTORY
+    if not directory.is_dir():
+        return ()
+    storage = FileStorage(directory)
+    held = storage.keys()
+    stored = [key for key in held if key.split(":")[:2] == ["nse", "blob"]]
+    names = [
+        DEFAULT_NAME if key == BLOB_KEY else key.removeprefix(f"{BLOB_KEY}:") for key in stored
+    ]
+    users = [name for name in names if not _carries_traffic(name)]
+    return tuple(sorted(users, key=lambda name: (name != DEFAULT_NAME, name)))
+
+
+def transport_name(name: str) -> str:
+    """Return the name of the key that carries the traffic of the user key `name`."""
+    return TRANSPORT_NAME if name == DEFAULT_NAME else f"{name}.{TRANSPORT_NAME}"
+
+
+def remote_signer_pubkey(data: Path, name: str) -> str:
+    """Return the remote-signer pubkey of a key in `data`, without opening any.
+
+    Raises NSEError when there is none.
+    """
+    storage = FileStorage(data / KEYS_DIRECTORY)
+    # The pubkey lies in the clear in the sealed key's file.
+    with NSE(storage=storage, name=transport_name(name)) as key:
+        return key.get_public_key()
+
+
+def opens_by_master_key(key: NSE) -> bool:
+    """Tell whether a key can be opened without a person: version 1 has no slots at all."""
+    slots = key.slots()
+    return not slots or any(slot.type == _RAW for slot in slots)
 
 
 def create_master_key(path: Path) -> None:
@@ -54,7 +160,7 @@ def create_master_key(path: Path) -> None:
 
     Raises MasterKeyError when the file is there already or can't be written.
     """
-    key = bytearray(os.urandom(_KEY_BYTES))
+    key = bytearray(os.urandom(KEY_BYTES))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -68,57 +174,22 @@ def create_master_key(path: Path) -> None:
         keys.wipe(key)
 
 
-def open_keys(data: Path, master_key: bytearray) -> Keys:
-    """Open the sealed keys in `data`, making them when there are none yet; wipes `master_key`.
-
-    Each key signs once, so that a wrong master key is found now and not by the first client.
-    Raises NSEError.
-    """
-    storage = FileStorage(str(data / KEYS_DIRECTORY))
-    try:
-        pair = Keys(
-            transport=NSE(master_key=master_key, storage=storage, name=TRANSPORT_NAME),
-            user=NSE(master_key=master_key, storage=storage),
-        )
-    finally:
-        keys.wipe(master_key)
-    # An existing user key is tried before a transport key is made: a wrong master key must not
-    # leave a key behind that only it can open.
-    for key in (pair.user, pair.transport):
-        if key.exists():
-            _try(key)
-    for key in (pair.user, pair.transport):
-        if not key.exists():
-            key.generate()
-    return pair
+def _master_key_path(data: Path, given: Path | None) -> tuple[Path, str]:
+    if given is not None:
+        return given, f"master key {given}"
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if directory and Path(directory, CREDENTIAL).is_file():
+        return Path(directory, CREDENTIAL), f"master key from systemd's credential {CREDENTIAL}"
+    path = data / MASTER_KEY_FILE
+    beside = "beside the key it opens; --master-key-file can name one on another disk"
+    return path, f"master key {path} ({beside})"
 
 
-def _try(key: NSE) -> None:
-    key.conversation_key(key.get_public_key())
+def _keep_data_key(key: NSE, master: MasterKey) -> None:
+    """Unlock by the master key and let go of it: the data key opens this key and no other."""
+    key.lock()
+    key.unlock(master)
 
 
-def load_keys(data: Path, given: Path | None) -> tuple[Keys, str]:
-    """Open the keys in `data` with the master key file `given`, else the one in `data`.
-
-    On the very first run both are made. Returns the keys and how they are protected, in words.
-    Raises MasterKeyError and NSEError.
-    """
-    path = given or data / MASTER_KEY_FILE
-    first_run = not any((data / KEYS_DIRECTORY).glob("*"))
-    if first_run and not path.exists():
-        create_master_key(path)
-    words = f"master key {path}"
-    if given is None:
-        words += " (beside the key it opens; --master-key-file can name one on another disk)"
-    return open_keys(data, read_master_key(path)), words
-
-
-def transport_pubkey(data: Path) -> str:
-    """Return the remote-signer pubkey of the keys in `data`, without opening any.
-
-    Raises NSEError when there is none.
-    """
-    storage = FileStorage(str(data / KEYS_DIRECTORY))
-    # The pubkey lies in the clear in the sealed key's file: any master key can read that much.
-    with NSE(master_key=bytearray(_KEY_BYTES), storage=storage, name=TRANSPORT_NAME) as key:
-        return key.get_public_key()
+def _carries_traffic(name: str) -> bool:
+    return name == TRANSPORT_NAME or name.endswith(f".{TRANSPORT_NAME}")

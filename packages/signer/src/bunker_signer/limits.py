@@ -1,4 +1,9 @@
-"""How often something may happen."""
+"""How often something may happen, and how much of it is remembered."""
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
 class TokenBucket:
@@ -21,3 +26,38 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class Recent(Generic[Value]):
+    """The `capacity` values that were used last."""
+
+    __slots__ = ("_capacity", "_values")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._values: OrderedDict[str, Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: str) -> Value | None:
+        """Return the value of `key`, which counts as a use."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: str, value: Value) -> None:
+        """Keep a value; the one not used for longest may go for it."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._capacity:
+            self._values.popitem(last=False)
+
+    def pop(self, key: str) -> None:
+        """Drop a value."""
+        self._values.pop(key, None)
+
+    def items(self) -> list[tuple[str, Value]]:
+        """Return all, the one not used for longest first."""
+        return list(self._values.items())

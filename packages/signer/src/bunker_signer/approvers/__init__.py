@@ -1,0 +1,1 @@
+"""Who can be asked: each approver in a file of its own, all of one protocol (`Approver`)."""

@@ -1,0 +1,124 @@
+"""`bunker signer audit`: looking back."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bunker_signer.cli.options import (
+    Duration,
+    any_key_option,
+    database_of,
+    database_option,
+    one_line_errors,
+)
+
+if TYPE_CHECKING:
+    from bunker_signer.audit import AuditEntry
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="BUNKER_SIGNER_DATA",
+    help="Directory of the sealed keys and the signer's database.",
+)
+@any_key_option
+@click.option("--client", help="Only of this client (its pubkey).")
+@click.option("--method", help="Only of this method: sign_event, nip44_decrypt, ...")
+@click.option(
+    "--action", help="Only: request, pair, logout, grant, revoke, lock, unlock, panic, ..."
+)
+@click.option("--outcome", help="Only outcomes that start so: allowed, denied, locked, ...")
+@click.option("--since", type=Duration(), help="Only of the last: 90s, 10m, 12h, 30d.")
+@click.option("--last", type=click.IntRange(1), help="Only the last so many.")
+@click.option("--json", "as_json", is_flag=True, help="Export as JSON lines, with the hashes.")
+@database_option
+def audit(
+    ctx: click.Context,
+    data: Path | None,
+    key_name: str | None,
+    client: str | None,
+    method: str | None,
+    action: str | None,
+    outcome: str | None,
+    since: int | None,
+    last: int | None,
+    as_json: bool,
+    database: str,
+) -> None:
+    """Show what was decided: who, what, by which rule or person. Never a content."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if data is None:
+        raise click.UsageError("Missing option '--data'.")
+    from bunker_signer.store import audit_log
+
+    wanted = audit_log.AuditFilter(
+        key_name,
+        client,
+        method,
+        action,
+        outcome,
+        None if since is None else int(time.time()) - since,
+    )
+    with one_line_errors(), database_of(data, database) as opened, opened.read() as connection:
+        for entry in audit_log.entries(connection, wanted, last):
+            click.echo(entry.to_json() if as_json else _line(entry))
+
+
+@audit.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="BUNKER_SIGNER_DATA",
+    help="Directory of the sealed keys and the signer's database.",
+)
+@click.option(
+    "--file",
+    "export",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Check an export instead.",
+)
+@click.option("--expect", metavar="HASH", help="The last hash of an earlier check: still there?")
+@database_option
+def verify(data: Path | None, export: Path | None, expect: str | None, database: str) -> None:
+    """Find a removed, changed or re-ordered entry; print the last hash, to note it elsewhere."""
+    from bunker_signer.audit import AuditEntry, ChainError
+    from bunker_signer.audit import verify as check
+    from bunker_signer.store import audit_log
+
+    with one_line_errors():
+        if export is not None:
+            lines = export.read_text().splitlines()
+            entries = [AuditEntry.from_json(line) for line in lines]
+            if expect is not None and expect not in {entry.hash for entry in entries}:
+                raise ChainError("the entry noted before is not in the export")
+            count, last = check(entries)
+        elif data is not None:
+            with database_of(data, database) as opened, opened.read() as connection:
+                count, last = audit_log.check(connection, expect)
+        else:
+            raise click.UsageError("Missing option '--data' or '--file'.")
+        click.echo(f"{count} entries, unbroken; the last is {last}")
+
+
+commands: Final[Sequence[click.Command]] = (audit,)
+
+
+def _line(entry: "AuditEntry") -> str:
+    at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    words = [f"{entry.seq:6}", at, entry.action, entry.key_name]
+    if entry.client_pubkey:
+        words.append(entry.client_pubkey[:8])
+    if entry.method:
+        words.append(entry.method + (f":{entry.param[:8]}" if entry.param else ""))
+    if entry.event_id:
+        words.append(entry.event_id[:8])
+    words += [word for word in (entry.outcome, f"({entry.decided_by})") if word not in ("", "()")]
+    return "  ".join(words)

@@ -1,0 +1,126 @@
+"""`bunker signer lock, unlock, pause, resume, panic, status`: the states of keys."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bunker_core.errors import BunkerError
+from bunker_signer.cli.clients import json_option
+from bunker_signer.cli.options import (
+    any_key_option,
+    data_option,
+    database_of,
+    database_option,
+    one_line_errors,
+    operator,
+)
+
+
+@click.command()
+@data_option
+@any_key_option
+def lock(data: Path, key_name: str | None) -> None:
+    """Lock keys: what opens them is wiped, requests wait for the unlock."""
+    _tell(data, "lock", key_name)
+
+
+@click.command()
+@data_option
+@any_key_option
+@click.option("--passphrase", "asked", is_flag=True, help="Ask for a passphrase.")
+@click.option("--passphrase-stdin", is_flag=True, help="Read the passphrase from standard input.")
+def unlock(data: Path, key_name: str | None, asked: bool, passphrase_stdin: bool) -> None:
+    """Unlock keys by the master key, or by a passphrase."""
+    from bunker_core.keys import wipe
+
+    secret: bytearray | None = None
+    if passphrase_stdin:
+        secret = bytearray(sys.stdin.buffer.readline().rstrip(b"\r\n"))
+    elif asked:
+        secret = bytearray(click.prompt("Passphrase", hide_input=True, err=True).encode())
+    try:
+        _tell(data, "unlock", key_name, secret)
+    finally:
+        if secret:
+            wipe(secret)
+
+
+@click.command()
+@data_option
+@any_key_option
+def pause(data: Path, key_name: str | None) -> None:
+    """Pause keys: requests are refused until `resume`."""
+    _tell(data, "pause", key_name)
+
+
+@click.command()
+@data_option
+@any_key_option
+def resume(data: Path, key_name: str | None) -> None:
+    """End a pause."""
+    _tell(data, "resume", key_name)
+
+
+@click.command()
+@data_option
+@database_option
+def panic(data: Path, database: str) -> None:
+    """Lock all keys, revoke all sessions and unused URIs, deny what waits; at once, unasked.
+
+    Works on a stopped signer too: it will start with its keys locked.
+    """
+    from bunker_signer.control.protocol import NotRunning, send
+    from bunker_signer.keyring import user_key_names
+    from bunker_signer.panic import revoke_everything
+
+    with one_line_errors():
+        try:
+            result: dict[str, Any] = send(data, "panic")
+        except NotRunning:
+            with database_of(data, database) as opened:
+                names = list(user_key_names(data))
+                counts = revoke_everything(opened, names, operator(), int(time.time()))
+                result = {"keys": names, **counts}
+        click.echo(
+            f"locked {', '.join(result['keys'])}; revoked {result['sessions']} sessions and "
+            f"{result['secrets']} unused URIs; `bunker signer unlock` makes the keys usable again"
+        )
+
+
+@click.command()
+@data_option
+@json_option
+def status(data: Path, as_json: bool) -> None:
+    """Show the running signer's keys and relays."""
+    from bunker_signer.control.protocol import send
+
+    with one_line_errors():
+        result = send(data, "status")
+        if as_json:
+            click.echo(json.dumps(result))
+            return
+        for key in result["keys"]:
+            click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}")
+        for url, word in result["relays"].items():
+            click.echo(f"relay  {url}  {word}")
+        click.echo(f"{result['waiting']} requests wait for an answer")
+
+
+commands: Final[Sequence[click.Command]] = (lock, unlock, pause, resume, panic, status)
+
+
+def _tell(data: Path, command: str, key_name: str | None, secret: bytearray | None = None) -> None:
+    from bunker_signer.control.protocol import send
+
+    arguments = {} if key_name is None else {"key": key_name}
+    with one_line_errors():
+        if not os.access(data, os.X_OK):
+            raise BunkerError(f"{data} can't be entered")
+        for name, state in send(data, command, secret, **arguments).items():
+            click.echo(f"{name}  {state}")

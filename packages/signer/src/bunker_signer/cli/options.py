@@ -1,0 +1,170 @@
+"""What the commands share: options, grants as people write them, errors as one line."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bunker_core.errors import BunkerError, InvalidURI
+from bunker_core.nip46 import parse_permissions
+from bunker_signer.policy import Effect, Grant, Profile, Rate, grants_of, profile_grants
+
+if TYPE_CHECKING:
+    from bunker_signer.store import Database
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION: Final = re.compile(r"(\d{1,6})([smhdw]?)")
+_RATE: Final = re.compile(r"(\d{1,6})/(\d{0,6}[smhdw])")
+
+
+class Duration(click.ParamType[int]):
+    """Seconds, or a number with a unit: 90, 10m, 12h, 30d."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        found = _DURATION.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a duration such as 90s, 10m, 12h or 30d", param, ctx)
+        return int(found[1]) * _UNITS[found[2] or "s"]
+
+
+class RateType(click.ParamType[Rate]):
+    """A number per time: 10/m, 100/24h."""
+
+    name = "rate"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Rate:
+        if isinstance(value, Rate):
+            return value
+        found = _RATE.fullmatch(str(value))
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is not a rate such as 10/m or 100/24h", param, ctx)
+        seconds = int(found[2][:-1] or 1) * _UNITS[found[2][-1]]
+        if not seconds:
+            self.fail(f"{value!r} is not a rate such as 10/m or 100/24h", param, ctx)
+        return Rate(int(found[1]), seconds)
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    envvar="BUNKER_SIGNER_DATA",
+    help="Directory of the sealed keys and the signer's database.",
+)
+database_option = click.option(
+    "--database",
+    default="",
+    metavar="URL",
+    envvar="BUNKER_SIGNER_DATABASE",
+    help="postgresql+psycopg://... instead of SQLite in the data directory.",
+)
+key_option = click.option(
+    "--key", "key_name", default="default", show_default=True, help="Name of the user key."
+)
+any_key_option = click.option(
+    "--key", "key_name", default=None, help="Name of a user key.  [default: all]"
+)
+profile_option = click.option(
+    "--profile",
+    type=click.Choice([profile.value for profile in Profile]),
+    default=Profile.ASK.value,
+    show_default=True,
+    help="What a client that pairs may do: ask (nothing without asking), basic (sign notes, "
+    "reactions and the like), full (sign, encrypt and decrypt everything).",
+)
+allow_option = click.option(
+    "--allow",
+    metavar="PERMISSIONS",
+    default="",
+    help="More that it may do, as NIP-46 writes it: sign_event:1,nip44_encrypt",
+)
+qr_option = click.option("--qr", is_flag=True, help="Show the URI as a QR code too.")
+expires_option = click.option(
+    "--expires", type=Duration(), help="After this time it asks again: 12h, 30d."
+)
+uses_option = click.option(
+    "--uses", type=click.IntRange(1), help="After so many uses it asks again."
+)
+rate_option = click.option(
+    "--rate", type=RateType(), help="At most so often, more is refused: 10/m, 100/24h."
+)
+
+
+def granted(profile: str, allow: str) -> tuple[Grant, ...]:
+    """Return what a profile and a permission list grant; raises BunkerError."""
+    extra = parse_permissions(allow)
+    if allow and len(extra) != len(allow.split(",")):
+        raise BunkerError(f"--allow {allow}: not a list like sign_event:1,nip44_encrypt")
+    return (*profile_grants(Profile(profile)), *grants_of(extra))
+
+
+def parse_grant(
+    text: str, effect: Effect, now: int, expires: int | None, uses: int | None, rate: Rate | None
+) -> Grant:
+    """Read `method[:kind or peer]` with its limits; raises BunkerError."""
+    found = parse_permissions(text)
+    if len(found) != 1 or "," in text:
+        raise BunkerError(f"{text}: not a permission like sign_event:1 or nip44_decrypt")
+    (permission,) = found
+    until = None if expires is None else now + expires
+    return Grant(permission.method, permission.param, effect, until, uses, rate)
+
+
+@contextmanager
+def database_of(data: Path, url: str) -> "Iterator[Database]":
+    """Yield the database of the signer in `data`, whether it runs or not; raises BunkerError."""
+    from bunker_signer.service import open_database
+    from bunker_signer.store.database import FILE_NAME
+
+    if not url and not (data / FILE_NAME).exists():
+        raise BunkerError(f"{data} holds no signer; start one with `bunker signer run`")
+    database = open_database(data, url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what can go wrong into one line on standard error and exit code 1."""
+    from bunker_signer.nse import NSEError
+
+    try:
+        yield
+    except InvalidURI as error:
+        raise click.ClickException(f"{error}; check the address") from None
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def show_uri(uri: object, qr: bool) -> None:
+    """Print a URI, as a QR code before if wanted."""
+    if qr:
+        import segno
+
+        segno.make(str(uri), error="l").terminal(compact=True)
+    click.echo(str(uri))
+
+
+def operator() -> str:
+    """Return who runs this command, for the audit log."""
+    return f"shell of uid {os.geteuid()}"
+
+
+def flush() -> None:
+    """Send what was printed, so that whoever waits for a line has it."""
+    sys.stdout.flush()

@@ -1,0 +1,265 @@
+"""`bunker signer run`."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bunker_core.bunker_uri import NostrConnectURI, new_secret, parse_nostrconnect_uri
+from bunker_core.errors import BunkerError
+from bunker_core.relay_url import parse_relay_url
+from bunker_signer.cli.options import (
+    Duration,
+    allow_option,
+    data_option,
+    database_option,
+    granted,
+    one_line_errors,
+    profile_option,
+    qr_option,
+    show_uri,
+)
+from bunker_signer.policy import Grant
+
+if TYPE_CHECKING:
+    from bunker_signer.service import Config, Service
+
+LOCK: Final = "signer.lock"
+
+
+@click.command()
+@data_option
+@click.option("--relay", "relays", multiple=True, required=True, metavar="URL", help="Repeatable.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="NAME",
+    help="Serve this user key, made if there is none; repeatable.  [default: all there are]",
+)
+@click.option(
+    "--master-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="BUNKER_MASTER_KEY_FILE",
+    help="32 bytes, or 64 hex characters, that open the sealed keys. Without it: systemd's "
+    "credential bunker-master-key, else master.key in the data directory.",
+)
+@profile_option
+@allow_option
+@click.option(
+    "--connect",
+    "invitations",
+    multiple=True,
+    metavar="URI",
+    help="Accept a client's nostrconnect:// URI; - reads it from standard input. Repeatable.",
+)
+@qr_option
+@click.option(
+    "--ask/--no-ask",
+    default=None,
+    help="Hold what no grant covers until it is approved (`bunker signer approve`), or deny it at "
+    "once.  [default: ask if there is a terminal or a notification]",
+)
+@click.option(
+    "--approval-timeout",
+    type=Duration(),
+    default=120,
+    show_default=True,
+    help="How long a request waits for an approval or an unlock. Silence is denial.",
+)
+@click.option(
+    "--notify",
+    multiple=True,
+    metavar="HOOK",
+    help="Tell the owner about requests that wait: ntfy:URL, webhook:URL or command:PATH. "
+    "Repeatable. No content is sent.",
+)
+@click.option(
+    "--link", default="", metavar="URL", help="Link in notifications; {id} is the request."
+)
+@click.option(
+    "--auth-url",
+    default="",
+    metavar="URL",
+    help="Page that a client opens for its user while a request waits; {request} is its digest.",
+)
+@click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
+@click.option(
+    "--audit-days",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Let audit entries go after so many days; 0 keeps all.",
+)
+@database_option
+@click.option(
+    "--http", metavar="HOST:PORT", help="Serve /healthz and /metrics (Prometheus).  [default: no]"
+)
+@click.option("--verbose", is_flag=True, help="Log every request (no content) to standard error.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def run(
+    data: Path,
+    relays: tuple[str, ...],
+    keys: tuple[str, ...],
+    master_key_file: Path | None,
+    profile: str,
+    allow: str,
+    invitations: tuple[str, ...],
+    qr: bool,
+    ask: bool | None,
+    approval_timeout: int,
+    notify: tuple[str, ...],
+    link: str,
+    auth_url: str,
+    auto_lock: int | None,
+    audit_days: int,
+    database: str,
+    http: str | None,
+    verbose: bool,
+    log_format: str,
+) -> None:
+    """Run the signer and print a bunker:// URI that pairs one client.
+
+    Makes the keys on the first run. What no grant covers is asked at the terminal and in
+    `bunker signer requests`; with nobody to ask it is denied.
+    """
+    # Imported here, and below: `bunker --help` and completion stay quick.
+    from bunker_signer.approvers.notify import parse_hook
+    from bunker_signer.logs import configure
+    from bunker_signer.service import Config
+
+    configure(verbose=verbose, as_json=log_format == "json")
+    with one_line_errors():
+        config = Config(
+            data,
+            tuple(dict.fromkeys(map(parse_relay_url, relays))),
+            keys,
+            master_key_file,
+            database,
+            ask,
+            float(approval_timeout),
+            notify,
+            link,
+            auth_url,
+            None if auto_lock is None else float(auto_lock),
+            audit_days,
+        )
+        for hook in notify:
+            parse_hook(hook)
+        accepted = [_read_invitation(text) for text in invitations]
+        grants = granted(profile, allow)
+        with _locked(data):
+            asyncio.run(_run(config, grants, accepted, qr, http))
+
+
+commands: Final[Sequence[click.Command]] = (run,)
+
+
+async def _run(
+    config: "Config",
+    grants: tuple[Grant, ...],
+    invitations: list[NostrConnectURI],
+    qr: bool,
+    http: str | None,
+) -> None:
+    from bunker_signer.approvers.terminal import TerminalApprover
+    from bunker_signer.control.commands import Commands
+    from bunker_signer.control.server import ControlServer
+    from bunker_signer.nse import harden_process
+    from bunker_signer.service import check_relays, running
+    from bunker_signer.systemd import notify
+
+    harden_process()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await check_relays(config.relays)  # before a key is made: nothing is left behind
+    terminal = [TerminalApprover()] if sys.stdin.isatty() else []
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(running(config, terminal))
+        table = Commands(service.agent, service.inbox, service.keyring).table
+        await stack.enter_async_context(ControlServer(config.data, table, os.geteuid()))
+        if http:
+            from bunker_signer.web import create_app, serving
+
+            app = create_app(service.agent, lambda: service.desk.waiting)
+            click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
+        serve = asyncio.create_task(service.agent.serve())
+        await _announce(service, grants, invitations, qr)
+        notify("READY=1")
+        tasks: set[asyncio.Task[Any]] = {serve, asyncio.create_task(stopped.wait())}
+        watchdog = asyncio.create_task(_watchdog(service))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        notify("STOPPING=1")
+        for task in (*tasks, watchdog):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(*tasks, watchdog, return_exceptions=True)
+        if not stopped.is_set():
+            serve.result()  # raises what ended it
+
+
+async def _announce(
+    service: "Service", grants: tuple[Grant, ...], invitations: list[NostrConnectURI], qr: bool
+) -> None:
+    from bunker_core.nip19 import encode_npub
+
+    first = service.identities[0]
+    for identity in service.identities:
+        named = "" if len(service.identities) == 1 else f"  {identity.name}"
+        state = "" if identity.state.value == "unlocked" else f"  ({identity.state.value})"
+        click.echo(f"key    {encode_npub(identity.user_pubkey)}{named}{state}")
+    memory = first.user.memory_level.value
+    click.echo(f"       sealed with {service.opened_with}, memory {memory}")
+    for relay in service.config.relays:
+        click.echo(f"relay  {relay}")
+    for invitation in invitations:
+        if await service.agent.accept(first, invitation, grants):
+            click.echo(f"paired client {invitation.client_pubkey}")
+        else:
+            click.echo(f"client {invitation.client_pubkey} did not listen; pair it again", err=True)
+    click.echo("pair one client with this URI, good for 24 hours:")
+    show_uri(service.agent.invite(first, new_secret(), grants), qr)
+
+
+async def _watchdog(service: "Service") -> None:
+    """Show systemd that the loop turns, if it wants to know."""
+    from bunker_signer.systemd import notify, watchdog_interval
+
+    interval = watchdog_interval()
+    while interval is not None:
+        relays = len(service.agent.live_relays)
+        notify(f"WATCHDOG=1\nSTATUS={relays} relays, {service.desk.waiting} requests wait")
+        await asyncio.sleep(interval)
+
+
+def _read_invitation(text: str) -> NostrConnectURI:
+    return parse_nostrconnect_uri(sys.stdin.readline() if text == "-" else text)
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Hold the data directory: two signers on it would both answer every request."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BunkerError(f"{data} can't be used: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise BunkerError(f"another signer is running on {data}; stop it first") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

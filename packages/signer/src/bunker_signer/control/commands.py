@@ -1,0 +1,197 @@
+"""What a running signer can be told."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bunker_core.bunker_uri import new_secret, parse_nostrconnect_uri
+from bunker_core.nip19 import encode_npub
+from bunker_signer.agent import Agent
+from bunker_signer.announce import announcement
+from bunker_signer.approval import Answer, Question, Verdict
+from bunker_signer.approvers.describe import describe
+from bunker_signer.approvers.inbox import Inbox
+from bunker_signer.control.protocol import ControlError
+from bunker_signer.control.server import Command
+from bunker_signer.identity import Identity, KeyState
+from bunker_signer.keyring import Keyring
+from bunker_signer.panic import revoke_everything
+from bunker_signer.policy import Grant
+from bunker_signer.store import audit_log
+
+Said = Mapping[str, Any]
+
+
+class Commands:
+    """The commands, by name: `table` is what the control server serves."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        inbox: Inbox,
+        keyring: Keyring,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._agent = agent
+        self._inbox = inbox
+        self._keyring = keyring
+        self._clock = clock
+
+    @property
+    def table(self) -> Mapping[str, Command]:
+        return {
+            "status": self.status,
+            "requests": self.requests,
+            "answer": self.answer,
+            "lock": self.lock,
+            "unlock": self.unlock,
+            "pause": self.pause,
+            "resume": self.resume,
+            "panic": self.panic,
+            "invite": self.invite,
+            "accept": self.accept,
+            "announce": self.announce,
+        }
+
+    async def status(self, _said: Said, _uid: int, _secret: bytearray | None) -> Any:
+        """Return what runs and how it is."""
+        return {
+            "keys": [
+                {
+                    "name": item.name,
+                    "npub": encode_npub(item.user_pubkey),
+                    "remote_signer_pubkey": item.remote_signer_pubkey,
+                    "state": item.state.value,
+                    "memory": item.user.memory_level.value,
+                    "auto_lock": item.auto_lock,
+                }
+                for item in self._agent.identities.values()
+            ],
+            "relays": {
+                url: "serving" if url in self._agent.live_relays else error or state.value
+                for url, (state, error) in self._agent.pool.status().items()
+            },
+            "waiting": len(self._inbox.questions()),
+        }
+
+    async def requests(self, _said: Said, _uid: int, _secret: bytearray | None) -> Any:
+        """Return the open questions."""
+        return [self._shown(question) for question in self._inbox.questions()]
+
+    async def answer(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
+        """Answer a question."""
+        verdict = Verdict(said["verdict"])
+        answer = Answer(verdict, f"shell of uid {uid}", said.get("seconds"), said.get("uses"))
+        return self._shown(self._inbox.answer(said["id"], answer))
+
+    async def lock(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
+        """Lock keys: requests wait for the unlock."""
+        for identity in self._named(said):
+            identity.lock(self._clock())
+            self._note("lock", identity, uid)
+        return self._states(said)
+
+    async def unlock(self, said: Said, uid: int, secret: bytearray | None) -> Any:
+        """Unlock keys, by a passphrase or the master key."""
+        for identity in self._named(said):
+            if identity.state is not KeyState.LOCKED:
+                continue
+            copy = None if secret is None else bytearray(secret)  # each use wipes its own
+            # In a thread: a passphrase takes half a second, in which others are served.
+            await asyncio.to_thread(self._keyring.unlock, identity.user, copy)
+            identity.set_state(KeyState.UNLOCKED, self._clock())
+            self._note("unlock", identity, uid)
+        return self._states(said)
+
+    async def pause(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
+        """Pause keys: requests are refused until they are resumed."""
+        for identity in self._named(said):
+            if identity.state is KeyState.LOCKED:
+                raise ControlError(f"the key {identity.name} is locked, which is more than paused")
+            identity.set_state(KeyState.PAUSED, self._clock())
+            self._note("pause", identity, uid)
+        return self._states(said)
+
+    async def resume(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
+        """End a pause."""
+        for identity in self._named(said):
+            if identity.state is KeyState.PAUSED:
+                identity.set_state(KeyState.UNLOCKED, self._clock())
+                self._note("resume", identity, uid)
+        return self._states(said)
+
+    async def panic(self, _said: Said, uid: int, _secret: bytearray | None) -> Any:
+        """Lock every key, revoke every session and every unused secret, deny what waits."""
+        now = self._clock()
+        for identity in self._agent.identities.values():
+            identity.lock(now)
+        names = [item.name for item in self._agent.identities.values()]
+        result = revoke_everything(self._agent.database, names, f"shell of uid {uid}", int(now))
+        for question in self._inbox.questions():
+            self._inbox.answer(question.id, Answer(Verdict.DENY, "panic"))
+        return {"keys": names, **result}
+
+    async def invite(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
+        """Return a bunker:// URI."""
+        identity = self._agent.identity(said["key"])
+        granted = [Grant.from_json(item) for item in said["grants"]]
+        return str(self._agent.invite(identity, new_secret(), granted))
+
+    async def accept(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
+        """Answer a nostrconnect:// URI."""
+        identity = self._agent.identity(said["key"])
+        granted = [Grant.from_json(item) for item in said["grants"]]
+        uri = parse_nostrconnect_uri(said["uri"])
+        delivered = await self._agent.accept(identity, uri, granted)
+        return {"client": uri.client_pubkey, "delivered": delivered}
+
+    async def announce(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
+        """Publish the NIP-89 event of a key; return which relays took it."""
+        identity = self._agent.identity(said["key"])
+        template = announcement(
+            self._agent.relays,
+            int(self._clock()),
+            name=said.get("name", ""),
+            domain=said.get("domain", ""),
+            nostrconnect_url=said.get("nostrconnect_url", ""),
+        )
+        event = identity.transport.sign(template)
+        publication = self._agent.pool.publish(event)
+        receipts = await publication.answered(10.0)
+        publication.forget()
+        taken = {
+            url: "accepted" if item.accepted else item.reason for url, item in receipts.items()
+        }
+        return {"event": event.id, "relays": taken}
+
+    def _named(self, said: Said) -> list[Identity]:
+        name = said.get("key")
+        everyone = list(self._agent.identities.values())
+        return everyone if name is None else [self._agent.identity(name)]
+
+    def _states(self, said: Said) -> dict[str, str]:
+        return {item.name: item.state.value for item in self._named(said)}
+
+    def _note(self, action: str, identity: Identity, uid: int) -> None:
+        self._agent.remember_state(identity)
+        with self._agent.database.write() as connection:
+            audit_log.append(
+                connection,
+                int(self._clock()),
+                action,
+                identity.name,
+                decided_by=f"shell of uid {uid}",
+            )
+
+    def _shown(self, question: Question) -> dict[str, Any]:
+        return {
+            "id": question.id,
+            "key": question.key_name,
+            "client": question.client_pubkey,
+            "name": question.client_name,
+            "permission": str(question.action.permission),
+            "count": len(question.items),
+            "text": describe(question),
+            "left": max(0, round(question.deadline - self._clock())),
+        }

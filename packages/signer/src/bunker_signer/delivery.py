@@ -1,0 +1,125 @@
+"""Seeing replies home: retried until a relay delivers, and once more when a relay comes back."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from bunker_core.pool import Publication, RelayPool
+from bunker_signer.limits import Recent
+from bunker_signer.metrics import Metrics
+from bunker_signer.reply import Reply
+
+RECEIPT_TIMEOUT: Final = 3.0  # seconds that a relay has for its OK
+# Pauses before a reply is sent again, in seconds, when no relay delivered it.
+RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
+PARKED: Final = 1024  # undelivered replies that wait for a relay to come back
+PARKED_FOR: Final = 600.0  # seconds
+# Seconds that a relay which was down has to come back and get a reply that another one delivered.
+LINGER: Final = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A reply that no relay delivered."""
+
+    reply: Reply
+    since: float
+    trying: bool = False
+
+
+class Courier:
+    """Publishes replies on our relays and those of their clients."""
+
+    def __init__(
+        self,
+        pool: RelayPool,
+        own: Callable[[], tuple[str, ...]],
+        on_delivered: Callable[[Reply], None],
+        *,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._pool = pool
+        self._own = own
+        self._on_delivered = on_delivered
+        self._metrics = metrics or Metrics()
+        self._clock = clock
+        self._sleep = sleep
+        self._parked: Recent[_Parked] = Recent(PARKED)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def deliver(self, reply: Reply) -> bool:
+        """Send `reply` until a relay has delivered it; return whether one has.
+
+        One that could not be delivered is kept: `relay_opened` tries it again.
+        """
+        for pause in (*RETRIES, None):
+            if await self._attempt(reply):
+                return True
+            if pause is not None:
+                await self._sleep(pause)
+        log.warning("reply undelivered", client=reply.client_pubkey)
+        self._metrics.sent(delivered=False)
+        self._parked.put(self._name(reply), _Parked(reply, self._clock()))
+        return False
+
+    def relay_opened(self, relay_url: str) -> None:
+        """Try once more what could not be delivered and may go by this relay."""
+        for name, parked in self._parked.items():
+            if self._clock() - parked.since > PARKED_FOR:
+                self._parked.pop(name)
+            elif relay_url in self._targets(parked.reply) and not parked.trying:
+                parked.trying = True
+                self._spawn(self._again(name, parked))
+
+    async def close(self) -> None:
+        """Stop; what is undelivered is in the journal."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _attempt(self, reply: Reply) -> bool:
+        publication = self._pool.publish(reply.seal(int(self._clock())), self._targets(reply))
+        receipt = await publication.delivered(RECEIPT_TIMEOUT)
+        if receipt is None:
+            publication.forget()
+            return False
+        self._metrics.sent(delivered=True)
+        self._on_delivered(reply)
+        if publication.complete or len(self._tasks) >= PARKED:
+            publication.forget()
+        else:
+            self._spawn(self._linger(publication))
+        return True
+
+    async def _again(self, name: str, parked: _Parked) -> None:
+        try:
+            if await self._attempt(parked.reply):
+                self._parked.pop(name)
+        finally:
+            parked.trying = False
+
+    async def _linger(self, publication: Publication) -> None:
+        """Let the relays that were slow, or away, have the reply too."""
+        try:
+            await publication.answered(LINGER)
+        finally:
+            publication.forget()
+
+    def _targets(self, reply: Reply) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self._own(), *reply.relays)))
+
+    def _name(self, reply: Reply) -> str:
+        return f"{reply.client_pubkey}:{reply.response.id}:{reply.digest}"
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,365 @@
+"""Requests that want the key, from the decision to the answer, each exactly once.
+
+Every step is written to the journal in the transaction that holds what it stands for, before the
+next begins: a process that is killed anywhere goes on where it was, signs nothing that was not
+allowed, and never releases a second answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from bunker_core.channel import Scheme
+from bunker_core.errors import BunkerError
+from bunker_core.event import VerifiedEvent, parse_event_json, verify
+from bunker_core.nip46 import Request, Response, parse_request, parse_response
+from bunker_signer.approval import DEADLINE, Answer, Desk, Item, TooMany, Verdict
+from bunker_signer.identity import Identity, KeyState
+from bunker_signer.metrics import Metrics
+from bunker_signer.nse import NSEError, NSEErrorCode
+from bunker_signer.operation import Operation, Refused, read_operation
+from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
+from bunker_signer.reply import Reply
+from bunker_signer.store import Database, StoreError, audit_log, clients, grants, journal
+from bunker_signer.store.clients import Client
+from bunker_signer.store.journal import Entry, State
+
+# What the NSE says when the key is fine and what it was given is not.
+_CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Job:
+    """One request on its way to the key."""
+
+    identity: Identity
+    client: Client
+    event: VerifiedEvent
+    request: Request
+    scheme: Scheme
+    relays: set[str]  # grows when the request is repeated by another relay
+    received_at: int
+
+    @property
+    def digest(self) -> str:
+        return journal.digest_of(self.identity.name, self.client.pubkey, self.request)
+
+    def reply(self, response: Response) -> Reply:
+        return Reply(
+            self.identity,
+            self.client.pubkey,
+            response,
+            self.scheme,
+            tuple(self.relays),
+            self.event.created_at,
+            self.digest,
+        )
+
+
+class Jobs:
+    """Decides, asks, uses the key, and writes all of it down."""
+
+    def __init__(
+        self,
+        database: Database,
+        desk: Desk,
+        *,
+        deadline: float = DEADLINE,
+        auth_url: str = "",
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`deadline` is the seconds that a request may wait for a person.
+
+        `auth_url` is sent to a client whose request waits; `{request}` in it becomes the digest.
+        """
+        self._database = database
+        self._desk = desk
+        self._deadline = deadline
+        self._auth_url = auth_url
+        self._metrics = metrics or Metrics()
+        self._clock = clock
+        self._running: dict[str, Job] = {}
+        self.on_interim: Callable[[Reply], None] = lambda _: None
+        self.on_locked: Callable[[Identity], None] = lambda _: None
+
+    @property
+    def running(self) -> int:
+        """How many requests are being worked on."""
+        return len(self._running)
+
+    async def run(self, job: Job) -> Reply | None:
+        """Return the answer to a request; None when one being worked on is the same."""
+        try:
+            operation = read_operation(job.request, job.identity.user_pubkey, job.received_at)
+        except Refused as refusal:
+            with self._database.write() as connection:
+                journal.mark_handled(connection, job.event.id, job.received_at)
+            return self._refuse(job, refusal)
+        job.relays.update(job.client.relays)
+        same = self._running.get(job.digest)
+        try:
+            entry = self._admit(job, operation, running=same is not None)
+        except Refused as refusal:
+            return self._refuse(job, refusal)
+        if entry is None:
+            return None
+        if same is not None:
+            same.relays |= job.relays
+            return None
+        return await self._carry_on(job, operation, entry)
+
+    async def resume(self, identity: Identity, entry: Entry) -> Reply | None:
+        """Take up a request where an earlier run left it; None when its client is gone."""
+        try:
+            event = verify(parse_event_json(entry.event))
+            text, scheme = identity.channel(event.pubkey).open(event.content)
+            request = parse_request(text)
+            operation = read_operation(request, identity.user_pubkey, entry.received_at)
+        except (BunkerError, NSEError, Refused):
+            log.error("journal entry unreadable", digest=entry.digest)
+            with self._database.write() as connection:
+                journal.forget(connection, entry.digest)
+            return None
+        with self._database.read() as connection:
+            client = clients.find(connection, identity.name, event.pubkey)
+        if client is None or entry.digest in self._running:
+            return None
+        relays = {entry.relay_url, *client.relays}
+        job = Job(identity, client, event, request, scheme, relays, entry.received_at)
+        return await self._carry_on(job, operation, entry)
+
+    def delivered(self, reply: Reply) -> None:
+        """Note that a relay delivered the answer."""
+        if reply.digest:
+            with self._database.write() as connection:
+                journal.finish(connection, reply.digest)
+
+    # --- step 5: policy ----------------------------------------------------------------------
+
+    def _admit(self, job: Job, operation: Operation, *, running: bool) -> Entry | None:
+        """Write the request down with the policy's decision; raises Refused.
+
+        Decision, count of the grant's use and journal are one transaction, so a grant for one use
+        is used once. Returns None for an event that was handled before.
+        """
+        now, action = int(self._clock()), operation.action
+        with self._database.write() as connection:
+            if not journal.mark_handled(connection, job.event.id, now):
+                return None
+            clients.see(connection, job.identity.name, job.client.pubkey, now)
+            entry = journal.find(connection, job.digest)
+            if entry is not None or running:
+                return entry or self._entry(job, State.OPEN)
+            if job.identity.state is KeyState.PAUSED:
+                raise Refused("locked: the signer is paused", lasting=False)
+            held = grants.of(connection, job.identity.name, job.client.pubkey)
+            decision = decide(held, action, now)
+            match decision:
+                case Allow(grant):
+                    entry = self._entry(job, State.APPROVED, _rule(grant))
+                    if grant is not None:
+                        grants.use(connection, grant, now)
+                case Ask():
+                    entry = self._entry(job, State.OPEN)
+                case Refuse(error, grant):
+                    lasting = not error.startswith("rate-limited:")
+                    refusal = Refused(error, lasting=lasting, by=_rule(grant))
+                    if lasting:
+                        journal.add(connection, self._entry(job, State.OPEN))
+                    return self._refused(connection, job, operation, refusal)
+            journal.add(connection, entry)
+        return entry
+
+    def _refused(
+        self, connection: Connection, job: Job, operation: Operation, refusal: Refused
+    ) -> Entry:
+        """Write a refusal by rule down as the answer."""
+        response = Response(job.request.id, error=refusal.error)
+        text = job.reply(response).text()
+        if refusal.lasting:
+            journal.answer(connection, job.digest, text)
+        self._audit(connection, job, operation, refusal.error, refusal.by)
+        self._metrics.count(job.request.method, refusal.error)
+        return replace(self._entry(job, State.ANSWERED, refusal.by), answer=text)
+
+    def _entry(self, job: Job, state: State, decided_by: str = "") -> Entry:
+        return Entry(
+            job.digest,
+            job.identity.name,
+            job.client.pubkey,
+            job.event.to_json().decode(),
+            next(iter(job.relays), ""),
+            state,
+            job.received_at,
+            decided_by,
+            "",
+        )
+
+    # --- from the decision to the answer -----------------------------------------------------
+
+    async def _carry_on(self, job: Job, operation: Operation, entry: Entry) -> Reply | None:
+        """Do what is left to do for a request in the journal."""
+        if entry.state in (State.ANSWERED, State.DONE):
+            text, _ = job.identity.channel(job.client.pubkey).open(entry.answer)
+            return job.reply(parse_response(text))
+        self._running[job.digest] = job
+        decided_by = entry.decided_by
+        try:
+            if entry.state is State.OPEN:
+                decided_by = await self._approve(job, operation)
+            await self._unlocked(job)
+            result = self._operate(job, operation)
+            response, outcome, lasting = Response(job.request.id, result), "allowed", True
+        except Refused as refusal:
+            response = Response(job.request.id, error=refusal.error)
+            outcome, lasting = refusal.error, refusal.lasting
+            decided_by = refusal.by or decided_by
+        except StoreError:
+            raise
+        except Exception as failure:  # noqa: BLE001 -- a client is answered whatever happens
+            # The type alone: the text could repeat what was to be signed.
+            log.error("request failed", event_id=job.event.id, error=type(failure).__name__)
+            outcome, lasting = "error: the signer failed", False
+            response = Response(job.request.id, error=outcome)
+        finally:
+            del self._running[job.digest]
+        return self._answer(job, operation, response, outcome, decided_by, lasting=lasting)
+
+    def _answer(
+        self,
+        job: Job,
+        operation: Operation,
+        response: Response,
+        outcome: str,
+        decided_by: str,
+        *,
+        lasting: bool,
+    ) -> Reply:
+        """Write the answer down; only then it may leave."""
+        reply = job.reply(response)
+        text = reply.text()
+        with self._database.write() as connection:
+            if lasting:
+                released = journal.answer(connection, job.digest, text)
+            else:
+                released = journal.find(connection, job.digest) is not None
+                journal.forget(connection, job.digest)
+            if not released:  # the client was revoked, or has logged out, in the meantime
+                outcome = "denied: not connected any more"
+                reply = job.reply(Response(job.request.id, error=outcome))
+            self._audit(connection, job, operation, outcome, decided_by)
+        self._metrics.count(job.request.method, reply.response.error)
+        self._metrics.took(self._clock() - job.received_at)
+        return reply
+
+    def _refuse(self, job: Job, refusal: Refused) -> Reply:
+        """Answer what never came as far as the journal."""
+        self._metrics.count(job.request.method, refusal.error)
+        return replace(job.reply(Response(job.request.id, error=refusal.error)), digest="")
+
+    # --- step 6: approval --------------------------------------------------------------------
+
+    async def _approve(self, job: Job, operation: Operation) -> str:
+        """Return who approved; raises Refused."""
+        if self._auth_url and self._desk.attended:
+            url = self._auth_url.replace("{request}", job.digest)
+            self.on_interim(job.reply(Response(job.request.id, "auth_url", url)))
+        item = Item(operation.action, job.digest, operation.template)
+        name = job.client.metadata.name
+        left = self._left(job)
+        try:
+            answer = await self._desk.ask(job.identity.name, job.client.pubkey, name, item, left)
+        except TooMany:
+            raise Refused("pending: too many requests wait for approval", lasting=False) from None
+        if answer is None:
+            raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
+        with self._database.write() as connection:
+            self._take_rule(connection, job, operation, answer)
+            if answer.allows and not journal.approve(connection, job.digest, answer.by):
+                raise Refused("denied: not connected any more", by=answer.by)
+        if not answer.allows:
+            raise Refused(f"denied: {operation.action.permission} is not allowed", by=answer.by)
+        return answer.by
+
+    def _take_rule(
+        self, connection: Connection, job: Job, operation: Operation, answer: Answer
+    ) -> None:
+        """Turn "always" and "never" into a grant, if the client is still one."""
+        if answer.verdict not in (Verdict.ALWAYS, Verdict.NEVER):
+            return
+        if clients.find(connection, job.identity.name, job.client.pubkey) is None:
+            return
+        now = int(self._clock())
+        grant = Grant(
+            operation.action.method.value,
+            operation.action.param,
+            Effect.ALLOW if answer.allows else Effect.DENY,
+            expires_at=None if answer.seconds is None else now + answer.seconds,
+            uses_left=answer.uses,
+        )
+        grants.put(connection, job.identity.name, job.client.pubkey, grant, now)
+
+    # --- step 7: the key ---------------------------------------------------------------------
+
+    async def _unlocked(self, job: Job) -> None:
+        """Wait for the owner to unlock the key; raises Refused."""
+        identity = job.identity
+        if identity.state is KeyState.LOCKED:
+            self.on_locked(identity)
+            try:
+                async with asyncio.timeout(self._left(job)):
+                    await identity.unlocked()
+            except TimeoutError:
+                raise Refused("locked: the key was not unlocked in time", lasting=False) from None
+            with self._database.read() as connection:
+                if clients.find(connection, identity.name, job.client.pubkey) is None:
+                    raise Refused("denied: not connected any more")
+        if identity.state is KeyState.PAUSED:
+            raise Refused("locked: the signer is paused", lasting=False)
+
+    def _operate(self, job: Job, operation: Operation) -> str:
+        """Use the key: the only place where it is opened for a client. Raises Refused."""
+        identity = job.identity
+        identity.touch(self._clock())
+        try:
+            if operation.template is not None:
+                return identity.sign(operation.template).to_json().decode()
+            return identity.crypt(operation.action, operation.action.peer or "", operation.text)
+        except NSEError as failure:
+            if failure.code in _CLIENT_FAULTS:
+                raise Refused(f"invalid: {failure}") from None
+            log.error("key can't be used", key=identity.name, error=str(failure))
+            raise Refused("error: the signer can't use its key", lasting=False) from None
+
+    def _left(self, job: Job) -> float:
+        return max(0.0, job.received_at + self._deadline - self._clock())
+
+    def _audit(
+        self, connection: Connection, job: Job, operation: Operation, outcome: str, by: str
+    ) -> None:
+        audit_log.append(
+            connection,
+            int(self._clock()),
+            "request",
+            job.identity.name,
+            client_pubkey=job.client.pubkey,
+            method=operation.action.method.value,
+            param=operation.action.param or "",
+            event_id=operation.subject(job.identity.user_pubkey) or job.event.id,
+            outcome=outcome,
+            decided_by=by,
+        )
+
+
+def _rule(grant: Grant | None) -> str:
+    if grant is None:
+        return ""
+    return f"grant {grant.method}" + (f":{grant.param}" if grant.param else "")

@@ -1,0 +1,17 @@
+"""What the signer remembers: clients, grants, secrets, requests and their answers, the audit log.
+
+`database.py` is the engine and its transactions, `schema.py` the tables; each other file holds the
+functions of one thing. All of them take a connection, so that what belongs together is written in
+one transaction:
+
+    with database.write() as connection:
+        journal.finish(connection, ...)
+        audit_log.append(connection, ...)
+
+No key and no content is ever in it in the clear: requests and answers are kept as they went over
+the wire, encrypted; secrets as their SHA-256.
+"""
+
+from bunker_signer.store.database import Database, StoreError
+
+__all__ = ["Database", "StoreError"]

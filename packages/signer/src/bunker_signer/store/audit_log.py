@@ -1,0 +1,114 @@
+"""The audit log as it is stored: appended, read, let go from the old end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select, update
+
+from bunker_signer.audit import GENESIS, AuditEntry, ChainError, Ends, verify
+from bunker_signer.store.database import insert
+from bunker_signer.store.schema import audit, audit_ends
+
+_ONLY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted; None is any."""
+
+    key_name: str | None = None
+    client_pubkey: str | None = None
+    method: str | None = None
+    action: str | None = None
+    outcome: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> AuditEntry:
+    """Add an entry in the transaction of what it tells about."""
+    ends = _ends(connection, lock=True)
+    entry = replace(
+        AuditEntry(ends.last_seq + 1, at, action, key_name, **facts), previous=ends.last_hash
+    ).sealed()
+    connection.execute(insert(connection, audit).values(_row(entry)))
+    connection.execute(
+        update(audit_ends)
+        .where(audit_ends.c.id == _ONLY)
+        .values(last_seq=entry.seq, last_hash=entry.hash)
+    )
+    return entry
+
+
+def entries(
+    connection: Connection, wanted: AuditFilter | None = None, last: int | None = None
+) -> Iterator[AuditEntry]:
+    """Yield entries in order, only the `last` ones if given."""
+    wanted = wanted or AuditFilter()
+    query = select(audit)
+    for name in ("key_name", "client_pubkey", "method", "action"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(audit.c[name] == value)
+    if wanted.outcome is not None:
+        query = query.where(audit.c.outcome.startswith(wanted.outcome, autoescape=True))
+    if wanted.since is not None:
+        query = query.where(audit.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(audit.c.at <= wanted.until)
+    if last is not None:
+        newest = select(query.order_by(audit.c.seq.desc()).limit(last).subquery())
+        query = newest.order_by(newest.selected_columns.seq)
+    else:
+        query = query.order_by(audit.c.seq)
+    for row in connection.execute(query.execution_options(yield_per=1000)):
+        yield AuditEntry(**row._mapping)
+
+
+def check(connection: Connection, expected_hash: str | None = None) -> tuple[int, str]:
+    """Verify the whole log; return its length and last hash. Raises ChainError.
+
+    `expected_hash` is the last hash of an earlier check: that entry has to be there still.
+    """
+    result = verify(entries(connection), _ends(connection))
+    if expected_hash is not None:
+        known = select(audit.c.seq).where(audit.c.hash == expected_hash)
+        first = select(audit_ends.c.id).where(audit_ends.c.first_previous == expected_hash)
+        if connection.scalar(known) is None and connection.scalar(first) is None:
+            raise ChainError("the entry noted before is not in the log: it was written anew")
+    return result
+
+
+def let_go(connection: Connection, before: int) -> int:
+    """Remove entries older than `before`; the rest stays verifiable. Returns how many went."""
+    ends = _ends(connection, lock=True)
+    kept = select(audit).where(audit.c.at >= before).order_by(audit.c.seq).limit(1)
+    row = connection.execute(kept).first()
+    first_seq = row.seq if row else ends.last_seq + 1
+    first_previous = row.previous if row else ends.last_hash
+    count = connection.execute(delete(audit).where(audit.c.seq < first_seq)).rowcount
+    connection.execute(
+        update(audit_ends)
+        .where(audit_ends.c.id == _ONLY)
+        .values(first_seq=first_seq, first_previous=first_previous)
+    )
+    return count
+
+
+def _ends(connection: Connection, *, lock: bool = False) -> Ends:
+    query = select(audit_ends).where(audit_ends.c.id == _ONLY)
+    # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
+    row = connection.execute(query.with_for_update() if lock else query).first()
+    if row is None:
+        if not lock:
+            return Ends(1, GENESIS, 0, GENESIS)
+        values = {"first_seq": 1, "first_previous": GENESIS, "last_seq": 0, "last_hash": GENESIS}
+        fresh = insert(connection, audit_ends).values(id=_ONLY, **values)
+        connection.execute(fresh.on_conflict_do_nothing())
+        row = connection.execute(query.with_for_update()).one()
+    return Ends(row.first_seq, row.first_previous, row.last_seq, row.last_hash)
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in AuditEntry.__slots__}

@@ -1,0 +1,182 @@
+"""Paired clients, and the one-time secrets that pair them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select, update
+
+from bunker_core.nip46 import ClientMetadata
+from bunker_signer.policy import Grant
+from bunker_signer.store import grants
+from bunker_signer.store.database import insert
+from bunker_signer.store.schema import clients, requests, secrets
+
+SECRET_LIFETIME: Final = 24 * 3600  # seconds that an unused secret is good for
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A paired client of one key. Times are Unix seconds."""
+
+    key_name: str
+    pubkey: str
+    metadata: ClientMetadata
+    relays: tuple[str, ...]
+    requested: str  # the permissions that it proposed, as it wrote them
+    paired_at: int
+    last_seen: int
+
+
+def add_secret(
+    connection: Connection,
+    key_name: str,
+    secret: str,
+    granted: Iterable[Grant],
+    relays: Iterable[str],
+    now: int,
+) -> None:
+    """Make `secret` good for pairing one client, which then gets `granted`.
+
+    `relays` are those of the URI that the secret is in. Secrets older than SECRET_LIFETIME go.
+    """
+    connection.execute(delete(secrets).where(secrets.c.created_at < now - SECRET_LIFETIME))
+    row = {
+        "digest": _digest(secret),
+        "key_name": key_name,
+        "grants": json.dumps([grant.to_json() for grant in granted]),
+        "relays": json.dumps(list(relays)),
+        "created_at": now,
+    }
+    connection.execute(insert(connection, secrets).values(row))
+
+
+def pair(
+    connection: Connection,
+    key_name: str,
+    pubkey: str,
+    secret: str,
+    metadata: ClientMetadata,
+    requested: str,
+    now: int,
+) -> bool:
+    """Admit a client by an unused secret, once; return whether it was good.
+
+    The look-up is by SHA-256, so its time tells nothing about a secret that is nearly right.
+    """
+    unused = (
+        (secrets.c.digest == _digest(secret))
+        & (secrets.c.key_name == key_name)
+        & secrets.c.used_by.is_(None)
+        & (secrets.c.created_at >= now - SECRET_LIFETIME)
+    )
+    row = connection.execute(select(secrets.c.grants, secrets.c.relays).where(unused)).first()
+    if row is None:
+        return False
+    # Of two that come at once, on two connections, one changes the row and one finds it used.
+    if connection.execute(update(secrets).where(unused).values(used_by=pubkey)).rowcount != 1:
+        return False
+    granted = [Grant.from_json(item) for item in json.loads(row.grants)]
+    add(connection, key_name, pubkey, metadata, json.loads(row.relays), requested, granted, now)
+    return True
+
+
+def add(
+    connection: Connection,
+    key_name: str,
+    pubkey: str,
+    metadata: ClientMetadata,
+    relays: Iterable[str],
+    requested: str,
+    granted: Iterable[Grant],
+    now: int,
+) -> None:
+    """Admit a client; one that is there already keeps its grants and the owner's name for it."""
+    said = {"name": metadata.name, "url": metadata.url, "image": metadata.image}
+    again = {
+        "relays": json.dumps(list(relays)),
+        "requested": requested[:4096],
+        "paired_at": now,
+        "last_seen": now,
+    }
+    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+    renamed = connection.scalar(select(clients.c.renamed).where(known))
+    if renamed is None:
+        row = {"key_name": key_name, "pubkey": pubkey, "renamed": False, **said, **again}
+        connection.execute(insert(connection, clients).values(row))
+    else:
+        if renamed:
+            del said["name"]
+        connection.execute(update(clients).where(known).values({**said, **again}))
+    for grant in granted:
+        grants.put(connection, key_name, pubkey, grant, now)
+
+
+def find(connection: Connection, key_name: str, pubkey: str) -> Client | None:
+    """Return a paired client."""
+    query = select(clients).where(clients.c.key_name == key_name, clients.c.pubkey == pubkey)
+    row = connection.execute(query).first()
+    return None if row is None else _client(row)
+
+
+def every(connection: Connection, key_name: str | None = None) -> tuple[Client, ...]:
+    """Return all paired clients (of one key), the oldest first."""
+    query = select(clients).order_by(clients.c.paired_at, clients.c.pubkey)
+    if key_name is not None:
+        query = query.where(clients.c.key_name == key_name)
+    return tuple(map(_client, connection.execute(query)))
+
+
+def see(connection: Connection, key_name: str, pubkey: str, now: int) -> None:
+    """Note that a client was heard of."""
+    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+    connection.execute(
+        update(clients).where(known, clients.c.last_seen < now).values(last_seen=now)
+    )
+
+
+def rename(connection: Connection, key_name: str, pubkey: str, name: str) -> bool:
+    """Give a client the owner's name for it; return whether there is such a client."""
+    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+    changed = connection.execute(update(clients).where(known).values(name=name, renamed=True))
+    return changed.rowcount == 1
+
+
+def set_relays(connection: Connection, key_name: str, pubkey: str, relays: Iterable[str]) -> None:
+    """Remember where a client was told to talk."""
+    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+    connection.execute(update(clients).where(known).values(relays=json.dumps(list(relays))))
+
+
+def remove(connection: Connection, key_name: str, pubkey: str) -> bool:
+    """Forget a client, its grants and its answers; return whether there was one."""
+    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+    asked = (requests.c.key_name == key_name) & (requests.c.client_pubkey == pubkey)
+    grants.remove_all(connection, key_name, pubkey)
+    connection.execute(delete(requests).where(asked))
+    return connection.execute(delete(clients).where(known)).rowcount == 1
+
+
+def remove_secrets(connection: Connection) -> int:
+    """Make every unused secret worthless; return how many there were."""
+    count = connection.execute(delete(secrets).where(secrets.c.used_by.is_(None))).rowcount
+    connection.execute(delete(secrets))
+    return count
+
+
+def _client(row: Any) -> Client:
+    return Client(
+        row.key_name,
+        row.pubkey,
+        ClientMetadata(row.name, row.url, row.image),
+        tuple(json.loads(row.relays)),
+        row.requested,
+        row.paired_at,
+        row.last_seen,
+    )
+
+
+def _digest(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""What clients may do without asking, as it is stored."""
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from bunker_signer.policy import Effect, Grant, Rate
+from bunker_signer.store.database import insert
+from bunker_signer.store.schema import grants
+
+
+def of(connection: Connection, key_name: str, client_pubkey: str) -> tuple[Grant, ...]:
+    """Return the grants of a client, the oldest first."""
+    query = select(grants).where(_held_by(key_name, client_pubkey)).order_by(grants.c.id)
+    return tuple(map(_grant, connection.execute(query)))
+
+
+def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant, now: int) -> None:
+    """Give a grant to a client, in place of one of the same method and parameter."""
+    values: dict[str, Any] = {
+        "effect": grant.effect.value,
+        "created_at": now,
+        "expires_at": grant.expires_at,
+        "uses_left": grant.uses_left,
+        "rate_count": grant.rate.count if grant.rate else None,
+        "rate_seconds": grant.rate.seconds if grant.rate else None,
+        "window_start": 0,
+        "window_used": 0,
+    }
+    names = {
+        "key_name": key_name,
+        "client_pubkey": client_pubkey,
+        "method": grant.method,
+        "param": grant.param or "",
+    }
+    row = insert(connection, grants).values(**names, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=list(names), set_=values))
+
+
+def use(connection: Connection, grant: Grant, now: int) -> None:
+    """Count one use of a grant."""
+    used = grant.used(now)
+    connection.execute(
+        update(grants)
+        .where(grants.c.id == grant.id)
+        .values(
+            uses_left=used.uses_left,
+            window_start=used.window_start,
+            window_used=used.window_used,
+        )
+    )
+
+
+def remove(connection: Connection, grant_id: int) -> bool:
+    """Take one grant away; return whether it was there."""
+    return connection.execute(delete(grants).where(grants.c.id == grant_id)).rowcount == 1
+
+
+def remove_all(connection: Connection, key_name: str, client_pubkey: str) -> None:
+    """Take all grants of a client away."""
+    connection.execute(delete(grants).where(_held_by(key_name, client_pubkey)))
+
+
+def _held_by(key_name: str, client_pubkey: str) -> Any:
+    return (grants.c.key_name == key_name) & (grants.c.client_pubkey == client_pubkey)
+
+
+def _grant(row: Any) -> Grant:
+    rate = None if row.rate_count is None else Rate(row.rate_count, row.rate_seconds)
+    return Grant(
+        row.method,
+        row.param or None,
+        Effect(row.effect),
+        row.expires_at,
+        row.uses_left,
+        rate,
+        row.window_start,
+        row.window_used,
+        row.id,
+    )

@@ -1,0 +1,147 @@
+"""The journal of requests that want the key: what makes every one answered exactly once.
+
+    open      written down, waits for a person
+    approved  may use the key; the right to it is spent
+    answered  the answer is written down, nobody may have it yet
+    done      a relay delivered it
+
+A request moves down this list, each step in the transaction that holds what it stands for. A
+process that is killed leaves it where it was; the next one takes it up from there. The answer is
+released only after it was written down, so a request has one answer however often it is repeated.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select, update
+
+from bunker_core.nip46 import Request
+from bunker_signer.store.database import insert
+from bunker_signer.store.schema import handled, requests
+
+# A client that comes back within the hour and repeats itself gets its answer.
+KEEP_ANSWERS: Final = 3600  # seconds
+
+
+class State(Enum):
+    """How far a request has come."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    ANSWERED = "answered"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request in the journal."""
+
+    digest: str
+    key_name: str
+    client_pubkey: str
+    event: str  # JSON of the request event
+    relay_url: str
+    state: State
+    received_at: int
+    decided_by: str
+    answer: str
+
+
+def digest_of(key_name: str, client_pubkey: str, request: Request) -> str:
+    """Return what tells requests apart: the same client, id and content is the same request.
+
+    The id alone would not do: libraries draw ids so short that they collide.
+    """
+    parts = (key_name, client_pubkey, request.to_json())
+    return sha256(b"\0".join(part.encode() for part in parts)).hexdigest()
+
+
+def mark_handled(connection: Connection, event_id: str, now: int) -> bool:
+    """Remember a request event; return whether it is new."""
+    row = insert(connection, handled).values(event_id=event_id, handled_at=now)
+    return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+
+
+def was_handled(connection: Connection, event_id: str) -> bool:
+    """Tell whether a request event was handled before, also by an earlier run."""
+    query = select(handled.c.event_id).where(handled.c.event_id == event_id)
+    return connection.scalar(query) is not None
+
+
+def find(connection: Connection, digest: str) -> Entry | None:
+    """Return the journal's entry of a request."""
+    row = connection.execute(select(requests).where(requests.c.digest == digest)).first()
+    return None if row is None else _entry(row)
+
+
+def add(connection: Connection, entry: Entry) -> None:
+    """Write a request down."""
+    values = {
+        "digest": entry.digest,
+        "key_name": entry.key_name,
+        "client_pubkey": entry.client_pubkey,
+        "event": entry.event,
+        "relay_url": entry.relay_url,
+        "state": entry.state.value,
+        "received_at": entry.received_at,
+        "decided_by": entry.decided_by,
+        "answer": entry.answer,
+    }
+    connection.execute(insert(connection, requests).values(values))
+
+
+def approve(connection: Connection, digest: str, decided_by: str) -> bool:
+    """Let an open request have the key; return whether it is still there."""
+    values = {"state": State.APPROVED.value, "decided_by": decided_by}
+    return _move(connection, digest, (State.OPEN, State.APPROVED), values)
+
+
+def answer(connection: Connection, digest: str, text: str) -> bool:
+    """Write the answer down; return False when there is one already, or the client is gone."""
+    values = {"state": State.ANSWERED.value, "answer": text}
+    return _move(connection, digest, (State.OPEN, State.APPROVED), values)
+
+
+def finish(connection: Connection, digest: str) -> bool:
+    """Note that the answer was delivered."""
+    return _move(connection, digest, (State.ANSWERED,), {"state": State.DONE.value})
+
+
+def forget(connection: Connection, digest: str) -> None:
+    """Drop a request whose answer a repetition should not repeat, such as `locked:`."""
+    connection.execute(delete(requests).where(requests.c.digest == digest))
+
+
+def undone(connection: Connection) -> tuple[Entry, ...]:
+    """Return what an earlier run left open, the oldest first."""
+    query = select(requests).where(requests.c.state != State.DONE.value)
+    return tuple(map(_entry, connection.execute(query.order_by(requests.c.received_at))))
+
+
+def clean(connection: Connection, now: int, keep_events: int) -> None:
+    """Drop event ids older than `keep_events` seconds and answers older than KEEP_ANSWERS."""
+    connection.execute(delete(handled).where(handled.c.handled_at < now - keep_events))
+    connection.execute(delete(requests).where(requests.c.received_at < now - KEEP_ANSWERS))
+
+
+def _move(
+    connection: Connection, digest: str, states: tuple[State, ...], values: dict[str, Any]
+) -> bool:
+    known = (requests.c.digest == digest) & requests.c.state.in_([item.value for item in states])
+    return connection.execute(update(requests).where(known).values(values)).rowcount == 1
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        row.digest,
+        row.key_name,
+        row.client_pubkey,
+        row.event,
+        row.relay_url,
+        State(row.state),
+        row.received_at,
+        row.decided_by,
+        row.answer,
+    )
