@@ -44,7 +44,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	for name in interop; do \
+	for name in interop protectors; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url -c requirements/dev.txt requirements/$$name.in \
 	    -o requirements/$$name.txt || exit 1; \
@@ -66,8 +66,10 @@ $(VENV)/.packages: $(BIN)/python requirements/run.txt $(addsuffix /pyproject.tom
 $(VENV)/.run: $(VENV)/.packages
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.packages requirements/dev.txt requirements/interop.txt
+$(VENV)/.dev: $(VENV)/.packages requirements/dev.txt requirements/interop.txt requirements/protectors.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	$(PIP) install --require-hashes --only-binary :all: -r requirements/interop.txt \
 	  || echo "some peers have no wheel for this platform; their tests will skip"
+	$(PIP) install --require-hashes -r requirements/protectors.txt 2>/dev/null \
+	  || echo "the hardware protectors need .ci/apt-protectors.txt; their tests will skip"
 	@touch $@
