@@ -10,7 +10,7 @@ from bunker.testbed import Client, Fault, FaultName, Faults, Relay, Signer, Test
 from bunker_client import RequestDenied, RequestTimeout
 from bunker_client.errors import ClientError, SignerOffline
 from bunker_core.keys import SecretKey
-from bunker_signer.approval import Answer
+from bunker_signer.approval import Answer, Verdict
 
 NOTE = {"kind": 1, "content": "hello"}
 
@@ -163,7 +163,7 @@ def test_script_answers_in_the_owners_place(bunker_testbed: Testbed) -> None:
     with pytest.raises(RequestDenied):
         app.request_signature(NOTE)
     assert app.nip44_encrypt(SecretKey.generate().pubkey, "secret")
-    signer.approver = lambda _: Answer.ALWAYS
+    signer.approver = lambda _: Answer(Verdict.ALWAYS, "script")
     app.request_signature(NOTE)
     signer.approver = lambda _: None
     app.request_signature(NOTE)  # granted by the answer before

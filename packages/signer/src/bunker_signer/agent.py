@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Self
 
-import structlog
-
 from bunker_core.bunker_uri import BunkerURI, NostrConnectURI
 from bunker_core.channel import Scheme
 from bunker_core.errors import BunkerError, PoolError
@@ -18,6 +16,7 @@ from bunker_signer.delivery import Courier
 from bunker_signer.handler import REMEMBER, Handler
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
+from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
@@ -33,7 +32,7 @@ START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
 # more where it was; clients drop the old relays after 5 s.
 ROUND: Final = 10.0
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Agent:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
-import structlog
-
 from bunker_core.event import EventTemplate
+from bunker_core.nip46 import Method
+from bunker_signer.logs import get_logger
 from bunker_signer.policy import Action
 
 DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three minutes
@@ -24,7 +24,7 @@ DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three 
 GATHER: Final = 0.3
 MAX_WAITING: Final = 100  # requests of one client that may wait for answers
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Verdict(Enum):
@@ -74,6 +74,15 @@ class Question:
     @property
     def action(self) -> Action:
         return self.items[0].action
+
+    @property
+    def method(self) -> Method:
+        return self.action.method
+
+    @property
+    def template(self) -> EventTemplate | None:
+        """The first event that is to be signed, None for encryption."""
+        return self.items[0].template
 
 
 class Approver(Protocol):

@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
 from bunker_core.pool import Publication, RelayPool
 from bunker_signer.limits import Recent
+from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.reply import Reply
 
@@ -21,7 +20,7 @@ PARKED_FOR: Final = 600.0  # seconds
 # Seconds that a relay which was down has to come back and get a reply that another one delivered.
 LINGER: Final = 60.0
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)

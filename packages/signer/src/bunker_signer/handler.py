@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import structlog
-
 from bunker_core.channel import Scheme
 from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
@@ -16,6 +14,7 @@ from bunker_core.nip46 import Method, Request, Response, parse_request
 from bunker_signer.identity import Identity
 from bunker_signer.jobs import Job, Jobs
 from bunker_signer.limits import Recent, TokenBucket
+from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.nse import NSEError
 from bunker_signer.operation import Refused
@@ -38,7 +37,7 @@ _STRANGER_REPLIES: Final = (1.0, 20.0)
 _CLIENT_REQUESTS: Final = (100.0, 2000.0)
 _CLIENTS_COUNTED: Final = 4096
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Handler:

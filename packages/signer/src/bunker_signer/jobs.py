@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-import structlog
 from sqlalchemy import Connection
 
 from bunker_core.channel import Scheme
@@ -20,6 +19,7 @@ from bunker_core.event import VerifiedEvent, parse_event_json, verify
 from bunker_core.nip46 import Request, Response, parse_request, parse_response
 from bunker_signer.approval import DEADLINE, Answer, Desk, Item, TooMany, Verdict
 from bunker_signer.identity import Identity, KeyState
+from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.operation import Operation, Refused, read_operation
@@ -32,7 +32,7 @@ from bunker_signer.store.journal import Entry, State
 # What the NSE says when the key is fine and what it was given is not.
 _CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)

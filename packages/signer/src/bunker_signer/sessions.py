@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 
-import structlog
-
 from bunker_core.event import Event
 from bunker_core.nip46 import Method, Request, parse_metadata
 from bunker_signer.identity import Identity
+from bunker_signer.logs import get_logger
 from bunker_signer.operation import Refused
 from bunker_signer.store import Database, audit_log, clients
 from bunker_signer.store.clients import Client
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _MAX_REQUESTED = 4096  # characters of a permission proposal that are kept
 

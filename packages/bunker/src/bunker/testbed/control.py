@@ -20,7 +20,7 @@ from bunker.testbed.faults import Fault, FaultName
 from bunker.testbed.relay import Relay
 from bunker.testbed.signer import Signer
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Answer
+from bunker_signer.approval import Answer, Verdict
 
 MAX_BODY: Final = 65_536  # bytes
 _CALL_TIMEOUT: Final = 10.0  # seconds that `wait` waits
@@ -192,7 +192,7 @@ class Control:
         if body.locked is not None:
             (signer.lock if body.locked else signer.unlock)()
         if body.answer is not None:
-            answer = None if body.answer == "silence" else Answer(body.answer)
+            answer = None if body.answer == "silence" else Answer(Verdict(body.answer), "control")
             signer.approver = lambda _: answer
         return _signer(number, signer)
 

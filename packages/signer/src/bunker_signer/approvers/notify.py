@@ -12,15 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-import structlog
-
 from bunker_core.errors import BunkerError
 from bunker_signer.approval import Answer, Question
 from bunker_signer.approvers.describe import headline
+from bunker_signer.logs import get_logger
 
 TIMEOUT: Final = 10.0  # seconds for a server or a command
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class HookError(BunkerError):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
-import structlog
 
 from bunker_core.errors import BunkerError
 from bunker_signer.control.protocol import (
@@ -20,6 +19,7 @@ from bunker_signer.control.protocol import (
     peer_uid,
     short_path,
 )
+from bunker_signer.logs import get_logger
 from bunker_signer.nse import NSEError
 
 # Takes the arguments of a request, the uid that sends it, and its passphrase, if any.
@@ -27,7 +27,7 @@ Command = Callable[[Mapping[str, Any], int, bytearray | None], Awaitable[Any]]
 
 _READ_TIMEOUT: Final = 10.0  # seconds that a caller has for its request
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ControlServer:
