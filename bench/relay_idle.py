@@ -4,6 +4,7 @@ python bench/relay_idle.py --connections 2000
 """
 
 import argparse
+import json
 import resource
 from contextlib import AsyncExitStack
 

@@ -114,7 +114,7 @@ def empty_engine() -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(_EVENTS, max_size=12, unique_by=lambda event: event.id),
     st.lists(_FILTERS, min_size=1, max_size=3),

@@ -15,7 +15,6 @@ class Counters:
     connections: int = 0  # accepted
     connections_refused: int = 0
     messages: int = 0
-    messages_invalid: int = 0
     events_accepted: int = 0
     events_refused: int = 0
     events_muted: int = 0  # ephemeral, and nobody was listening
@@ -23,7 +22,6 @@ class Counters:
     events_held: int = 0  # in the grace buffer
     queries: int = 0
     queries_failed: int = 0
-    auths: int = 0
     slow_clients_closed: int = 0
     offenders_closed: int = 0
     store_errors: int = 0

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -72,8 +72,12 @@ class Relay:
             await Connection(self, address, scope, receive, send).run()
 
     def configure(self, config: Config) -> None:
-        """Take new lists and limits; what is bound at the start (address, data) stays."""
+        """Take new lists and limits; what is bound at the start (address, data) stays.
+
+        Raises ListsError, and changes nothing.
+        """
         self.lists.load()
+        config = self._keep_what_is_bound(config)
         self.config = config
         self.policy.configure(config)
         self.ingest.configure(config)
@@ -128,6 +132,20 @@ class Relay:
         """Commit what waits and close the store."""
         if self.store is not None:
             await self.store.close()
+
+    def _keep_what_is_bound(self, config: Config) -> Config:
+        """Return `config` with what this process can't change any more as it was."""
+        old = self.config
+        kept: dict[str, Any] = {
+            name: getattr(old, name)
+            for name in ("host", "port", "data", "metrics", "ping_interval", "ping_timeout")
+        }
+        kept["limits"] = config.limits.model_copy(
+            update={"max_message_bytes": old.limits.max_message_bytes}
+        )
+        if (config.profile is Profile.BUNKER) != (old.profile is Profile.BUNKER):
+            kept["profile"] = old.profile  # a database does not come and go
+        return config.model_copy(update=kept)
 
     def _has_room(self, address: str) -> bool:
         limits = self.policy.limits
