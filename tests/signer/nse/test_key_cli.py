@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bunker_core.event import EventTemplate, verify
@@ -231,6 +232,22 @@ def test_migrate(cli: Cli) -> None:
     assert "raw" in cli("migrate")
     assert cli.pubkey() == pubkey
     assert [path.name for path in (cli.data / "keys").iterdir()] == ["nse_blob"]
+
+
+def test_rescue(cli: Cli, secrets: Callable[..., str]) -> None:
+    """A key with a damaged slot is rescued by the other one."""
+    guards = ("--guard", "raw", "--guard", "passphrase kdf=scrypt")
+    cli("new", *guards, "--secret-file", secrets("a b"))
+    pubkey = cli.pubkey()
+    path = cli.data / "keys" / "nse_blob"
+    blob = orjson.loads(path.read_bytes())
+    blob["slots"][1]["ct"] = "00" * 48
+    path.write_bytes(orjson.dumps(blob, option=orjson.OPT_SORT_KEYS))
+    assert "rescue" in cli.refuse("bench")
+    cli.refuse("rescue", "--with", "passphrase", "--secret-file", secrets("a b"))
+    cli("rescue")
+    cli("bench")
+    assert cli.pubkey() == pubkey
 
 
 def test_destroy_asks(cli: Cli) -> None:

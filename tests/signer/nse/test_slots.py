@@ -1,11 +1,14 @@
 """Version 2 keys: slots come and go, and no changed bit of the file is taken."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
@@ -264,6 +267,76 @@ def test_tampering_is_refused(name: str, passphrase: Passphrase) -> None:
             nse.sign(EVENT)
     assert "\n" not in str(raised.value)
     assert storage.get("nse:blob") == changed
+
+
+def test_damaged_slot_does_not_lose_the_key(passphrase: Passphrase) -> None:
+    """A key with a damaged slot is refused, and rescued by a slot that is whole."""
+    storage = MemoryStorage()
+    with NSE(MASTER, storage) as nse:
+        pubkey = nse.generate(recovery=passphrase).pubkey
+        blob = json.loads(storage.get("nse:blob") or "")
+        blob["slots"][0]["ct"] = "00" * 48
+        damaged = json.dumps(blob, separators=(",", ":"), sort_keys=True)
+        storage.put("nse:blob", damaged)
+        wrong = Passphrase("wrong", CHEAP)
+        for protector in (MasterKey(MASTER), wrong):
+            with pytest.raises(NSEError):
+                nse.rescue(protector)
+        wrong.close()
+        assert storage.get("nse:blob") == damaged
+        with NSE(storage=storage, protector=passphrase) as by_passphrase:
+            with pytest.raises(NSEError) as raised:
+                by_passphrase.sign(EVENT)
+            assert raised.value.code is NSEErrorCode.DECRYPTION_FAILED
+            by_passphrase.rescue(passphrase)
+            assert [slot.type for slot in by_passphrase.slots()] == ["passphrase"]
+            assert by_passphrase.sign(EVENT).pubkey == pubkey
+
+
+@pytest.mark.parametrize("field", ["pubkey", "gen", "ciphertext", "created_at"])
+def test_rescue_trusts_no_changed_key(field: str) -> None:
+    """What says whose the key is can't be rescued: it may have been changed on purpose."""
+    storage = MemoryStorage()
+    with NSE(MASTER, storage) as nse:
+        nse.generate()
+        blob = json.loads(storage.get("nse:blob") or "")
+        blob[field] = {"pubkey": SecretKey.generate().pubkey, "ciphertext": "00" * 48}.get(field, 7)
+        storage.put("nse:blob", json.dumps(blob, separators=(",", ":"), sort_keys=True))
+        with pytest.raises(NSEError):
+            nse.rescue(MasterKey(MASTER))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@given(data=st.data())
+@settings(deadline=None)
+def test_any_file_is_read_or_refused(data: st.DataObject) -> None:
+    """Whatever JSON stands in the place of any field, reading it raises NSEError alone."""
+    blob = json.loads(VALID)
+    slot = blob["slots"][0]
+    where = data.draw(
+        st.sampled_from([*((blob, name) for name in blob), *((slot, n) for n in slot)])
+    )
+    where[0][where[1]] = data.draw(_JSON)
+    text = json.dumps(blob, separators=(",", ":"), sort_keys=True)
+    for candidate in (text, data.draw(st.text()), text[: data.draw(st.integers(0, len(text)))]):
+        with contextlib.suppress(NSEError):
+            parse_blob(candidate)
+
+
+def _valid() -> str:
+    storage = MemoryStorage()
+    with NSE(MASTER, storage) as nse:
+        nse.generate()
+    return storage.get("nse:blob") or ""
+
+
+VALID = _valid()
 
 
 def test_ciphertext_of_another_key_is_refused() -> None:

@@ -149,6 +149,22 @@ def rotate(context: Context) -> None:
 
 @key.command()
 @common
+def rescue(context: Context) -> None:
+    """Rewrite a key whose file is damaged in a slot that is not needed to open it.
+
+    Opens it by --with, and keeps that slot alone."""
+    from bunker_signer.nse import NSE
+
+    with NSE(storage=context.storage(), name=context.name) as nse:
+        types = [slot.type for slot in nse.slots()]
+        spec = context.openers[0] if context.openers else context.opener(types)
+        with context.protector(spec) as protector:
+            nse.rescue(protector)
+        _show(nse)
+
+
+@key.command()
+@common
 @click.option("--output", type=_PATH, help="A new file to write to instead of the terminal.")
 def export(context: Context, output: Path | None) -> None:
     """Print the key as ncryptsec (NIP-49), encrypted under a passphrase."""

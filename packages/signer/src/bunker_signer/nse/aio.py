@@ -144,6 +144,9 @@ class AsyncNSE:
     async def rotate(self, *protectors: Protector) -> None:
         await self._do(self._nse.rotate, *protectors)
 
+    async def rescue(self, protector: Protector) -> KeyInfo:
+        return await self._do(self._nse.rescue, protector)
+
     async def migrate(self, *, recovery: Protector | None = None) -> KeyInfo:
         return await self._do(self._nse.migrate, recovery=recovery)
 

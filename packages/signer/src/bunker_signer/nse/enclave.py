@@ -300,6 +300,34 @@ class NSE:
             changed = slot_work.rotated(self._vault, blob, given)
             self._replace(raw, changed)
 
+    def rescue(self, protector: Protector) -> KeyInfo:
+        """Rewrite a version 2 key whose file is damaged outside of what `protector` needs.
+
+        A key is refused when any byte of its file was changed, also in a slot that is not used.
+        This opens it by `protector`, checks the private key against its public key, and stores it
+        with that protector's slot alone.
+        """
+        with self._ready():
+            raw, blob = self._load()
+            if not isinstance(blob, BlobV2):
+                raise NSEError("only version 2 keys have slots", NSEErrorCode.STORAGE_ERROR)
+            self._attempts.check()
+            self._forget()
+            try:
+                slot_work.open_any_slot(self._vault, blob, protector)
+                opened = Opened.of(raw, blob)
+                self._vault.open(opened.nonce, opened.sealed, opened.aad, opened.pubkey)
+                changed = slot_work.rescued(self._vault, blob, protector)
+                self._swap(raw, changed)
+            except NSEError as error:
+                if error.code is NSEErrorCode.AUTH_FAILED:
+                    self._attempts.failed()
+                raise
+            finally:
+                self._forget()
+                self._vault.end()
+            return key_info(changed)
+
     def migrate(self, *, recovery: Protector | None = None) -> KeyInfo:
         """Turn a version 1 key into version 2; the old file is kept until the new one has signed.
 

@@ -41,6 +41,12 @@ def new_blob(vault: Vault, pubkey: str, created_at: int, protectors: Sequence[Pr
 
 def open_data_key(vault: Vault, blob: BlobV2, protector: Protector) -> None:
     """Have the data key in the vault by whichever slot `protector` opens; raises NSEError."""
+    open_any_slot(vault, blob, protector)
+    check_authentic(vault.data_key, bytes.fromhex(blob.mac), blob.mac_aad)
+
+
+def open_any_slot(vault: Vault, blob: BlobV2, protector: Protector) -> Slot:
+    """As `open_data_key`, without a look at the rest of the file; return the slot that opened."""
     candidates = [slot for slot in blob.slots if slot.type == protector.type]
     if not candidates:
         types = ", ".join(sorted({slot.type for slot in blob.slots}))
@@ -55,8 +61,7 @@ def open_data_key(vault: Vault, blob: BlobV2, protector: Protector) -> None:
         except NSEError as error:
             failures.append(error)
         else:
-            check_authentic(vault.data_key, bytes.fromhex(blob.mac), blob.mac_aad)
-            return
+            return slot
     raise failures[0]
 
 
@@ -91,6 +96,17 @@ def rotated(vault: Vault, blob: BlobV2, protectors: Sequence[Protector]) -> Blob
     fill_random(vault.data_key)
     slots = tuple(_new_slot(vault, blob.pubkey, slot.id, protector) for slot, protector in pairs)
     return _sealed(vault, _with_slots(replace(blob, gen=blob.gen + 1), slots))
+
+
+def rescued(vault: Vault, blob: BlobV2, protector: Protector) -> BlobV2:
+    """Return a damaged key anew, with the one slot that `protector` opened. Needs the secret.
+
+    The other slots are dropped: which of them is the damaged one, or put there by somebody else,
+    nobody can tell.
+    """
+    fill_random(vault.data_key)
+    slot = _new_slot(vault, blob.pubkey, "k1", protector)
+    return _sealed(vault, _with_slots(replace(blob, gen=blob.gen + 1), (slot,)))
 
 
 def check_recoverable(blob: BlobV2) -> None:

@@ -12,13 +12,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bunker_core import keys, nip44
-from bunker_core.keys import Buffer, wipe
+from bunker_core.keys import Buffer
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 SEALED_BYTES: Final = KEY_BYTES + 16  # AES-GCM's tag
+
+_ZEROS: Final = bytes(332)  # what an operation uses of the page, see the layout
 
 
 class Vault:
@@ -35,7 +37,7 @@ class Vault:
         self.message_keys: Final = view[224 : 224 + nip44.MESSAGE_KEYS_BYTES]
         self.scratch: Final = view[300:332]  # a second data key, while slots are checked
         self.saved_key: Final = view[332:364]  # the data key before a change of the slots
-        self._operation: Final = view[32:364]  # all but the data key
+        self._operation: Final = view[32 : 32 + len(_ZEROS)]  # all but the data key
         # Any key and a ciphertext of it, both known to nobody and worth nothing: see `_chaff`.
         self._dummy_key: Final = bytearray(KEY_BYTES)
         fill_random(self._dummy_key)
@@ -81,7 +83,7 @@ class Vault:
 
     def end(self) -> None:
         """Wipe everything but the data key."""
-        wipe(self._operation)
+        self._operation[:] = _ZEROS  # into the page itself: a third of `wipe`'s time
         self._chaff()
 
     def wipe(self) -> None:
@@ -96,7 +98,7 @@ class Vault:
         """
         nonce, sealed = self._dummy
         open_into(self._dummy_key, nonce, sealed, b"", self.secret)
-        wipe(self.secret)
+        self.secret[:] = _ZEROS[:KEY_BYTES]
 
 
 def seal(key: Buffer, secret: Buffer, aad: bytes | None) -> tuple[bytes, bytes]:
@@ -117,7 +119,7 @@ def check_authentic(key: Buffer, mac: bytes, aad: bytes) -> None:
         AESGCM(key).decrypt(mac[:NONCE_BYTES], mac[NONCE_BYTES:], aad)
     except InvalidTag:
         raise NSEError(
-            "stored key was changed: its slots or fields are not those that were written",
+            "stored key was changed: its slots are not those that were written (see rescue)",
             NSEErrorCode.DECRYPTION_FAILED,
         ) from None
 
