@@ -76,6 +76,11 @@ class ScriptedRelay:
         await self._server.wait_closed()
         self._server = None
 
+    async def restart(self) -> None:
+        """Be killed and come back on the same port; not for use in a script, which it waits for."""
+        await self.kill()
+        await self.start()
+
     def drop(self) -> None:
         """Cut every connection."""
         for peer in list(self.peers):

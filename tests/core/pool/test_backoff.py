@@ -23,3 +23,13 @@ def test_jitter_shortens_a_delay_by_half_at_most() -> None:
     assert backoff.delay() == 1
     assert backoff.delay() == 2
     assert asked == [(1, 2), (2, 4)]
+
+
+def test_a_connection_that_worked_for_a_moment_eases_the_next_delay() -> None:
+    """After some failures and a short success the next delay is bounded, and doubles again."""
+    backoff = Backoff(first=1, longest=30, uniform=lambda _, high: high)
+    backoff.ease(2)
+    assert backoff.delay() == 1  # never lengthened
+    assert [backoff.delay() for _ in range(3)] == [2, 4, 8]
+    backoff.ease(2)
+    assert [backoff.delay() for _ in range(2)] == [2, 4]

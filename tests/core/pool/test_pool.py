@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -300,20 +301,71 @@ async def test_a_reset_connection_comes_back() -> None:
         assert json.loads((await anext(subscription)).event.to_json())["content"] == "hello"
 
 
-async def test_on_open_is_called_at_each_connection() -> None:
-    """The owner of a pool learns of each reconnect, by the relay's URL."""
-    opened: list[str] = []
+async def test_each_connection_and_each_loss_is_told() -> None:
+    """The owner of a pool learns of every connection and every loss, by the relay's URL."""
+    told: list[tuple[str, str]] = []
     again = asyncio.Event()
 
-    def note_it(url: str) -> None:
-        opened.append(url)
-        if len(opened) == 2:
+    def opened(url: str) -> None:
+        told.append(("open", url))
+        if told.count(("open", url)) == 2:
             again.set()
 
     async with scripted_relay() as relay:
-        async with RelayPool([relay.url], on_open=note_it) as pool:
+        async with RelayPool(
+            [relay.url], on_open=opened, on_lost=lambda url: told.append(("lost", url))
+        ) as pool:
             await pool.connected(LONG)
             relay.drop()
             async with asyncio.timeout(LONG):
                 await again.wait()
-        assert opened == [relay.url, relay.url]
+        assert told[0] == ("open", relay.url)
+        assert ("lost", relay.url) in told[1 : told.index(("open", relay.url), 1)]
+
+
+async def test_a_connection_that_went_dead_is_found_out_by_a_check() -> None:
+    """`check` renews a connection whose other end answers no ping, and leaves a live one alone."""
+    async with scripted_relay() as relay, RelayPool([relay.url]) as pool:
+        await pool.connected(LONG)
+        pool.check([relay.url])
+        [peer] = relay.peers
+        peer.socket.transport.pause_reading()
+        pool.check([relay.url])
+        lost = asyncio.Event()
+        pool._on_lost = lambda _: lost.set()
+        async with asyncio.timeout(LONG):
+            await lost.wait()
+            await pool.connected(LONG)
+        assert relay.connections == 2
+
+
+async def test_the_relays_clock_is_known_from_its_handshake(dead_url: str) -> None:
+    """Ten minutes behind the relay's Date is a skew of ten minutes; the dead relay has no vote."""
+    async with (
+        scripted_relay() as relay,
+        RelayPool([dead_url, relay.url], clock=lambda: time.time() - 600) as pool,
+    ):
+        assert pool.clock_skew == 0
+        await pool.connected(LONG)
+        assert 595 < pool.clock_skew < 605
+
+
+async def test_auth_goes_by_the_relays_clock_when_ours_is_off() -> None:
+    """NIP-42 wants a created_at within minutes: with a wrong clock AUTH is dated by the relay's."""
+
+    async def insist(peer: Peer, message: Message) -> bool:
+        if message[0] == "REQ":
+            await peer.send("CLOSED", message[1], "auth-required: who are you")
+        return True
+
+    key = secret_key(7)
+    async with scripted_relay(insist) as relay:
+        relay.greeting = ["AUTH", "challenge"]
+        async with RelayPool(
+            [relay.url],
+            auth=[lambda t: sign_event(t, key)],
+            clock=lambda: time.time() - 3600,
+        ) as pool:
+            pool.subscribe(NOTES)
+            [auth] = await relay.wait_for("AUTH")
+            assert abs(auth[1]["created_at"] - time.time()) < 10

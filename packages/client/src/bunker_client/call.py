@@ -131,7 +131,7 @@ class Call:
         deadline = self._deadline(view)
         if now >= deadline:
             raise self._failure(now, view)
-        actions += self._next(now)
+        actions += self._next(now, view)
         moments = [deadline, now + _LONGEST_PAUSE]
         if self.step in (Step.SIGNER_OFFLINE, Step.REFUSED):
             moments.append(self._retry_at)
@@ -143,6 +143,8 @@ class Call:
 
     def _see(self, now: float, view: View) -> list[Action]:
         if not view.connected and self.auth_url is None:
+            if self.step is Step.SENT:
+                self.step = Step.QUEUED  # one deadline for both: `_since` stays
             self._enter(Step.QUEUED, now)
             return []
         if any(receipt.delivered for receipt in view.receipts):
@@ -160,7 +162,7 @@ class Call:
                 self._enter(Step.REFUSED, now)
             self._refusals = tuple(view.receipts)
         elif self.step is Step.QUEUED:
-            self.step = Step.SENT  # one deadline for both: `_since` stays
+            self.step = Step.SENT
         return []
 
     def _see_signer(self, now: float, view: View) -> list[Action]:
@@ -189,7 +191,7 @@ class Call:
 
     # --- what to do ----------------------------------------------------------------------------
 
-    def _next(self, now: float) -> list[Action]:
+    def _next(self, now: float, view: View) -> list[Action]:
         if self.step in (Step.SIGNER_OFFLINE, Step.REFUSED) and now >= self._retry_at:
             self._retry_pause = min(2 * self._retry_pause, _RETRY_PAUSES[1])
             self._retry_at = now + self._retry_pause
@@ -199,7 +201,7 @@ class Call:
             self._probe_at = now + self._probe_pause
             self._probed_at = now
             return [Action.PROBE]
-        if not self._checked and now >= self._sent_at + _RECEIPT_PATIENCE:
+        if view.owing and not self._checked and now >= self._sent_at + _RECEIPT_PATIENCE:
             self._checked = True
             return [Action.CHECK_RELAYS]
         return []

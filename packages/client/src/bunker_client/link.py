@@ -67,6 +67,7 @@ class _Pending:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.publication: Publication | None = None
+        self.tried: tuple[str, ...] = ()  # relays that may have seen the latest event
         self.response: Response | None = None
         self.shown: Step | None = None
         self._news = asyncio.Event()
@@ -119,6 +120,7 @@ class Link:
             relays,
             auth=[lambda template: sign_event(template, key)],
             on_open=self._resend,
+            on_lost=lambda _: self._wake(),
             clock=clock,
         )
         self._on_auth_url = options.get("on_auth_url")
@@ -273,6 +275,7 @@ class Link:
         pending.publication = self.pool.publish(
             self._seal(pending.call.request), on_receipt=lambda _: pending.wake()
         )
+        pending.tried = self.pool.open_relays
         pending.call.sent(asyncio.get_running_loop().time())
 
     def _seal(self, request: Request) -> Event:
@@ -288,12 +291,16 @@ class Link:
     def _resend(self, relay_url: str) -> None:
         """Ask again what has no answer, after a reconnect: the answer may have been missed.
 
-        The event is fresh, because relays drop one they saw; the request id is the same, so that
-        the signer repeats its answer instead of signing twice.
+        The event is fresh, because relays and signers drop one that they saw; the request id is
+        the same, so that the signer repeats its answer instead of signing twice.
         """
         for pending in self._calls.values():
-            if pending.publication and relay_url in pending.publication.receipts:
+            if relay_url in pending.tried:
                 self._send(pending)
+        self._wake()
+
+    def _wake(self) -> None:
+        for pending in self._calls.values():
             pending.wake()
 
     async def _leave(self, relays: Iterable[str]) -> None:

@@ -25,6 +25,10 @@ class Backoff:
         """Start over, after a connection that worked."""
         self._next = self._first
 
+    def ease(self, longest: float) -> None:
+        """Wait `longest` seconds at most next time, after a connection that worked for a moment."""
+        self._next = min(self._next, longest)
+
     def delay(self) -> float:
         """Return the next delay in seconds."""
         current = self._next

@@ -19,7 +19,10 @@ from bunker_core.pool.session import Effect, Ended, Noticed, RelaySession, Send
 MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes
 OPEN_TIMEOUT: Final = 10.0  # seconds for TCP, TLS and the handshake together
 PING_INTERVAL: Final = 20.0  # seconds; below the 60 s after which nginx drops an idle connection
-STABLE_AFTER: Final = 1.0  # seconds; a connection that lived longer resets the backoff
+STABLE_AFTER: Final = 10.0  # seconds; a connection that lived longer resets the backoff
+# Seconds to wait at most after a connection that was open but short. A relay that restarts again
+# and again would otherwise be missed for half a minute each time it is up.
+SHORT_LIVED_PAUSE: Final = 1.0
 SHORTEST_PAUSE: Final = 0.1  # seconds between two tries, however much there is to send
 CHECK_TIMEOUT: Final = 3.0  # seconds for a pong from a relay that owes an answer
 # Seconds that a relay's clock may be off ours unnoticed: its Date has whole seconds and travels.
@@ -162,8 +165,12 @@ class RelayConnection:
             self.session.lost()
             self._outbox.clear()  # what matters in it is sent again by session.opened()
         log.info("relay %s: %s", self.url, self.last_error)
-        if opened_at is not None and loop.time() - opened_at > STABLE_AFTER:
+        if opened_at is None:
+            return
+        if loop.time() - opened_at > STABLE_AFTER:
             self._backoff.reset()
+        else:
+            self._backoff.ease(SHORT_LIVED_PAUSE)
 
     async def _serve(self, socket: ClientConnection) -> None:
         self.last_error = None

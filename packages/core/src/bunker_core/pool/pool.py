@@ -23,7 +23,7 @@ class RelayPool:
 
     Use it as an async context manager. `auth` signs for relays that insist on NIP-42. `on_open` is
     called with a relay's URL whenever a connection to it is up, after the subscriptions were
-    sent on it.
+    sent on it, and `on_lost` whenever it is not any more.
     """
 
     def __init__(
@@ -32,11 +32,13 @@ class RelayPool:
         *,
         auth: Sequence[Sign] = (),
         on_open: Callable[[str], None] | None = None,
+        on_lost: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._wanted = dict.fromkeys(map(parse_relay_url, relay_urls))
         self._auth = tuple(auth)
         self._on_open = on_open
+        self._on_lost = on_lost
         self._clock = clock
         self._connections: dict[str, RelayConnection] = {}
         self._subscriptions: dict[str, Subscription] = {}
@@ -195,6 +197,8 @@ class RelayPool:
             return
         for subscription in self._subscriptions.values():
             subscription.set_down(connection.url)
+        if self._on_lost:
+            self._on_lost(connection.url)
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription.subscription_id, None)
