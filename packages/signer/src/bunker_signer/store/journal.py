@@ -61,7 +61,9 @@ def digest_of(key_name: str, client_pubkey: str, request: Request) -> str:
 def mark_handled(connection: Connection, event_id: str, now: int) -> bool:
     """Remember a request event; return whether it is new."""
     row = insert(connection, handled).values(event_id=event_id, handled_at=now)
-    return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+    # Without the option SQLAlchemy does not ask PostgreSQL's driver how many rows were inserted.
+    options = {"preserve_rowcount": True}
+    return connection.execute(row.on_conflict_do_nothing(), execution_options=options).rowcount == 1
 
 
 def was_handled(connection: Connection, event_id: str) -> bool:

@@ -1,0 +1,334 @@
+"""What the signer remembers, on SQLite and on PostgreSQL."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from _require import need
+from bunker_core.nip46 import ClientMetadata, Request
+from bunker_signer.migrations import config_for
+from bunker_signer.policy import Effect, Grant, Rate
+from bunker_signer.store import Database, StoreError, audit_log, clients, grants, journal, settings
+from bunker_signer.store.database import HEAD
+from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
+from bunker_signer.store.schema import metadata
+
+NOW = 1_800_000_000
+CLIENT, OTHER = "aa" * 32, "bb" * 32
+
+
+def find_postgres() -> str | None:
+    """Return the directory of PostgreSQL's programs, if it is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    name = shutil.which("initdb") or (str(found[-1]) if found else None)
+    return str(Path(name).parent) if name else None
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own, in a directory of our own."""
+    programs = find_postgres()
+    need(programs, "PostgreSQL (initdb, pg_ctl)")
+    base = tmp_path_factory.mktemp("pg")
+    user: dict[str, object] = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        import pwd
+
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError:
+            need(False, "a user nobody, for a server that does not run as root")
+        for path in (base, *list(base.parents)[:2]):
+            path.chmod(0o755)
+        os.chown(base, nobody.pw_uid, nobody.pw_gid)
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # type: ignore[call-overload]
+
+    data = str(base / "data")
+    run(f"{programs}/initdb", "-D", data, "-U", "bunker", "--auth=trust", "--no-sync")
+    options = f"-c listen_addresses='' -k {base} -c fsync=off"
+    run(f"{programs}/pg_ctl", "-D", data, "-o", options, "-l", f"{base}/log", "-w", "start")
+    try:
+        yield f"postgresql+psycopg://bunker@/postgres?host={base}"
+    finally:
+        run(f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database."""
+    if request.param == "sqlite":
+        opened = Database(tmp_path / "signer.sqlite3")
+    else:
+        opened = Database(request.getfixturevalue("postgres"))
+        with opened.write() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(table.delete())
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def admit(database: Database, secret: str = "s", *granted: Grant, key: str = "default") -> None:
+    with database.write() as connection:
+        clients.add_secret(connection, key, secret, granted, ("ws://r",), NOW)
+
+
+def pair(
+    database: Database, pubkey: str, secret: str, now: int = NOW, key: str = "default"
+) -> bool:
+    with database.write() as connection:
+        return clients.pair(connection, key, pubkey, secret, ClientMetadata("A"), "p", now)
+
+
+# --- migrations ----------------------------------------------------------------------------------
+
+
+def test_migrations_make_the_tables(database: Database) -> None:
+    """The migrations lead to the tables of the code, and HEAD is the newest one."""
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        scripts = ScriptDirectory.from_config(config_for(connection))
+        assert scripts.get_heads() == [HEAD]
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+
+
+def test_opening_again_keeps_everything(tmp_path: Path) -> None:
+    """A second start migrates nothing and finds what was there."""
+    for _ in range(2):
+        database = Database(tmp_path / "db")
+        with database.write() as connection:
+            settings.set_relays(connection, ["ws://a", "ws://b"])
+            assert settings.get_relays(connection) == ("ws://a", "ws://b")
+        database.close()
+
+
+def test_no_database(tmp_path: Path) -> None:
+    """What can't be opened is named, without the password of its URL."""
+    with pytest.raises(StoreError, match="nowhere"):
+        Database(tmp_path / "nowhere" / "db")
+    for url in ("nonsense", "nosuchsql://u:hunter2@h/db"):
+        with pytest.raises(StoreError) as raised:
+            Database(url)
+        assert "hunter2" not in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_failed_block_changes_nothing(database: Database) -> None:
+    """A transaction is whole or not there."""
+    with contextlib.suppress(ZeroDivisionError), database.write() as connection:
+        settings.set_relays(connection, ["ws://a"])
+        raise ZeroDivisionError
+    with database.read() as connection:
+        assert settings.get_relays(connection) == ()
+
+
+def test_errors_show_no_parameters(tmp_path: Path) -> None:
+    """A failing statement is told without what it was about."""
+    database = Database(tmp_path / "db")
+    with pytest.raises(StoreError) as raised, database.write() as connection:
+        connection.execute(text("INSERT INTO nowhere VALUES (:x)"), {"x": "hunter2"})
+    assert "hunter2" not in str(raised.value)
+    database.close()
+
+
+# --- secrets and clients -------------------------------------------------------------------------
+
+
+def test_a_secret_is_spent_by_one_client(database: Database) -> None:
+    """The first client gets what the owner granted; the second nothing."""
+    admit(database, "s", Grant("sign_event", "1", uses_left=3))
+    assert pair(database, CLIENT, "s")
+    assert not pair(database, OTHER, "s")
+    with database.read() as connection:
+        (held,) = grants.of(connection, "default", CLIENT)
+        assert (held.method, held.param, held.uses_left) == ("sign_event", "1", 3)
+        client = clients.find(connection, "default", CLIENT)
+        assert client is not None
+        assert (client.relays, client.requested) == (("ws://r",), "p")
+        assert clients.find(connection, "default", OTHER) is None
+
+
+def test_a_secret_has_an_end_and_a_key(database: Database) -> None:
+    """A day later it is worth nothing, and with another key it never was."""
+    admit(database)
+    assert not pair(database, CLIENT, "s", NOW + clients.SECRET_LIFETIME + 1)
+    assert not pair(database, CLIENT, "s", key="work")
+    assert not pair(database, CLIENT, "S")
+    assert pair(database, CLIENT, "s", NOW + clients.SECRET_LIFETIME)
+
+
+def test_one_secret_at_the_same_moment(database: Database) -> None:
+    """Of many clients that come with a secret at once, exactly one is paired."""
+    admit(database)
+    start = threading.Barrier(8)
+    paired: list[bool] = []
+
+    def client(number: int) -> None:
+        start.wait()
+        paired.append(pair(database, f"{number:064}", "s"))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(paired) == [False] * 7 + [True]
+
+
+def test_no_secret_is_stored(tmp_path: Path) -> None:
+    """A copy of the database gives nobody a URI."""
+    database = Database(tmp_path / "db")
+    admit(database, "hunter2-hunter2")
+    database.close()
+    assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_keys_do_not_share_clients(database: Database) -> None:
+    """The same client may be paired with two keys, with other grants."""
+    admit(database, "one", Grant("sign_event"))
+    admit(database, "two", key="work")
+    assert pair(database, CLIENT, "one")
+    assert pair(database, CLIENT, "two", key="work")
+    with database.write() as connection:
+        assert grants.of(connection, "work", CLIENT) == ()
+        assert [item.key_name for item in clients.every(connection, "work")] == ["work"]
+        assert clients.remove(connection, "default", CLIENT)
+        assert not clients.remove(connection, "default", CLIENT)
+        assert len(clients.every(connection)) == 1
+        assert grants.of(connection, "default", CLIENT) == ()
+
+
+def test_last_seen_and_relays(database: Database) -> None:
+    """Facts about a client change, time only forward."""
+    admit(database)
+    pair(database, CLIENT, "s")
+    with database.write() as connection:
+        clients.see(connection, "default", CLIENT, NOW + 5)
+        clients.see(connection, "default", CLIENT, NOW + 2)
+        clients.set_relays(connection, "default", CLIENT, ["ws://new"])
+        client = clients.find(connection, "default", CLIENT)
+        assert client is not None
+        assert (client.last_seen, client.relays) == (NOW + 5, ("ws://new",))
+        assert not clients.rename(connection, "default", OTHER, "x")
+
+
+# --- grants --------------------------------------------------------------------------------------
+
+
+def test_grants_are_kept_with_their_limits(database: Database) -> None:
+    """Everything about a grant comes back, and its uses are counted."""
+    rich = Grant("nip44_decrypt", OTHER, Effect.ALLOW, NOW + 9, 2, Rate(5, 60))
+    with database.write() as connection:
+        grants.put(connection, "default", CLIENT, rich, NOW)
+        (held,) = grants.of(connection, "default", CLIENT)
+        assert held == Grant(
+            "nip44_decrypt", OTHER, Effect.ALLOW, NOW + 9, 2, Rate(5, 60), 0, 0, held.id
+        )
+        grants.use(connection, held, NOW)
+        (held,) = grants.of(connection, "default", CLIENT)
+        assert (held.uses_left, held.window_start, held.window_used) == (1, NOW, 1)
+        grants.put(connection, "default", CLIENT, Grant("nip44_decrypt", OTHER, Effect.DENY), NOW)
+        (held,) = grants.of(connection, "default", CLIENT)
+        assert (held.effect, held.uses_left, held.rate) == (Effect.DENY, None, None)
+        assert grants.remove(connection, held.id)
+        assert not grants.remove(connection, held.id)
+
+
+# --- journal -------------------------------------------------------------------------------------
+
+
+def entry(digest: str, state: State = State.OPEN, at: int = NOW) -> Entry:
+    return Entry(digest, "default", CLIENT, "{}", "ws://r", state, at, "", "")
+
+
+def test_an_event_is_new_once(database: Database) -> None:
+    """An event id is remembered for as long as it could be replayed."""
+    with database.write() as connection:
+        assert journal.mark_handled(connection, "e" * 64, NOW)
+        assert not journal.mark_handled(connection, "e" * 64, NOW)
+        journal.clean(connection, NOW + 10, 10)
+        assert journal.was_handled(connection, "e" * 64)
+        journal.clean(connection, NOW + 11, 10)
+        assert not journal.was_handled(connection, "e" * 64)
+
+
+def test_a_request_moves_one_way(database: Database) -> None:
+    """An answer is written once, and nothing that is answered is approved again."""
+    with database.write() as connection:
+        journal.add(connection, entry("d"))
+        assert journal.approve(connection, "d", "owner")
+        assert journal.answer(connection, "d", "first")
+        assert not journal.answer(connection, "d", "second")
+        assert not journal.approve(connection, "d", "owner")
+        found = journal.find(connection, "d")
+        assert found is not None
+        assert (found.state, found.answer, found.decided_by) == (State.ANSWERED, "first", "owner")
+        assert journal.finish(connection, "d")
+        assert not journal.finish(connection, "d")
+        assert not journal.answer(connection, "unknown", "x")
+
+
+def test_what_is_undone_is_found(database: Database) -> None:
+    """After a restart: what is open, approved or not delivered; the oldest first."""
+    with database.write() as connection:
+        for number, state in enumerate(State):
+            journal.add(connection, entry(state.value, state, NOW - number))
+        found = [item.state for item in journal.undone(connection)]
+        assert found == [State.ANSWERED, State.APPROVED, State.OPEN]
+        journal.clean(connection, NOW + KEEP_ANSWERS - 1, 0)
+        assert [item.state for item in journal.undone(connection)] == [State.APPROVED, State.OPEN]
+
+
+def test_a_client_takes_its_requests_along(database: Database) -> None:
+    """A revoked client leaves nothing that could still be approved."""
+    admit(database)
+    pair(database, CLIENT, "s")
+    with database.write() as connection:
+        journal.add(connection, entry("d"))
+        clients.remove(connection, "default", CLIENT)
+        assert not journal.approve(connection, "d", "owner")
+        assert journal.undone(connection) == ()
+
+
+def test_digests_tell_requests_apart() -> None:
+    """Another key, client, id, method or parameter is another request."""
+    request = Request("1", "sign_event", ("x",))
+    digests = {
+        journal.digest_of("default", CLIENT, request),
+        journal.digest_of("work", CLIENT, request),
+        journal.digest_of("default", OTHER, request),
+        journal.digest_of("default", CLIENT, Request("2", "sign_event", ("x",))),
+        journal.digest_of("default", CLIENT, Request(1, "sign_event", ("x",))),
+        journal.digest_of("default", CLIENT, Request("1", "nip44_encrypt", ("x",))),
+        journal.digest_of("default", CLIENT, Request("1", "sign_event", ("y",))),
+    }
+    assert len(digests) == 7
+    assert journal.digest_of("default", CLIENT, request) in digests
+
+
+def test_audit_and_states_on_this_database(database: Database) -> None:
+    """The log is one chain here too, and a key's state is kept and forgotten."""
+    for number in range(3):
+        with database.write() as connection:
+            audit_log.append(connection, NOW + number, "lock", "default", decided_by="idle")
+    with database.write() as connection:
+        assert audit_log.check(connection)[0] == 3
+        settings.set_key_state(connection, "default", "locked")
+        assert settings.get_key_state(connection, "default") == "locked"
+        settings.set_key_state(connection, "default", None)
+        assert settings.get_key_state(connection, "default") is None
+        assert inspect(connection).has_table("audit")
