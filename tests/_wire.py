@@ -23,7 +23,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nip42 import auth_template
 
 Message = list[Any]
-PATIENCE = 10.0  # seconds that a test waits for what must come
+PATIENCE = 30.0  # seconds that a test waits for what must come
 _REPLIES = ("EVENT", "EOSE", "CLOSED")
 NOBODY = "f" * 64  # not a pubkey, and no event has this id
 

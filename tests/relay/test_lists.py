@@ -2,6 +2,7 @@
 
 import base64
 import json
+import signal
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from _wire import Peer, RelayProcess, Start, note, running_relay
+from _wire import PATIENCE, Peer, RelayProcess, Start, note, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.lists import FILE, Lists, ListsError
 
@@ -223,3 +224,24 @@ def test_without_an_owner_nobody_gets_in(start: Start) -> None:
     relay = start()
     headers = {"Content-Type": RPC, "Authorization": _authorization(BODY, relay.http_url)}
     assert httpx.post(relay.http_url, content=BODY, headers=headers).status_code == 401
+
+
+async def test_sighup_reads_the_lists_again(start: Start) -> None:
+    """A list that was edited by hand holds after SIGHUP; a damaged one changes nothing."""
+    relay = start()
+    banned = SecretKey.generate()
+    lists = Lists(relay.data / FILE)
+    async with Peer(relay.url) as peer:
+        assert (await peer.publish(note(banned, kind=20001)))[0]
+        with lists.change():
+            lists.banned_pubkeys[banned.pubkey] = "by hand"
+        relay.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE
+        while (await peer.publish(note(banned, str(time.monotonic()), kind=20001)))[0]:
+            assert time.monotonic() < end
+        (relay.data / FILE).write_text("{")
+        relay.process.send_signal(signal.SIGHUP)
+        while "kept the old configuration" not in relay.log():
+            assert time.monotonic() < end
+            await peer.unread()
+        assert not (await peer.publish(note(banned, "still", kind=20001)))[0]

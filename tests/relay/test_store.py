@@ -283,3 +283,17 @@ async def test_a_database_of_the_future_is_refused(tmp_path: Path) -> None:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreError, match="upgrade the program"):
         Store(tmp_path / FILE)
+
+
+async def test_the_writer_outlives_a_defect(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with one batch, its events are refused and the next one is saved."""
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("content of an event")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bunker_relay.store.save_all", fail)
+        (outcome,) = await _save(store, _event(1))
+    assert isinstance(outcome, StoreError)
+    assert "content" not in str(outcome)
+    assert await _save(store, _event(1)) == [Outcome.SAVED]

@@ -1,6 +1,7 @@
 """Kind 24133 over the wire: what remote signing asks of a relay."""
 
 import asyncio
+import statistics
 import time
 from typing import Any
 
@@ -55,6 +56,19 @@ async def test_delivery_comes_before_the_senders_ok(peer: Peer, key: SecretKey) 
     await peer.subscribe("s", {"#p": [key.pubkey]})
     await peer.send("EVENT", request(key, key.pubkey))
     assert [(await peer.next())[0] for _ in range(2)] == ["EVENT", "OK"]
+
+
+async def test_nothing_waits_on_the_way(peer: Peer, other: Peer, key: SecretKey) -> None:
+    """No batches and no database in between: half of the deliveries take far less than 80 ms."""
+    await peer.subscribe("s", {"#p": [key.pubkey]})
+    times = []
+    for _ in range(31):
+        event = request(SecretKey.generate(), key.pubkey)
+        started = time.perf_counter()
+        await other.send("EVENT", event)
+        assert (await peer.delivered("s"))["id"] == event.id
+        times.append(time.perf_counter() - started)
+    assert statistics.median(times) < 0.08
 
 
 async def test_a_signing_request_is_never_stored(peer: Peer, other: Peer, key: SecretKey) -> None:

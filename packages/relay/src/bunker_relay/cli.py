@@ -74,7 +74,7 @@ def run(config_file: Path | None, **flags: Any) -> None:
     Prints `relay listening on ws://HOST:PORT` when clients can connect. SIGHUP reads the
     configuration again: lists, limits and rates change, the address and the data directory stay.
     """
-    from bunker_relay.config import ConfigError
+    from bunker_relay.load import ConfigError
     from bunker_relay.server import StartError, serve
 
     try:
@@ -91,7 +91,7 @@ def config(config_file: Path | None, **flags: Any) -> None:
     Flags win over BUNKER_RELAY_* variables (BUNKER_RELAY_LIMITS__MAX_LIMIT=100), these over the
     file, the file over the defaults.
     """
-    from bunker_relay.config import ConfigError, to_toml
+    from bunker_relay.load import ConfigError, to_toml
 
     try:
         click.echo(to_toml(_load(config_file, flags)), nl=False)
@@ -212,13 +212,13 @@ class _Progress:
 
 
 def _load(config_file: Path | None, flags: dict[str, Any]) -> "Config":
-    from bunker_relay.config import load
+    from bunker_relay.load import load
 
     return load(config_file, **flags)
 
 
 def _load_or_fail(config_file: Path | None, flags: dict[str, Any]) -> "Config":
-    from bunker_relay.config import ConfigError
+    from bunker_relay.load import ConfigError
 
     try:
         return _load(config_file, flags)

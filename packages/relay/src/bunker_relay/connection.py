@@ -12,7 +12,7 @@ from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
 from bunker_core.messages import Closed, CountReply, Eose, Ok
 from bunker_relay.hub import Subscription
-from bunker_relay.logs import log
+from bunker_relay.logs import defect, log
 from bunker_relay.outbox import Outbox
 from bunker_relay.outcome import StoreError
 from bunker_relay.session import (
@@ -96,6 +96,8 @@ class Connection:
         session = self._session
         for effect in session.receive_binary(now) if text is None else session.receive(text, now):
             self._carry_out(effect, now)
+            if self._ended:  # it did not read, and the last frame was one too many
+                return
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         relay = self._relay
@@ -187,9 +189,9 @@ class Connection:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            # A defect. Its text may quote the client, so only its kind is told.
-            log.error("a task failed", error=type(task.exception()).__name__)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            defect("a task failed", error)
 
     async def _have_room(self) -> None:
         """Read no further from a client that does not read its replies or floods the store."""

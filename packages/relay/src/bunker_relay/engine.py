@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy import event as hooks
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 _PROGRESS_STEPS: Final = 10_000  # instructions of SQLite between two looks at the clock
 
@@ -51,7 +51,7 @@ def deadline(connection: Connection, seconds: float) -> Iterator[None]:
         raw.set_progress_handler(None, 0)
 
 
-def explain(error: SQLAlchemyError) -> str:
+def explain(error: Exception) -> str:
     """Say what failed without the statement and its parameters, which SQLAlchemy would show."""
     cause = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
     return "query took too long" if cause == "interrupted" else cause

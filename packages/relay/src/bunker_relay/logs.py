@@ -5,12 +5,21 @@ No content, no IP address and no key is logged. A line is one fact, on standard 
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
 
 from bunker_relay.config import Log, LogFormat
 
 log = structlog.stdlib.get_logger("bunker_relay")
+
+
+def defect(what: str, error: BaseException) -> None:
+    """Log an error that nobody expected: its kind and its place, not its text, which may quote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+    log.error(what, error=type(error).__name__, place=place)
 
 
 def configure(settings: Log) -> None:

@@ -15,7 +15,7 @@ from bunker_relay.ingest import Ingest
 from bunker_relay.limits import Addresses, Buckets
 from bunker_relay.lists import FILE as LISTS
 from bunker_relay.lists import Lists
-from bunker_relay.logs import log
+from bunker_relay.logs import defect, log
 from bunker_relay.metrics import Counters
 from bunker_relay.policy import Policy
 
@@ -69,7 +69,13 @@ class Relay:
         self.counters.connections += 1
         with self._counted(address):
             await send({"type": "websocket.accept"})
-            await Connection(self, address, scope, receive, send).run()
+            try:
+                await Connection(self, address, scope, receive, send).run()
+            except OSError:
+                return  # the client has gone
+            except Exception as error:
+                defect("a connection failed", error)
+                raise
 
     def configure(self, config: Config) -> None:
         """Take new lists and limits; what is bound at the start (address, data) stays.

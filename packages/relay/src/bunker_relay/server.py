@@ -18,8 +18,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from bunker_relay import logs
 from bunker_relay.app import create_app
-from bunker_relay.config import Config, ConfigError
+from bunker_relay.config import Config
 from bunker_relay.lists import ListsError
+from bunker_relay.load import ConfigError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
 from bunker_relay.outcome import StoreError

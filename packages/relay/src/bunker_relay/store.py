@@ -156,7 +156,7 @@ class Store:
                 with self._publishing:
                     transaction.commit()
                     self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 -- the only writer has to live, whatever comes
             self._broken = self._closing
             outcomes = [StoreError(explain(error))] * len(jobs)
             self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
