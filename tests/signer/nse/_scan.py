@@ -23,7 +23,7 @@ class Found:
 
 
 def scan(pid: int, secrets: dict[str, bytes]) -> dict[str, Found]:
-    """Return what is found of each 32-byte secret in all memory that can be read of `pid`."""
+    """Return what is found of each 32-byte secret in all of `pid`'s memory."""
     forms = {name: (_whole(secret), *_pieces(secret)) for name, secret in secrets.items()}
     counts = {name: [0, 0, 0] for name in secrets}
     for memory in _regions(pid):
@@ -71,12 +71,15 @@ def _pieces(secret: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _regions(pid: int) -> list[bytes]:
-    """All readable memory, in chunks that overlap by less than a secret can hide in."""
+    """All memory that can be read and could have been written, in chunks that overlap by less than a secret can hide in."""
     found: list[bytes] = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            addresses, permissions, *_ = line.split()
-            if "r" not in permissions or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+            addresses, permissions, _, _, inode, *_ = line.split()
+            # A file that is mapped without the right to write holds what the file holds.
+            if "r" not in permissions or (inode != "0" and "w" not in permissions):
+                continue
+            if line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
                 continue
             start, end = (int(address, 16) for address in addresses.split("-"))
             tail = b""

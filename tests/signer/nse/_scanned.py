@@ -39,6 +39,27 @@ def enclave(level: str, directory: str, peer: str) -> tuple[Work, object]:
     return work, nse
 
 
+def passphrase(directory: str, peer: str) -> tuple[Work, object]:
+    """Unlocks by a passphrase of 64 characters, the master key in hex, and signs."""
+    from bunker_core.event import EventTemplate
+    from bunker_core.keys import wipe
+    from bunker_signer.nse import NSE, FileStorage
+    from bunker_signer.nse.wrap.passphrase import Passphrase
+
+    text = bytearray(64)
+    os.readv(0, [text])
+    protector = Passphrase(text)
+    wipe(text)
+    nse = NSE(storage=FileStorage(directory))
+    nse.unlock(protector)
+    protector.close()
+
+    def work(number: int) -> None:
+        nse.sign(EventTemplate(1, f"note {number}", (), TIME))
+
+    return work, nse
+
+
 def once(directory: str, peer: str) -> tuple[Work, object]:
     """Opens the key a single time: no later operation overwrites what this one leaves."""
     from bunker_signer.nse import NSE, FileStorage
@@ -103,6 +124,7 @@ def reference(directory: str, peer: str) -> tuple[Work, object]:
 IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
     "naive": naive,
     "reference": reference,
+    "passphrase": passphrase,
     "once": once,
     "generate": generating,
     "memfd_secret": partial(enclave, "memfd_secret"),

@@ -21,6 +21,7 @@ from bunker_signer.nse.memory import MemoryLevel, Page
 from bunker_signer.nse.slots import open_data_key
 from bunker_signer.nse.vault import Vault
 from bunker_signer.nse.wrap.master_key import MasterKey
+from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from signer.nse._scan import Found, scan
 
 CHILD = Path(__file__).with_name("_scanned.py")
@@ -39,7 +40,8 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
     raw = bytes(secret)
     master = os.urandom(32)
     storage = FileStorage(directory)
-    with NSE(bytearray(master), storage) as nse:
+    protector = _protector(implementation, master)
+    with NSE(storage=storage, protector=protector) as nse:
         nse.import_key(secret, blob_version=version)
     child = subprocess.Popen(
         [sys.executable, CHILD, implementation, str(directory), str(threads), peer.pubkey],
@@ -49,7 +51,7 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
     assert child.stdin is not None
     assert child.stdout is not None
     try:
-        child.stdin.write(master)
+        child.stdin.write(master.hex().encode() if implementation == "passphrase" else master)
         child.stdin.flush()
         assert child.stdout.readline() == b"ready\n"
         if implementation == "generate":
@@ -57,7 +59,7 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
         secrets = {"private key": raw, "master key": master}
         if version == 2:
             shared = peer.shared_x(key.pubkey)
-            secrets |= _wrapping_keys(storage, master)
+            secrets |= _wrapping_keys(storage, protector)
             secrets |= {
                 "ECDH x": shared,
                 "conversation key": nip44.conversation_key(shared),
@@ -69,15 +71,19 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
         child.stdout.close()
 
 
-def _wrapping_keys(storage: FileStorage, master: bytes) -> dict[str, bytes]:
+def _protector(implementation: str, master: bytes) -> MasterKey | Passphrase:
+    if implementation == "passphrase":
+        return Passphrase(master.hex(), Argon2(memory_kib=1024, passes=1))
+    return MasterKey(bytearray(master))
+
+
+def _wrapping_keys(storage: FileStorage, protector: MasterKey | Passphrase) -> dict[str, bytes]:
     blob = parse_blob(storage.get("nse:blob") or "")
     assert isinstance(blob, BlobV2)
     vault = Vault(MemoryLevel.MLOCK)
-    protector = MasterKey(bytearray(master))
     open_data_key(vault, blob, protector)
     found = {"data key": bytes(vault.data_key), "wrapping key": bytes(vault.wrapping_key)}
     vault.page.close()
-    protector.close()
     return found
 
 
@@ -112,6 +118,13 @@ def test_no_copy_is_left_by_the_first_use(tmp_path: Path) -> None:
     assert {name: copies for name, copies in found.items() if copies.total} == {}
 
 
+def test_no_copy_of_a_passphrase_is_left(tmp_path: Path) -> None:
+    """Neither a passphrase that opened the key nor what was derived from it is found."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("passphrase", 0, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
 def test_no_copy_is_left_by_making_keys(tmp_path: Path) -> None:
     """A key that was just made and sealed is found nowhere, nor what it is sealed with."""
     need(_memfd_secret(), "the kernel has no memfd_secret")
@@ -137,11 +150,19 @@ def test_the_scan_finds_a_naive_copy(threads: int, tmp_path: Path) -> None:
 def table() -> None:
     """Print implementation, threads, and the copies found of each secret."""
     print(f"{'implementation':16}{'threads':>8}  secrets found: whole/halves/quarters")
-    implementations = ["naive", "reference", "mlock", "memfd_secret", "once", "generate"]
+    implementations = [
+        "naive",
+        "reference",
+        "mlock",
+        "memfd_secret",
+        "passphrase",
+        "once",
+        "generate",
+    ]
     if importlib.util.find_spec("nse") is None:
         implementations.remove("reference")
     for implementation in implementations:
-        for threads in (0,) if implementation in ("once", "generate") else (0, 8):
+        for threads in (0,) if implementation in ("passphrase", "once", "generate") else (0, 8):
             with tempfile.TemporaryDirectory() as directory:
                 found = found_in(implementation, threads, Path(directory))
             text = ", ".join(

@@ -93,6 +93,8 @@ class Passphrase:
             raise NSEError("passphrase was wiped", NSEErrorCode.AUTH_FAILED)
         secret = self._page.view[: self._length]
         _kdf(params).derive_into(secret, key)  # type: ignore[arg-type]  # any buffer will do
+        if params["kdf"] == "argon2id":
+            _overwrite_freed(self._length)
 
 
 def normalize_into(passphrase: str | Buffer, out: memoryview) -> int:
@@ -125,6 +127,18 @@ def normalize_into(passphrase: str | Buffer, out: memoryview) -> int:
         return len(encoded)
     finally:
         wipe_bytes(encoded)
+
+
+def _overwrite_freed(length: int) -> None:
+    """Derive from zeros of the same length, in the memory that the real derivation gave back.
+
+    OpenSSL's Argon2 frees its copy of the passphrase without wiping it (seen in 4.0; scrypt's is
+    wiped): the next one of its size lies in the same place.
+    """
+    cheap = Argon2id(
+        salt=bytes(SALT_BYTES), length=_KEY_BYTES, iterations=1, lanes=1, memory_cost=8
+    )
+    cheap.derive_into(bytes(length), bytearray(_KEY_BYTES))
 
 
 def from_options(options: Mapping[str, str], ask: Ask) -> Passphrase:
