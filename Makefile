@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PACKAGES := core relay signer client bunker
 # --no-deps: what the packages need is pinned in requirements/; --no-build-isolation: so is hatchling.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What some tests run against, where the platform has it.
+OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo up test lint format types peers lock clean
@@ -44,7 +46,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	for name in interop protectors; do \
+	for name in $(OPTIONAL) docs release; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url -c requirements/dev.txt requirements/$$name.in \
 	    -o requirements/$$name.txt || exit 1; \
@@ -66,10 +68,12 @@ $(VENV)/.packages: $(BIN)/python requirements/run.txt $(addsuffix /pyproject.tom
 $(VENV)/.run: $(VENV)/.packages
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.packages requirements/dev.txt requirements/interop.txt requirements/protectors.txt
+$(VENV)/.dev: $(VENV)/.packages requirements/dev.txt $(patsubst %,requirements/%.txt,$(OPTIONAL))
 	$(PIP) install --require-hashes -r requirements/dev.txt
-	$(PIP) install --require-hashes --only-binary :all: -r requirements/interop.txt \
-	  || echo "some peers have no wheel for this platform; their tests will skip"
+	for name in interop deploy; do \
+	  $(PIP) install --require-hashes --only-binary :all: -r requirements/$$name.txt \
+	    || echo "requirements/$$name.txt has no wheels for this platform; its tests will skip"; \
+	done
 	$(PIP) install --require-hashes -r requirements/protectors.txt 2>/dev/null \
 	  || echo "the hardware protectors need .ci/apt-protectors.txt; their tests will skip"
 	@touch $@

@@ -10,7 +10,7 @@ from bunker.testbed import Client, Fault, FaultName, Faults, Relay, Signer, Test
 from bunker_client import RequestDenied, RequestTimeout
 from bunker_client.errors import ClientError, SignerOffline
 from bunker_core.keys import SecretKey
-from bunker_signer.approval import Answer, Verdict
+from bunker_signer.approval import Verdict
 
 NOTE = {"kind": 1, "content": "hello"}
 
@@ -93,11 +93,11 @@ def test_denying_signer_denies_what_it_granted(
 def test_locked_key_signs_nothing_until_it_is_unlocked(
     bunker_client: Client, bunker_signer: Signer
 ) -> None:
-    """With the key locked a signature is refused, and an unlocked key signs again."""
+    """With the key locked a request waits, and an unlocked key signs again."""
     bunker_signer.lock()
     assert bunker_signer.locked
-    with pytest.raises(RequestDenied):
-        bunker_client.request_signature(NOTE)
+    with pytest.raises(RequestTimeout):
+        bunker_client.request_signature(NOTE, timeout=0.3)
     bunker_signer.unlock()
     assert bunker_client.request_signature(NOTE).pubkey == bunker_signer.pubkey
 
@@ -158,18 +158,18 @@ def test_signer_is_killed_and_knows_its_clients_afterwards(
 
 def test_script_answers_in_the_owners_place(bunker_testbed: Testbed) -> None:
     """What is not allowed is put to the script, which may also keep silent."""
-    signer = bunker_testbed.signer(allow="", approver=lambda question: question.template is None)
+    signer = bunker_testbed.signer(allow="", approver=lambda question: question.action.kind is None)
     app = bunker_testbed.client(signer)
     with pytest.raises(RequestDenied):
         app.request_signature(NOTE)
     assert app.nip44_encrypt(SecretKey.generate().pubkey, "secret")
-    signer.approver = lambda _: Answer(Verdict.ALWAYS, "script")
+    signer.approver = lambda _: Verdict.ALWAYS
     app.request_signature(NOTE)
     signer.approver = lambda _: None
     app.request_signature(NOTE)  # granted by the answer before
     with pytest.raises(RequestTimeout):
-        app.request_signature({"kind": 0}, timeout=0.3)
-    assert [question.method.value for question in signer.questions] == [
+        app.request_signature({"kind": 0}, timeout=1)
+    assert [question.action.method.value for question in signer.questions] == [
         *("sign_event", "nip44_encrypt", "sign_event", "sign_event")
     ]
 

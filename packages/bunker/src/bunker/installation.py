@@ -1,0 +1,76 @@
+"""Where an installation made by `bunker up` keeps what, and what can be read there of it."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bunker_core.nip19 import encode_npub
+from bunker_signer.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_signer.nse import NSE, FileStorage, NSEError, NSEErrorCode
+from bunker_signer.nse.model import DEFAULT_NAME
+
+DATABASE: Final = "signer.sqlite3"  # in the signer's directory
+
+
+def default_data() -> Path:
+    """Return where the data lies when no directory is named (XDG base directory)."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "nostr-bunker"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The directories below `data`: one for the relay, one for the signer, one for Caddy."""
+
+    data: Path
+
+    @property
+    def relay(self) -> Path:
+        return self.data / "relay"
+
+    @property
+    def signer(self) -> Path:
+        return self.data / "signer"
+
+    @property
+    def caddy(self) -> Path:
+        return self.data / "caddy"
+
+    @property
+    def keys(self) -> Path:
+        return self.signer / KEYS_DIRECTORY
+
+    @property
+    def master_key(self) -> Path:
+        """The master key, unless the owner keeps it elsewhere."""
+        return self.signer / MASTER_KEY_FILE
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there was a first run."""
+        return self.keys.is_dir() and any(self.keys.iterdir())
+
+    def user_pubkey(self) -> str:
+        """Return the pubkey of the user's key; it is not opened. Raises NSEError."""
+        return self._pubkey(DEFAULT_NAME)
+
+    def remote_signer_pubkey(self) -> str:
+        """Return the pubkey that carries the traffic; its key is not opened. Raises NSEError."""
+        return self._pubkey(TRANSPORT_NAME)
+
+    def npub(self) -> str:
+        """Return the user's pubkey as people write it. Raises NSEError."""
+        return encode_npub(self.user_pubkey())
+
+    def _pubkey(self, name: str) -> str:
+        if not self.has_keys:  # FileStorage would make the directory
+            raise NSEError(f"there is no key in {self.keys}", NSEErrorCode.KEY_NOT_FOUND)
+        with NSE(storage=FileStorage(str(self.keys)), name=name) as key:
+            return key.get_public_key()
+
+
+def open_to_others(path: Path) -> bool:
+    """Tell whether other users of this machine may read `path`."""
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
