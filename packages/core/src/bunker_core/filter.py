@@ -42,10 +42,13 @@ class Filter:
             return False
         if self.until is not None and event.created_at > self.until:
             return False
-        return all(
-            any(len(tag) > 1 and tag[0] == name and tag[1] in values for tag in event.tags)
-            for name, values in self.tags
-        )
+        for name, values in self.tags:
+            for tag in event.tags:
+                if len(tag) > 1 and tag[0] == name and tag[1] in values:
+                    break
+            else:
+                return False
+        return True
 
     @property
     def never(self) -> bool:

@@ -119,9 +119,10 @@ def parse_client_message(data: str | bytes) -> ClientMessage:
     """
     message = _load(data, hint=_client_hint)
     verb = message[0]
-    if verb == "EVENT" or (verb == "AUTH" and len(message) == 2 and isinstance(message[1], dict)):
-        event = _event_of(message)
-        return Auth(event) if verb == "AUTH" else event
+    if verb == "EVENT":
+        return _event_of(message)
+    if verb == "AUTH" and len(message) == 2 and isinstance(message[1], dict):
+        return Auth(_event_of(message))
     if verb in ("REQ", "COUNT"):
         return _query_of(message)
     if verb == "CLOSE":
@@ -162,9 +163,16 @@ def parse_relay_message(data: str | bytes) -> RelayMessage:
 
 def serialize(message: ClientMessage | RelayMessage) -> str:
     """Return the message as the JSON text of one frame."""
+    return encode(message).decode()
+
+
+def encode(message: ClientMessage | RelayMessage) -> bytes:
+    """Return a message as the UTF-8 JSON of one frame."""
     match message:
+        case Ok(event_id, accepted, reason):  # the most frequent one first
+            parts: list[Any] = ["OK", event_id, accepted, reason]
         case Event():
-            parts: list[Any] = ["EVENT", message.to_dict()]
+            parts = ["EVENT", message.to_dict()]
         case Auth(event):
             parts = ["AUTH", event.to_dict()]
         case Req(subscription_id, filters):
@@ -175,8 +183,6 @@ def serialize(message: ClientMessage | RelayMessage) -> str:
             parts = ["CLOSE", subscription_id]
         case Delivery(subscription_id, event):
             parts = ["EVENT", subscription_id, event.to_dict()]
-        case Ok(event_id, accepted, reason):
-            parts = ["OK", event_id, accepted, reason]
         case Eose(subscription_id):
             parts = ["EOSE", subscription_id]
         case Closed(subscription_id, reason):
@@ -187,7 +193,7 @@ def serialize(message: ClientMessage | RelayMessage) -> str:
             parts = ["AUTH", challenge]
         case CountReply(subscription_id, count):
             parts = ["COUNT", subscription_id, {"count": count}]
-    return orjson.dumps(parts).decode()
+    return orjson.dumps(parts)
 
 
 def _load(data: str | bytes, hint: Any = None) -> list[Any]:
