@@ -22,15 +22,19 @@ max_offences = 1000
 """
 
 
-@pytest.fixture(scope="session")
+# With the direct line from socket to session, and as an ordinary ASGI application.
+@pytest.fixture(scope="session", params=["direct", "plain"])
 def own_relay(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RelayProcess | None]:
     """Our relay, or None when another is judged."""
     if request.config.getoption("--relay-url", default=None):
+        if request.param != "direct":
+            pytest.skip("another relay has one way, and is judged once")
         yield None
         return
-    with running_relay(tmp_path_factory.mktemp("relay") / "data", config=CONFIG) as relay:
+    config = f"plain = {'true' if request.param == 'plain' else 'false'}\n{CONFIG}"
+    with running_relay(tmp_path_factory.mktemp("relay") / "data", config=config) as relay:
         yield relay
 
 

@@ -3,14 +3,17 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from bunker_core.errors import InvalidMessage
+from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
-from bunker_core.messages import Closed, CountReply, Eose, Ok
+from bunker_core.messages import Closed, CountReply, Eose, Ok, parse_client_message
+from bunker_relay.direct import EXTENSION as DIRECT
 from bunker_relay.hub import Subscription
 from bunker_relay.logs import defect, log
 from bunker_relay.outbox import Outbox
@@ -27,6 +30,8 @@ from bunker_relay.session import (
 )
 
 if TYPE_CHECKING:
+    from bunker_relay.cork import Cork
+    from bunker_relay.direct import DirectProtocol
     from bunker_relay.relay import Relay
     from bunker_relay.store import Store
 
@@ -44,9 +49,18 @@ class Connection:
         self._relay = relay
         self._receive = receive
         self._asgi_send = send
-        # Our server class offers it; under another, a client that does not read lingers.
-        self._abort = scope.get("extensions", {}).get("bunker.abort")
-        self._outbox = Outbox(self._send, relay.policy.limits.max_outbox_bytes, self._overflowed)
+        # Our server offers them; under another, messages take the ordinary way, and a client that
+        # does not read lingers.
+        extensions = scope.get("extensions", {})
+        self._line: DirectProtocol | None = extensions.get(DIRECT)
+        self._abort = extensions.get("bunker.abort")
+        most = relay.policy.limits.max_outbox_bytes
+        self._outbox: Outbox | Cork
+        if self._line is not None:
+            self._abort = self._line.abort
+            self._outbox = self._line.open_cork(relay.turn, most, self._overflowed)
+        else:
+            self._outbox = Outbox(self._send, most, self._overflowed)
         self._session = Session(
             relay.policy,
             self._outbox,
@@ -66,6 +80,9 @@ class Connection:
         self._relay.connections.add(self)
         self._outbox.put(self._session.greet())
         try:
+            if self._line is not None:
+                await self._run_attached(self._line)
+                return
             while not self._ended:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
@@ -89,15 +106,61 @@ class Connection:
             self._abort()
         self._end()
 
+    async def _run_attached(self, line: "DirectProtocol") -> None:
+        """Let the line call for each message, and wait for its end."""
+        line.attach(self._take_attached)
+        await self._receive()  # nothing else comes this way any more
+        while line.waiting and not self._ended:  # sent before the end, and held back until now
+            await self._have_room()
+            line.go_on()
+
+    def _take_attached(self, text: str | None) -> None:
+        self._take(text)
+        if self._outbox.crowded or (
+            self._pending_saves
+            and self._pending_saves >= self._relay.policy.limits.max_pending_saves
+        ):
+            self._hold()
+
+    def _hold(self) -> None:
+        """Read no further until there is room."""
+        line = self._line
+        if line is None:
+            raise AssertionError  # only an attached connection is held
+
+        async def go_on() -> None:
+            await self._have_room()
+            line.go_on()
+
+        line.hold()
+        self._spawn(go_on())
+
     def _take(self, text: str | None) -> None:
         """Carry out one message, without waiting for anything."""
         self._relay.counters.messages += 1
         now = time.time()
         session = self._session
-        for effect in session.receive_binary(now) if text is None else session.receive(text, now):
+        effects: Iterable[Effect]
+        try:
+            message = parse_client_message(text) if text is not None else None
+        except InvalidMessage as error:
+            effects = session.refuse(error, now)
+        else:
+            if type(message) is Event:  # nearly all that a busy relay reads
+                self._publish(message, now)
+                return
+            effects = session.answer(message, now) if message else session.receive_binary(now)
+        for effect in effects:
             self._carry_out(effect, now)
             if self._ended:  # it did not read, and the last frame was one too many
                 return
+
+    def _publish(self, event: Event, now: float) -> None:
+        ok = self._relay.ingest.submit(event, self._session, now, self._later)
+        if ok is None:
+            self._pending_saves += 1
+        else:
+            self._outbox.put(frame(ok))
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         relay = self._relay
@@ -105,11 +168,7 @@ class Connection:
             case bytes():
                 self._outbox.put(effect)
             case Ingest(event):
-                ok = relay.ingest.submit(event, self._session, now, self._later)
-                if ok is None:
-                    self._pending_saves += 1
-                else:
-                    self._outbox.put(frame(ok))
+                self._publish(event, now)
             case Query(subscription):
                 self._subscribe(subscription, now)
             case Unsubscribe(subscription):

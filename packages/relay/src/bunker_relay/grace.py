@@ -19,6 +19,11 @@ class GraceBuffer:
         self._number = 0  # of the latest event held
         self._ids_by_p: dict[str, set[str]] = {}
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is held at all."""
+        return self.settings.seconds > 0
+
     def hold(self, event: Event, now: float) -> bool:
         """Keep `event`, unless the buffer is off or full; `now` in seconds, any clock."""
         self._expire(now)

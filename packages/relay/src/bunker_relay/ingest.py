@@ -109,18 +109,19 @@ class Ingest:
     def _forward(self, event: Event, known: tuple[str, int] | None, now: float) -> Ok:
         """Send an ephemeral event to all that want it and have not had it."""
         receivers = self._hub.publish(event, after=known[1] if known else 0)
-        self._seen.put(event.id, (event.sig, self._hub.serial))
         if receivers:
+            self._seen.put(event.id, (event.sig, self._hub.serial))
             self.grace.drop(event.id)
             self._counters.events_accepted += 1
             self._counters.events_delivered += receivers
             return Ok(event.id, True, "")
         if known and known[1]:
+            self._seen.put(event.id, (event.sig, self._hub.serial))
             return Ok(event.id, True, "duplicate: already forwarded")
         self._counters.events_muted += 1
         # Not delivered to anyone: whoever subscribes from now on may still get it.
         self._seen.put(event.id, (event.sig, 0))
-        if event.kind == NOSTR_CONNECT and self.grace.hold(event, now):
+        if event.kind == NOSTR_CONNECT and self.grace.is_on and self.grace.hold(event, now):
             self._counters.events_held += 1
             return Ok(event.id, True, "mute: no one is listening yet, held for a short while")
         return Ok(event.id, self._mute is Mute.ACCEPT, "mute: no one is listening")

@@ -26,12 +26,14 @@ class Buckets:
 
     def take(self, key: str, now: float) -> bool:
         """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
-        burst = float(self.rate.burst)
+        rate = self.rate
+        tokens: float = rate.burst
         found = self._young.get(key) or self._old.get(key)
-        if found is None:
-            tokens = burst
-        else:
-            tokens = min(burst, found[0] + max(0.0, now - found[1]) * self.rate.per_second)
+        if found is not None:
+            left, at = found
+            if now > at:
+                left += (now - at) * rate.per_second
+            tokens = min(left, tokens)
         allowed = tokens >= 1
         self._young[key] = (tokens - 1 if allowed else tokens, now)
         if len(self._young) >= _KEYS:

@@ -40,6 +40,11 @@ class Outbox:
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of the room is taken."""
+        return self.size > self.max_bytes // 2
+
     def put(self, frame: bytes) -> None:
         """Queue a frame."""
         if self.closed:
@@ -60,7 +65,7 @@ class Outbox:
 
     async def drained(self) -> None:
         """Wait until half of the room is free, or the outbox is closed."""
-        while not self.closed and self.size > self.max_bytes // 2:
+        while not self.closed and self.crowded:
             if self._drained is None:
                 self._drained = asyncio.Event()
             await self._drained.wait()
@@ -91,7 +96,7 @@ class Outbox:
                 frame = self._frames.popleft()
                 await self._send(frame)
                 self.size -= len(frame)
-                if self.size <= self.max_bytes // 2:
+                if not self.crowded:
                     self._wake()
         except OSError:  # the client has gone; whoever reads from it learns that too
             self.close()

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.relay_url import parse_relay_url
 from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
+from bunker_relay.cork import Turn
 from bunker_relay.hub import Hub
 from bunker_relay.ingest import Ingest
 from bunker_relay.limits import Addresses, Buckets
@@ -50,6 +51,7 @@ class Relay:
         self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)
         self.queries = Buckets(config.rates.queries_per_ip)
         self.connections: set[Connection] = set()
+        self.turn = Turn()
         self._connecting = Buckets(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
         self._connections_by_address: dict[str, int] = {}

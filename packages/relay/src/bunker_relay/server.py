@@ -19,6 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from bunker_relay import logs
 from bunker_relay.app import create_app
 from bunker_relay.config import Config
+from bunker_relay.direct import DirectProtocol
 from bunker_relay.lists import ListsError
 from bunker_relay.load import ConfigError
 from bunker_relay.logs import log
@@ -45,7 +46,7 @@ def serve(load: Callable[[], Config]) -> None:
         uvicorn_config = uvicorn.Config(
             _no_app_yet,
             http=_HTTPProtocol,
-            ws=_Protocol,
+            ws=_PlainProtocol if config.plain else DirectProtocol,
             loop="uvloop",
             lifespan="off",
             access_log=False,  # it would name clients
@@ -146,7 +147,7 @@ class _HTTPProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
-class _Protocol(WebSocketsSansIOProtocol):
+class _PlainProtocol(WebSocketsSansIOProtocol):
     """Adds one thing to the scope: a way to drop a client that does not read."""
 
     async def run_asgi(self) -> None:

@@ -13,6 +13,7 @@ from bunker_core.filter import Filter
 from bunker_core.messages import (
     Auth,
     Challenge,
+    ClientMessage,
     Close,
     Closed,
     Count,
@@ -20,8 +21,8 @@ from bunker_core.messages import (
     Ok,
     RelayMessage,
     Req,
+    encode,
     parse_client_message,
-    serialize,
 )
 from bunker_core.nip42 import check_auth
 from bunker_relay.config import Rate
@@ -104,8 +105,12 @@ class Session:
         try:
             message = parse_client_message(data)
         except InvalidMessage as error:
-            yield from self._refuse(error, now)
+            yield from self.refuse(error, now)
             return
+        yield from self.answer(message, now)
+
+    def answer(self, message: ClientMessage, now: float) -> Iterator[Effect]:
+        """Take one message that was read and yield what follows from it."""
         match message:
             case Event():
                 yield Ingest(message)
@@ -124,7 +129,7 @@ class Session:
 
     def receive_binary(self, now: float) -> Iterator[Effect]:
         """Take a binary frame, which Nostr has no use for."""
-        yield from self._refuse(InvalidMessage("invalid: binary frames are not for Nostr"), now)
+        yield from self.refuse(InvalidMessage("invalid: binary frames are not for Nostr"), now)
 
     def end(self, subscription_id: str) -> Iterator[Effect]:
         """End a subscription, if it is there."""
@@ -157,7 +162,7 @@ class Session:
             reason = "rate-limited: too many queries, slow down"
         return reason
 
-    def _refuse(self, error: InvalidMessage, now: float) -> Iterator[Effect]:
+    def refuse(self, error: InvalidMessage, now: float) -> Iterator[Effect]:
         """Answer what could not be read: with OK or CLOSED when it names an id, else NOTICE."""
         if error.event_id is not None:
             yield frame(Ok(error.event_id, False, error.reason))
@@ -189,4 +194,4 @@ class Session:
 
 def frame(message: RelayMessage) -> bytes:
     """Return the message as the bytes of one text frame."""
-    return serialize(message).encode()
+    return encode(message)

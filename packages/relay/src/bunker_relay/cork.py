@@ -1,0 +1,158 @@
+"""The cork: all frames for one client in one turn of the event loop leave in one write.
+
+A write to a socket costs more than everything else that a delivery takes. Frames are put
+together until the loop has handed out what it read, then each client's go out at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+_SHORT: Final = tuple(bytes((0x81, length)) for length in range(126))  # RFC 6455, section 5.2
+
+
+def header(length: int) -> bytes:
+    """Return the header of an unmasked, unfragmented text frame of `length` bytes."""
+    if length < 126:
+        return _SHORT[length]
+    if length < 65_536:
+        return b"\x81\x7e" + length.to_bytes(2)
+    return b"\x81\x7f" + length.to_bytes(8)
+
+
+class Turn:
+    """The corks that hold something in this turn of the loop."""
+
+    __slots__ = ("_corks",)
+
+    def __init__(self) -> None:
+        self._corks: list[Cork] = []
+
+    def add(self, cork: "Cork") -> None:
+        """Flush `cork` when the turn ends."""
+        if not self._corks:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._corks.append(cork)
+
+    def _end(self) -> None:
+        corks, self._corks = self._corks, []
+        for cork in corks:
+            cork.flush()
+
+
+class Cork:
+    """An outbox (see `outbox.Outbox`) that writes to its transport without a task.
+
+    What the kernel does not take waits in the transport; together with what is corked and what
+    subscriptions hold back it may be `max_bytes`, then everything is dropped and `overflow` is
+    called once.
+    """
+
+    __slots__ = (
+        "_corked",
+        "_drained",
+        "_frames",
+        "_half",
+        "_overflow",
+        "_reserved",
+        "_transport",
+        "_turn",
+        "_waiting",
+        "closed",
+        "max_bytes",
+    )
+
+    def __init__(
+        self,
+        turn: Turn,
+        transport: asyncio.Transport,
+        max_bytes: int,
+        overflow: Callable[[], None],
+    ) -> None:
+        self.closed = False
+        self.max_bytes = max_bytes
+        self._half = max_bytes // 2
+        self._turn = turn
+        self._transport = transport
+        self._overflow = overflow
+        self._frames: list[bytes] = []
+        self._corked = 0  # bytes
+        self._waiting = 0  # bytes in the transport at the last look; they only become fewer
+        self._reserved = 0
+        self._drained: asyncio.Event | None = None
+        # The protocol's resume_writing wakes `drained`.
+        transport.set_write_buffer_limits(high=self._half, low=self._half // 2)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are still to be sent."""
+        self._waiting = 0 if self.closed else self._transport.get_write_buffer_size()
+        return self._corked + self._waiting
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of the room is taken, as far as was known in this turn."""
+        return self._corked + self._waiting > self._half
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame."""
+        if self.closed:
+            return
+        length = len(frame)
+        frames = self._frames
+        if not frames:
+            self._turn.add(self)
+        frames.append(_SHORT[length] if length < 126 else header(length))
+        frames.append(frame)
+        self._corked += length
+        if self._corked + self._waiting + self._reserved > self.max_bytes:
+            self._check()
+
+    def reserve(self, size: int) -> None:
+        """Count bytes that a subscription holds back (see `hub.Sink`)."""
+        self._reserved += size
+        if not self.closed:
+            self._check()
+
+    def flush(self) -> None:
+        """Hand what is corked to the transport."""
+        frames = self._frames
+        if not frames:
+            return
+        self._transport.write(b"".join(frames))
+        frames.clear()
+        self._corked = 0
+        self._waiting = self._transport.get_write_buffer_size()
+        if self._waiting + self._reserved > self.max_bytes:
+            self._check()
+        elif self._drained is not None and self._waiting <= self._half:
+            self.wake()
+
+    async def drained(self) -> None:
+        """Wait until half of the room is free, or the cork is closed."""
+        while not self.closed and self.size > self._half:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    async def flushed(self) -> None:
+        """Hand what is corked to the transport."""
+        self.flush()
+
+    def close(self) -> None:
+        """Drop what is corked and take nothing more."""
+        self.closed = True
+        self._frames.clear()
+        self._corked = 0
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits in `drained` look again."""
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    def _check(self) -> None:
+        if self.size + self._reserved > self.max_bytes:
+            self.close()
+            self._overflow()
