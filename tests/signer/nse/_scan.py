@@ -71,7 +71,7 @@ def _pieces(secret: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _regions(pid: int) -> list[bytes]:
-    """All memory that can be read and could have been written, in chunks that overlap by less than a secret can hide in."""
+    """All memory that can be read and was written, in chunks that overlap by more than a secret."""
     found: list[bytes] = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from _require import need
-from bunker_core import nip04, nip44
+from bunker_core import keys, nip04, nip44
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
 from bunker_signer.nse import (
@@ -55,6 +55,23 @@ def test_signatures_differ() -> None:
     with NSE(MASTER) as nse:
         nse.generate()
         assert nse.sign(EVENT).sig != nse.sign(EVENT).sig
+
+
+def test_faulty_signature_is_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signature that a fault made wrong, which could give the key away, is not returned."""
+    sign = keys.sign
+
+    def faulty(keypair: memoryview, message: bytes) -> bytes:
+        signature = bytearray(sign(keypair, message))
+        signature[40] ^= 1
+        return bytes(signature)
+
+    with NSE(MASTER) as nse:
+        nse.generate()
+        monkeypatch.setattr(keys, "sign", faulty)
+        with pytest.raises(NSEError) as raised:
+            nse.sign(EVENT)
+    assert code_of(raised) is NSEErrorCode.SIGN_FAILED
 
 
 def test_encrypts_to_a_peer_and_back() -> None:

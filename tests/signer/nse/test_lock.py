@@ -1,7 +1,11 @@
 """Locking: by hand, by time, after wrong secrets, from another terminal; and the async face."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from _require import need
 from bunker_core import nip49
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
@@ -340,6 +345,29 @@ def test_control_survives_rubbish(server: Path, enclave: NSE, request_bytes: byt
             answer = b""
     assert not answer or "error" in orjson.loads(answer)
     assert ask(server, "status", "default")["locked"] is False
+
+
+def test_control_answers_its_own_user_alone(enclave: NSE) -> None:
+    """Another user gets no answer, even where the socket's mode would let him in."""
+    need(os.getuid() == 0, "becoming another user is a test for root")
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from bunker_signer.nse.control import ask\n"
+        "from bunker_signer.nse import NSEError\n"
+        "import cryptography.hazmat.bindings._rust\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: print(ask(Path(sys.argv[1]), 'lock', 'default'))\n"
+        "except NSEError as error: print(error)\n"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "control.sock")
+        Path(directory).chmod(0o755)
+        with ControlServer(path, {"default": enclave}):
+            path.chmod(0o666)
+            command = [sys.executable, "-c", code, str(path)]
+            done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout == "another user is not answered\n"
+    assert not enclave.locked
 
 
 def test_control_survives_a_peer_that_goes(server: Path) -> None:
