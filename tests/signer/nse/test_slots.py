@@ -379,6 +379,44 @@ def test_kdf_costs_of_a_file_are_bounded(params: dict[str, object], passphrase: 
     assert raised.value.code is NSEErrorCode.STORAGE_ERROR
 
 
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda text: text.replace(",", ", "),
+        lambda text: text + "\n",
+        lambda text: text.replace('"gen":1', '"gen":7,"gen":1'),
+        lambda text: text.replace('"raw"', '"\\u0072aw"'),
+        lambda text: text.replace('"gen":1,', "").replace('{"c', '{"gen":1,"c', 1),
+    ],
+)
+def test_one_spelling_alone_is_read(spell: Callable[[str], str]) -> None:
+    """The same fields in other JSON are refused: what was not written here is not trusted."""
+    storage = MemoryStorage()
+    with NSE(MASTER, storage) as nse:
+        nse.generate()
+        text = storage.get("nse:blob") or ""
+        changed = spell(text)
+        assert changed != text
+        assert json.loads(changed) == json.loads(text)
+        storage.put("nse:blob", changed)
+        with pytest.raises(NSEError) as raised:
+            nse.sign(EVENT)
+    assert raised.value.code is NSEErrorCode.STORAGE_ERROR
+
+
+def test_version_1_key_under_another_name_is_refused() -> None:
+    """Without associated data a version 1 key can be moved to another pubkey; it opens nothing."""
+    one, two = MemoryStorage(), MemoryStorage()
+    for storage in (one, two):
+        with NSE(MASTER, storage) as nse:
+            nse.generate(blob_version=1)
+    mine, other = (json.loads(storage.get("nse:blob") or "") for storage in (one, two))
+    one.put("nse:blob", json.dumps(mine | {"pubkey": other["pubkey"], "npub": other["npub"]}))
+    with NSE(MASTER, one) as nse, pytest.raises(NSEError) as raised:
+        nse.shared_x(other["pubkey"])
+    assert raised.value.code is NSEErrorCode.DECRYPTION_FAILED
+
+
 def test_migration_keeps_the_key(tmp_path: Path) -> None:
     """A version 1 key becomes version 2 only when asked, is the same key, and leaves no backup."""
     storage = FileStorage(tmp_path)
