@@ -1,0 +1,1 @@
+"""A neutral load generator for relays and remote signers; `python -m bench --help`."""

@@ -1,0 +1,104 @@
+"""The machine: its name, its cores, what a process uses of them, how fast they are just now."""
+
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from coincurve._libsecp256k1 import ffi, lib
+from coincurve.context import GLOBAL_CONTEXT
+
+from bunker_core.keys import SecretKey
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_VERSIONS: Final = (
+    "uvicorn", "starlette", "websockets", "uvloop", "httptools", "coincurve", "orjson",
+    "cryptography", "sqlalchemy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used so far."""
+
+    cpu: float  # seconds, user and system
+    rss: int  # bytes, now
+    at: float  # time.perf_counter()
+
+
+def cores() -> tuple[int, int]:
+    """Return the core for what is measured and the one for the load; alike if there is but one."""
+    free = sorted(os.sched_getaffinity(0))
+    return free[0], free[-1]
+
+
+def usage(pid: int, *, family: bool = True) -> Usage:
+    """Return what the process, and its children unless `family` is False, has used (Linux)."""
+    ticks = pages = 0
+    for member in (pid, *(_children(pid) if family else ())):
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+        pages += int(fields[21])
+    return Usage(ticks / _TICKS, pages * _PAGE, time.perf_counter())
+
+
+def _children(pid: int) -> list[int]:
+    found = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return found + [grandchild for child in found for grandchild in _children(child)]
+
+
+def verifications_per_second(seconds: float, core: int) -> float:
+    """Return how many signatures libsecp256k1 checks on `core`, keys parsed, nothing else done."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        key = SecretKey(bytes(31) + b"\x07")
+        message = bytes(range(32))
+        signature = key.sign(message)
+        context = GLOBAL_CONTEXT.ctx
+        xonly = ffi.new("secp256k1_xonly_pubkey *")
+        lib.secp256k1_xonly_pubkey_parse(context, xonly, bytes.fromhex(key.pubkey))
+        verify = lib.secp256k1_schnorrsig_verify
+        done = 0
+        start = time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < seconds:
+            for _ in range(100):
+                verify(context, signature, message, 32, xonly)
+            done += 100
+        return done / elapsed
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def describe() -> dict[str, str]:
+    """Name the machine and the versions that a figure depends on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    facts = {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "cpu": f"{len(os.sched_getaffinity(0))} x {model}",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * _PAGE / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": sys.version.split()[0],
+    }
+    for name in _VERSIONS:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return facts
