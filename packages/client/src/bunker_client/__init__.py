@@ -6,6 +6,7 @@ async with RemoteSigner.from_uri("bunker://...") as signer:
     event = await signer.request_signature({"kind": 1, "content": "Signed from afar"})
 """
 
+from bunker_client.batch import decrypt_all
 from bunker_client.errors import (
     ClientError,
     InvalidReply,
@@ -21,15 +22,23 @@ from bunker_client.errors import (
 )
 from bunker_client.pairing import Pairing
 from bunker_client.progress import Progress, Step
+from bunker_client.qr import QR
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.session import Session
+from bunker_client.sessions import FileMasterKey, KeyringMasterKey, Sessions
+from bunker_client.signers import BunkerClient, pair, signer_from, sync_signer_from
+from bunker_client.sync import SyncRemoteSigner
 from bunker_core.signer import Signer, SyncSigner
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "QR",
+    "BunkerClient",
     "ClientError",
+    "FileMasterKey",
     "InvalidReply",
+    "KeyringMasterKey",
     "Pairing",
     "PairingFailed",
     "Progress",
@@ -40,10 +49,16 @@ __all__ = [
     "RequestTimeout",
     "Session",
     "SessionError",
+    "Sessions",
     "Signer",
     "SignerLocked",
     "SignerOffline",
     "Step",
+    "SyncRemoteSigner",
     "SyncSigner",
     "WaitingForApproval",
+    "decrypt_all",
+    "pair",
+    "signer_from",
+    "sync_signer_from",
 ]

@@ -297,6 +297,8 @@ class Link:
         for pending in self._calls.values():
             if relay_url in pending.tried:
                 self._send(pending)
+            else:  # the pool has sent it by now
+                pending.tried += (relay_url,)
         self._wake()
 
     def _wake(self) -> None:

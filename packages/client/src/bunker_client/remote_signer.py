@@ -70,7 +70,7 @@ class RemoteSigner:
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
         **options: Unpack[Options],
-    ) -> "RemoteSigner":
+    ) -> Self:
         """Return the signer behind a bunker:// URI; raises InvalidURI.
 
         `client_key` is the key that this app is known by to the signer, throw-away unless given.
@@ -88,7 +88,7 @@ class RemoteSigner:
         *,
         on_logout: Callable[[], None] | None = None,
         **options: Unpack[Options],
-    ) -> "RemoteSigner":
+    ) -> Self:
         """Return the signer of a session that was kept; entering sends no `connect`.
 
         `on_logout` is called when the session ends by `logout`, to delete it where it is kept.

@@ -1,0 +1,168 @@
+"""One call for every kind of signer: an app is written once, and a line of configuration decides.
+
+| text | signer |
+|---|---|
+| `bunker://...` | the remote signer that printed the URI |
+| `nostrconnect://?relay=wss://...` | the remote signer that scans the invitation |
+| `alice@example.com` | the remote signer that the domain names for alice (NIP-05) |
+| `session:NAME` | a pairing that was kept |
+| `nse:PATH` | the sealed key in that directory, in this process (needs nostr-bunker-signer) |
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import entry_points
+from typing import Final, Self, Unpack, cast
+from urllib.parse import parse_qsl
+
+from bunker_client.errors import ClientError
+from bunker_client.http import fetch_json
+from bunker_client.link import Options
+from bunker_client.pairing import PAIRING_TIMEOUT, Pairing
+from bunker_client.qr import QR
+from bunker_client.remote_signer import RemoteSigner
+from bunker_client.sessions import DEFAULT_NAME, Sessions
+from bunker_client.sync import SyncOf
+from bunker_core.bunker_uri import BunkerURI
+from bunker_core.errors import InvalidURI
+from bunker_core.keys import SecretKey
+from bunker_core.nip05 import parse_document, parse_identifier
+from bunker_core.nip19 import parse_pubkey
+from bunker_core.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
+from bunker_core.relay_url import parse_relay_url
+from bunker_core.signer import Signer
+
+# Other packages offer signers here: the name is the scheme, the object takes what follows it.
+GROUP: Final = "bunker.signers"
+
+Invite = Callable[[QR], None]
+
+
+def signer_from(
+    text: str,
+    *,
+    sessions: Sessions | None = None,
+    on_invite: Invite | None = None,
+    **options: Unpack[Options],
+) -> AbstractAsyncContextManager[Signer]:
+    """Return the signer that `text` names (see above); entering it connects.
+
+    `on_invite` is given the nostrconnect:// URI, as text and as QR code, to show to the user.
+    Raises InvalidURI, InvalidInput or ClientError.
+    """
+    text = text.strip()
+    scheme, separator, rest = text.partition(":")
+    match scheme.lower() if separator else "":
+        case "bunker":
+            return RemoteSigner.from_uri(text, **options)
+        case "nostrconnect":
+            return _invited(rest, on_invite, options)
+        case "session":
+            return (sessions or Sessions()).signer(rest or DEFAULT_NAME, **options)
+        case other if found := list(entry_points(group=GROUP, name=other)):
+            return cast("AbstractAsyncContextManager[Signer]", found[0].load()(rest))
+        case "nse":
+            raise ClientError("nse: needs the package nostr-bunker-signer, which is not installed")
+    if separator and "@" not in text and "." not in scheme:
+        raise InvalidURI(f"{scheme[:20]}: is no kind of signer that is known here")
+    return _named(text, options)
+
+
+def sync_signer_from(
+    text: str,
+    *,
+    sessions: Sessions | None = None,
+    on_invite: Invite | None = None,
+    **options: Unpack[Options],
+) -> SyncOf[Signer]:
+    """As `signer_from`, for programs without asyncio."""
+    return SyncOf(signer_from(text, sessions=sessions, on_invite=on_invite, **options))
+
+
+@asynccontextmanager
+async def pair(
+    relays: Iterable[str],
+    show: Invite,
+    *,
+    timeout_pairing: float = PAIRING_TIMEOUT,
+    client_key: SecretKey | None = None,
+    permissions: Iterable[Permission] = (),
+    metadata: ClientMetadata | None = None,
+    **options: Unpack[Options],
+) -> AsyncIterator[RemoteSigner]:
+    """Invite a remote signer: `show` the URI and its QR code, wait, yield the signer that came.
+
+    Raises RelayUnreachable before anything is shown, and PairingFailed when nobody came.
+    """
+    async with Pairing(
+        relays, client_key=client_key, permissions=permissions, metadata=metadata, **options
+    ) as pairing:
+        show(QR(str(pairing.uri)))
+        yield await pairing.wait(timeout_pairing)
+
+
+class BunkerClient(RemoteSigner):
+    """Pattern B, your own relay: relay and signer are known from configuration."""
+
+    @classmethod
+    def for_relay(
+        cls,
+        relay_url: str,
+        signer_npub: str,
+        *,
+        client_key: SecretKey | None = None,
+        secret: str | None = None,
+        permissions: Iterable[Permission] = (),
+        metadata: ClientMetadata | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """Return the signer whose own key (not the user's) is `signer_npub` at `relay_url`.
+
+        The signer has to know `client_key`, or `secret`. Raises InvalidURI or InvalidEntity.
+        """
+        uri = BunkerURI(parse_pubkey(signer_npub), (parse_relay_url(relay_url),), secret)
+        return cls.from_uri(
+            uri, client_key=client_key, permissions=permissions, metadata=metadata, **options
+        )
+
+
+@asynccontextmanager
+async def _invited(
+    rest: str, on_invite: Invite | None, options: Options
+) -> AsyncIterator[RemoteSigner]:
+    """Make an invitation from the relays, permissions and name in the URI, and wait."""
+    authority, _, query = rest.removeprefix("//").partition("?")
+    if authority:
+        raise InvalidURI(
+            "this nostrconnect URI is another client's; to invite a signer yourself, give "
+            "nostrconnect://?relay=wss://... without a key"
+        )
+    pairs = parse_qsl(query)
+    relays = [value for key, value in pairs if key == "relay"]
+    if not relays:
+        raise InvalidURI("nostrconnect URI names no relay")
+    if on_invite is None:
+        raise ClientError("a nostrconnect URI has to be shown to the user: give on_invite")
+    values = dict(pairs)
+    permissions = parse_permissions(values.get("perms", ""))
+    metadata = metadata_from(values)
+    async with pair(
+        relays, on_invite, permissions=permissions, metadata=metadata, **options
+    ) as signer:
+        yield signer
+
+
+@asynccontextmanager
+async def _named(text: str, options: Options) -> AsyncIterator[RemoteSigner]:
+    """Look a NIP-05 name up and connect to the signer that its domain names."""
+    async with RemoteSigner.from_uri(await resolve(text), **options) as signer:
+        yield signer
+
+
+async def resolve(name: str) -> BunkerURI:
+    """Return where the remote signer of a NIP-05 name is; raises InvalidInput or ClientError."""
+    identifier = parse_identifier(name)
+    document = parse_document((await fetch_json(identifier.url)).value, identifier.name)
+    if not document.signer_relays:
+        raise ClientError(f"{identifier.domain} names no remote signer for {identifier}")
+    return BunkerURI(document.signer_pubkey, document.signer_relays)

@@ -1,0 +1,174 @@
+"""The remote signer without asyncio: the same names, on an event loop in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Self, TypeVar, Unpack
+
+from bunker_client.errors import ClientError
+from bunker_client.link import Options
+from bunker_client.remote_signer import RemoteSigner
+from bunker_client.session import Session
+from bunker_core.bunker_uri import BunkerURI
+from bunker_core.event import EventTemplate, VerifiedEvent
+from bunker_core.keys import SecretKey
+from bunker_core.nip46 import ClientMetadata, Permission
+from bunker_core.signer import Signer
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Signer)
+
+
+class SyncOf(Generic[S]):
+    """Any asyncio `Signer` as a `SyncSigner`; a context manager, safe to share between threads.
+
+    Callbacks of the signer (`on_auth_url`, `on_progress`) are called on the signer's thread.
+    """
+
+    def __init__(self, signer: AbstractAsyncContextManager[S]) -> None:
+        self._opening = signer
+        self._signer: S | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="bunker", daemon=True)
+        self._thread.start()
+        try:
+            self._signer = self._run(self._opening.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run(_leave(self._opening))
+        finally:
+            self._signer = None
+            self._stop()
+
+    def get_public_key(self) -> str:
+        """Return the user's pubkey, which signs."""
+        return self._call(lambda signer: signer.get_public_key())
+
+    def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
+        """Return `event` signed by the user, with id and signature checked."""
+        return self._call(lambda signer: signer.sign_event(event))
+
+    # The name that guides use.
+    request_signature = sign_event
+
+    def nip44_encrypt(self, peer: str, plaintext: str) -> str:
+        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
+        return self._call(lambda signer: signer.nip44_encrypt(peer, plaintext))
+
+    def nip44_decrypt(self, peer: str, payload: str) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
+        return self._call(lambda signer: signer.nip44_decrypt(peer, payload))
+
+    def nip04_encrypt(self, peer: str, plaintext: str) -> str:
+        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
+        return self._call(lambda signer: signer.nip04_encrypt(peer, plaintext))
+
+    def nip04_decrypt(self, peer: str, payload: str) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
+        return self._call(lambda signer: signer.nip04_decrypt(peer, payload))
+
+    def _call(self, method: Callable[[S], Coroutine[Any, Any, T]]) -> T:
+        if self._signer is None:
+            raise ClientError("not connected: use the signer in a `with` block")
+        return self._run(method(self._signer))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            coroutine.close()
+            raise ClientError("not connected: use the signer in a `with` block")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C in the caller's thread ends the request too
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        if self._loop and self._thread:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+        self._loop = self._thread = None
+
+
+class SyncRemoteSigner(SyncOf[RemoteSigner]):
+    """`RemoteSigner` without asyncio."""
+
+    @classmethod
+    def from_uri(
+        cls,
+        uri: str | BunkerURI,
+        *,
+        client_key: SecretKey | None = None,
+        permissions: Iterable[Permission] = (),
+        metadata: ClientMetadata | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """As `RemoteSigner.from_uri`."""
+        return cls(
+            RemoteSigner.from_uri(
+                uri,
+                client_key=client_key,
+                permissions=permissions,
+                metadata=metadata,
+                **options,
+            )
+        )
+
+    @classmethod
+    def from_session(
+        cls,
+        session: Session,
+        *,
+        on_logout: Callable[[], None] | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """As `RemoteSigner.from_session`."""
+        return cls(RemoteSigner.from_session(session, on_logout=on_logout, **options))
+
+    @property
+    def user_pubkey(self) -> str:
+        """The key that signs."""
+        return self._connected.user_pubkey
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The relays in use."""
+        return self._connected.relays
+
+    @property
+    def session(self) -> Session:
+        """What to keep in order to come back without a new pairing."""
+        return self._connected.session
+
+    def ping(self) -> None:
+        """Return when the signer answers."""
+        self._call(lambda signer: signer.ping())
+
+    def switch_relays(self) -> tuple[str, ...]:
+        """Ask where the signer wants to be reached, move there, return the relays in use."""
+        return self._call(lambda signer: signer.switch_relays())
+
+    def logout(self) -> None:
+        """Ask the signer to forget this client, and delete the session where it is kept."""
+        self._call(lambda signer: signer.logout())
+
+    @property
+    def _connected(self) -> RemoteSigner:
+        if self._signer is None:
+            raise ClientError("not connected: use the signer in a `with` block")
+        return self._signer
+
+
+async def _leave(signer: AbstractAsyncContextManager[Any]) -> None:
+    await signer.__aexit__(None, None, None)
