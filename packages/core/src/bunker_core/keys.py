@@ -4,8 +4,8 @@ Secret bytes are borrowed as writable buffers and never copied into a `bytes`, `
 that the caller can wipe them. A pubkey is 64 lower-case hex characters, x-only.
 """
 
+import ctypes
 import os
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -236,14 +236,20 @@ def _unhex(pubkey: str) -> bytes:
     return bytes.fromhex(pubkey)
 
 
-def _copy_x_into(output: Any, x32: Any, _y32: Any, _data: Any) -> int:
-    ffi.memmove(output, x32, 32)
+def _copy_x_into(output: int, x32: int, _y32: int, _data: int) -> int:
+    ctypes.memmove(output, x32, 32)
     return 1
 
 
-_callback: Callable[..., Any] = ffi.callback
-# libsecp256k1's own hash functions hash the point; Nostr wants its bare x (NIP-04). Kept in a
-# module variable, as cffi asks: a collected callback would be a dangling pointer.
-_copy_x: Final = _callback(
-    "int(unsigned char *, const unsigned char *, const unsigned char *, void *)", _copy_x_into
+# libsecp256k1's own hash functions hash the point; Nostr wants its bare x (NIP-04). ctypes and not
+# cffi makes the function pointer: libffi has its trampolines ready, where cffi's would need memory
+# that is writable and executable, which a hardened service may not have. Kept in a module
+# variable: a collected callback would be a dangling pointer.
+_POINTER: Final = ctypes.c_void_p
+_copy_x_function: Final = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER, _POINTER, _POINTER)(
+    _copy_x_into
+)
+_copy_x: Final = ffi.cast(
+    "int(*)(unsigned char *, const unsigned char *, const unsigned char *, void *)",
+    ctypes.cast(_copy_x_function, _POINTER).value,
 )
