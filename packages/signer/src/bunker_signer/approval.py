@@ -55,7 +55,7 @@ class Item:
     """One request in a question. Content stays out of reprs."""
 
     action: Action
-    event_id: str  # of the request event
+    request: str  # its digest in the journal
     template: EventTemplate | None = field(default=None, repr=False)
 
 

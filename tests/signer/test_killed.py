@@ -1,0 +1,116 @@
+"""Killed with -9 at any step and started again, the signer signs once and loses nothing.
+
+The steps are those of the request path, each before and after it happened.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bunker_core.bunker_uri import BunkerURI, parse_bunker_uri
+from bunker_core.event import parse_event_json, verify
+from bunker_core.keys import SecretKey
+from bunker_signer.store import Database, audit_log
+from signer._wire import Answer, wire
+
+PROGRAM = Path(__file__).with_name("_killed.py")
+# The template has no created_at: its time is the request's, however late it is signed.
+TEMPLATE = json.dumps({"kind": 1, "content": "once"})
+
+# Before these steps are over nothing is written down that would make the signer go on by itself:
+# the request is lost as if the power had failed on the way, and the client repeats it.
+FORGOTTEN = ["before:decide"]
+# From here on the request is in the journal: asked again if nobody had answered yet ...
+ASKED_AGAIN = ["after:decide", "before:ask", "after:ask", "before:approve"]
+# ... and not asked again once the owner had said yes.
+APPROVED = [
+    "after:approve",
+    "before:open",
+    "after:open",
+    "before:answer",
+    "after:answer",
+    "before:publish",
+    "after:publish",
+    "before:note",
+    "after:note",
+]
+# The key was used, and the process died before the answer was written down: it is used again, for
+# the same event, and the first signature never left.
+USED_TWICE = ["after:open", "before:answer"]
+
+
+@asynccontextmanager
+async def signer(
+    data: Path, relay: str, step: str = ""
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, BunkerURI]]:
+    """Run the program; yield when it serves."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROGRAM),
+        str(data),
+        relay,
+        step,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        assert line, (await process.communicate())[1].decode()
+        yield process, parse_bunker_uri(line)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.parametrize("step", [*FORGOTTEN, *ASKED_AGAIN, *APPROVED])
+async def test_killed_at_any_step(relay_url: str, data: Path, step: str) -> None:
+    """The client has exactly one signature in the end, by itself or by repeating its request."""
+    key = SecretKey.generate()
+    created_at = int(time.time()) - 2
+    async with signer(data, relay_url, step) as (process, uri):
+        remote = uri.remote_signer_pubkey
+        async with wire(relay_url, remote, key) as client:
+            assert (await client.ask("connect", "", uri.secret)).json["result"] == "ack"
+            await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at)
+            async with asyncio.timeout(10):
+                assert await process.wait() == -signal.SIGKILL
+            answers = [item for item in client.seen if item.json["id"] == "x"]
+    async with wire(relay_url, remote, key) as client, signer(data, relay_url):
+        if step in FORGOTTEN:
+            await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at + 1)
+        if step != "after:note":  # delivered and noted: nothing is left to do
+            answers.append(await client.receive())
+        # whatever happened, who repeats himself gets the same again
+        again = await client.ask("sign_event", TEMPLATE, rid="x", created_at=created_at + 2)
+        answers += [again, *(item for item in client.seen if item.json["id"] == "x")]
+    signatures = {signature(item) for item in answers}
+    assert len(signatures) == 1
+    assert lines(data / "signed") == (2 if step in USED_TWICE else 1)
+    asked_again = step in ("after:ask", "before:approve") and lines(data / "asked") == 2
+    assert asked_again or lines(data / "asked") == 1
+    database = Database(data / "signer.sqlite3")
+    with database.read() as connection:
+        audit_log.check(connection)
+        wanted = audit_log.AuditFilter(action="request")
+        assert [item.outcome for item in audit_log.entries(connection, wanted)] == ["allowed"]
+    database.close()
+
+
+def signature(answer: Answer) -> str:
+    """Return the verified signature in an answer."""
+    event = verify(parse_event_json(answer.json["result"]))
+    assert event.content == "once"
+    return event.sig
