@@ -85,7 +85,7 @@ class Rig:
         async with wire(relay or self.relay, served.remote_signer_pubkey, key) as client:
             if pair:
                 given = (*grants_of(parse_permissions(allow)), *granted)
-                secret = f"secret-{client.key.pubkey[:8]}"
+                secret = f"secret-{served.name}-{client.key.pubkey[:8]}"
                 self.agent.invite(served, secret, given)
                 answer = await client.ask("connect", served.remote_signer_pubkey, secret)
                 assert answer.json == {"id": "1", "result": "ack"}

@@ -100,6 +100,8 @@ async def wire(relay: str, remote: str, key: SecretKey | None = None) -> AsyncIt
         async def read() -> None:
             async for incoming in subscription:
                 event = incoming.event
+                if event.pubkey != client.remote:
+                    continue  # another signer's answer to the same client key
                 text, scheme = client.channel_to(event.pubkey).open(event.content)
                 answer = Answer(event, scheme, json.loads(text))
                 client.seen.append(answer)

@@ -85,7 +85,7 @@ async def test_a_secret_is_good_once(relay_url: str, data: Path) -> None:
         signer.client() as first,
         wire(relay_url, signer.pubkey) as second,
     ):
-        used = f"secret-{first.key.pubkey[:8]}"
+        used = f"secret-default-{first.key.pubkey[:8]}"
         for number, secret in enumerate((used, "wrong", "")):
             answer = await second.ask("connect", signer.pubkey, secret, rid=str(number))
             assert answer.error.startswith("denied: ")

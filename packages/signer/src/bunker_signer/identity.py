@@ -74,9 +74,9 @@ class Identity:
             return None
         return max(0.0, self._used_at + self.auto_lock - now)
 
-    async def unlocked(self) -> None:
-        """Wait while the key is locked; paused is not locked."""
-        while self._state is KeyState.LOCKED:
+    async def wait_while(self, state: KeyState) -> None:
+        """Return when the key is in another state."""
+        while self._state is state:
             await self._changed.wait()
 
     def touch(self, now: float) -> None:

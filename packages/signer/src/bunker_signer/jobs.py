@@ -215,8 +215,7 @@ class Jobs:
         try:
             if entry.state is State.OPEN:
                 decided_by = await self._approve(job, operation)
-            await self._unlocked(job)
-            result = self._operate(job, operation)
+            result = await self._operate(job, operation)
             response, outcome, lasting = Response(job.request.id, result), "allowed", True
         except Refused as refusal:
             response = Response(job.request.id, error=refusal.error)
@@ -309,6 +308,23 @@ class Jobs:
 
     # --- step 7: the key ---------------------------------------------------------------------
 
+    async def _operate(self, job: Job, operation: Operation) -> str:
+        """Use the key, when it is unlocked; raises Refused."""
+        identity = job.identity
+        while True:
+            await self._unlocked(job)
+            try:
+                return self._use_key(identity, operation)
+            except NSEError as failure:
+                if identity.user.locked:
+                    # Another process changed its slots (`bunker key`): only an unlock helps.
+                    identity.set_state(KeyState.LOCKED, self._clock())
+                    continue
+                if failure.code in _CLIENT_FAULTS:
+                    raise Refused(f"invalid: {failure}") from None
+                log.error("key can't be used", key=identity.name, error=str(failure))
+                raise Refused("error: the signer can't use its key", lasting=False) from None
+
     async def _unlocked(self, job: Job) -> None:
         """Wait for the owner to unlock the key; raises Refused."""
         identity = job.identity
@@ -316,7 +332,7 @@ class Jobs:
             self.on_locked(identity)
             try:
                 async with asyncio.timeout(self._left(job)):
-                    await identity.unlocked()
+                    await identity.wait_while(KeyState.LOCKED)
             except TimeoutError:
                 raise Refused("locked: the key was not unlocked in time", lasting=False) from None
             with self._database.read() as connection:
@@ -325,19 +341,12 @@ class Jobs:
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
 
-    def _operate(self, job: Job, operation: Operation) -> str:
-        """Use the key: the only place where it is opened for a client. Raises Refused."""
-        identity = job.identity
+    def _use_key(self, identity: Identity, operation: Operation) -> str:
+        """Return a result: the only place where the key is opened for a client."""
         identity.touch(self._clock())
-        try:
-            if operation.template is not None:
-                return identity.sign(operation.template).to_json().decode()
-            return identity.crypt(operation.action, operation.action.peer or "", operation.text)
-        except NSEError as failure:
-            if failure.code in _CLIENT_FAULTS:
-                raise Refused(f"invalid: {failure}") from None
-            log.error("key can't be used", key=identity.name, error=str(failure))
-            raise Refused("error: the signer can't use its key", lasting=False) from None
+        if operation.template is not None:
+            return identity.sign(operation.template).to_json().decode()
+        return identity.crypt(operation.action, operation.action.peer or "", operation.text)
 
     def _left(self, job: Job) -> float:
         return max(0.0, job.received_at + self._deadline - self._clock())
