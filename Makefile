@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo up test lint format types peers lock clean
+.PHONY: help demo up test bench bench-quick lint format types peers lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## Show one remote signature from end to end; leaves nothing behind
 	@$(BIN)/bunker demo
@@ -26,10 +26,17 @@ up: $(VENV)/.run ## Run relay and signer, and print the URI that pairs an app
 test: $(VENV)/.dev ## Run every test; what needs a missing service skips and says so
 	$(PYTEST) $(TESTS)
 
+bench: $(VENV)/.run $(VENV)-bench/.peers ## Measure our relay and signer next to others (10 minutes)
+	$(BIN)/python -m bench --peers $(VENV)-bench/bin/python $(BENCH)
+
+bench-quick: $(VENV)/.run $(VENV)-bench/.peers ## The main measures in a minute, next to one relay
+	$(BIN)/python -m bench --quick --peers $(VENV)-bench/bin/python $(BENCH)
+
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(addsuffix /src,$(addprefix packages/,$(PACKAGES))) tests
+	$(BIN)/mypy bench/__main__.py bench/echo.py
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
@@ -53,7 +60,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -66,6 +73,12 @@ $(VENV)/.packages: $(BIN)/python requirements/run.txt $(addsuffix /pyproject.tom
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.packages
+	@touch $@
+
+$(VENV)-bench/.peers: requirements/bench.txt
+	@$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --require-hashes --only-binary :all: --no-binary nostr-relay -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.packages requirements/dev.txt $(patsubst %,requirements/%.txt,$(OPTIONAL))

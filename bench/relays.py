@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from bench.frames import HandshakeFailed
+from bench.websocket import Socket
+
 START_TIMEOUT: Final = 30.0  # seconds
 STOP_TIMEOUT: Final = 10.0
 _HERE: Final = Path(__file__).parent
@@ -179,12 +182,12 @@ async def _listening(target: Target, folder: Path) -> None:
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             try:
-                _, writer = await asyncio.open_connection(target.host, target.port)
-            except OSError:
+                first = await Socket.open(target.host, target.port)
+            except (OSError, HandshakeFailed):
                 if target.process is not None and target.process.returncode is not None:
                     said = (folder / "stderr").read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"{target.name} ended: {said}") from None
                 await asyncio.sleep(0.01)
             else:
-                writer.close()
+                first.close()
                 return

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from bench.frames import CLOSE, PING, PONG, TEXT, Decoder, check_response, encode, request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MASK: Final = b"\x37\xfa\x21\x3d"
 OPEN_TIMEOUT: Final = 20.0  # seconds

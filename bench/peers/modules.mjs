@@ -1,0 +1,11 @@
+// Finds the npm packages where `make peers` has put them.
+
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const require = createRequire(join(process.env.BENCH_NODE_MODULES, 'x.js'))
+
+export const load = name => import(pathToFileURL(require.resolve(name)).href)
+export const tell = object => console.log(JSON.stringify(object))
+globalThis.WebSocket = require('ws')

@@ -1,0 +1,136 @@
+"""Measure 4: sign_event from end to end, real client, relay and signer, each a process."""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.machine import usage
+from bench.meter import Sample, metered
+from bench.relays import Target, stop
+from bench.stats import percentile
+from bunker.harness import running_signer
+from bunker_client import RemoteSigner
+from bunker_core import nip44
+from bunker_core.event import EventTemplate, sign_event, verify
+from bunker_core.keys import SecretKey
+
+_NODE: Final = Path(__file__).parent.parent / "tests" / "interop" / "node"
+_PROGRAMS: Final = Path(__file__).parent / "peers"
+NOSTR_TOOLS: Final = "nostr-tools with NDK"
+_TIMEOUT: Final = 120.0
+
+
+def crypto_floor() -> Sample:
+    """Return what the cryptography of one round trip takes, all keys derived before.
+
+    Five verifications (the relay two, the signer one, the client two: the response and the
+    event in it), three signatures, two encryptions, two decryptions.
+    """
+    key = SecretKey.generate()
+    shared = nip44.conversation_key(key.shared_x(key.pubkey))
+    note = sign_event(EventTemplate(1, "Signed from afar", (), 1_700_000_000), key)
+    text = json.dumps({"id": "0" * 32, "result": note.to_json().decode()})
+    rounds = 200
+    start = time.perf_counter()
+    for _ in range(rounds):
+        payload = nip44.encrypt(text, shared)
+        event = EventTemplate(24133, payload, (("p", key.pubkey),), 1_700_000_000)
+        sealed = sign_event(event, key)
+        sign_event(event, key)
+        sign_event(event, key)
+        for _ in range(5):
+            verify(sealed)
+        nip44.encrypt(text, shared)
+        nip44.decrypt(payload, shared)
+        nip44.decrypt(payload, shared)
+    each = (time.perf_counter() - start) / rounds
+    return Sample("nip46.floor", "", each * 1e3, "ms")
+
+
+async def round_trips(target: Target, count: int, seconds: float) -> list[Sample]:
+    """Ask for signatures one after another, then 32 at once."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        async with (
+            running_signer(Path(folder), [target.url], allow="sign_event:1") as signer,
+            RemoteSigner.from_uri(signer.uri) as client,
+        ):
+            taken = []
+            with metered(target) as reading:
+                end = time.perf_counter() + seconds
+                for number in range(count):
+                    begun = time.perf_counter()
+                    if begun > end:
+                        break
+                    await client.request_signature({"kind": 1, "content": f"note {number}"})
+                    taken.append((time.perf_counter() - begun) * 1e3)
+            sequential = reading.sample("nip46.sequential", target, percentile(taken, 50), "ms")
+            sequential.values = tuple(taken)
+            done = 0
+
+            async def work(worker: int) -> None:
+                nonlocal done
+                while time.perf_counter() < end:
+                    text = f"note {worker} {done}"
+                    await client.request_signature({"kind": 1, "content": text})
+                    done += 1
+
+            before = usage(signer.process.pid)
+            with metered(target) as reading:
+                start = time.perf_counter()
+                end = start + seconds
+                await asyncio.gather(*(work(number) for number in range(32)))
+                elapsed = time.perf_counter() - start
+            used = usage(signer.process.pid).cpu - before.cpu
+            concurrent = reading.sample("nip46.concurrent", target, done / elapsed, "requests/s")
+            cost = reading.sample("nip46.signer", target, used / done * 1e3, "ms of its core")
+    return [sequential, concurrent, cost]
+
+
+def node_is_there() -> bool:
+    """Tell whether the npm peers can run (`make peers`)."""
+    return shutil.which("node") is not None and (_NODE / "node_modules").is_dir()
+
+
+async def node_round_trips(target: Target, count: int) -> list[Sample]:
+    """Let nostr-tools ask NDK's backend, over the same relay."""
+    async with _node("ndk_backend.mjs", target.url) as backend:
+        uri = await _told(backend, "uri")
+        async with _node("nostr_tools_client.mjs", uri, str(count)) as client:
+            taken = [float(item) for item in await _told(client, "sequential")]
+            rate = float(await _told(client, "concurrent"))
+    one = Sample("nip46.sequential", NOSTR_TOOLS, percentile(taken, 50), "ms")
+    one.values = tuple(taken)
+    return [one, Sample("nip46.concurrent", NOSTR_TOOLS, rate, "requests/s")]
+
+
+@asynccontextmanager
+async def _node(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(_PROGRAMS / program),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "BENCH_NODE_MODULES": str(_NODE / "node_modules")},
+    )
+    try:
+        yield process
+    finally:
+        await stop(process)
+
+
+async def _told(process: asyncio.subprocess.Process, key: str) -> Any:
+    if process.stdout is None:
+        raise RuntimeError("standard output is not a pipe")
+    async with asyncio.timeout(_TIMEOUT):
+        while line := await process.stdout.readline():
+            if line.startswith(b"{") and key in (told := json.loads(line)):
+                return told[key]
+    raise RuntimeError(f"the program ended before it told {key}")
