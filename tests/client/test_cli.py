@@ -2,26 +2,34 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from _scripted import scripted_relay, scripted_signer
+from _scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_signer
 from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
-from bunker_core.bunker_uri import BunkerURI
+from bunker_client import Session, Sessions
+from bunker_core import nip44
+from bunker_core.bunker_uri import BunkerURI, parse_nostrconnect_uri
+from bunker_core.event import EventTemplate, parse_event_json, sign_event, verify
+from bunker_core.nip19 import encode_npub
 
 NOTE = '{"kind": 1, "content": "hello"}'
 
 
-async def bunker(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+async def bunker(
+    *arguments: str, stdin: str = "", environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
     """Run `bunker` and return its exit code, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bunker", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
     async with asyncio.timeout(60):
         out, err = await process.communicate(stdin.encode())
@@ -100,3 +108,224 @@ async def test_an_auth_url_is_shown_on_standard_error() -> None:
     assert code == 0
     assert json.loads(out)["pubkey"] == signer.user.pubkey
     assert "https://example.com/yes" in err
+
+
+# --- exit codes --------------------------------------------------------------------------------
+
+
+async def failing(*arguments: str, stdin: str = NOTE) -> tuple[int, str]:
+    """Return the exit code and the `type` of the error, which --json has on one line."""
+    code, out, err = await bunker(*arguments, "--json", stdin=stdin)
+    assert out == ""
+    told = json.loads(err)
+    assert told["exit_code"] == code
+    assert told["error"]
+    return code, told["type"]
+
+
+async def test_each_way_to_fail_has_an_exit_code(dead_url: str, tmp_path: Path) -> None:
+    """3 no relay, 4 offline, 5 no answer, 6 not approved, 7 denied, 8 locked, 9 no session."""
+    short = ("--timeout", "0.5", "--approval-timeout", "0.5")
+    sign = ("sign", "--uri")
+    assert await failing(*sign, uri(dead_url), *short) == (3, "RelayUnreachable")
+    missing = ("--sessions", str(tmp_path / "none"))
+    assert await failing("sign", *missing) == (9, "SessionError")
+    assert await failing("sign", "--uri", "bunker://x") == (1, "InvalidURI")
+    async with scripted_relay() as relay:
+        assert await failing(*sign, uri(relay.url), *short) == (4, "SignerOffline")
+        async with scripted_signer(relay.url) as signer:
+
+            def but(response: dict[str, str] | None) -> Answer:
+                def answer(asked: Asked) -> list[object]:
+                    if asked.method != "sign_event":
+                        return [signer.good(asked)]
+                    return [] if response is None else [{"id": asked.id, **response}]
+
+                return answer
+
+            cases: list[tuple[dict[str, str] | None, tuple[int, str]]] = [
+                (None, (5, "RequestTimeout")),
+                ({"result": "auth_url", "error": "https://x.example"}, (6, "WaitingForApproval")),
+                ({"result": "error", "error": "denied: no"}, (7, "RequestDenied")),
+                ({"result": "error", "error": "locked: paused"}, (8, "SignerLocked")),
+            ]
+            for response, expected in cases:
+                signer.answer = but(response)
+                code, out, err = await bunker(*sign, signer.uri, *short, "--json", stdin=NOTE)
+                told = json.loads(err.splitlines()[-1])
+                assert (code, told["type"], out) == (*expected, "")
+
+
+# --- with a session ----------------------------------------------------------------------------
+
+
+async def test_pair_once_then_use_everything(tmp_path: Path) -> None:
+    """pair, sessions, whoami, sign, publish, encrypt, decrypt, forget: over relay and signer."""
+    kept = ("--sessions", str(tmp_path / "sessions"))
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        running_signer(tmp_path / "signer", [relay.url], arguments=["--profile", "full"]) as signer,
+    ):
+        code, out, err = await bunker("pair", "-", *kept, stdin=signer.uri + "\n")
+        assert (code, err) == (0, "")
+        assert signer.npub in out
+
+        code, out, _ = await bunker("sessions", *kept, "--json")
+        [session] = json.loads(out)
+        assert (session["name"], session["npub"], session["relays"]) == (
+            "default",
+            signer.npub,
+            [relay.url],
+        )
+        code, out, _ = await bunker("whoami", *kept)
+        assert (code, out) == (0, signer.npub + "\n")
+        code, out, _ = await bunker("whoami", *kept, "--json")
+        me = json.loads(out)["pubkey"]
+
+        lines = '{"kind":1,"content":"a"}\n{"kind":7,"content":"+"}\n'
+        code, out, _ = await bunker("sign", *kept, stdin=lines)
+        events = [verify(parse_event_json(line)) for line in out.splitlines()]
+        assert [(event.kind, event.pubkey) for event in events] == [(1, me), (7, me)]
+
+        code, out, _ = await bunker("publish", "--relay", relay.url, *kept, stdin="Grüße\n")
+        assert code == 0
+        assert f"{relay.url}  ok" in out
+        code, out, _ = await bunker(
+            "publish", "--relay", relay.url, *kept, "--json", stdin=events[0].to_json().decode()
+        )
+        published = json.loads(out)
+        assert published["event"]["id"] == events[0].id
+        assert published["receipts"][0]["accepted"] is True
+
+        peer = secret_key(9)
+        code, payload, _ = await bunker("encrypt", "--to", peer.pubkey, *kept, stdin="secret\n")
+        key = nip44.conversation_key(peer.shared_x(me))
+        assert nip44.decrypt(payload.strip(), key) == "secret\n"
+        code, out, _ = await bunker("decrypt", "--from", peer.pubkey, *kept, stdin=payload)
+        assert (code, out) == (0, "secret\n")
+        batch = json.dumps({"from": peer.pubkey, "payload": payload.strip()})
+        bad = json.dumps({"from": peer.pubkey, "payload": "x"})
+        code, out, err = await bunker("decrypt", "--batch", *kept, stdin=f"{batch}\n{bad}\n")
+        first, second = map(json.loads, out.splitlines())
+        assert first == {"plaintext": "secret\n"}
+        assert "error" in second
+        assert err == ""
+
+        code, out, _ = await bunker("doctor", *kept, "--try", "sign_event:1,nip44_decrypt")
+        assert (code, out.splitlines()[-1]) == (0, "all is well"), out
+        for check in ("reachable", "TLS", "clock", "forwards", "keeps no", "AUTH", "NIP-11"):
+            assert f"{relay.url} {check}" in out
+        for check in ("signer present", "round trip", "permission sign_event:1: granted"):
+            assert check in out
+
+        code, out, err = await bunker("sessions", *kept, "forget")
+        assert (code, err) == (0, "")
+        assert "no session" in await fails("whoami", *kept)
+
+
+async def test_the_uri_need_not_be_on_the_command_line(tmp_path: Path) -> None:
+    """By environment, by file and by standard input: a command line is public on the machine."""
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        file = tmp_path / "uri"
+        file.write_text(signer.uri + "\n")
+        code, _, _ = await bunker("whoami", "--uri-file", str(file))
+        assert code == 0
+        code, _, _ = await bunker("whoami", "--uri-file", "-", stdin=signer.uri)
+        assert code == 0
+        code, out, _ = await bunker("whoami", environment={"BUNKER_URI": signer.uri})
+        assert code == 0
+        assert out.startswith("npub1")
+
+
+async def test_pair_invites_a_signer_with_a_qr_code(tmp_path: Path) -> None:
+    """--relay shows a nostrconnect:// URI, as text and picture, and keeps who answers."""
+    kept = ("--sessions", str(tmp_path / "s"))
+    svg, png = tmp_path / "qr.svg", tmp_path / "qr.png"
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bunker", "pair", "--relay", relay.url, *kept),
+            *("--ask", "sign_event:1", "--qr-svg", str(svg), "--qr-png", str(png)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr
+        async with asyncio.timeout(30):
+            async for line in process.stderr:
+                if line.startswith(b"nostrconnect://"):
+                    break
+            invitation = parse_nostrconnect_uri(line.decode())
+            assert svg.read_text().startswith("<?xml")
+            assert png.read_bytes().startswith(b"\x89PNG")
+            response = {"id": "1", "result": invitation.secret}
+            await signer.send(invitation.client_pubkey, response)
+            out, _ = await process.communicate()
+        assert process.returncode == 0
+        assert encode_npub(signer.user.pubkey).encode() in out
+        code, out_text, _ = await bunker("whoami", *kept)
+        assert (code, out_text.strip()) == (0, encode_npub(signer.user.pubkey))
+
+
+async def test_forgetting_works_without_the_signer(tmp_path: Path) -> None:
+    """The session is deleted whatever the signer says, and the person is told."""
+    kept = ("--sessions", str(tmp_path / "s"))
+    async with scripted_relay() as relay:
+        async with scripted_signer(relay.url) as signer:
+            code, _, _ = await bunker("pair", *kept, environment={"BUNKER_URI": signer.uri})
+            assert code == 0
+        code, _, err = await bunker("sessions", *kept, "--timeout", "0.5", "forget")
+    assert code == 0
+    assert "the signer was not told" in err
+    code, out, _ = await bunker("sessions", *kept, "--json")
+    assert json.loads(out) == []
+
+
+async def test_publish_says_when_no_relay_took_the_event(dead_url: str) -> None:
+    """Exit code 3, with each relay's reason on standard output."""
+    event = sign_event(EventTemplate(1, "x", (), 1), secret_key(1)).to_json().decode()
+    async with scripted_relay(refuse) as relay:
+        code, out, err = await bunker(
+            *("publish", "--relay", relay.url, "--relay", dead_url, "--timeout", "1"), stdin=event
+        )
+    assert code == 3
+    assert f"{relay.url}  refused  'blocked: no'" in out
+    assert f"{dead_url}  refused  'connection refused'" in out
+    assert "no relay took" in err
+
+
+async def refuse(peer: Peer, message: Message) -> bool:
+    if message[0] == "EVENT":
+        await peer.send("OK", message[1]["id"], False, "blocked: no")
+    return bool(message[0] == "EVENT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (("sign",), "", "standard input is empty"),
+        (("decrypt", "--from", "nsec1x"), "x", "not a"),
+        (("encrypt", "--to", "alice"), "x", "not a"),
+        (("decrypt", "--batch"), "{}", "line 1 has no `from`"),
+        (("decrypt", "--batch"), "x", "line 1 is not JSON"),
+    ],
+)
+async def test_wrong_input_is_one_line(
+    arguments: tuple[str, ...], stdin: str, message: str
+) -> None:
+    """Refused before any relay is asked."""
+    assert message in await fails(*arguments, "--uri", uri("ws://127.0.0.1:1"), stdin=stdin)
+
+
+async def test_completion_knows_the_sessions(tmp_path: Path) -> None:
+    """The shell completes `--session` with the names that are kept."""
+    sessions = Sessions(tmp_path)
+    for name in ("work", "home"):
+        sessions.save(
+            Session(secret_key(1), secret_key(2).pubkey, secret_key(3).pubkey, ("wss://x.y",)), name
+        )
+    completion = {
+        "_BUNKER_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"bunker sign --sessions {tmp_path} --session w",
+        "COMP_CWORD": "5",
+    }
+    _, out, _ = await bunker(environment=completion)
+    assert out.split() == ["plain,work"]

@@ -60,6 +60,28 @@ def passphrase(directory: str, peer: str) -> tuple[Work, object]:
     return work, nse
 
 
+def guarded(directory: str, peer: str) -> tuple[Work, object]:
+    """Unlocks by the device or service that argument 5 names; its PIN comes by stdin."""
+    import json
+
+    from bunker_core.event import EventTemplate
+    from bunker_signer.nse import NSE, FileStorage
+    from bunker_signer.nse.wrap import make_protector
+
+    slot_type, options = json.loads(sys.argv[5])
+    protector = make_protector(slot_type, options, lambda _label: bytearray(os.read(0, 4)))
+    nse = NSE(storage=FileStorage(directory))
+    nse.unlock(protector)
+    if hasattr(protector, "close"):
+        protector.close()
+    del protector
+
+    def work(number: int) -> None:
+        nse.sign(EventTemplate(1, f"note {number}", (), TIME))
+
+    return work, nse
+
+
 def once(directory: str, peer: str) -> tuple[Work, object]:
     """Opens the key a single time: no later operation overwrites what this one leaves."""
     from bunker_signer.nse import NSE, FileStorage
@@ -125,6 +147,7 @@ IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
     "naive": naive,
     "reference": reference,
     "passphrase": passphrase,
+    "guarded": guarded,
     "once": once,
     "generate": generating,
     "memfd_secret": partial(enclave, "memfd_secret"),
@@ -133,7 +156,7 @@ IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
 
 
 def main() -> None:
-    implementation, directory, threads, peer = sys.argv[1:]
+    implementation, directory, threads, peer = sys.argv[1:5]
     work, kept = IMPLEMENTATIONS[implementation](directory, peer)
     done = threading.Barrier(int(threads) + 1)
     over = threading.Event()

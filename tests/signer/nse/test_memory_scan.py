@@ -4,11 +4,14 @@
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +23,13 @@ from bunker_signer.nse.blob import BlobV2, parse_blob
 from bunker_signer.nse.memory import MemoryLevel, Page
 from bunker_signer.nse.slots import open_data_key
 from bunker_signer.nse.vault import Vault
+from bunker_signer.nse.wrap import Protector, make_protector
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from signer.nse._scan import Found, scan
+
+if TYPE_CHECKING:
+    from signer.nse.conftest import Kms, Token
 
 CHILD = Path(__file__).with_name("_scanned.py")
 # How long a child may take on a busy machine; nothing waits for it to pass.
@@ -48,23 +55,73 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+
+    def secrets() -> dict[str, bytes]:
+        made = _opened(storage, master) if implementation == "generate" else raw
+        wanted = {"private key": made, "master key": master}
+        if version == 2:
+            shared = peer.shared_x(key.pubkey)
+            wanted |= _wrapping_keys(storage, protector)
+            wanted |= {"ECDH x": shared, "conversation key": nip44.conversation_key(shared)}
+        return wanted
+
+    given = master.hex().encode() if implementation == "passphrase" else master
+    return scan_when_ready(child, given, secrets)
+
+
+Guard = tuple[str, dict[str, str], bytes]
+
+
+@pytest.fixture(params=["tpm2", "pkcs11", "kms", "keyring"])
+def guard(request: pytest.FixtureRequest) -> Guard:
+    """Each device or service: its slot type, its options, its PIN."""
+    match request.param:
+        case "tpm2":
+            return "tpm2", {"tcti": request.getfixturevalue("tcti")}, b"2468"
+        case "pkcs11":
+            token: Token = request.getfixturevalue("token")
+            options = {"module": token.module, "token": token.label}
+            return "pkcs11", options, token.pin.encode()
+        case "kms":
+            kms: Kms = request.getfixturevalue("kms")
+            return "aws-kms", {"key": kms.key_id, "endpoint": kms.endpoint}, b""
+    request.getfixturevalue("secret_service")
+    return "keyring", {}, b""
+
+
+def test_no_copy_is_left_by_a_device(guard: Guard, tmp_path: Path) -> None:
+    """Whatever a device's own library leaves of the wrapping key, the key and data key are gone."""
+    slot_type, options, pin = guard
+    key = SecretKey.generate()
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    raw = bytes(secret)
+    storage = FileStorage(tmp_path)
+    protector = make_protector(slot_type, options, lambda _label: bytearray(pin))
+    with NSE(storage=storage, protector=protector) as nse:
+        nse.import_key(secret, unrecoverable=True)
+    secrets = {"private key": raw, **_wrapping_keys(storage, protector)}
+    child = subprocess.Popen(
+        [sys.executable, CHILD, "guarded", str(tmp_path), "0", "-", json.dumps(guard[:2])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    found = scan_when_ready(child, pin, lambda: secrets)
+    print(f"\n{slot_type}: {found}")
+    assert found["private key"].total == found["data key"].total == 0
+
+
+def scan_when_ready(
+    child: subprocess.Popen[bytes], secret: bytes, secrets: Callable[[], dict[str, bytes]]
+) -> dict[str, Found]:
+    """Hand `secret` to a child, wait for its work to be done, search it, and let it end."""
     assert child.stdin is not None
     assert child.stdout is not None
     try:
-        child.stdin.write(master.hex().encode() if implementation == "passphrase" else master)
+        child.stdin.write(secret)
         child.stdin.flush()
         assert child.stdout.readline() == b"ready\n"
-        if implementation == "generate":
-            raw = _opened(storage, master)
-        secrets = {"private key": raw, "master key": master}
-        if version == 2:
-            shared = peer.shared_x(key.pubkey)
-            secrets |= _wrapping_keys(storage, protector)
-            secrets |= {
-                "ECDH x": shared,
-                "conversation key": nip44.conversation_key(shared),
-            }
-        return scan(child.pid, secrets)
+        return scan(child.pid, secrets())
     finally:
         child.stdin.close()
         child.wait(DEADLINE)
@@ -77,7 +134,7 @@ def _protector(implementation: str, master: bytes) -> MasterKey | Passphrase:
     return MasterKey(bytearray(master))
 
 
-def _wrapping_keys(storage: FileStorage, protector: MasterKey | Passphrase) -> dict[str, bytes]:
+def _wrapping_keys(storage: FileStorage, protector: Protector) -> dict[str, bytes]:
     blob = parse_blob(storage.get("nse:blob") or "")
     assert isinstance(blob, BlobV2)
     vault = Vault(MemoryLevel.MLOCK)

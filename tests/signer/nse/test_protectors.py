@@ -195,6 +195,13 @@ def test_token_key_does_not_leave(token: Token) -> None:
             assert not key[pkcs11.Attribute.EXTRACTABLE]
 
 
+def test_token_binds_the_pubkey(token: Token) -> None:
+    """What the token makes for one pubkey is no use for another."""
+    protector = Pkcs11(token.module, token.label, token.pin)
+    key, params = made_by(protector)
+    assert key_of(protector, params, pubkey="cd" * 32) != key
+
+
 def test_token_refuses_a_point_off_the_curve(token: Token) -> None:
     """A public key that is not on the curve never reaches the token."""
     protector = Pkcs11(token.module, token.label, token.pin)

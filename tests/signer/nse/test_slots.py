@@ -14,6 +14,7 @@ from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
 from bunker_signer.nse import NSE, FileStorage, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.blob import BlobV2, parse_blob
+from bunker_signer.nse.memory import fill_random
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase, ScryptCost
 
@@ -108,9 +109,12 @@ def test_rotation_replaces_the_data_key(passphrase: Passphrase) -> None:
     with NSE(MASTER, storage) as nse:
         nse.generate(recovery=passphrase)
         before = stored(storage)
+        nse.sign(EVENT)
+        old = bytes(nse._vault.data_key)
         nse.rotate(passphrase)
         after = stored(storage)
         nse.sign(EVENT)
+        assert len({old, bytes(nse._vault.data_key), bytes(32)}) == 3
     assert (before.gen, after.gen) == (1, 2)
     assert {slot.ct for slot in before.slots}.isdisjoint(slot.ct for slot in after.slots)
     for protector in (passphrase, MasterKey(MASTER)):
@@ -148,6 +152,20 @@ def test_device_alone_is_refused(passphrase: Passphrase) -> None:
         with pytest.raises(NSEError):
             nse.remove_slot("k2")
         nse.remove_slot("k2", unrecoverable=True)
+
+
+def test_slot_is_tried_before_it_is_relied_on() -> None:
+    """A device that does not find again what it made gets no key: none is stored."""
+
+    class Forgetful(Device):
+        def recover(self, pubkey: str, params: object, key: memoryview) -> None:
+            fill_random(key)
+
+    with NSE(protector=Forgetful()) as nse:
+        with pytest.raises(NSEError) as raised:
+            nse.generate(unrecoverable=True)
+        assert raised.value.code is NSEErrorCode.AUTH_FAILED
+        assert not nse.exists()
 
 
 def test_lost_device_does_not_lose_the_key(passphrase: Passphrase) -> None:

@@ -147,6 +147,8 @@ class Tpm2:
             out[:] = value
             wipe_bytes(value)
             _wipe_struct(data)
+            # The library keeps the last response, decrypted: have another one in its place.
+            esapi.get_random(2 * _KEY_BYTES, session1=session)
 
     @contextmanager
     def _tpm(self) -> Iterator[tuple[Any, Any]]:

@@ -1,0 +1,100 @@
+"""`bunker doctor`: find out what keeps a request from its signer, and how to mend it."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bunker_client.cli.common import Common, common_options, gather, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bunker_client.doctor import Finding
+
+
+@click.command()
+@click.argument("uri_argument", metavar="[URI]", required=False)
+@click.option(
+    "--try",
+    "permissions",
+    default="",
+    metavar="PERMISSIONS",
+    help="Try these on a session: sign_event:1,nip44_decrypt. What is signed is not published, "
+    "but the signer may ask its owner.",
+)
+@common_options
+def doctor(uri_argument: str | None, permissions: str, **values: Any) -> None:
+    """Check relays, signer and pairing, and say what is wrong and how to mend it.
+
+    With a bunker:// URI: relay reachability, TLS, clock, forwarding of ephemeral events, AUTH,
+    NIP-11, and whether the signer is there; the URI's secret is not used up. Without one: the same
+    for a session, its round-trip time and permissions too. Exit code 1 when something failed.
+    """
+    common = gather(values)
+    failed = run(common, _doctor(common, uri_argument or common.uri, permissions))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+async def _doctor(common: Common, uri: str | None, permissions: str) -> bool:
+    from bunker_client.doctor import Health
+
+    findings = []
+    async for finding in _findings(common, uri, permissions):
+        findings.append(finding)
+        if not common.as_json:
+            click.echo(f"{finding.health.value:<8} {finding.check}: {finding.text}")
+    wrong = [item for item in findings if item.health is not Health.GOOD]
+    if common.as_json:
+        told = [
+            {
+                "check": item.check,
+                "health": item.health.value,
+                "text": item.text,
+                "remedy": item.remedy,
+            }
+            for item in findings
+        ]
+        common.result("", told)
+    elif not wrong:
+        click.echo("\nall is well")
+    else:
+        click.echo("\nwhat is wrong, and how to mend it:")
+        for item in wrong:
+            click.echo(f"- {item.check}: {item.text}\n  {item.remedy or 'nothing to do'}")
+    return any(item.health is Health.BAD for item in findings)
+
+
+async def _findings(common: Common, uri: str | None, permissions: str) -> "AsyncIterator[Finding]":
+    from bunker_client.doctor import (
+        Finding,
+        Health,
+        examine_relay,
+        examine_session,
+        examine_signer,
+    )
+    from bunker_core.bunker_uri import parse_bunker_uri
+    from bunker_core.errors import BunkerError
+    from bunker_core.nip46 import parse_permissions
+
+    if uri:
+        parsed = parse_bunker_uri(uri)
+        relays, remote = parsed.relays, parsed.remote_signer_pubkey
+    else:
+        session = common.sessions().load(common.session)
+        relays, remote = session.relays, session.remote_signer_pubkey
+    for relay in relays:
+        async for finding in examine_relay(relay, common.timeout):
+            yield finding
+    async for finding in examine_signer(relays, remote, common.timeout):
+        yield finding
+    if uri:
+        if permissions:
+            yield Finding("permissions", Health.UNKNOWN, "not tried", "pair first: `bunker pair`")
+        return
+    try:
+        async with common.sessions().signer(common.session, **common.options()) as signer:
+            async for finding in examine_session(signer, parse_permissions(permissions)):
+                yield finding
+    except BunkerError as error:
+        yield Finding("paired", Health.UNKNOWN, str(error), "mend what failed above first")
