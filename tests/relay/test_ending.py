@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import httpx
 import pytest
@@ -131,6 +131,23 @@ async def test_a_locked_database_refuses_what_it_would_store(start: Start) -> No
         database.execute("ROLLBACK")
         database.close()
         assert await peer.publish(stuck) == (True, "")
+
+
+async def test_a_flood_of_stored_events_is_read_no_further(start: Start) -> None:
+    """With `max_pending_saves` unanswered, a connection waits; others do not."""
+    relay = start(config="store.busy_timeout = 1\nlimits.max_pending_saves = 5")
+    key = SecretKey.generate()
+    async with Peer(relay.url) as flooder, Peer(relay.url) as other:
+        with closing(sqlite3.connect(relay.data / FILE, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            stored = [note(key, str(number)) for number in range(6)]
+            for event in stored:
+                await flooder.send("EVENT", event)
+            last = note(key, kind=20001)
+            await flooder.send("EVENT", last)
+            assert (await other.publish(note(key, "2", kind=20001)))[0]
+            assert (await flooder.next())[:3] == ["OK", stored[0].id, False]
+        assert (await flooder.ok(last.id))[0]
 
 
 async def test_a_full_disk_refuses_what_it_would_store(start: Start) -> None:
