@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import pwd
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -35,35 +38,32 @@ def find_postgres() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, in a directory of our own."""
     programs = find_postgres()
     need(programs, "PostgreSQL (initdb, pg_ctl)")
-    base = tmp_path_factory.mktemp("pg")
-    user: dict[str, object] = {}
+    user: dict[str, Any] = {}
     if os.geteuid() == 0:  # the server refuses to run as root
-        import pwd
-
-        try:
-            nobody = pwd.getpwnam("nobody")
-        except KeyError:
-            need(False, "a user nobody, for a server that does not run as root")
-        for path in (base, *list(base.parents)[:2]):
-            path.chmod(0o755)
-        os.chown(base, nobody.pw_uid, nobody.pw_gid)
+        nobody = next((item for item in pwd.getpwall() if item.pw_name == "nobody"), None)
+        need(nobody, "a user nobody, for a server that does not run as root")
+        assert nobody is not None
         user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+    # Not below pytest's own directory: that one is closed to other users.
+    with tempfile.TemporaryDirectory(prefix="pg-") as base:
+        if user:
+            os.chown(base, user["user"], user["group"])
 
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **user)  # type: ignore[call-overload]
+        def run(*command: str) -> None:
+            subprocess.run(command, check=True, capture_output=True, cwd="/", **user)
 
-    data = str(base / "data")
-    run(f"{programs}/initdb", "-D", data, "-U", "bunker", "--auth=trust", "--no-sync")
-    options = f"-c listen_addresses='' -k {base} -c fsync=off"
-    run(f"{programs}/pg_ctl", "-D", data, "-o", options, "-l", f"{base}/log", "-w", "start")
-    try:
-        yield f"postgresql+psycopg://bunker@/postgres?host={base}"
-    finally:
-        run(f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "stop")
+        data = f"{base}/data"
+        run(f"{programs}/initdb", "-D", data, "-U", "bunker", "--auth=trust", "--no-sync")
+        options = f"-c listen_addresses='' -k {base} -c fsync=off"
+        run(f"{programs}/pg_ctl", "-D", data, "-o", options, "-l", f"{base}/log", "-w", "start")
+        try:
+            yield f"postgresql+psycopg://bunker@/postgres?host={base}"
+        finally:
+            run(f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -217,12 +217,14 @@ def test_last_seen_and_relays(database: Database) -> None:
     admit(database)
     pair(database, CLIENT, "s")
     with database.write() as connection:
-        clients.see(connection, "default", CLIENT, NOW + 5)
-        clients.see(connection, "default", CLIENT, NOW + 2)
+        before = clients.find(connection, "default", CLIENT)
+        assert before is not None
+        clients.see(connection, before, NOW + 100)
+        clients.see(connection, before, NOW + 70)
         clients.set_relays(connection, "default", CLIENT, ["ws://new"])
         client = clients.find(connection, "default", CLIENT)
         assert client is not None
-        assert (client.last_seen, client.relays) == (NOW + 5, ("ws://new",))
+        assert (client.last_seen, client.relays) == (NOW + 100, ("ws://new",))
         assert not clients.rename(connection, "default", OTHER, "x")
 
 

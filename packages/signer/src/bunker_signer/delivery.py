@@ -13,6 +13,7 @@ from bunker_signer.metrics import Metrics
 from bunker_signer.reply import Reply
 
 RECEIPT_TIMEOUT: Final = 3.0  # seconds that a relay has for its OK
+PATIENCE: Final = 30.0  # seconds more that it has if it is connected and silent
 # Pauses before a reply is sent again, in seconds, when no relay delivered it.
 RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 PARKED: Final = 1024  # undelivered replies that wait for a relay to come back
@@ -87,6 +88,9 @@ class Courier:
     async def _attempt(self, reply: Reply) -> bool:
         publication = self._pool.publish(reply.seal(int(self._clock())), self._targets(reply))
         receipt = await publication.delivered(RECEIPT_TIMEOUT)
+        if receipt is None and not publication.receipts and self._pool.open_relays:
+            # Nobody has refused it: the relay is busy, and would be more so with it sent twice.
+            receipt = await publication.delivered(PATIENCE)
         if receipt is None:
             publication.forget()
             return False

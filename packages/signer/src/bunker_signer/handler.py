@@ -76,11 +76,9 @@ class Handler:
         # 1 fresh, and not handled before
         if abs(event.created_at - now) > FRESH:
             return self._drop(event, "stale")
+        # What was handled before is found when it is written down; nothing happens until then.
         with self._database.read() as connection:
-            known = journal.was_handled(connection, event.id)
             client = clients.find(connection, identity.name, event.pubkey)
-        if known:
-            return self._drop(event, "replayed")
         if client is None and not self._stranger_events.take(self._clock()):
             return self._drop(event, "strangers")
         # 2 decrypt; a stranger learns nothing from a failure
@@ -135,7 +133,7 @@ class Handler:
         with self._database.write() as connection:
             if not journal.mark_handled(connection, event.id, now):
                 return self._drop(event, "replayed")
-            clients.see(connection, identity.name, event.pubkey, now)
+            clients.see(connection, client, now)
         if method is Method.CONNECT:
             result = self._sessions.connect(identity, request, event, client, now)
         else:

@@ -154,7 +154,7 @@ class Jobs:
         with self._database.write() as connection:
             if not journal.mark_handled(connection, job.event.id, now):
                 return None
-            clients.see(connection, job.identity.name, job.client.pubkey, now)
+            clients.see(connection, job.client, now)
             entry = journal.find(connection, job.digest)
             if entry is not None or running:
                 return entry or self._entry(job, State.OPEN)

@@ -4,13 +4,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.audit import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import audit, audit_ends
 
 _ONLY: Final = 1
+
+# Built once: they are run for every request.
+_ENDS: Final = select(audit_ends).where(audit_ends.c.id == _ONLY)
+# Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
+_ENDS_LOCKED: Final = _ENDS.with_for_update()
+_APPEND: Final = audit.insert()
+_ADVANCE: Final = (
+    update(audit_ends)
+    .where(audit_ends.c.id == _ONLY)
+    .values(last_seq=bindparam("to_seq"), last_hash=bindparam("to_hash"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +43,8 @@ def append(connection: Connection, at: int, action: str, key_name: str, **facts:
     entry = replace(
         AuditEntry(ends.last_seq + 1, at, action, key_name, **facts), previous=ends.last_hash
     ).sealed()
-    connection.execute(insert(connection, audit).values(_row(entry)))
-    connection.execute(
-        update(audit_ends)
-        .where(audit_ends.c.id == _ONLY)
-        .values(last_seq=entry.seq, last_hash=entry.hash)
-    )
+    connection.execute(_APPEND, _row(entry))
+    connection.execute(_ADVANCE, {"to_seq": entry.seq, "to_hash": entry.hash})
     return entry
 
 
@@ -97,16 +104,14 @@ def let_go(connection: Connection, before: int) -> int:
 
 
 def _ends(connection: Connection, *, lock: bool = False) -> Ends:
-    query = select(audit_ends).where(audit_ends.c.id == _ONLY)
-    # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
-    row = connection.execute(query.with_for_update() if lock else query).first()
+    row = connection.execute(_ENDS_LOCKED if lock else _ENDS).first()
     if row is None:
         if not lock:
             return Ends(1, GENESIS, 0, GENESIS)
         values = {"first_seq": 1, "first_previous": GENESIS, "last_seq": 0, "last_hash": GENESIS}
         fresh = insert(connection, audit_ends).values(id=_ONLY, **values)
         connection.execute(fresh.on_conflict_do_nothing())
-        row = connection.execute(query.with_for_update()).one()
+        row = connection.execute(_ENDS_LOCKED).one()
     return Ends(row.first_seq, row.first_previous, row.last_seq, row.last_hash)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_core.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
@@ -15,6 +15,11 @@ from bunker_signer.store.database import insert
 from bunker_signer.store.schema import clients, requests, secrets
 
 SECRET_LIFETIME: Final = 24 * 3600  # seconds that an unused secret is good for
+
+# Built once: it is run for every event.
+_FIND: Final = select(clients).where(
+    clients.c.key_name == bindparam("of_key"), clients.c.pubkey == bindparam("of_pubkey")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,7 @@ def add(
 
 def find(connection: Connection, key_name: str, pubkey: str) -> Client | None:
     """Return a paired client."""
-    query = select(clients).where(clients.c.key_name == key_name, clients.c.pubkey == pubkey)
-    row = connection.execute(query).first()
+    row = connection.execute(_FIND, {"of_key": key_name, "of_pubkey": pubkey}).first()
     return None if row is None else _client(row)
 
 
@@ -129,9 +133,11 @@ def every(connection: Connection, key_name: str | None = None) -> tuple[Client, 
     return tuple(map(_client, connection.execute(query)))
 
 
-def see(connection: Connection, key_name: str, pubkey: str, now: int) -> None:
-    """Note that a client was heard of."""
-    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
+def see(connection: Connection, client: Client, now: int) -> None:
+    """Note that a client was heard of, to the minute."""
+    if now < client.last_seen + 60:
+        return
+    known = (clients.c.key_name == client.key_name) & (clients.c.pubkey == client.pubkey)
     connection.execute(
         update(clients).where(known, clients.c.last_seen < now).values(last_seen=now)
     )

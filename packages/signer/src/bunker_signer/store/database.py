@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,6 +81,13 @@ class Database:
 
         with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
             upgrade(connection)
+
+
+@cache
+def insert_or_nothing(dialect_name: str, table: Table) -> SQLiteInsert | PostgresInsert:
+    """Return an INSERT that leaves alone what is there, built once."""
+    statement = sqlite_insert if dialect_name == "sqlite" else postgres_insert
+    return statement(table).on_conflict_do_nothing()
 
 
 def insert(connection: Connection, table: Table) -> SQLiteInsert | PostgresInsert:

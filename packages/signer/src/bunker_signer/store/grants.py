@@ -1,18 +1,27 @@
 """What clients may do without asking, as it is stored."""
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.policy import Effect, Grant, Rate
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import grants
 
+# Built once: it is run for every request.
+_OF: Final = (
+    select(grants)
+    .where(
+        grants.c.key_name == bindparam("of_key"), grants.c.client_pubkey == bindparam("of_client")
+    )
+    .order_by(grants.c.id)
+)
+
 
 def of(connection: Connection, key_name: str, client_pubkey: str) -> tuple[Grant, ...]:
     """Return the grants of a client, the oldest first."""
-    query = select(grants).where(_held_by(key_name, client_pubkey)).order_by(grants.c.id)
-    return tuple(map(_grant, connection.execute(query)))
+    rows = connection.execute(_OF, {"of_key": key_name, "of_client": client_pubkey})
+    return tuple(map(_grant, rows))
 
 
 def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant, now: int) -> None:

@@ -15,14 +15,20 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, update
 
 from bunker_core.nip46 import Request
-from bunker_signer.store.database import insert
+from bunker_signer.store.database import insert_or_nothing
 from bunker_signer.store.schema import handled, requests
 
 # A client that comes back within the hour and repeats itself gets its answer.
 KEEP_ANSWERS: Final = 3600  # seconds
+
+# Statements of the request path are built once: building takes longer than running them.
+_FIND: Final = select(requests).where(requests.c.digest == bindparam("of_digest"))
+_ADD: Final = insert(requests)
+# Without the option SQLAlchemy does not ask PostgreSQL's driver how many rows were inserted.
+_COUNTED: Final = {"preserve_rowcount": True}
 
 
 class State(Enum):
@@ -60,10 +66,9 @@ def digest_of(key_name: str, client_pubkey: str, request: Request) -> str:
 
 def mark_handled(connection: Connection, event_id: str, now: int) -> bool:
     """Remember a request event; return whether it is new."""
-    row = insert(connection, handled).values(event_id=event_id, handled_at=now)
-    # Without the option SQLAlchemy does not ask PostgreSQL's driver how many rows were inserted.
-    options = {"preserve_rowcount": True}
-    return connection.execute(row.on_conflict_do_nothing(), execution_options=options).rowcount == 1
+    row = {"event_id": event_id, "handled_at": now}
+    statement = insert_or_nothing(connection.dialect.name, handled)
+    return connection.execute(statement, row, execution_options=_COUNTED).rowcount == 1
 
 
 def was_handled(connection: Connection, event_id: str) -> bool:
@@ -74,7 +79,7 @@ def was_handled(connection: Connection, event_id: str) -> bool:
 
 def find(connection: Connection, digest: str) -> Entry | None:
     """Return the journal's entry of a request."""
-    row = connection.execute(select(requests).where(requests.c.digest == digest)).first()
+    row = connection.execute(_FIND, {"of_digest": digest}).first()
     return None if row is None else _entry(row)
 
 
@@ -91,24 +96,25 @@ def add(connection: Connection, entry: Entry) -> None:
         "decided_by": entry.decided_by,
         "answer": entry.answer,
     }
-    connection.execute(insert(connection, requests).values(values))
+    connection.execute(_ADD, values)
 
 
 def approve(connection: Connection, digest: str, decided_by: str) -> bool:
     """Let an open request have the key; return whether it is still there."""
-    values = {"state": State.APPROVED.value, "decided_by": decided_by}
-    return _move(connection, digest, (State.OPEN, State.APPROVED), values)
+    values = {"of_digest": digest, "to_state": State.APPROVED.value, "to_by": decided_by}
+    return connection.execute(_APPROVE, values).rowcount == 1
 
 
 def answer(connection: Connection, digest: str, text: str) -> bool:
     """Write the answer down; return False when there is one already, or the client is gone."""
-    values = {"state": State.ANSWERED.value, "answer": text}
-    return _move(connection, digest, (State.OPEN, State.APPROVED), values)
+    values = {"of_digest": digest, "to_state": State.ANSWERED.value, "to_answer": text}
+    return connection.execute(_ANSWER, values).rowcount == 1
 
 
 def finish(connection: Connection, digest: str) -> bool:
     """Note that the answer was delivered."""
-    return _move(connection, digest, (State.ANSWERED,), {"state": State.DONE.value})
+    values = {"of_digest": digest, "to_state": State.DONE.value}
+    return connection.execute(_FINISH, values).rowcount == 1
 
 
 def forget(connection: Connection, digest: str) -> None:
@@ -128,11 +134,17 @@ def clean(connection: Connection, now: int, keep_events: int) -> None:
     connection.execute(delete(requests).where(requests.c.received_at < now - KEEP_ANSWERS))
 
 
-def _move(
-    connection: Connection, digest: str, states: tuple[State, ...], values: dict[str, Any]
-) -> bool:
-    known = (requests.c.digest == digest) & requests.c.state.in_([item.value for item in states])
-    return connection.execute(update(requests).where(known).values(values)).rowcount == 1
+def _move(*states: State, **values: str) -> Executable:
+    """Return the statement that moves a request on from one of `states`."""
+    known = requests.c.digest == bindparam("of_digest")
+    state = requests.c.state.in_([item.value for item in states])
+    columns: dict[str, Any] = {column: bindparam(name) for column, name in values.items()}
+    return update(requests).where(known, state).values(state=bindparam("to_state"), **columns)
+
+
+_APPROVE: Final = _move(State.OPEN, State.APPROVED, decided_by="to_by")
+_ANSWER: Final = _move(State.OPEN, State.APPROVED, answer="to_answer")
+_FINISH: Final = _move(State.ANSWERED)
 
 
 def _entry(row: Any) -> Entry:

@@ -1,0 +1,170 @@
+"""The signer under load, as real processes: everything at once, or for a while.
+
+    python -m bench.signer_load burst --clients 32 --requests 1000
+    python -m bench.signer_load soak --seconds 600
+
+`burst` sends all requests at once and measures until the last signature was verified. `soak` keeps
+a steady load, with clients that come and go, and watches the signer's memory and file handles.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bunker.harness import RunningSigner, running_relay, running_signer
+from bunker_client import ClientError, RemoteSigner
+from bunker_core.keys import SecretKey
+
+TIMEOUT = 900.0  # seconds: a burst is answered in the order it came
+SAMPLE = 5.0  # seconds between two looks at the process
+
+
+async def invite(data: Path) -> str:
+    """Return a fresh bunker:// URI of the running signer."""
+    process = await asyncio.create_subprocess_exec(
+        *("bunker", "signer", "pair", "--data", str(data), "--profile", "full"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    return out.decode().strip().splitlines()[-1]
+
+
+async def sign(client: RemoteSigner, content: str, took: list[float]) -> None:
+    """Have one note signed; `sign_event` verifies what comes back."""
+    start = time.perf_counter()
+    await client.sign_event({"kind": 1, "content": content}, timeout=TIMEOUT)
+    took.append(time.perf_counter() - start)
+
+
+async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
+    """Send `requests` from each of `clients`, all at once."""
+    async with (
+        running_relay(data / "relay") as relay,
+        running_signer(data / "signer", [relay.url]) as signer,
+    ):
+        connected = []
+        try:
+            for _ in range(clients):
+                client = RemoteSigner.from_uri(await invite(data / "signer"))
+                await client.__aenter__()
+                connected.append(client)
+            took: list[float] = []
+            start = time.perf_counter()
+            outcomes = await asyncio.gather(
+                *(
+                    sign(client, f"{index} {number}", took)
+                    for number in range(requests)
+                    for index, client in enumerate(connected)
+                ),
+                return_exceptions=True,
+            )
+            seconds = time.perf_counter() - start
+        finally:
+            for client in connected:
+                await client.__aexit__(None, None, None)
+        failed = [str(item) for item in outcomes if item is not None]
+        return {
+            "clients": clients,
+            "requests": clients * requests,
+            "answered": len(took),
+            "failed": sorted(set(failed))[:5],
+            "seconds": round(seconds, 1),
+            "per_second": round(len(took) / seconds),
+            "p50_s": round(quantile(took, 0.50), 3),
+            "p99_s": round(quantile(took, 0.99), 3),
+            "max_s": round(max(took), 3),
+            **process_facts(signer),
+        }
+
+
+async def soak(data: Path, seconds: float, clients: int, rate: float) -> dict[str, object]:
+    """Sign `rate` notes a second for `seconds`; clients leave and come back all the time."""
+    async with (
+        running_relay(data / "relay") as relay,
+        running_signer(data / "signer", [relay.url]) as signer,
+    ):
+        end = time.monotonic() + seconds
+        took: list[float] = []
+        failed: list[str] = []
+        samples: list[dict[str, int]] = []
+
+        async def visit(number: int) -> None:
+            """One client: pairs, works for a while, leaves, comes back with a new key."""
+            while time.monotonic() < end:
+                uri = await invite(data / "signer")
+                peer = SecretKey.generate()
+                try:
+                    async with RemoteSigner.from_uri(uri) as client:
+                        leave = min(end, time.monotonic() + random.uniform(20, 40))
+                        while time.monotonic() < leave:
+                            await sign(client, f"client {number}", took)
+                            sealed = await client.nip44_encrypt(peer.pubkey, "hello")
+                            assert await client.nip44_decrypt(peer.pubkey, sealed) == "hello"
+                            await asyncio.sleep(3 * clients / rate)
+                        await client.logout()
+                except ClientError as error:
+                    failed.append(str(error))
+
+        async def watch() -> None:
+            while time.monotonic() < end:
+                samples.append(process_facts(signer))
+                await asyncio.sleep(SAMPLE)
+
+        await asyncio.gather(watch(), *(visit(number) for number in range(clients)))
+        fifth = max(1, len(samples) // 5)
+        early, late = samples[fifth : 2 * fifth], samples[-fifth:]
+        return {
+            "seconds": seconds,
+            "signed": len(took),
+            "requests": 3 * len(took),
+            "failed": failed[:5],
+            "p50_s": round(quantile(took, 0.50), 4),
+            "p99_s": round(quantile(took, 0.99), 4),
+            "rss_kib_early": round(statistics.median(item["rss_kib"] for item in early)),
+            "rss_kib_late": round(statistics.median(item["rss_kib"] for item in late)),
+            "handles_early": max(item["handles"] for item in early),
+            "handles_late": max(item["handles"] for item in late),
+            "database_kib": (data / "signer" / "signer.sqlite3").stat().st_size // 1024,
+        }
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def process_facts(signer: RunningSigner) -> dict[str, int]:
+    """Return resident memory and open file handles of the signer's process."""
+    base = Path(f"/proc/{signer.process.pid}")
+    status = dict(line.split(":", 1) for line in (base / "status").read_text().splitlines())
+    return {
+        "rss_kib": int(status["VmRSS"].split()[0]),
+        "handles": len(list((base / "fd").iterdir())),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", choices=["burst", "soak"])
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=60, help="requests a second (soak)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory)
+        if given.mode == "burst":
+            result = asyncio.run(burst(data, given.clients, given.requests))
+        else:
+            result = asyncio.run(soak(data, given.seconds, given.clients, given.rate))
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
