@@ -145,7 +145,7 @@ def at_a_terminal(data: Path, answers: list[tuple[str, str]], *arguments: str) -
             read_until(question)
             text = text.partition(question)[2]
             os.write(terminal, answer.encode() + b"\n")
-        read_until("Next:")
+        read_until("bunker backup")
     finally:
         os.kill(pid, signal.SIGTERM)
         # until the other side is closed: a full terminal would keep it from ending

@@ -44,7 +44,8 @@ def make_keys(
     Raises BunkerError and NSEError.
     """
     path = master_key_file or installation.master_key
-    installation.signer.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (installation.data, installation.signer):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         create_master_key(path)
     master = MasterKey.from_file(path)

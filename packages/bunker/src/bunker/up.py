@@ -5,18 +5,19 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final
 
 import click
 
 from bunker.caddy import Site, find_caddy, wait_until_served, write_caddyfile
-from bunker.first_run import (
-    ImportedKey,
-    make_keys,
-    new_passphrase,
-    write_recovery,
-)
 from bunker.installation import Installation, default_data
+from bunker.questions import (
+    Answers,
+    data_option,
+    first_run,
+    first_run_options,
+    master_key_option,
+)
 from bunker.screen import Screen
 from bunker.supervise import Child, ChildFailed, Supervisor
 from bunker_core.errors import BunkerError
@@ -25,7 +26,6 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
 
 DEFAULT_PORT: Final = 7777
-RECOVERY_FILE: Final = "recovery.txt"
 
 _READY: Final = "relay listening on "
 _GRANTS: Final = {
@@ -33,20 +33,6 @@ _GRANTS: Final = {
     Profile.BASIC: "notes, reactions and the like; the rest asks you here",
     Profile.FULL: "everything, also reading your messages",
 }
-
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=default_data,
-    show_default="~/.local/share/nostr-bunker",
-    help="Directory of the relay's and the signer's data.",
-)
-master_key_option = click.option(
-    "--master-key-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="BUNKER_MASTER_KEY_FILE",
-    help="File of the master key, made on the first run; best on another disk than the data.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +61,7 @@ class Options:
 )
 @click.option("--allow", default="", metavar="PERMISSIONS", help="See `bunker signer run`.")
 @master_key_option
-@click.option(
-    "--import-key",
-    type=click.File("r"),
-    help="First run: take the key in this file (nsec1… or ncryptsec1…) instead of making one.",
-)
-@click.option(
-    "--import-passphrase-file",
-    type=click.File("r"),
-    help="First run: the passphrase of an ncryptsec1….",
-)
-@click.option(
-    "--recovery-passphrase-file",
-    type=click.File("r"),
-    help="First run: write the recovery copy under the passphrase in this file.",
-)
-@click.option("--yes", is_flag=True, help="Ask no questions; take the defaults.")
+@first_run_options
 @click.option("--domain", metavar="NAME", help="Serve wss://NAME through Caddy (extra `tls`).")
 @click.option("--https-port", default=443, show_default=True, help="Port of --domain.")
 @click.option(
@@ -107,13 +78,10 @@ def up(
     profile: str | None,
     allow: str,
     master_key_file: Path | None,
-    import_key: TextIO | None,
-    import_passphrase_file: TextIO | None,
-    recovery_passphrase_file: TextIO | None,
-    yes: bool,
     domain: str | None,
     https_port: int,
     tls: str,
+    **first: Any,
 ) -> None:
     """Run relay and signer until Ctrl-C, and show what pairs an app.
 
@@ -123,21 +91,21 @@ def up(
     """
     installation = Installation(data)
     recovery = ""
-    asks = sys.stdin.isatty() and not yes
+    answers = Answers(**first)
     try:
         if domain is not None:
             find_caddy()
         if not installation.has_keys:
-            imported = _given_key(import_key, import_passphrase_file)
-            passphrase = recovery_passphrase_file.read().strip() if recovery_passphrase_file else ""
-            if asks:
+            if answers.asks:
                 click.echo("The first run: three questions, and Enter answers each.\n")
-                imported = imported or _ask_key()
-                passphrase = passphrase or _ask_passphrase()
-                profile = profile or _ask_profile()
-            _check_port(port)
-            make_keys(installation, master_key_file, imported)
-            recovery = _recover(installation, master_key_file, passphrase, asks)
+
+            def last_question() -> None:
+                nonlocal profile
+                if answers.asks:
+                    profile = profile or _ask_profile()
+                _check_port(port)
+
+            recovery = first_run(installation, master_key_file, answers, last_question)
         options = Options(
             installation,
             port,
@@ -157,32 +125,6 @@ def up(
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     sys.exit(code)
-
-
-@click.command()
-@data_option
-@master_key_option
-@click.option(
-    "--passphrase-file", type=click.File("r"), help="File of the passphrase; asked for without it."
-)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def recovery(
-    data: Path,
-    master_key_file: Path | None,
-    passphrase_file: TextIO | None,
-    file: Path,
-) -> None:
-    """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
-    installation = Installation(data)
-    passphrase = passphrase_file.read().strip() if passphrase_file else _ask_passphrase()
-    shown = "" if passphrase else new_passphrase()
-    try:
-        write_recovery(installation, master_key_file, passphrase or shown, file)
-    except (BunkerError, NSEError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{installation.npub()} is in {file}, encrypted under your passphrase")
-    if shown:
-        click.echo(f"passphrase, shown once, write it down: {shown}")
 
 
 async def _up(options: Options, recovery: str) -> int:
@@ -291,38 +233,6 @@ def _memory(lines: list[str]) -> str:
     return next((line.rpartition("memory ")[2] for line in lines if "memory " in line), "not said")
 
 
-def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | None:
-    if file is None:
-        return None
-    return ImportedKey(file.read().strip(), passphrase.read().strip() if passphrase else "")
-
-
-def _ask_key() -> ImportedKey | None:
-    text = _ask_hidden(
-        "1. Your key: Enter makes a new one; or paste an nsec1… or ncryptsec1… (not shown)"
-    )
-    if not text:
-        return None
-    passphrase = ""
-    if text.startswith("ncryptsec1"):
-        passphrase = click.prompt("   Its passphrase", hide_input=True)
-    return ImportedKey(text, passphrase)
-
-
-def _ask_passphrase() -> str:
-    question = "2. A passphrase for the recovery copy: Enter makes one; or type your own"
-    while True:
-        first = _ask_hidden(f"{question} (not shown)")
-        if not first or first == _ask_hidden("   The same again"):
-            return first
-        click.echo("   These differ; once more.")
-
-
-def _ask_hidden(question: str) -> str:
-    answer = click.prompt(question, default="", hide_input=True, show_default=False)
-    return str(answer).strip()
-
-
 def _ask_profile() -> str:
     return str(
         click.prompt(
@@ -332,19 +242,6 @@ def _ask_profile() -> str:
             default=Profile.ASK.value,
         )
     )
-
-
-def _recover(
-    installation: Installation, master_key_file: Path | None, passphrase: str, asks: bool
-) -> str:
-    """Write the recovery copy if there is a passphrase; return what to say of it."""
-    if not passphrase and not asks:
-        return ""
-    shown = "" if passphrase else new_passphrase()
-    path = installation.data / RECOVERY_FILE
-    write_recovery(installation, master_key_file, passphrase or shown, path)
-    hint = f"{path} (move it to another machine or print it)"
-    return f"{hint}\n            passphrase, shown once, write it down: {shown}" if shown else hint
 
 
 def _check_port(port: int) -> None:

@@ -1,0 +1,217 @@
+"""`bunker backup` and `bunker restore`: an installation in one file, without what opens it.
+
+In the file: sealed keys, grants, audit log, the relay's events and lists. Not in it: the master
+key. A backup that opens itself would be the weakest place of all.
+"""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bunker import __version__
+from bunker.installation import Installation
+from bunker.questions import data_option
+from bunker_core.errors import BunkerError
+
+FORMAT: Final = 1
+LAST_BACKUP: Final = "last-backup"  # beside the relay's and the signer's directories
+_MANIFEST: Final = "manifest.json"
+_MAX_FILE: Final = 64 * 2**30  # bytes; what a damaged header could claim is bounded
+# What belongs into a backup, and what a restore takes: nothing else is ever written.
+_KEPT: Final = re.compile(
+    r"relay/(relay\.sqlite3|lists\.json)|signer/(\w+\.sqlite3|keys/[\w.=-]+)", re.ASCII
+)
+_MANIFEST_BYTES: Final = 1_000_000
+
+
+class BackupFailed(BunkerError):
+    """The backup can't be made or restored; the text says why."""
+
+
+def make_backup(installation: Installation, file: Path, now: int) -> dict[str, Any]:
+    """Write the installation to `file`, also while it runs; return the manifest.
+
+    Raises BackupFailed; an existing file is left as it is.
+    """
+    if not installation.has_keys:
+        raise BackupFailed(f"there is no installation in {installation.data}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="bunker-backup-") as name:
+            copies = _copy(installation.data, Path(name))
+            manifest = {
+                "format": FORMAT,
+                "version": __version__,
+                "created_at": now,
+                "npub": installation.npub(),
+                "files": {inside: _digest(path) for inside, path in copies.items()},
+            }
+            with file.open("xb") as out:
+                file.chmod(0o600)
+                with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+                    _add(archive, _MANIFEST, json.dumps(manifest, indent=1).encode(), now)
+                    for inside, path in copies.items():
+                        archive.add(path, inside, recursive=False, filter=_anonymous)
+        (installation.data / LAST_BACKUP).write_text(f"{now}\n")
+    except (OSError, sqlite3.Error) as error:
+        raise BackupFailed(f"{file}: {error}") from None
+    return manifest
+
+
+def restore_backup(file: Path, installation: Installation) -> dict[str, Any]:
+    """Write what is in `file` into an empty place; return the manifest.
+
+    Everything is checked before anything is put in place. Raises BackupFailed.
+    """
+    for directory in (installation.relay, installation.signer):
+        if directory.exists() and any(directory.iterdir()):
+            raise BackupFailed(f"{directory} is not empty; restore into an empty place")
+    try:
+        installation.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=installation.data, prefix=".restore-") as name,
+            tarfile.open(file, mode="r:gz") as archive,
+        ):
+            manifest = _extract(archive, Path(name))
+            for part in ("relay", "signer"):
+                found = Path(name) / part
+                if found.is_dir():
+                    target = installation.data / part
+                    if target.exists():
+                        target.rmdir()
+                    found.rename(target)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise BackupFailed(f"{file}: {error}") from None
+    return manifest
+
+
+@click.command()
+@data_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(data: Path, file: Path) -> None:
+    """Write sealed keys, grants, audit log and the relay's events to FILE, also while they run.
+
+    The master key is not in it: keep a copy of that elsewhere, or the recovery copy.
+    """
+    installation = Installation(data)
+    try:
+        manifest = make_backup(installation, file, int(time.time()))
+    except BunkerError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{len(manifest['files'])} files of {manifest['npub']} are in {file}")
+    click.echo("not in it: the master key; keep that on another disk than this file")
+
+
+@click.command()
+@data_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def restore(data: Path, file: Path) -> None:
+    """Put the backup in FILE into an empty place."""
+    installation = Installation(data)
+    try:
+        manifest = restore_backup(file, installation)
+    except BunkerError as error:
+        raise click.ClickException(str(error)) from None
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_at"]))
+    click.echo(f"{len(manifest['files'])} files of {manifest['npub']}, from {made}")
+    click.echo(f"put your master key at {installation.master_key}, or name it to `bunker up`")
+
+
+def _copy(data: Path, target: Path) -> dict[str, Path]:
+    """Copy what belongs into a backup; return the copies by their names in the archive."""
+    copies: dict[str, Path] = {}
+    for path in sorted(data.rglob("*")):
+        inside = path.relative_to(data).as_posix()
+        if not _KEPT.fullmatch(inside) or path.is_symlink() or not path.is_file():
+            continue
+        copy = target / inside
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".sqlite3":
+            _copy_database(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+        copies[inside] = copy
+    return copies
+
+
+def _copy_database(path: Path, copy: Path) -> None:
+    """Copy a database that may be in use, and look whether the copy is whole."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(copy)) as made:
+        source.backup(made)
+        made.execute("PRAGMA journal_mode = DELETE")
+        (result,) = made.execute("PRAGMA quick_check").fetchone()
+        if result != "ok":
+            raise sqlite3.DatabaseError(f"{path} is damaged: {result}")
+
+
+def _extract(archive: tarfile.TarFile, target: Path) -> dict[str, Any]:
+    first = archive.next()
+    if first is None or first.name != _MANIFEST or first.size > _MANIFEST_BYTES:
+        raise BackupFailed("this is not a backup of `bunker backup`")
+    manifest = _manifest(archive.extractfile(first))
+    missing = dict(manifest["files"])
+    for member in archive:
+        if member.name == _MANIFEST:
+            continue
+        content = archive.extractfile(member) if member.isreg() else None
+        if content is None or member.name not in missing or member.size > _MAX_FILE:
+            raise BackupFailed(f"{member.name!r} does not belong into a backup")
+        path = target / member.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as out:
+            path.chmod(0o600)
+            shutil.copyfileobj(content, out)
+        if _digest(path) != missing.pop(member.name):
+            raise BackupFailed(f"{member.name} is damaged")
+    if missing:
+        raise BackupFailed(f"{next(iter(missing))} is missing")
+    for path in target.rglob("*"):
+        if path.is_dir():
+            path.chmod(0o700)  # mkdir gives its mode to the last of several alone
+    return manifest
+
+
+def _manifest(content: Any) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(content.read())
+        names = list(manifest["files"])
+        known = manifest["format"] == FORMAT
+        int(manifest["created_at"])
+        str(manifest["npub"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BackupFailed("this is not a backup of `bunker backup`") from None
+    if not known:
+        raise BackupFailed("this backup is of a newer version; update first")
+    if not all(_KEPT.fullmatch(name) for name in names):
+        raise BackupFailed("this backup names files that do not belong into one")
+    return manifest
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, now: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = len(content), now, 0o600
+    archive.addfile(member, io.BytesIO(content))
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Drop the names and numbers of this machine's users."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o600
+    return member

@@ -1,0 +1,183 @@
+"""What is asked before there is a key, at the terminal or by options; `bunker init`, `recovery`."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import click
+
+from bunker.first_run import ImportedKey, make_keys, new_passphrase, write_recovery
+from bunker.installation import Installation, default_data
+from bunker_core.errors import BunkerError
+from bunker_signer.nse import NSEError
+
+RECOVERY_FILE: Final = "recovery.txt"
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_data,
+    show_default="~/.local/share/nostr-bunker",
+    help="Directory of the relay's and the signer's data.",
+)
+master_key_option = click.option(
+    "--master-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="BUNKER_MASTER_KEY_FILE",
+    help="File of the master key, made on the first run; best on another disk than the data.",
+)
+
+
+def first_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that answer the questions about the key."""
+    options = [
+        click.option(
+            "--import-key",
+            type=click.File("r"),
+            help="First run: take the key in this file, nsec1… or ncryptsec1…, and make none.",
+        ),
+        click.option(
+            "--import-passphrase-file",
+            type=click.File("r"),
+            help="First run: the passphrase of an ncryptsec1….",
+        ),
+        click.option(
+            "--recovery-passphrase-file",
+            type=click.File("r"),
+            help="First run: write the recovery copy under the passphrase in this file.",
+        ),
+        click.option("--yes", is_flag=True, help="Ask no questions; take the defaults."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the options say; `asks` is whether a person is there to say the rest."""
+
+    import_key: TextIO | None
+    import_passphrase_file: TextIO | None
+    recovery_passphrase_file: TextIO | None
+    yes: bool
+
+    @property
+    def asks(self) -> bool:
+        return sys.stdin.isatty() and not self.yes
+
+
+def first_run(
+    installation: Installation,
+    master_key_file: Path | None,
+    answers: Answers,
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """Make or take in the key, and write the recovery copy; return what to say of that.
+
+    `check` is called after the questions and before anything is made. Raises BunkerError, NSEError.
+    """
+    imported = _given_key(answers.import_key, answers.import_passphrase_file)
+    file = answers.recovery_passphrase_file
+    passphrase = file.read().strip() if file else ""
+    if answers.asks:
+        imported = imported or _ask_key()
+        passphrase = passphrase or _ask_passphrase()
+    check()
+    make_keys(installation, master_key_file, imported)
+    return _recover(installation, master_key_file, passphrase, answers.asks)
+
+
+@click.command()
+@data_option
+@master_key_option
+@first_run_options
+def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
+    """Make the key without starting anything, for services that are set up by hand.
+
+    Prints what the relay has to know: the pubkey of this signer, and that of its user.
+    """
+    installation = Installation(data)
+    if installation.has_keys:
+        raise click.ClickException(f"there is a key in {installation.keys} already")
+    try:
+        recovery = first_run(installation, master_key_file, Answers(**options))
+        click.echo(f"you       {installation.npub()}")
+        click.echo(f"recovery  {recovery or 'none; `bunker recovery` writes one'}")
+        click.echo(f"BUNKER_RELAY_SIGNERS={installation.remote_signer_pubkey()}")
+        click.echo(f"BUNKER_RELAY_OWNER={installation.user_pubkey()}")
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@data_option
+@master_key_option
+@click.option(
+    "--passphrase-file", type=click.File("r"), help="File of the passphrase; asked for without it."
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def recovery(
+    data: Path,
+    master_key_file: Path | None,
+    passphrase_file: TextIO | None,
+    file: Path,
+) -> None:
+    """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
+    installation = Installation(data)
+    passphrase = passphrase_file.read().strip() if passphrase_file else _ask_passphrase()
+    shown = "" if passphrase else new_passphrase()
+    try:
+        write_recovery(installation, master_key_file, passphrase or shown, file)
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{installation.npub()} is in {file}, encrypted under your passphrase")
+    if shown:
+        click.echo(f"passphrase, shown once, write it down: {shown}")
+
+
+def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | None:
+    if file is None:
+        return None
+    return ImportedKey(file.read().strip(), passphrase.read().strip() if passphrase else "")
+
+
+def _ask_key() -> ImportedKey | None:
+    text = _ask_hidden(
+        "1. Your key: Enter makes a new one; or paste an nsec1… or ncryptsec1… (not shown)"
+    )
+    if not text:
+        return None
+    passphrase = ""
+    if text.startswith("ncryptsec1"):
+        passphrase = click.prompt("   Its passphrase", hide_input=True)
+    return ImportedKey(text, passphrase)
+
+
+def _ask_passphrase() -> str:
+    question = "2. A passphrase for the recovery copy: Enter makes one; or type your own"
+    while True:
+        first = _ask_hidden(f"{question} (not shown)")
+        if not first or first == _ask_hidden("   The same again"):
+            return first
+        click.echo("   These differ; once more.")
+
+
+def _ask_hidden(question: str) -> str:
+    answer = click.prompt(question, default="", hide_input=True, show_default=False)
+    return str(answer).strip()
+
+
+def _recover(
+    installation: Installation, master_key_file: Path | None, passphrase: str, asks: bool
+) -> str:
+    """Write the recovery copy if there is a passphrase; return what to say of it."""
+    if not passphrase and not asks:
+        return ""
+    shown = "" if passphrase else new_passphrase()
+    path = installation.data / RECOVERY_FILE
+    write_recovery(installation, master_key_file, passphrase or shown, path)
+    hint = f"{path} (move it to another machine or print it)"
+    return f"{hint}\n            passphrase, shown once, write it down: {shown}" if shown else hint

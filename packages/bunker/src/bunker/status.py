@@ -1,0 +1,238 @@
+"""`bunker status` and `bunker doctor`: how the whole installation stands."""
+
+import json
+import resource
+import shutil
+import sqlite3
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bunker.backup import LAST_BACKUP
+from bunker.installation import DATABASE, Installation, open_to_others
+from bunker.questions import RECOVERY_FILE, data_option, master_key_option
+from bunker_core.errors import BunkerError
+from bunker_signer.control.protocol import ControlError, NotRunning, send
+from bunker_signer.nse import NSE, FileStorage, NSEError
+from bunker_signer.nse.wrap.master_key import MasterKey
+
+_READY_TIMEOUT: Final = 5.0  # seconds
+_OLD_BACKUP: Final = 30 * 86_400  # seconds
+_LITTLE_DISK: Final = 200 * 2**20  # bytes
+_LITTLE_MEMLOCK: Final = 2**20  # bytes
+
+
+class Level(Enum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `text` also says what to do."""
+
+    level: Level
+    text: str
+
+
+@click.command()
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="Print it for a program.")
+def status(data: Path, as_json: bool) -> None:
+    """Show what runs, for whom, and how old the backup is. Exit code 1 if anything is off."""
+    installation = Installation(data)
+    try:
+        facts = gather(installation, int(time.time()))
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        for line in _lines(facts):
+            click.echo(line)
+    sys.exit(0 if facts["relay"] == "ready" and facts["signer"] == "running" else 1)
+
+
+@click.command()
+@data_option
+@master_key_option
+def doctor(data: Path, master_key_file: Path | None) -> None:
+    """Look for what is wrong or weak, and say what to do. Exit code 1 if anything fails."""
+    installation = Installation(data)
+    if not installation.has_keys:
+        raise click.ClickException(f"there is no installation in {data}; start with `bunker up`")
+    failed = False
+    for finding in examine(installation, master_key_file, int(time.time())):
+        click.echo(f"{finding.level.value:<5} {finding.text}")
+        failed |= finding.level is Level.FAIL
+    sys.exit(1 if failed else 0)
+
+
+def gather(installation: Installation, now: int) -> dict[str, Any]:
+    """Return what `status` shows; raises NSEError when there is no installation."""
+    facts: dict[str, Any] = {"npub": installation.npub(), "data": str(installation.data)}
+    facts["clients"] = _count(installation.signer / DATABASE, "clients")
+    facts["events"] = _count(installation.relay / "relay.sqlite3", "events")
+    facts["last_backup"] = _last_backup(installation)
+    facts["last_backup_days"] = (
+        None if facts["last_backup"] is None else (now - facts["last_backup"]) // 86_400
+    )
+    try:
+        said = send(installation.signer, "status")
+    except NotRunning:
+        return {**facts, "signer": "stopped", "relay": "unknown", "relay_url": None, "keys": []}
+    except ControlError as error:
+        return {**facts, "signer": str(error), "relay": "unknown", "relay_url": None, "keys": []}
+    relay_url, serving = next(iter(said["relays"].items()), (None, "none"))
+    facts |= {"signer": "running", "keys": said["keys"], "waiting": said["waiting"]}
+    complaint = _not_ready(relay_url, installation) if relay_url else "no relay"
+    relay = complaint or ("ready" if serving == "serving" else serving)
+    return {**facts, "relay": relay, "relay_url": relay_url}
+
+
+def examine(
+    installation: Installation, master_key_file: Path | None, now: int
+) -> Iterator[Finding]:
+    """Yield what was found, the gravest matters first."""
+    master = master_key_file or installation.master_key
+    yield _opens(installation, master)
+    yield from _files(installation, master)
+    for path, name in (
+        (installation.signer / DATABASE, "the signer's database"),
+        (installation.relay / "relay.sqlite3", "the relay's database"),
+    ):
+        if path.exists():
+            yield _database(path, name)
+    facts = gather(installation, now)
+    if facts["signer"] == "stopped":
+        yield Finding(Level.WARN, "the signer is not running: `bunker up` starts it")
+    elif facts["relay"] == "ready":
+        yield Finding(Level.OK, f"a request goes through {facts['relay_url']} and back")
+    else:
+        yield Finding(Level.FAIL, f"{facts['relay_url']}: {facts['relay']}")
+    yield from _memory(facts["keys"])
+    yield _backup(facts["last_backup_days"])
+    if (installation.data / RECOVERY_FILE).exists():
+        text = f"the recovery copy is still here: move {installation.data / RECOVERY_FILE} away"
+        yield Finding(Level.WARN, text)
+    free = shutil.disk_usage(installation.data).free
+    if free < _LITTLE_DISK:
+        yield Finding(Level.FAIL, f"only {free >> 20} MiB are free on the disk")
+
+
+def _opens(installation: Installation, master: Path) -> Finding:
+    try:
+        protector = MasterKey.from_file(master)
+    except NSEError as error:
+        return Finding(Level.FAIL, f"{error}; --master-key-file can name another")
+    storage = FileStorage(str(installation.keys))
+    try:
+        with NSE(storage=storage, protector=protector) as key:
+            key.conversation_key(key.get_public_key())
+    except NSEError as error:
+        return Finding(Level.FAIL, f"the key does not open: {error}; is {master} the right one?")
+    finally:
+        protector.close()
+    return Finding(Level.OK, f"the key of {installation.npub()} opens")
+
+
+def _files(installation: Installation, master: Path) -> Iterator[Finding]:
+    private = [installation.data, installation.signer, installation.keys, master]
+    private += installation.keys.iterdir()
+    loose = [path for path in private if path.exists() and open_to_others(path)]
+    for path in loose:
+        yield Finding(Level.FAIL, f"other users may read {path}: chmod go-rwx {path}")
+    if not loose:
+        yield Finding(Level.OK, "only you can read the keys")
+    if master.exists() and master.stat().st_dev == installation.keys.stat().st_dev:
+        text = f"the master key {master} lies on the same disk as the keys it opens: who has one "
+        yield Finding(Level.WARN, text + "has both; --master-key-file can name another place")
+
+
+def _database(path: Path, name: str) -> Finding:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (result,) = database.execute("PRAGMA quick_check").fetchone()
+    except sqlite3.Error as error:
+        result = str(error)
+    if result == "ok":
+        return Finding(Level.OK, f"{name} is whole")
+    return Finding(Level.FAIL, f"{name} is damaged ({result}): restore a backup")
+
+
+def _memory(keys: list[dict[str, Any]]) -> Iterator[Finding]:
+    for key in keys:
+        level = Level.WARN if key["memory"] == "plain" else Level.OK
+        yield Finding(level, f"memory of the opened key {key['name']}: {key['memory']}")
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit != resource.RLIM_INFINITY and limit < _LITTLE_MEMLOCK:
+        text = f"only {limit} bytes can be locked in memory: raise it (ulimit -l)"
+        yield Finding(Level.WARN, text)
+
+
+def _backup(days: int | None) -> Finding:
+    if days is None:
+        return Finding(Level.WARN, "there is no backup yet: `bunker backup FILE` makes one")
+    level = Level.WARN if days * 86_400 > _OLD_BACKUP else Level.OK
+    return Finding(level, f"the last backup is {days} days old")
+
+
+def _not_ready(relay_url: str, installation: Installation) -> str:
+    """Ask the relay to send a request to itself; return what is wrong, or ""."""
+    url = f"http{relay_url.removeprefix('ws').rstrip('/')}/readyz"
+    root = installation.caddy / "pki" / "authorities" / "local" / "root.crt"
+    context = ssl.create_default_context(cafile=None if not root.exists() else str(root))
+    if root.exists():
+        context.load_default_certs()
+    try:
+        with urllib.request.urlopen(url, timeout=_READY_TIMEOUT, context=context):  # noqa: S310 -- http(s) by construction
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"not ready ({error.code})"
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+def _count(path: Path, table: str) -> int | None:
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (count,) = database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 -- our own names
+            return int(count)
+    except sqlite3.Error:
+        return None
+
+
+def _last_backup(installation: Installation) -> int | None:
+    try:
+        return int((installation.data / LAST_BACKUP).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    yield f"you     {facts['npub']}"
+    yield f"relay   {facts['relay']}" + (f", {facts['relay_url']}" if facts["relay_url"] else "")
+    yield f"signer  {facts['signer']}"
+    for key in facts["keys"]:
+        yield f"key     {key['name']}: {key['state']}, memory {key['memory']}"
+    if facts["signer"] == "running":
+        yield f"asks    {facts['waiting']} requests wait for you"
+    yield f"apps    {facts['clients'] if facts['clients'] is not None else 'none'} paired"
+    yield f"events  {facts['events'] if facts['events'] is not None else 'none'} stored"
+    days = facts["last_backup_days"]
+    yield f"backup  {'none yet' if days is None else f'{days} days old'}"

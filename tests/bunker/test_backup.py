@@ -1,0 +1,151 @@
+"""Backup and restore: an installation comes back on an empty machine, a bad file does no harm."""
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bunker.backup import BackupFailed, make_backup, restore_backup
+from bunker.cli import main
+from bunker.harness import running_relay, running_signer
+from bunker.installation import Installation
+from bunker_client import RemoteSigner
+from bunker_core.event import EventTemplate, sign_event
+from bunker_core.filter import Filter
+from bunker_core.keys import SecretKey
+from bunker_core.pool import RelayPool
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def test_restored_installation_serves_the_old_pairing(tmp_path: Path) -> None:
+    """Key, grants, audit log and stored events are back, and the paired app notices nothing."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    app_key = SecretKey.generate()
+    note = sign_event(EventTemplate(1, "kept", (), 1_700_000_000), SecretKey.generate())
+    async with running_relay(old / "relay") as relay:
+        port = int(relay.url.rpartition(":")[2])
+        async with running_signer(old / "signer", [relay.url], allow="sign_event:1") as signer:
+            async with RemoteSigner.from_uri(signer.uri, client_key=app_key, timeout=10) as app:
+                pubkey = (await app.request_signature({"kind": 1})).pubkey
+            async with RelayPool([relay.url]) as pool:
+                assert await pool.publish(note).delivered(5)
+            # while both run
+            said = run("backup", "--data", str(old), str(tmp_path / "backup"))
+            assert signer.npub in said
+    master = (old / "signer" / "master.key").read_bytes()
+    assert master not in gzip.decompress((tmp_path / "backup").read_bytes())
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+
+    assert "master key" in run("restore", "--data", str(new), str(tmp_path / "backup"))
+    (new / "signer" / "master.key").write_bytes(master)
+    async with (
+        running_relay(new / "relay", port=port) as relay,
+        running_signer(new / "signer", [relay.url]) as signer,
+        RemoteSigner.from_uri(signer.uri, client_key=app_key, timeout=10) as app,
+        RelayPool([relay.url]) as pool,
+    ):
+        assert (await app.request_signature({"kind": 1})).pubkey == pubkey
+        subscription = pool.subscribe(Filter(kinds=frozenset({1})))
+        assert (await anext(subscription)).event.id == note.id
+    assert "sign_event" in run("signer", "audit", "--data", str(new / "signer"))
+    for path in new.rglob("*"):
+        private = path.is_dir() or path.is_relative_to(new / "signer" / "keys")
+        assert not private or path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    run("init", "--data", str(tmp_path / "data"), "--yes")
+    return Installation(tmp_path / "data")
+
+
+def test_backup_has_the_keys_and_nothing_that_opens_them(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Whatever lies in the data directory, only what is on the list goes into the file."""
+    (installation.data / "recovery.txt").write_text("ncryptsec1…")
+    (installation.signer / "notes.txt").write_text("my passphrase")
+    (installation.keys / "link").symlink_to(installation.master_key)
+    manifest = make_backup(installation, tmp_path / "backup", 1_700_000_000)
+    assert manifest["npub"] == installation.npub()
+    assert manifest["files"]
+    assert all(name.startswith("signer/keys/") for name in manifest["files"])
+    assert "signer/keys/link" not in manifest["files"]
+    with pytest.raises(BackupFailed, match="File exists"):
+        make_backup(installation, tmp_path / "backup", 1_700_000_000)
+    with pytest.raises(BackupFailed, match="not empty"):
+        restore_backup(tmp_path / "backup", installation)
+    with pytest.raises(BackupFailed, match="no installation"):
+        make_backup(Installation(tmp_path / "nothing"), tmp_path / "other", 0)
+
+
+Change = Callable[[dict[str, bytes], dict[str, str]], None]
+
+
+def _damage(files: dict[str, bytes], _: dict[str, str]) -> None:
+    name = next(iter(files))
+    files[name] = files[name][:-1] + b"?"
+
+
+def _lose(files: dict[str, bytes], _: dict[str, str]) -> None:
+    del files[next(iter(files))]
+
+
+def _add(files: dict[str, bytes], _: dict[str, str]) -> None:
+    files["signer/keys/more"] = b"x"
+
+
+def _climb(files: dict[str, bytes], digests: dict[str, str]) -> None:
+    name = next(iter(files))
+    files["../escaped"] = files.pop(name)
+    digests["../escaped"] = digests.pop(name)
+
+
+def _plant(files: dict[str, bytes], digests: dict[str, str]) -> None:
+    name = next(iter(files))
+    files["signer/master.key"] = files.pop(name)
+    digests["signer/master.key"] = digests.pop(name)
+
+
+@pytest.mark.parametrize("change", [_damage, _lose, _add, _climb, _plant])
+def test_tampered_backup_is_refused_and_nothing_written(
+    installation: Installation, tmp_path: Path, change: Change
+) -> None:
+    """A file that was damaged or made by another writes nothing, inside or outside."""
+    make_backup(installation, tmp_path / "good", 1_700_000_000)
+    with tarfile.open(tmp_path / "good") as archive:
+        content = {item.name: archive.extractfile(item) for item in archive.getmembers()}
+        files = {name: stream.read() for name, stream in content.items() if stream}
+    manifest = json.loads(files.pop("manifest.json"))
+    change(files, manifest["files"])
+    with tarfile.open(tmp_path / "bad", "w:gz") as archive:
+        for name, data in {"manifest.json": json.dumps(manifest).encode(), **files}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    target = tmp_path / "target" / "data"
+    with pytest.raises(BackupFailed):
+        restore_backup(tmp_path / "bad", Installation(target))
+    assert list(target.iterdir()) == []
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"\0" * 2048)])
+def test_what_is_no_backup_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """Any other file is refused without a traceback."""
+    (tmp_path / "file").write_bytes(content)
+    arguments = ["restore", "--data", str(tmp_path / "data"), str(tmp_path / "file")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert result.output.count("\n") == 1
