@@ -101,6 +101,19 @@ async def test_ping_goes_out_and_silence_is_closed(start: Start) -> None:
     assert 0.3 < time.monotonic() - started < 3
 
 
+async def test_a_client_that_answers_pings_stays(start: Start) -> None:
+    """Through ten rounds of pings, busy or idle, nobody who answers is closed."""
+    relay = start(config="ping_interval = 0.1\nping_timeout = 5")
+    key = SecretKey.generate()
+    async with Peer(relay.url) as busy, Peer(relay.url) as idle:
+        await idle.subscribe("s", {"#p": [key.pubkey]})
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            assert (await busy.publish(note(key, kind=20001)))[0]
+        assert await busy.publish(request(key, key.pubkey)) == (True, "")
+        assert len(await idle.unread()) == 1
+
+
 def test_the_default_ping_is_every_20_to_30_seconds() -> None:
     """Often enough for proxies that drop silence after 60 seconds."""
     from bunker_relay.config import Config
