@@ -116,6 +116,18 @@ def test_generate_needs_a_protector() -> None:
     assert raised.value.code is NSEErrorCode.AUTH_FAILED
 
 
+def test_import_into_a_locked_enclave_leaves_nothing() -> None:
+    """A key that can't be sealed, since nothing is there to seal it with, is wiped."""
+    secret = bytearray(32)
+    SecretKey.generate().copy_secret(secret)
+    with NSE() as nse:
+        with pytest.raises(NSEError) as raised:
+            nse.import_key(secret)
+        assert raised.value.code is NSEErrorCode.AUTH_FAILED
+        assert not any(secret)
+        assert not any(nse._vault.page.view)
+
+
 def test_wrong_secret_leaves_it_locked(
     storage: MemoryStorage, right: Passphrase, wrong: Passphrase
 ) -> None:
@@ -280,8 +292,8 @@ async def test_async_has_every_method(right: Passphrase) -> None:
         await nse.migrate(recovery=right)
         await nse.destroy()
         await nse.import_ncryptsec(text, "x")
-    public = {name for name in vars(NSE) if not name.startswith("_")}
-    assert public <= set(vars(AsyncNSE))
+    public = {name for name in dir(NSE) if not name.startswith("_")}
+    assert public <= set(dir(AsyncNSE))
 
 
 # The socket of a running signer

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Final, Protocol
 
-from bunker_core.keys import Buffer
 from bunker_signer.nse.blob import Params
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 
@@ -77,10 +76,3 @@ def missing_library(name: str, extra: str) -> NSEError:
         f"{name} is not installed: pip install 'nostr-bunker-signer[{extra}]'",
         NSEErrorCode.HARDWARE_UNAVAILABLE,
     )
-
-
-def copy_and_wipe(secret: Buffer, out: memoryview) -> None:
-    """Move `secret` into `out`: the source is zero afterwards."""
-    view = memoryview(secret).cast("B")
-    out[:] = view
-    view[:] = bytes(len(view))
