@@ -115,6 +115,7 @@ class Link:
             options.get("approval_timeout", APPROVAL_TIMEOUT),
             options.get("offline_timeout"),
         )
+        self._open_timeout = min(OPEN_TIMEOUT, self.patience.machine)
         self.relay_check_interval = options.get("relay_check_interval", RELAY_CHECK_INTERVAL)
         self.pool = RelayPool(
             relays,
@@ -162,10 +163,10 @@ class Link:
         self.remote = remote
         await self._subscribe()
 
-    async def move_to(self, relays: Iterable[str], timeout: float = OPEN_TIMEOUT) -> None:
+    async def move_to(self, relays: Iterable[str]) -> None:
         """Use `relays` instead of the present ones, once the subscription is live on one of them.
 
-        Raises PoolError when none of them answers in `timeout` seconds; then nothing changes.
+        Raises PoolError when none of them answers in time; then nothing changes.
         """
         if self._subscription is None:
             raise RuntimeError("move_to is called inside the context")
@@ -174,7 +175,7 @@ class Link:
         for relay in wanted:
             self.pool.add_relay(relay)
         try:
-            await self._subscription.live(timeout, wanted)
+            await self._subscription.live(self._open_timeout, wanted)
         except PoolError:
             await self._leave(relay for relay in wanted if relay not in before)
             raise
@@ -333,10 +334,9 @@ class Link:
                 **wanted,
             )
         )
-        timeout = min(OPEN_TIMEOUT, self.patience.machine)
         try:
-            await self.pool.connected(timeout)
-            await subscription.live(timeout)
+            await self.pool.connected(self._open_timeout)
+            await subscription.live(self._open_timeout)
         except PoolError as error:
             raise RelayUnreachable(str(error)) from None
         old, self._subscription = self._subscription, subscription
@@ -370,6 +370,7 @@ class Link:
         if response.auth_url is not None:
             if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
                 self._on_auth_url(response.auth_url)
+            self._show(pending)
             pending.wake()
         elif response.error is not None:
             loop.call_later(SECOND_OPINION, pending.settle, response)
