@@ -103,7 +103,14 @@ async def test_ping_goes_out_and_silence_is_closed(start: Start) -> None:
 
 async def test_a_client_that_answers_pings_stays(start: Start) -> None:
     """Through ten rounds of pings, busy or idle, nobody who answers is closed."""
-    relay = start(config="ping_interval = 0.1\nping_timeout = 5")
+    relay = start(
+        config=f"""
+        ping_interval = 0.1
+        ping_timeout = 5
+        rates.events_per_ip = {UNLIMITED}
+        rates.events_per_pubkey = {UNLIMITED}
+        """
+    )
     key = SecretKey.generate()
     async with Peer(relay.url) as busy, Peer(relay.url) as idle:
         await idle.subscribe("s", {"#p": [key.pubkey]})

@@ -204,7 +204,7 @@ async def test_a_fragmented_message_is_put_together(
         frames += [frame(b"?", FIN | PING), frame(piece, CONTINUATION)]
     frames += [frame(b"!", FIN | PING), frame(pieces[-1], FIN | CONTINUATION), frame(b"next")]
     await raw.send(*frames, chop=chop)
-    seen = []
+    seen: list[bytes] = []
     while len(seen) < 2:
         first, payload = await raw.read()
         if first == FIN | TEXT:
