@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from _require import need
 from bunker_core.event import EventTemplate, verify
 from bunker_signer.nse import NSE, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.wrap import Protector, make_protector, protector_types
@@ -117,6 +119,7 @@ def test_tpm_refuses_a_wrong_pin(tcti: str) -> None:
 
 def test_tpm_lockout_is_explained(tcti: str) -> None:
     """The TPM locks itself after wrong PINs; the error says so and how it is lifted."""
+    need(shutil.which("tpm2_dictionarylockout"), "tpm2-tools is not installed")
     key, params = made_by(Tpm2("2468", tcti=tcti))
     environment = {**os.environ, "TPM2TOOLS_TCTI": tcti}
     command = ["tpm2_dictionarylockout", "--setup-parameters", "--max-tries=2"]
@@ -138,6 +141,7 @@ def test_tpm_lockout_is_explained(tcti: str) -> None:
 @pytest.mark.parametrize("pin", [None, "2468"])
 def test_tpm_pcr_policy(tcti: str, pin: str | None) -> None:
     """A slot bound to PCRs opens until one of them changes."""
+    need(shutil.which("tpm2_pcrextend"), "tpm2-tools is not installed")
     protector = Tpm2(pin, pcrs="sha256:16", tcti=tcti)
     key, params = made_by(protector)
     assert key_of(protector, params) == key
