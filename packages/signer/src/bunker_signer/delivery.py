@@ -13,6 +13,7 @@ from bunker_signer.metrics import Metrics
 from bunker_signer.reply import Reply
 
 RECEIPT_TIMEOUT: Final = 3.0  # seconds that a relay has for its OK
+RECONNECT_TIMEOUT: Final = 0.5  # seconds to come back, when no relay is connected
 PATIENCE: Final = 30.0  # seconds more that it has if it is connected and silent
 # Pauses before a reply is sent again, in seconds, when no relay delivered it.
 RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
@@ -60,11 +61,8 @@ class Courier:
 
         One that could not be delivered is kept: `relay_opened` tries it again.
         """
-        for pause in (*RETRIES, None):
-            if await self._attempt(reply):
-                return True
-            if pause is not None:
-                await self._sleep(pause)
+        if await self._try(reply):
+            return True
         log.warning("reply undelivered", client=reply.client_pubkey)
         self._metrics.sent(delivered=False)
         self._parked.put(self._name(reply), _Parked(reply, self._clock()))
@@ -85,10 +83,19 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _try(self, reply: Reply) -> bool:
+        for pause in (*RETRIES, None):
+            if await self._attempt(reply):
+                return True
+            if pause is not None:
+                await self._sleep(pause)
+        return False
+
     async def _attempt(self, reply: Reply) -> bool:
         publication = self._pool.publish(reply.seal(int(self._clock())), self._targets(reply))
-        receipt = await publication.delivered(RECEIPT_TIMEOUT)
-        if receipt is None and not publication.receipts and self._pool.open_relays:
+        open_now = set(self._targets(reply)).intersection(self._pool.open_relays)
+        receipt = await publication.delivered(RECEIPT_TIMEOUT if open_now else RECONNECT_TIMEOUT)
+        if receipt is None and not publication.receipts and open_now:
             # Nobody has refused it: the relay is busy, and would be more so with it sent twice.
             receipt = await publication.delivered(PATIENCE)
         if receipt is None:
@@ -104,7 +111,8 @@ class Courier:
 
     async def _again(self, name: str, parked: _Parked) -> None:
         try:
-            if await self._attempt(parked.reply):
+            # A few times again: the client may take longer to come back than we do.
+            if await self._try(parked.reply):
                 self._parked.pop(name)
         finally:
             parked.trying = False

@@ -19,6 +19,7 @@ TIMEOUT: Final = 60.0  # seconds; a passphrase takes a moment to try, a relay to
 
 # struct ucred (unix(7)): pid, uid, gid
 _UCRED: Final = struct.Struct("3i")
+_CLOSED: Final = "the signer closed the connection: are you its owner?"
 
 
 class ControlError(BunkerError):
@@ -50,12 +51,14 @@ def send(data: Path, command: str, secret: bytearray | None = None, **arguments:
         raise NotRunning(
             f"no signer is running on {data}; start one with `bunker signer run`"
         ) from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise ControlError(_CLOSED) from None
     except OSError as error:
         raise ControlError(f"the signer on {data} can't be asked: {error}") from None
     try:
         value = orjson.loads(reply)
     except orjson.JSONDecodeError:
-        raise ControlError("the signer closed the connection: are you its owner?") from None
+        raise ControlError(_CLOSED) from None
     if "error" in value:
         raise ControlError(str(value["error"]))
     return value["result"]

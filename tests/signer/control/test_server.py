@@ -1,0 +1,122 @@
+"""The control socket: for its owner alone, and answered whatever is said."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bunker_core.errors import BunkerError
+from bunker_signer.control.protocol import ControlError, NotRunning, peer_uid, send, short_path
+from bunker_signer.control.server import ControlServer
+
+ME = os.geteuid()
+
+
+async def echo(said: Mapping[str, Any], uid: int, secret: bytearray | None) -> Any:
+    if said.get("fail"):
+        raise BunkerError("not today")
+    if said.get("break"):
+        raise ZeroDivisionError("a secret")
+    return [dict(said), uid, None if secret is None else len(secret)]
+
+
+async def call(data: Path, *args: Any, **kwargs: Any) -> Any:
+    return await asyncio.to_thread(send, data, *args, **kwargs)
+
+
+async def test_request_and_reply(tmp_path: Path) -> None:
+    """Arguments go in, a result comes out; the kernel says who asked."""
+    async with ControlServer(tmp_path, {"echo": echo}, ME):
+        assert await call(tmp_path, "echo", x=1) == [{"x": 1}, ME, None]
+        assert await call(tmp_path, "echo", bytearray(b"\n pass \0")) == [{}, ME, 8]
+
+
+async def test_errors(tmp_path: Path) -> None:
+    """What goes wrong is a line for a person, without what an exception might repeat."""
+    async with ControlServer(tmp_path, {"echo": echo}, ME):
+        with pytest.raises(ControlError, match="not today"):
+            await call(tmp_path, "echo", fail=True)
+        with pytest.raises(ControlError, match="ZeroDivisionError") as raised:
+            await call(tmp_path, "echo", **{"break": True})
+        assert "secret" not in str(raised.value)
+        with pytest.raises(ControlError, match="does not know"):
+            await call(tmp_path, "unknown")
+
+
+async def test_other_users_are_turned_away(tmp_path: Path) -> None:
+    """Another uid gets no answer, whatever the socket's mode; the mode is the owner's alone."""
+    asked: list[int] = []
+
+    async def note(_said: Mapping[str, Any], uid: int, _secret: bytearray | None) -> Any:
+        asked.append(uid)
+
+    async with ControlServer(tmp_path, {"note": note}, owner=4711, peer=lambda _: 4712):
+        assert (tmp_path / "control.sock").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(ControlError, match="are you its owner"):
+            await call(tmp_path, "note")
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"null\n",
+        b'{"command":"echo","arguments":[]}\n',
+        b'{"command":"echo","arguments":{},"secret":-1}\n',
+        b'{"command":"echo","arguments":{},"secret":9999999}\n',
+        b'{"command":["echo"],"arguments":{}}\n',
+        b"\xff\xfe\n",
+        b"x" * 2_000_000 + b"\n",
+        b"",
+    ],
+)
+async def test_rubbish(tmp_path: Path, line: bytes) -> None:
+    """Whatever is written to the socket, the next one is served."""
+    async with ControlServer(tmp_path, {"echo": echo}, ME):
+        with short_path(tmp_path / "control.sock") as short:
+            reader, writer = await asyncio.open_unix_connection(short)
+        try:
+            writer.write(line)
+            writer.write_eof()
+            reply = await reader.read()
+        except ConnectionError:
+            reply = b""
+        finally:
+            writer.close()
+        assert not reply or b"error" in reply
+        assert await call(tmp_path, "echo") == [{}, ME, None]
+
+
+async def test_nobody_there(tmp_path: Path) -> None:
+    """Without a signer, or with the socket of a killed one, it is told so."""
+    with pytest.raises(NotRunning):
+        await call(tmp_path, "status")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "control.sock"))
+    with pytest.raises(NotRunning):
+        await call(tmp_path, "status")
+    async with ControlServer(tmp_path, {"echo": echo}, ME):  # takes its place
+        assert await call(tmp_path, "echo") == [{}, ME, None]
+    assert not (tmp_path / "control.sock").exists()
+
+
+async def test_long_paths(tmp_path: Path) -> None:
+    """A data directory deeper than a socket address is long works too."""
+    data = tmp_path.joinpath(*["deep" * 10] * 4)
+    data.mkdir(parents=True)
+    async with ControlServer(data, {"echo": echo}, ME):
+        assert await call(data, "echo") == [{}, ME, None]
+
+
+def test_the_kernel_knows_the_peer() -> None:
+    """SO_PEERCRED names this process's own user."""
+    one, two = socket.socketpair(socket.AF_UNIX)
+    with one, two:
+        assert peer_uid(one) == ME

@@ -1,0 +1,88 @@
+"""Replies are seen home, whatever the relays do."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from bunker.harness import running_relay
+from bunker_core.event import parse_event_json, verify
+from bunker_core.keys import SecretKey
+from bunker_signer.delivery import Courier
+from bunker_signer.reply import Reply
+from bunker_signer.store import Database, journal
+from bunker_signer.store.journal import State
+from signer._rig import ONCE, Owner, rig
+from signer._wire import wire
+
+NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
+
+
+async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path) -> None:
+    """The relay dies while the owner thinks; the answer arrives when it is there again."""
+    owner, key = Owner(), SecretKey.generate()
+    async with running_relay(tmp_path / "relay") as relay:
+        port = int(relay.url.rpartition(":")[2])
+        async with rig(relay.url, data, approver=owner) as signer:
+            given_up = watch(signer.agent._courier)
+            async with signer.client(key=key) as client:
+                await client.send("sign_event", NOTE, rid="x")
+                _, answer = await owner.question()
+                await relay.terminate()
+                answer.set_result(ONCE)
+                async with asyncio.timeout(60):
+                    await given_up.wait()
+                (entry,) = undone(signer.database)
+                assert entry.state is State.ANSWERED
+            async with (
+                running_relay(tmp_path / "relay", port=port) as again,
+                wire(again.url, signer.pubkey, key) as client,
+            ):
+                for connection in signer.agent.pool._connections.values():
+                    connection.hurry()  # no need to wait for the next try by itself
+                late = await client.receive(timeout=40)
+                assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
+def watch(courier: Courier) -> asyncio.Event:
+    """Return an event that is set when a reply was given up, and waits no pauses until then."""
+    deliver, given_up = courier.deliver, asyncio.Event()
+    courier._sleep = lambda _: asyncio.sleep(0)
+
+    async def watched(reply: Reply) -> bool:
+        delivered = await deliver(reply)
+        if not delivered:
+            courier._sleep = asyncio.sleep
+            given_up.set()
+        return delivered
+
+    courier.deliver = watched  # type: ignore[method-assign]
+    return given_up
+
+
+def undone(database: Database) -> tuple[journal.Entry, ...]:
+    with database.read() as connection:
+        return journal.undone(connection)
+
+
+async def test_one_relay_is_enough(relay_url: str, data: Path) -> None:
+    """A second relay that is down delays nothing."""
+    async with (
+        rig(relay_url, data, relays=["ws://127.0.0.1:9"]) as signer,
+        signer.client("sign_event") as client,
+    ):
+        answer = await client.ask("sign_event", NOTE)
+        assert verify(parse_event_json(answer.json["result"])).content == "hello"
+        await client.ask("ping", rid="p")
+        assert undone(signer.database) == ()
+
+
+async def test_several_relays(relay_url: str, data: Path, tmp_path: Path) -> None:
+    """A client at either of the signer's relays is served, and each request once."""
+    async with (
+        running_relay(tmp_path / "two") as two,
+        rig(relay_url, data, relays=[two.url]) as signer,
+    ):
+        for url in (relay_url, two.url):
+            async with signer.client("sign_event", relay=url) as client:
+                assert not (await client.ask("sign_event", NOTE)).error
+        assert len(signer.audit("request")) == 2
