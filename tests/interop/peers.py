@@ -150,7 +150,7 @@ def library_version(name: str) -> str:
     """Return name and version of a library, as the matrix names it."""
     if name == "nostr_sdk":
         return f"nostr_sdk {version('nostr-sdk')}"
-    package = {"NDK": "@nostr-dev-kit/ndk"}.get(name, name)
+    package = {"NDK": "@nostr-dev-kit/ndk", "applesauce": "applesauce-signers"}.get(name, name)
     return f"{name} {_pinned()[package]}"
 
 

@@ -23,6 +23,9 @@ LONG_TEXT = "x" * 66_000
 # Our client sends no method of its own invention; NDK's backend leaves grants to its owner and
 # knows no logout; LocalRelay refuses every event above 65,536 bytes.
 NDK_BACKEND_LACKS = ("denied", "unknown method", "logout", "after logout")
+# applesauce does not answer a client that it has forgotten, nor what it can't decrypt: NIP-44's
+# longer prefix is one such thing.
+APPLESAUCE_LACKS = ("unknown method", "after logout", "nip44 66 kB")
 LOCAL_RELAY_LACKS = ("unknown method", "nip44 66 kB")
 
 
@@ -102,6 +105,34 @@ async def test_our_client_uses_ndk_backend(row: Row, tmp_path: Path) -> None:
         async with RemoteSigner.from_uri(uri, timeout=TIMEOUT) as signer:
             row.outcomes["connect"] = OK
             await use(signer, user, row, NDK_BACKEND_LACKS)
+
+
+async def test_our_client_uses_applesauce_provider(row: Row, tmp_path: Path) -> None:
+    """NostrConnectProvider serves our client through our relay, by bunker://."""
+    row.name = f"our client, {library_version('applesauce')} provider, bunker://"
+    program = node("applesauce_provider.mjs")
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        running(*program, relay.url) as peer,
+    ):
+        uri, user = await peer.until("uri"), await peer.until("user")
+        async with RemoteSigner.from_uri(uri, timeout=TIMEOUT) as signer:
+            row.outcomes["connect"] = OK
+            await use(signer, user, row, APPLESAUCE_LACKS)
+
+
+async def test_our_client_invites_applesauce_provider(row: Row, tmp_path: Path) -> None:
+    """The same by nostrconnect://, where the client begins."""
+    row.name = f"our client, {library_version('applesauce')} provider, nostrconnect://"
+    program = node("applesauce_provider.mjs")
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        Pairing([relay.url], timeout=TIMEOUT) as pairing,
+        running(*program, relay.url, str(pairing.uri)) as peer,
+    ):
+        signer = await pairing.wait(TIMEOUT)
+        row.outcomes["connect"] = OK
+        await use(signer, await peer.until("user"), row, APPLESAUCE_LACKS)
 
 
 async def test_our_client_and_signer_meet_at_local_relay(row: Row, tmp_path: Path) -> None:
