@@ -5,6 +5,7 @@ request is one JSON line, and the secrets that an unlock needs follow it as raw 
 never become text. This is what `bunker key lock` and `bunker key unlock` talk to.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -150,9 +151,10 @@ def ask(
         peer.settimeout(_TIMEOUT)
         try:
             peer.connect(str(path))
-            peer.sendall(orjson.dumps(request) + b"\n")
-            for secret in secrets:
-                peer.sendall(secret)
+            with contextlib.suppress(BrokenPipeError):  # refused early: the answer says why
+                peer.sendall(orjson.dumps(request) + b"\n")
+                for secret in secrets:
+                    peer.sendall(secret)
             answer: dict[str, Any] = orjson.loads(_read_line(peer))
         except (OSError, ValueError):
             raise NSEError(
