@@ -106,6 +106,12 @@ class RelayConnection:
         if self._socket and not self._checking:
             self._checking = asyncio.create_task(self._check(self._socket))
 
+    async def checked(self) -> None:
+        """Check, and wait for the outcome: then `round_trip` is of now."""
+        self.check()
+        if self._checking:
+            await asyncio.wait([self._checking])
+
     async def close(self) -> None:
         """Close the connection and stop trying."""
         self._task.cancel()

@@ -100,6 +100,18 @@ class RelayPool:
         """Return each relay's state and its last error."""
         return {url: (item.state, item.last_error) for url, item in self._connections.items()}
 
+    async def round_trips(self) -> dict[str, float | None]:
+        """Ping the relays and return the seconds each took, within CHECK_TIMEOUT.
+
+        None for one that is not connected. One that owes its pong is dropped and connected anew.
+        """
+        connections = dict(self._connections)
+        await asyncio.gather(*(item.checked() for item in connections.values()))
+        return {
+            url: item.round_trip if item.state is ConnectionState.OPEN else None
+            for url, item in connections.items()
+        }
+
     def add_relay(self, relay_url: str) -> None:
         """Connect to one more relay and subscribe there to everything; raises InvalidURI."""
         url = parse_relay_url(relay_url)
