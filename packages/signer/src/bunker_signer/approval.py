@@ -21,7 +21,7 @@ from bunker_signer.policy import Action
 DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three minutes
 # Seconds in which what arrives counts as together. Who comes later is another question: what the
 # owner has not seen he has not approved.
-GATHER: Final = 0.3
+GATHER: Final = 0.1
 MAX_WAITING: Final = 100  # requests of one client that may wait for answers
 
 log = get_logger(__name__)
