@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo up test bench bench-quick lint format types peers lock clean
+.PHONY: help demo up test bench bench-quick lint format types peers screenshots lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,9 +43,12 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 peers: $(VENV)/.dev ## Install the other projects' clients that the interop tests talk to (npm)
-	for folder in tests/interop/node examples/testbed-node; do \
+	for folder in tests/interop/node tests/signer/console examples/testbed-node; do \
 	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
 	done
+
+screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)
+	$(BIN)/python tests/signer/console/screenshots.py
 
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
 	$(PIP) install uv

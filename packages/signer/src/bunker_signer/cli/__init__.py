@@ -3,6 +3,7 @@
 import click
 
 from bunker_signer.cli import approvals, audit, clients, keys, pair, run
+from bunker_signer.console import options as console
 
 
 @click.group()
@@ -10,6 +11,6 @@ def signer() -> None:
     """Hold the key and sign for paired clients (NIP-46)."""
 
 
-for _module in (run, pair, clients, approvals, keys, audit):
+for _module in (run, pair, clients, approvals, keys, audit, console):
     for _command in _module.commands:
         signer.add_command(_command)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +27,12 @@ from bunker_signer.cli.options import (
     qr_option,
     show_uri,
 )
+from bunker_signer.console.options import announce, console_options, listening
 from bunker_signer.policy import Grant
 
 if TYPE_CHECKING:
+    from bunker_signer.approval import Approver
+    from bunker_signer.console.server import Listening
     from bunker_signer.service import Config, Service
 
 LOCK: Final = "signer.lock"
@@ -102,6 +106,7 @@ LOCK: Final = "signer.lock"
 @click.option(
     "--http", metavar="HOST:PORT", help="Serve /healthz and /metrics (Prometheus).  [default: no]"
 )
+@console_options
 @click.option("--verbose", is_flag=True, help="Log every request (no content) to standard error.")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -124,6 +129,10 @@ def run(
     audit_days: int,
     database: str,
     http: str | None,
+    console: str | None,
+    console_url: str,
+    console_cert: Path | None,
+    console_key: Path | None,
     verbose: bool,
     log_format: str,
 ) -> None:
@@ -157,8 +166,9 @@ def run(
             parse_hook(hook)
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
-        with _locked(data):
-            asyncio.run(_run(config, grants, accepted, qr, http))
+        page = listening(console, console_url, console_cert, console_key)
+        with _locked(data), page as bound:
+            asyncio.run(_run(config, grants, accepted, qr, http, bound))
 
 
 commands: Final[Sequence[click.Command]] = (run,)
@@ -170,6 +180,7 @@ async def _run(
     invitations: list[NostrConnectURI],
     qr: bool,
     http: str | None,
+    page: "Listening | None",
 ) -> None:
     from bunker_signer.approvers.terminal import TerminalApprover
     from bunker_signer.control.commands import Commands
@@ -183,9 +194,12 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await check_relays(config.relays)  # before a key is made: nothing is left behind
-    terminal = [TerminalApprover()] if sys.stdin.isatty() else []
+    approvers: list[Approver] = [TerminalApprover()] if sys.stdin.isatty() else []
+    if page is not None:
+        approvers.append(page.waiting)
+        config = replace(config, link=config.link or page.link)
     async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(running(config, terminal))
+        service = await stack.enter_async_context(running(config, approvers))
         table = Commands(service.agent, service.inbox, service.keyring).table
         await stack.enter_async_context(ControlServer(config.data, table, os.geteuid()))
         if http:
@@ -193,6 +207,9 @@ async def _run(
 
             app = create_app(service.agent, lambda: service.desk.waiting)
             click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
+        if page is not None:
+            served = await stack.enter_async_context(page.serve(config.data, service))
+            announce(served, qr=qr)
         serve = asyncio.create_task(service.agent.serve())
         await _announce(service, grants, invitations, qr)
         notify("READY=1")

@@ -1,0 +1,70 @@
+"""Server-sent events: a page of requests learns at once what comes and what is over.
+
+The stream knows which question its page shows. That one is never swapped for another under a
+thumb that is about to tap: when it is over, the page says so; only an empty page gets the next.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response, StreamingResponse
+
+from bunker_signer.console.routing import Visit
+
+if TYPE_CHECKING:
+    from bunker_signer.console.app import Console
+
+HEARTBEAT: Final = 20.0  # seconds of silence after which a comment keeps proxies from hanging up
+MAX_STREAMS: Final = 64  # open pages of all devices
+
+
+async def events(visit: Visit) -> Response:
+    """Stream changes; `shown` in the query is the request that the page shows."""
+    console = visit.console
+    if console.streams >= MAX_STREAMS:
+        return Response(status_code=503)
+    shown = visit.request.query_params.get("shown", "")[:64]
+    return StreamingResponse(_stream(visit, console, shown), media_type="text/event-stream")
+
+
+async def _stream(visit: Visit, console: "Console", shown: str) -> AsyncIterator[str]:
+    console.streams += 1
+    try:
+        over = False
+        while not console.closing:
+            change = console.waiting.change()
+            # Each time: a device that was unbound while the page was open sees nothing more.
+            if console.accounts.device(visit.request.state.device_token, console.now()) is None:
+                yield _event("unbound", "")
+                return
+            questions = console.waiting.questions()
+            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
+            if shown and not over and console.waiting.find(shown) is None:
+                over = True
+                yield _event("question", console.fragment(visit, "_over.html", shown=shown))
+            elif over and console.waiting.find(shown) is not None:
+                over = False  # asked again, after the signer was started anew
+                yield _event("question", console.fragment(visit, "_question.html", shown=shown))
+            elif not shown and questions:
+                shown = questions[0].items[0].request
+                yield _event("question", console.fragment(visit, "_question.html", shown=shown))
+                yield _event("shown", shown)
+            async for beat in _until(change, console):
+                yield beat
+    finally:
+        console.streams -= 1
+
+
+async def _until(change: asyncio.Event, console: "Console") -> AsyncIterator[str]:
+    while not change.is_set() and not console.closing:
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                await change.wait()
+        except TimeoutError:
+            yield ": still here\n\n"
+
+
+def _event(name: str, data: str) -> str:
+    lines = "".join(f"data: {line}\n" for line in data.splitlines()) or "data:\n"
+    return f"event: {name}\n{lines}\n"

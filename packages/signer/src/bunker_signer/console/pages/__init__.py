@@ -1,0 +1,1 @@
+"""The parts of the site; each file has its handlers and its `routes`."""

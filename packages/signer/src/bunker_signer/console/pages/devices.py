@@ -1,0 +1,107 @@
+"""Devices that are bound, passkeys, language."""
+
+from starlette.responses import Response
+
+from bunker_signer.console import plain
+from bunker_signer.console.accounts import LINK_LIFETIME
+from bunker_signer.console.guard import cookie
+from bunker_signer.console.pages.login import MAX_NAME
+from bunker_signer.console.qr import qr_svg
+from bunker_signer.console.routing import (
+    LANGUAGE_COOKIE,
+    Form,
+    Problem,
+    Visit,
+    action,
+    always,
+    page,
+)
+from bunker_signer.console.texts import LANGUAGES
+
+
+async def show(visit: Visit) -> Response:
+    accounts = visit.console.accounts
+    return visit.render(
+        "devices.html",
+        devices=accounts.devices(),
+        passkeys=accounts.passkeys(),
+        languages=LANGUAGES,
+    )
+
+
+async def new_link(visit: Visit, _form: Form) -> Response:
+    """Show a link that binds one more device, as a QR code."""
+    console = visit.console
+    link = f"{console.address.origin}/bind/{console.accounts.new_link(console.now())}"
+    return visit.render("link.html", link=link, qr=qr_svg(link), minutes=LINK_LIFETIME // 60)
+
+
+async def unbind(visit: Visit, _form: Form) -> Response:
+    console = visit.console
+    device_id = visit.request.path_params["id"]
+    if not console.accounts.unbind(device_id):
+        raise Problem("problem.not_found", 404)
+    console.waiting.tell()  # its open pages end now
+    if device_id != visit.device.id:
+        return visit.go("/devices", "unbound")
+    response = visit.go("/login")
+    response.headers["set-cookie"] = cookie(console.address, "")
+    return response
+
+
+async def passkey_options(visit: Visit, _form: Form) -> Response:
+    options = visit.console.passkeys.registration(visit.device.id)
+    return Response(options, media_type="application/json")
+
+
+async def add_passkey(visit: Visit, form: Form) -> Response:
+    name = plain.line(form.get("name", "").strip(), MAX_NAME) or visit.device.name
+    visit.console.passkeys.register(form.get("credential", ""), visit.device.id, name)
+    return visit.go("/devices", "passkey")
+
+
+async def remove_passkey(visit: Visit, form: Form) -> Response:
+    try:
+        credential_id = bytes.fromhex(form.get("id", ""))
+    except ValueError:
+        raise Problem("problem.request") from None
+    if not visit.console.accounts.remove_passkey(credential_id):
+        raise Problem("problem.not_found", 404)
+    return visit.go("/devices", "passkey_removed")
+
+
+async def set_confirm(visit: Visit, form: Form) -> Response:
+    accounts = visit.console.accounts
+    wanted = form.get("confirm") == "yes"
+    if wanted and not accounts.passkeys():
+        raise Problem("problem.no_passkey")
+    accounts.set_confirm(wanted)
+    return visit.go("/devices", "saved")
+
+
+async def set_language(visit: Visit, form: Form) -> Response:
+    language = form.get("language", "")
+    if language not in LANGUAGES:
+        raise Problem("problem.request")
+    response = visit.go("/devices")
+    response.set_cookie(
+        LANGUAGE_COOKIE,
+        language,
+        max_age=400 * 24 * 3600,
+        secure=visit.console.address.secure,
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+routes = [
+    page("/devices", show),
+    action("/devices/link", new_link, confirm=always),
+    action("/devices/{id}/unbind", unbind),
+    action("/passkeys/options", passkey_options),
+    action("/passkeys/add", add_passkey, confirm=always),
+    action("/passkeys/remove", remove_passkey, confirm=always),
+    action("/confirm", set_confirm, confirm=always),
+    action("/language", set_language),
+]

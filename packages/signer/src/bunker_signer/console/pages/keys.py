@@ -1,0 +1,83 @@
+"""The owner's keys: which they are, what protects them, lock and unlock."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from bunker_core.nip19 import encode_npub
+from bunker_signer.console.qr import qr_svg
+from bunker_signer.console.routing import Form, Problem, Visit, action, page
+from bunker_signer.identity import Identity, KeyState
+from bunker_signer.keyring import opens_by_master_key
+from bunker_signer.nse import NSEError
+
+MAX_PASSPHRASE: Final = 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A key as the page shows it."""
+
+    name: str
+    npub: str
+    state: str
+    memory: str
+    protectors: tuple[str, ...]
+    needs_passphrase: bool
+    auto_lock: int | None
+    qr: str
+
+
+async def show(visit: Visit) -> Response:
+    shown = [_shown(item) for item in visit.console.signer.identities]
+    return visit.render("keys.html", keys=shown)
+
+
+async def lock(visit: Visit, _form: Form) -> Response:
+    identity = visit.console.signer.identity(visit.request.path_params["key"])
+    visit.console.signer.lock(identity, f"console: {visit.device.name}")
+    return visit.go("/keys", "locked")
+
+
+async def unlock(visit: Visit, form: Form) -> Response:
+    """Unlock by the passphrase in the form, else by the master key.
+
+    A passphrase typed into a page has been in a str by now, in the browser and here; what is
+    wiped is our own copy. Nothing keeps or logs it.
+    """
+    signer = visit.console.signer
+    identity = signer.identity(visit.request.path_params["key"])
+    if identity.state is not KeyState.LOCKED:
+        return visit.go("/keys")
+    given = form.get("passphrase", "").encode()
+    if len(given) > MAX_PASSPHRASE:
+        raise Problem("problem.request")
+    try:
+        passphrase = bytearray(given) if given else None
+        await signer.unlock(identity, passphrase, f"console: {visit.device.name}")
+    except NSEError as error:
+        raise Problem("problem.unlock", 403, reason=str(error)) from None
+    return visit.go("/keys", "unlocked")
+
+
+def _shown(identity: Identity) -> Shown:
+    npub = encode_npub(identity.user_pubkey)
+    slots = identity.user.slots()
+    return Shown(
+        identity.name,
+        npub,
+        identity.state.value,
+        identity.user.memory_level.value,
+        tuple(slot.type for slot in slots) or ("raw",),
+        not opens_by_master_key(identity.user),
+        None if identity.auto_lock is None else round(identity.auto_lock),
+        qr_svg(f"nostr:{npub}"),
+    )
+
+
+routes = [
+    page("/keys", show),
+    action("/keys/{key}/lock", lock),
+    action("/keys/{key}/unlock", unlock),
+]

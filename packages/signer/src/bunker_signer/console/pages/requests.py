@@ -1,0 +1,134 @@
+"""What waits for an answer, and answering it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from bunker_core.nip19 import encode_npub
+from bunker_signer.approval import Answer, Question, Verdict
+from bunker_signer.approvers.inbox import UnknownQuestion
+from bunker_signer.console import live, words
+from bunker_signer.console.routing import Form, Problem, Visit, action, page
+from bunker_signer.console.waiting import seen
+
+if TYPE_CHECKING:
+    from bunker_signer.console.app import Console
+
+_DENY: Final = "deny"
+_ONCE: Final = "once"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the list."""
+
+    id: str
+    app: str
+    title: str
+    asked: words.Moment
+
+
+def rows(console: "Console", visit: Visit) -> list[Row]:
+    """Return what waits, the oldest first: a new request never moves an older one."""
+    return [
+        Row(
+            question.items[0].request,
+            words.name_of(question.client_name, visit.texts),
+            words.title_of(question.action, len(question.items), visit.texts),
+            words.moment(int(question.asked_at), visit.texts),
+        )
+        for question in console.waiting.questions()
+    ]
+
+
+def card(console: "Console", visit: Visit, request_id: str) -> words.Card | None:
+    """Return an open question as it is shown."""
+    question = console.waiting.find(request_id)
+    return None if question is None else _card(console, visit, question)
+
+
+def how_it_ended(console: "Console", visit: Visit, request_id: str) -> str:
+    """Return in words how a question ended."""
+    end = console.waiting.end(request_id)
+    if end is None:
+        return visit.texts("over.gone")
+    if end.expired:
+        return visit.texts("over.expired")
+    if end.answer is None:
+        return visit.texts("over.elsewhere")
+    key = "over.allowed" if end.answer.allows else "over.denied"
+    return visit.texts(key, by=end.answer.by)
+
+
+async def home(visit: Visit) -> Response:
+    return visit.go("/requests")
+
+
+async def show_all(visit: Visit) -> Response:
+    questions = visit.console.waiting.questions()
+    shown = questions[0].items[0].request if questions else ""
+    return _page(visit, shown)
+
+
+async def show_one(visit: Visit) -> Response:
+    return _page(visit, visit.request.path_params["id"])
+
+
+async def answer(visit: Visit, form: Form) -> Response:
+    """Take the owner's answer. Of two devices that answer at once the first one counts."""
+    console = visit.console
+    request_id = visit.request.path_params["id"]
+    question = console.waiting.find(request_id)
+    if question is None:
+        return _page(visit, request_id, 409)
+    # Asked anew in the meantime, and perhaps for more: nothing counts that was not on the page.
+    if form.get("seen") != seen(question):
+        raise Problem("problem.changed", 409)
+    try:
+        console.waiting.answer(question.id, _answer(form.get("answer", ""), visit.device.name))
+    except UnknownQuestion:
+        return _page(visit, request_id, 409)
+    return visit.go("/requests", "denied" if form["answer"] == _DENY else "allowed")
+
+
+def allows(form: Form) -> bool:
+    """Tell whether a form lets an app do something: to deny needs no passkey."""
+    return form.get("answer") != _DENY
+
+
+def _answer(value: str, device: str) -> Answer:
+    by = f"console: {device}"
+    if value == _DENY:
+        return Answer(Verdict.DENY, by)
+    if value == _ONCE:
+        return Answer(Verdict.ONCE, by)
+    if value in words.PERIODS:
+        return Answer(Verdict.ALWAYS, by, seconds=words.PERIODS[value])
+    raise Problem("problem.request")
+
+
+def _page(visit: Visit, shown: str, status: int = 200) -> Response:
+    return visit.render("requests.html", status, shown=shown)
+
+
+def _card(console: "Console", visit: Visit, question: Question) -> words.Card:
+    identity = console.signer.identity(question.key_name)
+    key = f"{question.key_name} · {words.short(encode_npub(identity.user_pubkey))}"
+    return words.card_of(question, key, visit.texts, console.now())
+
+
+async def favicon(_: Request) -> Response:
+    return RedirectResponse("/static/icon.svg", 308)
+
+
+routes = [
+    page("/", home),
+    page("/requests", show_all),
+    page("/requests/{id}", show_one),
+    action("/requests/{id}", answer, confirm=allows),
+    page("/events", live.events),
+    Route("/favicon.ico", favicon),
+]

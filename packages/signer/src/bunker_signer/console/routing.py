@@ -1,0 +1,176 @@
+"""What every handler is wrapped in: a page is looked at, an action changes something.
+
+An action is reached by POST alone and runs only after its form is known to come from a page of
+ours, on a bound device, and, if the owner chose that, with his passkey.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from bunker_core.errors import BunkerError
+from bunker_signer.console import texts
+from bunker_signer.console.accounts import Device
+from bunker_signer.console.guard import csrf_matches, csrf_token, same_origin
+from bunker_signer.console.texts import Texts
+from bunker_signer.nse import NSEError
+
+if TYPE_CHECKING:
+    from bunker_signer.console.app import Console
+
+LANGUAGE_COOKIE: Final = "language"
+MAX_FIELDS: Final = 64
+
+Form = Mapping[str, str]
+Page = Callable[["Visit"], Awaitable[Response]]
+Action = Callable[["Visit", Form], Awaitable[Response]]
+
+
+class Problem(BunkerError):
+    """What was asked can't be done; `key` is the sentence that says why."""
+
+    def __init__(self, key: str, status: int = 400, **values: object) -> None:
+        super().__init__(key)
+        self.key = key
+        self.status = status
+        self.values = values
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request to the console: who, in which language, and the console itself."""
+
+    request: Request
+    console: "Console"
+    texts: Texts
+
+    @property
+    def device(self) -> Device:
+        """The bound device; only where one is required."""
+        device: Device | None = self.request.state.device
+        if device is None:
+            raise HTTPException(401)
+        return device
+
+    @property
+    def peer(self) -> str:
+        return self.request.client.host if self.request.client else ""
+
+    def check_tries(self) -> None:
+        """Raise Problem while too many tries to come in have failed."""
+        if not self.console.tries.allowed(self.peer, self.console.monotonic()):
+            raise Problem("problem.too_fast", 429)
+
+    def failed(self) -> None:
+        """Count a try that failed."""
+        self.console.tries.failed(self.peer, self.console.monotonic())
+
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """Return a page."""
+        return self.console.render(self, template, status, values)
+
+    def go(self, path: str, done: str = "") -> Response:
+        """Return the answer to an action: look at `path`, which says that `done` was done."""
+        query = f"?{urlencode({'done': done})}" if done else ""
+        return RedirectResponse(path + query, 303)
+
+
+def page(path: str, handler: Page, *, public: bool = False) -> Route:
+    """Return a route that shows something."""
+
+    async def serve(request: Request) -> Response:
+        visit = visit_of(request)
+        if not public and request.state.device is None:
+            return _send_to_login(visit)
+        return await _with_problems(visit, handler(visit))
+
+    return Route(path, serve, methods=["GET"])
+
+
+def always(_form: Form) -> bool:
+    """Ask for a passkey whatever the form says."""
+    return True
+
+
+def action(
+    path: str,
+    handler: Action,
+    *,
+    public: bool = False,
+    confirm: Callable[[Form], bool] | None = None,
+) -> Route:
+    """Return a route that changes something.
+
+    One that is `public` is slowed down instead of asking for a device. What lets an app do
+    something, or lets somebody in, is to `confirm` by a passkey if the owner chose so.
+    """
+
+    async def serve(request: Request) -> Response:
+        visit = visit_of(request)
+        return await _with_problems(visit, _act(visit, handler, public=public, confirm=confirm))
+
+    return Route(path, serve, methods=["POST"])
+
+
+async def _act(
+    visit: Visit, handler: Action, *, public: bool, confirm: Callable[[Form], bool] | None
+) -> Response:
+    request, console = visit.request, visit.console
+    if not same_origin(request.headers, console.address):
+        raise Problem("problem.origin", 403)
+    if public:
+        visit.check_tries()
+    elif request.state.device is None:
+        raise Problem("problem.unbound", 401)
+    async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
+        form = {key: value for key, value in data.items() if isinstance(value, str)}
+    token: str = request.state.device_token
+    if not public and not csrf_matches(token, form.pop("csrf", "")):
+        raise Problem("problem.csrf", 403)
+    proof = form.pop("proof", "")
+    if confirm is not None and confirm(form) and console.accounts.confirm:
+        console.passkeys.check(proof, visit.device.id, request.url.path, form)
+    return await handler(visit, form)
+
+
+def forms_token(request: Request) -> str:
+    """Return the CSRF token for the forms of a page."""
+    return csrf_token(request.state.device_token) if request.state.device else ""
+
+
+def visit_of(request: Request) -> Visit:
+    console: Console = request.app.state.console
+    language = texts.choose(
+        request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")
+    )
+    return Visit(request, console, language)
+
+
+async def _with_problems(visit: Visit, work: Awaitable[Response]) -> Response:
+    try:
+        return await work
+    except Problem as problem:
+        said = visit.texts(problem.key, **problem.values)
+        status = problem.status
+    except NSEError as error:
+        said, status = str(error), 400
+    except BunkerError as error:
+        said, status = str(error), 400
+    return visit.render("problem.html", status, said=said)
+
+
+def _send_to_login(visit: Visit) -> Response:
+    """Return a page that goes on to the login by itself.
+
+    Not a redirect: who follows a link from another page comes without the SameSite=Strict cookie,
+    and a redirect would go on without it. The step from our own page carries it, so a bound
+    device arrives where the link pointed, and any other sees the login.
+    """
+    path = quote(visit.request.url.path, safe="/")
+    return visit.render("continue.html", 401, target=f"/login?next={quote(path, safe='')}")

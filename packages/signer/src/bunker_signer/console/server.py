@@ -1,0 +1,145 @@
+"""Where the console listens, in the signer's process."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import uvicorn
+
+from bunker_core.errors import BunkerError
+from bunker_signer.console.accounts import FILE_NAME, Accounts
+from bunker_signer.console.address import Address, parse_address, reachable_address
+from bunker_signer.console.app import Console, create_app
+from bunker_signer.console.signer import Signer
+from bunker_signer.console.waiting import Waiting
+from bunker_signer.service import Service
+
+STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
+_URL: Final = "url"  # the address that `bunker signer console` makes links for
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleConfig:
+    """What an owner can set."""
+
+    listen: str  # HOST:PORT; port 0 picks one
+    url: str = ""  # where browsers come, if a proxy stands between
+    certificate: Path | None = None
+    private_key: Path | None = None
+
+
+class Listening:
+    """A bound console: its address is known, and requests can wait in it."""
+
+    def __init__(self, config: ConsoleConfig) -> None:
+        """Bind; raises BunkerError."""
+        self._config = config
+        host, _, port = config.listen.rpartition(":")
+        host = host.strip("[]")
+        if (config.certificate is None) != (config.private_key is None):
+            raise BunkerError("--console-cert and --console-key belong together")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, int(port)))
+            tls = config.certificate is not None
+            self.address: Final[Address] = (
+                parse_address(config.url)
+                if config.url
+                else reachable_address(host, self._socket.getsockname()[1], tls=tls)
+            )
+        except (OSError, ValueError, OverflowError) as error:
+            self._socket.close()
+            raise BunkerError(f"--console {config.listen} can't be served: {error}") from None
+        except BunkerError:
+            self._socket.close()
+            raise
+        self.waiting: Final = Waiting()
+
+    @property
+    def link(self) -> str:
+        """Where a notification about a request leads; {id} is the request's."""
+        return f"{self.address.origin}/requests/{{id}}"
+
+    @asynccontextmanager
+    async def serve(
+        self, data: Path, service: Service, clock: Callable[[], float] = time.time
+    ) -> AsyncIterator[Console]:
+        """Serve the console of `service` while in the block; raises BunkerError."""
+        accounts = Accounts(data / FILE_NAME)
+        try:
+            accounts.remember(_URL, self.address.origin)
+            signer = Signer(service.agent, service.keyring, clock)
+            console = Console(self.address, accounts, self.waiting, signer, clock)
+            server = _Server(self._uvicorn(console))
+            task = asyncio.create_task(server.serve(sockets=[self._socket]))
+            try:
+                yield console
+            finally:
+                server.should_exit = True
+                console.close()
+                await task
+        finally:
+            accounts.close()
+
+    def _uvicorn(self, console: Console) -> uvicorn.Config:
+        config = uvicorn.Config(
+            create_app(console),
+            lifespan="off",
+            access_log=False,  # an address can hold the token that binds a device
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            loop="none",
+            ws="none",
+            limit_concurrency=256,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_TIMEOUT,
+            ssl_certfile=self._config.certificate,
+            ssl_keyfile=self._config.private_key,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise BunkerError(f"--console-cert or --console-key: {error}") from None
+        return config
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def new_link(data: Path, now: int) -> str:
+    """Return a link that binds one device to the console that runs, or ran, on `data`.
+
+    Raises BunkerError.
+    """
+    if not (data / FILE_NAME).exists():
+        raise BunkerError(f"{data} has no console: start it with --console HOST:PORT")
+    accounts = Accounts(data / FILE_NAME)
+    try:
+        return f"{accounts.recall(_URL)}/bind/{accounts.new_link(now)}"
+    finally:
+        accounts.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the signer."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

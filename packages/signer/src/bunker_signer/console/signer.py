@@ -1,0 +1,173 @@
+"""What the console asks of the running signer: the one file that knows the agent and its store."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from bunker_core.bunker_uri import BunkerURI, NostrConnectURI, new_secret
+from bunker_signer.agent import Agent
+from bunker_signer.audit import AuditEntry
+from bunker_signer.identity import Identity, KeyState
+from bunker_signer.keyring import Keyring
+from bunker_signer.policy import Grant
+from bunker_signer.store import audit_log, clients, grants
+from bunker_signer.store.audit_log import AuditFilter
+from bunker_signer.store.clients import Client
+
+MAX_NAME: Final = 64  # characters of the owner's name for an app
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A paired client and what it may do."""
+
+    client: Client
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A connection. Times are seconds; `error` is the last one, in words."""
+
+    url: str
+    open: bool
+    state: str
+    round_trip: float | None
+    error: str
+
+
+class Signer:
+    """The running signer. Every change is in the audit log with who made it."""
+
+    def __init__(
+        self, agent: Agent, keyring: Keyring, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._agent = agent
+        self._keyring = keyring
+        self._clock = clock
+
+    # Keys.
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        return tuple(self._agent.identities.values())
+
+    def identity(self, name: str) -> Identity:
+        """Return the key called `name`; raises BunkerError."""
+        return self._agent.identity(name)
+
+    def lock(self, identity: Identity, by: str) -> None:
+        """Lock a key: requests wait for the unlock."""
+        identity.lock(self._clock())
+        self._note_state("lock", identity, by)
+
+    async def unlock(self, identity: Identity, passphrase: bytearray | None, by: str) -> None:
+        """Unlock a key, by its passphrase or the master key; raises NSEError."""
+        # In a thread: a passphrase takes half a second, in which others are served.
+        await asyncio.to_thread(self._keyring.unlock, identity.user, passphrase)
+        identity.set_state(KeyState.UNLOCKED, self._clock())
+        self._note_state("unlock", identity, by)
+
+    # Apps.
+
+    def apps(self) -> tuple[App, ...]:
+        """Return all paired apps, the one heard of last first."""
+        with self._agent.database.read() as connection:
+            found = [
+                App(item, grants.of(connection, item.key_name, item.pubkey))
+                for item in clients.every(connection)
+            ]
+        return tuple(sorted(found, key=lambda app: -app.client.last_seen))
+
+    def app(self, key_name: str, pubkey: str) -> App | None:
+        """Return one app."""
+        with self._agent.database.read() as connection:
+            client = clients.find(connection, key_name, pubkey)
+            if client is None:
+                return None
+            return App(client, grants.of(connection, key_name, pubkey))
+
+    def rename(self, key_name: str, pubkey: str, name: str, by: str) -> None:
+        """Give an app the owner's name for it."""
+        with self._agent.database.write() as connection:
+            if clients.rename(connection, key_name, pubkey, name[:MAX_NAME]):
+                self._note(connection, "rename", key_name, pubkey, by)
+
+    def revoke(self, key_name: str, pubkey: str, by: str) -> bool:
+        """End an app's session and take all its grants; return whether it was paired."""
+        with self._agent.database.write() as connection:
+            gone = clients.remove(connection, key_name, pubkey)
+            if gone:
+                self._note(connection, "revoke", key_name, pubkey, by)
+        self._agent.identity(key_name).forget_channel(pubkey)
+        return gone
+
+    def take_grant(self, key_name: str, pubkey: str, grant_id: int, by: str) -> bool:
+        """Take one grant from an app; one of another app is none of this."""
+        with self._agent.database.write() as connection:
+            held = grants.of(connection, key_name, pubkey)
+            grant = next((item for item in held if item.id == grant_id), None)
+            if grant is None or not grants.remove(connection, grant_id):
+                return False
+            self._note(
+                connection, "revoke grant", key_name, pubkey, by,
+                method=grant.method, param=grant.param or "",
+            )  # fmt: skip
+        return True
+
+    def invite(self, identity: Identity, granted: tuple[Grant, ...]) -> BunkerURI:
+        """Return a URI that pairs one app, once, within a day."""
+        return self._agent.invite(identity, new_secret(), granted)
+
+    async def accept(
+        self, identity: Identity, uri: NostrConnectURI, granted: tuple[Grant, ...]
+    ) -> bool:
+        """Pair the app that made a nostrconnect:// URI; return whether it could be told."""
+        return await self._agent.accept(identity, uri, granted)
+
+    # Activity.
+
+    def entries(self, wanted: AuditFilter, last: int | None = None) -> tuple[AuditEntry, ...]:
+        """Return audit entries, the newest first."""
+        with self._agent.database.read() as connection:
+            return tuple(audit_log.entries(connection, wanted, last))[::-1]
+
+    # Health.
+
+    async def relays(self) -> tuple[Relay, ...]:
+        """Return the connections, our own relays first, each asked for a sign of life."""
+        pool = self._agent.pool
+        round_trips = await pool.round_trips()
+        found = [
+            Relay(url, url in pool.open_relays, state.value, round_trips.get(url), error or "")
+            for url, (state, error) in pool.status().items()
+        ]
+        return tuple(sorted(found, key=lambda relay: relay.url not in self._agent.relays))
+
+    def _note_state(self, action: str, identity: Identity, by: str) -> None:
+        self._agent.remember_state(identity)
+        with self._agent.database.write() as connection:
+            self._note(connection, action, identity.name, "", by)
+
+    def _note(
+        self,
+        connection: Connection,
+        action: str,
+        key_name: str,
+        pubkey: str,
+        by: str,
+        **facts: str,
+    ) -> None:
+        audit_log.append(
+            connection,
+            int(self._clock()),
+            action,
+            key_name,
+            client_pubkey=pubkey,
+            decided_by=by,
+            **facts,
+        )

@@ -1,0 +1,221 @@
+// The console's script. Every page works without it, but for passkeys and the camera.
+const html = (text) => text;
+const policy = window.trustedTypes
+  ? trustedTypes.createPolicy("console", { createHTML: html, createScriptURL: html })
+  : { createHTML: html, createScriptURL: html };
+const byId = (id) => document.getElementById(id);
+
+// What the server made, with every stranger's text escaped already. Scripts in it would not run.
+function put(element, text) {
+  element.innerHTML = policy.createHTML(text);
+  enhance(element);
+}
+
+function enhance(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const when = new Date(time.dateTime);
+    if (!Number.isNaN(when.getTime()) && !time.title) {
+      time.title = time.textContent;
+      const date = time.closest(".clock") ? undefined : "medium";
+      time.textContent = when.toLocaleString(document.documentElement.lang, {
+        dateStyle: date,
+        timeStyle: "short",
+      });
+    }
+  }
+}
+
+// Requests, live
+
+function countDown() {
+  const question = document.querySelector(".question");
+  const left = question?.querySelector(".left");
+  if (!left) return;
+  const seconds = Math.max(0, Math.round(Number(question.dataset.deadline) - Date.now() / 1000));
+  const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  left.textContent = `${text} ${left.dataset.left}`;
+}
+
+function listen(live) {
+  const source = new EventSource(`/events?shown=${encodeURIComponent(live.dataset.shown)}`);
+  source.onopen = () => {
+    byId("offline").hidden = true;
+  };
+  source.addEventListener("waiting", (event) => {
+    put(byId("waiting"), event.data);
+    const count = Number(byId("waiting-count").dataset.count);
+    byId("count").textContent = count;
+    byId("count").hidden = count === 0;
+    document.title = document.title.replace(/^(\(\d+\) )?/, count ? `(${count}) ` : "");
+  });
+  source.addEventListener("question", (event) => {
+    const question = byId("question");
+    put(question, event.data);
+    countDown();
+    byId("announce").textContent = question.querySelector("h1")?.textContent ?? "";
+    // Who was about to tap on something else shall not have allowed this.
+    const fields = question.querySelector("fieldset");
+    if (fields) {
+      fields.disabled = true;
+      setTimeout(() => {
+        fields.disabled = false;
+      }, 350);
+    }
+  });
+  source.addEventListener("shown", (event) => {
+    live.dataset.shown = event.data;
+  });
+  source.addEventListener("unbound", () => {
+    source.close();
+    location.assign("/login");
+  });
+  source.onerror = () => {
+    // Not the browser's own reconnect: it would ask for what was shown when the page was made.
+    source.close();
+    byId("offline").hidden = false;
+    setTimeout(() => listen(live), 1000);
+  };
+}
+
+// Passkeys
+
+const decode = (text) =>
+  Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const encode = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer)))
+    .replace(/\+/g, "-")
+    .replace(/\//g, "_")
+    .replace(/=+$/, "");
+
+function prepared(options) {
+  options.challenge = decode(options.challenge);
+  if (options.user) options.user.id = decode(options.user.id);
+  for (const list of [options.allowCredentials, options.excludeCredentials]) {
+    for (const entry of list ?? []) entry.id = decode(entry.id);
+  }
+  return options;
+}
+
+function asJSON(credential) {
+  const response = {};
+  for (const name of ["clientDataJSON", "attestationObject", "authenticatorData", "signature"]) {
+    if (credential.response[name]) response[name] = encode(credential.response[name]);
+  }
+  if (credential.response.userHandle) {
+    response.userHandle = encode(credential.response.userHandle);
+  }
+  return JSON.stringify({
+    id: credential.id,
+    rawId: encode(credential.rawId),
+    type: credential.type,
+    response,
+    clientExtensionResults: {},
+  });
+}
+
+async function passkey(kind, address, fields) {
+  const answer = await fetch(address, { method: "POST", body: new URLSearchParams(fields) });
+  if (!answer.ok) throw new Error(String(answer.status));
+  const publicKey = prepared(await answer.json());
+  return asJSON(await navigator.credentials[kind]({ publicKey }));
+}
+
+function fieldsOf(form, button) {
+  const fields = new FormData(form);
+  if (button?.name) fields.set(button.name, button.value);
+  return fields;
+}
+
+function keep(form, name, value) {
+  const field = document.createElement("input");
+  field.type = "hidden";
+  field.name = name;
+  field.value = value;
+  form.append(field);
+}
+
+async function submitWithPasskey(form, button) {
+  const { passkey: kind, options, confirm } = form.dataset;
+  if (kind) keep(form, "credential", await passkey(kind, options, fieldsOf(form, button)));
+  if (confirm && !(confirm === "allow" && button?.value === "deny")) {
+    const fields = fieldsOf(form, button);
+    fields.set("confirm_path", new URL(form.action).pathname);
+    keep(form, "proof", await passkey("get", "/confirm/options", fields));
+  }
+  if (button?.name) keep(form, button.name, button.value);
+  form.submit();
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.passkey && !form.dataset.confirm) return;
+  if (form.dataset.confirm === "allow" && event.submitter?.value === "deny") return;
+  event.preventDefault();
+  submitWithPasskey(form, event.submitter).catch(() => {
+    // Cancelled, or no sensor: take back what was added, so that it can be tried again.
+    for (const name of ["credential", "proof"]) form.querySelector(`[name=${name}]`)?.remove();
+  });
+});
+
+// Copy, camera
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(byId(button.dataset.copy).textContent.trim());
+  button.textContent = button.dataset.copied;
+});
+
+async function scan(button) {
+  const video = byId("camera");
+  if (video.srcObject) {
+    for (const track of video.srcObject.getTracks()) track.stop();
+    video.srcObject = null;
+    video.hidden = true;
+    button.textContent = button.dataset.start;
+    return;
+  }
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({
+      video: { facingMode: "environment" },
+    });
+  } catch {
+    byId("scan-problem").textContent = byId("scanner").dataset.denied;
+    return;
+  }
+  video.hidden = false;
+  button.textContent = button.dataset.stop;
+  await video.play();
+  const detector = new BarcodeDetector({ formats: ["qr_code"] });
+  const look = async () => {
+    if (!video.srcObject) return;
+    const codes = await detector.detect(video);
+    const found = codes.find((code) => code.rawValue.toLowerCase().startsWith("nostrconnect:"));
+    if (found) {
+      byId("uri").value = found.rawValue;
+      scan(button);
+    } else {
+      requestAnimationFrame(look);
+    }
+  };
+  look();
+}
+
+async function offerCamera() {
+  const formats = "BarcodeDetector" in window ? await BarcodeDetector.getSupportedFormats() : [];
+  const able = formats.includes("qr_code") && navigator.mediaDevices;
+  byId(able ? "scanner" : "no-scanner").hidden = false;
+  byId("scan").addEventListener("click", (event) => scan(event.target));
+}
+
+// Start
+
+enhance(document);
+countDown();
+setInterval(countDown, 1000);
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard;
+}
+if (byId("live")) listen(byId("live"));
+if (byId("scanner")) offerCamera();
+navigator.serviceWorker?.register(policy.createScriptURL("/worker.js"));

@@ -1,0 +1,219 @@
+"""The console on stage: a relay, a signer with its console, apps that ask, Chromium to look at it.
+
+All of them are what a user has: processes, started by their own commands.
+"""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from _require import need
+from bunker.harness import RunningSigner, running_signer
+from bunker_client import RemoteSigner
+from bunker_core.nip46 import ClientMetadata
+from bunker_signer.console.server import new_link
+from bunker_signer.control.protocol import send
+from bunker_signer.policy import Profile, profile_grants
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Page
+
+    from bunker_core.event import VerifiedEvent
+
+HERE = Path(__file__).parent
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 800}
+TIMEOUT = 15_000.0  # milliseconds for what takes a moment
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CONSOLE = ("--console", "127.0.0.1:0", "--qr")
+PATIENT: dict[str, Any] = {"timeout": 60.0}
+
+
+@dataclass(slots=True)
+class Stage:
+    """A running signer with a console."""
+
+    signer: RunningSigner
+    relay: str
+    data: Path
+
+    @property
+    def origin(self) -> str:
+        found = [line for line in self.signer.lines if line.startswith("console ")]
+        return found[0].split()[1]
+
+    @property
+    def link(self) -> str:
+        """The link that binds the first device."""
+        return next(line for line in self.signer.lines if "/bind/" in line)
+
+    async def new_uri(self, profile: Profile = Profile.ASK) -> str:
+        """Return one more bunker:// URI, as `bunker signer pair` gets it."""
+        grants = [grant.to_json() for grant in profile_grants(profile)]
+        return str(await asyncio.to_thread(send, self.data, "invite", key="default", grants=grants))
+
+    async def new_link(self) -> str:
+        """Return one more link that binds a device, as `bunker signer console` makes it."""
+        return await asyncio.to_thread(new_link, self.data, int(time.time()))
+
+    async def command(self, *arguments: str) -> str:
+        """Run `bunker signer ...` on the running signer; return its last line."""
+        process = await asyncio.create_subprocess_exec(
+            *(bunker(), "signer", arguments[0], "--data", str(self.data), *arguments[1:]),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        return output.decode().strip().splitlines()[-1]
+
+
+def bunker() -> str:
+    """Return the command beside the Python that runs the tests."""
+    return str(Path(sys.executable).with_name("bunker"))
+
+
+@asynccontextmanager
+async def stage(relay: str, data: Path, arguments: Sequence[str] = CONSOLE) -> AsyncIterator[Stage]:
+    """Run a signer with a console on a free port."""
+    async with running_signer(data, [relay], arguments=arguments) as signer:
+        yield Stage(signer, relay, data)
+
+
+# Browsers
+
+
+def chromium() -> str:
+    """Return the path of Chromium; skip without it."""
+    need(find_spec("playwright"), "playwright, of requirements/interop.txt")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    need(path, "Chromium, of .ci/apt-console.txt")
+    return str(path)
+
+
+@asynccontextmanager
+async def browser(*flags: str) -> AsyncIterator["Browser"]:
+    """Run a headless Chromium."""
+    path = chromium()
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(
+            executable_path=path, headless=True, args=[*FLAGS, *flags]
+        )
+        try:
+            yield started
+        finally:
+            await started.close()
+
+
+@asynccontextmanager
+async def visitor(browser: "Browser", origin: str, **options: Any) -> AsyncIterator["Page"]:
+    """Open a browser profile that nobody knows yet, the size of a phone; fail on script errors.
+
+    A picture, script or frame from anywhere but the console fails it, too.
+    """
+    options.setdefault("viewport", PHONE)
+    options.setdefault("locale", "en-GB")
+    context: BrowserContext = await browser.new_context(**options)
+    context.set_default_timeout(TIMEOUT)
+    faults: list[str] = []
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on(
+        "console",
+        lambda message: faults.append(message.text) if "Content Security" in message.text else None,
+    )
+
+    def requested(request: Any) -> None:
+        if not request.url.startswith((origin, "data:")):
+            faults.append(f"fetched {request.url}")
+
+    context.on("request", requested)
+    try:
+        page = await context.new_page()
+        yield page
+        assert faults == []
+    finally:
+        await context.close()
+
+
+async def bind(page: "Page", link: str, name: str = "Phone") -> None:
+    """Scan the link: open it, name the device, bind it."""
+    await page.goto(link)
+    await page.get_by_label("Name of this device").fill(name)
+    await page.get_by_role("button", name="Bind").click()
+    await page.wait_for_url("**/requests*")
+
+
+def node_script(name: str) -> tuple[str, str]:
+    """Return the command of a script beside this file; skip without Node.js and its packages."""
+    program = shutil.which("node")
+    need(program, "Node.js 20 or later")
+    need((HERE / "node_modules" / "nostr-tools").is_dir(), "what `make peers` installs")
+    return str(program), str(HERE / name)
+
+
+def axe() -> str:
+    """Return the source of axe-core; skip without it."""
+    path = HERE / "node_modules" / "axe-core" / "axe.min.js"
+    need(path.is_file(), "what `make peers` installs")
+    return path.read_text(encoding="utf-8")
+
+
+# Plain HTTP
+
+
+@asynccontextmanager
+async def http(stage: Stage, token: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client that follows no redirect; `token` is a device's cookie."""
+    cookies = {"device": token} if token else {}
+    async with httpx.AsyncClient(base_url=stage.origin, cookies=cookies, trust_env=False) as client:
+        client.headers["origin"] = stage.origin
+        yield client
+
+
+async def bound(stage: Stage, client: httpx.AsyncClient, name: str = "Robot") -> str:
+    """Bind an HTTP client by a fresh link; return the CSRF token for its forms."""
+    path = (await stage.new_link()).removeprefix(stage.origin)
+    answer = await client.post(path, data={"name": name})
+    assert answer.status_code == 303, answer.text
+    page = await client.get("/devices")
+    return page.text.split('name="csrf" value="')[1].split('"')[0]
+
+
+@asynccontextmanager
+async def paired(on: Stage, name: str = "Notes") -> AsyncIterator[RemoteSigner]:
+    """Yield an app that pairs by a URI of its own and may do nothing without asking."""
+    about = ClientMetadata(name, "https://notes.example")
+    async with RemoteSigner.from_uri(await on.new_uri(), metadata=about) as app:
+        yield app
+
+
+def key_of(app: RemoteSigner) -> str:
+    """Return the pubkey by which the signer knows an app."""
+    return app.session.client_key.pubkey
+
+
+def sign(app: RemoteSigner, content: str = "Signed from afar", **event: Any) -> Any:
+    """Start asking for a signature; returns the task."""
+    template = {"kind": 1, "content": content, **event}
+    coroutine = app.request_signature(template, **PATIENT)
+    task: asyncio.Task[VerifiedEvent] = asyncio.create_task(coroutine)
+    return task
