@@ -12,8 +12,12 @@ from bunker.harness import running_relay
 @pytest.fixture(scope="session")
 def relay_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A relay's URL. Tests do not see each other on it: each has keys of its own."""
+    data = tmp_path_factory.mktemp("relay")
+    # All tests come from one address, and many of them.
+    config = data / "relay.toml"
+    config.write_text("[rates]\nconnections_per_ip = { per_second = 1000, burst = 10000 }\n")
     with asyncio.Runner() as runner:
-        context = running_relay(tmp_path_factory.mktemp("relay"))
+        context = running_relay(data, arguments=["--config", str(config)])
         relay = runner.run(context.__aenter__())
         try:
             yield relay.url

@@ -1,13 +1,14 @@
 """Replies are seen home, whatever the relays do."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
 from bunker.harness import running_relay
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
-from bunker_signer.delivery import Courier
+from bunker_signer.delivery import TOO_MUCH, Courier
 from bunker_signer.reply import Reply
 from bunker_signer.store import Database, journal
 from bunker_signer.store.journal import State
@@ -86,3 +87,30 @@ async def test_several_relays(relay_url: str, data: Path, tmp_path: Path) -> Non
             async with signer.client("sign_event", relay=url) as client:
                 assert not (await client.ask("sign_event", NOTE)).error
         assert len(signer.audit("request")) == 2
+
+
+async def test_a_relay_that_it_is_too_much_for(data: Path, tmp_path: Path) -> None:
+    """A relay that limits how much we send gets the answers one after the other, and all."""
+    config = tmp_path / "relay.toml"
+    config.write_text("[rates]\nsigning_per_pubkey = { per_second = 40, burst = 15 }\n")
+    async with (
+        running_relay(tmp_path / "relay", arguments=["--config", str(config)]) as relay,
+        rig(relay.url, data) as signer,
+    ):
+        clients = [signer.client() for _ in range(3)]
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await asyncio.sleep(0.2)
+
+        signer.agent._courier._sleep = sleep
+        async with contextlib.AsyncExitStack() as stack:
+            wires = [await stack.enter_async_context(client) for client in clients]
+            for number in range(9):
+                for client in wires:
+                    await client.send("ping", rid=f"{number}")
+            for client in wires:
+                answers = {(await client.receive(30)).json["id"] for _ in range(9)}
+                assert answers == {f"{number}" for number in range(9)}
+        assert TOO_MUCH in waits  # it was too much, and nothing was lost

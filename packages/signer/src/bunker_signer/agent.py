@@ -186,6 +186,7 @@ class Agent:
             # The type alone: a text could repeat what was to be signed.
             log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
             return
+        self._courier.heard_of(incoming.event.pubkey)
         if reply is not None:
             await self._send(reply)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
 from bunker_signer.limits import Recent
 from bunker_signer.logs import get_logger
@@ -17,6 +18,10 @@ RECONNECT_TIMEOUT: Final = 0.5  # seconds to come back, when no relay is connect
 PATIENCE: Final = 30.0  # seconds more that it has if it is connected and silent
 # Pauses before a reply is sent again, in seconds, when no relay delivered it.
 RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
+# A relay limits how much one pubkey sends, and ours answers for all clients: so many replies are
+# on their way at a time, and one that was too much is sent again after so many seconds.
+IN_FLIGHT: Final = 64
+TOO_MUCH: Final = 1.0
 PARKED: Final = 1024  # undelivered replies that wait for a relay to come back
 PARKED_FOR: Final = 600.0  # seconds
 # Seconds that a relay which was down has to come back and get a reply that another one delivered.
@@ -54,12 +59,13 @@ class Courier:
         self._clock = clock
         self._sleep = sleep
         self._parked: Recent[_Parked] = Recent(PARKED)
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def deliver(self, reply: Reply) -> bool:
         """Send `reply` until a relay has delivered it; return whether one has.
 
-        One that could not be delivered is kept: `relay_opened` tries it again.
+        One that could not be delivered is kept: `relay_opened` and `heard_of` try it again.
         """
         if await self._try(reply):
             return True
@@ -70,18 +76,25 @@ class Courier:
 
     def relay_opened(self, relay_url: str) -> None:
         """Try once more what could not be delivered and may go by this relay."""
-        for name, parked in self._parked.items():
-            if self._clock() - parked.since > PARKED_FOR:
-                self._parked.pop(name)
-            elif relay_url in self._targets(parked.reply) and not parked.trying:
-                parked.trying = True
-                self._spawn(self._again(name, parked))
+        self._retry(lambda reply: relay_url in self._targets(reply))
+
+    def heard_of(self, client_pubkey: str) -> None:
+        """Try once more what could not be delivered to a client that is there again."""
+        self._retry(lambda reply: reply.client_pubkey == client_pubkey)
 
     async def close(self) -> None:
         """Stop; what is undelivered is in the journal."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _retry(self, wanted: Callable[[Reply], bool]) -> None:
+        for name, parked in self._parked.items():
+            if self._clock() - parked.since > PARKED_FOR:
+                self._parked.pop(name)
+            elif wanted(parked.reply) and not parked.trying:
+                parked.trying = True
+                self._spawn(self._again(name, parked))
 
     async def _try(self, reply: Reply) -> bool:
         for pause in (*RETRIES, None):
@@ -92,6 +105,20 @@ class Courier:
         return False
 
     async def _attempt(self, reply: Reply) -> bool:
+        """Send once; as long as a relay says that it is too much at once, wait and send again."""
+        since = self._clock()
+        async with self._slots:
+            while True:
+                publication = await self._publish(reply)
+                if publication is None:
+                    return True
+                reasons = {prefix(item.reason) for item in publication.receipts.values()}
+                if "rate-limited" not in reasons or self._clock() - since > PARKED_FOR:
+                    return False
+                await self._sleep(TOO_MUCH)
+
+    async def _publish(self, reply: Reply) -> Publication | None:
+        """Return None when a relay has delivered the reply, else what they said."""
         publication = self._pool.publish(reply.seal(int(self._clock())), self._targets(reply))
         open_now = set(self._targets(reply)).intersection(self._pool.open_relays)
         receipt = await publication.delivered(RECEIPT_TIMEOUT if open_now else RECONNECT_TIMEOUT)
@@ -100,14 +127,14 @@ class Courier:
             receipt = await publication.delivered(PATIENCE)
         if receipt is None:
             publication.forget()
-            return False
+            return publication
         self._metrics.sent(delivered=True)
         self._on_delivered(reply)
         if publication.complete or len(self._tasks) >= PARKED:
             publication.forget()
         else:
             self._spawn(self._linger(publication))
-        return True
+        return None
 
     async def _again(self, name: str, parked: _Parked) -> None:
         try:
