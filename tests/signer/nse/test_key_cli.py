@@ -1,24 +1,29 @@
 """`bunker key`, as a person or a script runs it: each command is a process of its own."""
 
+import asyncio
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nip19 import encode_nsec
+from bunker_signer.control.server import ControlServer as SignerServer
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.control import ControlServer
 from bunker_signer.nse.wrap.master_key import MasterKey
 from signer.nse.conftest import Token
 
 EVENT = EventTemplate(1, "hello", (), 1700000000)
+Command = Callable[[Mapping[str, Any], int, bytearray | None], Awaitable[Any]]
 COMMAND = [sys.executable, "-m", "bunker_signer.key_cli"]
 
 
@@ -288,6 +293,37 @@ def test_lock_and_unlock(cli: Cli, running: NSE, secrets: Callable[..., str]) ->
     cli("lock")
     cli("unlock")  # by the master key file
     verify(running.sign(EVENT))
+
+
+async def test_lock_and_unlock_the_signer(cli: Cli, secrets: Callable[..., str]) -> None:
+    """Where `bunker signer run` listens, it is the one that is told, by key and passphrase."""
+    cli("new", "--name", "bot")
+    told: list[tuple[str, Mapping[str, Any], bytes | None]] = []
+
+    def command(name: str) -> Command:
+        async def note(said: Mapping[str, Any], _uid: int, secret: bytearray | None) -> Any:
+            told.append((name, said, None if secret is None else bytes(secret)))
+            if secret == bytearray(b"wrong"):
+                raise BunkerError("wrong passphrase")
+
+        return note
+
+    commands = {name: command(name) for name in ("lock", "unlock")}
+    by_passphrase = ("unlock", "--name", "bot", "--with", "passphrase", "--secret-file")
+    async with SignerServer(cli.data, commands, os.geteuid()):
+        await asyncio.to_thread(cli, "lock", "--name", "bot")
+        await asyncio.to_thread(cli, "unlock", "--name", "bot")
+        await asyncio.to_thread(cli, *by_passphrase, secrets("right"))
+        done = await asyncio.to_thread(cli.run, *by_passphrase, secrets("wrong"))
+        other = await asyncio.to_thread(cli.run, "unlock", "--name", "bot", "--with", "keyring")
+    assert done.stderr == b"Error: wrong passphrase\n"
+    assert b"master key or a passphrase" in other.stderr
+    assert told == [
+        ("lock", {"key": "bot"}, None),
+        ("unlock", {"key": "bot"}, None),
+        ("unlock", {"key": "bot"}, b"right"),
+        ("unlock", {"key": "bot"}, b"wrong"),
+    ]
 
 
 def test_no_signer_to_lock(cli: Cli) -> None:

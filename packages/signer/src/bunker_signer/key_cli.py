@@ -204,9 +204,13 @@ def migrate(context: Context, guard: str | None) -> None:
 @common
 def lock(context: Context) -> None:
     """Lock the key in the running signer: it signs nothing until it is unlocked."""
+    from bunker_signer.control.protocol import SOCKET, send
     from bunker_signer.nse.control import SOCKET_NAME, ask
 
-    ask(context.data / KEYS_DIRECTORY / SOCKET_NAME, "lock", context.name)
+    if (context.data / SOCKET).exists():  # `bunker signer run`
+        send(context.data, "lock", key=context.name)
+    else:  # a program of one's own, on the NSE alone
+        ask(context.data / KEYS_DIRECTORY / SOCKET_NAME, "lock", context.name)
     click.echo("locked")
 
 
@@ -215,6 +219,7 @@ def lock(context: Context) -> None:
 def unlock(context: Context) -> None:
     """Unlock the key in the running signer."""
     from bunker_core.keys import wipe
+    from bunker_signer.control.protocol import SOCKET
     from bunker_signer.nse import NSE
     from bunker_signer.nse.control import SOCKET_NAME, ask
     from bunker_signer.nse.wrap import make_protector
@@ -224,6 +229,9 @@ def unlock(context: Context) -> None:
     slot_type, options = parse_spec(
         context.openers[0] if context.openers else context.opener(types)
     )
+    if (context.data / SOCKET).exists():
+        _unlock_signer(context, slot_type)
+        return
     if slot_type == "raw" and not options:
         options = {"file": str(context.master_key_path().absolute())}
     secrets: list[bytearray] = []
@@ -277,6 +285,22 @@ def bench(context: Context) -> None:
     click.echo(f"sign, sealed                  {figures.sealed_sign:8.1f} us")
     click.echo(f"load, sign, verify unsealed   {figures.bare_sign_and_verify:8.1f} us")
     click.echo(f"ratio                         {figures.ratio:8.2f}")
+
+
+def _unlock_signer(context: Context, slot_type: str) -> None:
+    """Unlock the key of `bunker signer run`, which has its master key and asks for a passphrase."""
+    from bunker_core.keys import wipe
+    from bunker_signer.control.protocol import send
+
+    if slot_type not in ("raw", "passphrase"):
+        raise click.ClickException("the running signer unlocks by its master key or a passphrase")
+    secret = context.secrets.ask("Passphrase") if slot_type == "passphrase" else None
+    try:
+        send(context.data, "unlock", secret, key=context.name)
+    finally:
+        if secret is not None:
+            wipe(secret)
+    click.echo("unlocked")
 
 
 def _private_key(text: bytearray, context: Context) -> bytearray:

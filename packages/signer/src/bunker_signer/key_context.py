@@ -284,9 +284,10 @@ def _read_lines(path: Path) -> list[bytearray]:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what can go wrong into one line on standard error and exit code 1."""
+    from bunker_core.errors import BunkerError
     from bunker_signer.nse import NSEError
 
     try:
         yield
-    except NSEError as error:
+    except (NSEError, BunkerError) as error:
         raise click.ClickException(str(error)) from None
