@@ -41,7 +41,7 @@ def test_every_condition_finds_the_event() -> None:
         assert sink.frames == [b'["EVENT","s",' + EVENT.to_json() + b"]"]
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(EVENTS, st.lists(st.lists(FILTERS, min_size=1, max_size=3), max_size=4))
 def test_the_index_agrees_with_matches(event: Event, filters: list[list[Filter]]) -> None:
     """Whatever the filters, exactly the subscriptions that match get the event, once each."""
@@ -58,7 +58,7 @@ def test_the_index_agrees_with_matches(event: Event, filters: list[list[Filter]]
     assert [len(sink.frames) for _, sink in sinks] == [int(match) for match in expected]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(FILTERS, min_size=1, max_size=3), max_size=4))
 def test_a_removed_subscription_leaves_the_index_empty(filters: list[list[Filter]]) -> None:
     """After the last one has gone nothing of it is left, and removing twice is harmless."""

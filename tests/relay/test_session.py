@@ -101,7 +101,7 @@ def test_offences_end_in_a_hang_up() -> None:
     assert HangUp() not in list(session.receive("junk", NOW + 20.5))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(JSON_VALUES, max_size=4) | st.text() | st.binary().map(repr))
 def test_whatever_comes_is_answered(value: object) -> None:
     """No input raises; what is no message gets at least one frame."""
@@ -113,7 +113,7 @@ def test_whatever_comes_is_answered(value: object) -> None:
 
 
 @pytest.mark.parametrize("verb", ["REQ", "COUNT", "EVENT", "AUTH", "CLOSE"])
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(rest=st.lists(JSON_VALUES, max_size=4))
 def test_whatever_follows_a_verb_is_answered(verb: str, rest: list[object]) -> None:
     """Nothing raises behind a known word either."""
