@@ -20,7 +20,7 @@ from bunker_relay.store import FILE
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_idle_relay_stops_at_once(start: Start, number: signal.Signals) -> None:
     """Each subscription gets CLOSED, the connection 1012, and the exit code is 0, at once."""
-    relay = start()
+    relay = start(config="shutdown_timeout = 60")  # what it would take if it waited for anything
     async with Peer(relay.url) as peer:
         await peer.subscribe("s", {"kinds": [1]})
         await peer.subscribe("t", {"#p": ["a" * 64]})
@@ -31,7 +31,7 @@ async def test_an_idle_relay_stops_at_once(start: Start, number: signal.Signals)
         assert all(m[0] == "CLOSED" and m[2].startswith("error:") for m in closed)
         assert await peer.close_code() == 1012
         assert await asyncio.to_thread(relay.stop) == 0
-        assert time.monotonic() - started < 2  # 0.4 s where nothing else runs
+        assert time.monotonic() - started < 10  # 0.4 s where nothing else runs
     assert relay.log() == ""
 
 
@@ -70,7 +70,7 @@ async def test_a_client_that_does_not_read_does_not_delay_the_end(start: Start) 
             await sender.publish(request(key, key.pubkey, f"{number:06}" * 20_000))
         started = time.monotonic()
         assert await asyncio.to_thread(relay.stop) == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
 
 async def test_every_acknowledged_event_survives_kill_9(start: Start) -> None:
@@ -178,7 +178,7 @@ async def test_a_locked_database_does_not_delay_the_end_for_ever(start: Start) -
         assert (await peer.publish(request(key, key.pubkey)))[0]
         started = time.monotonic()
         assert await asyncio.to_thread(relay.stop) == 0
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 10
         database.close()
 
 

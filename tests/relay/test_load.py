@@ -98,7 +98,7 @@ async def test_ping_goes_out_and_silence_is_closed(start: Start) -> None:
         writer.close()
     assert b"\x89\x04" in received  # a ping of four bytes
     assert b"keepalive ping timeout" in received
-    assert 0.3 < time.monotonic() - started < 3
+    assert 0.3 < time.monotonic() - started < 10
 
 
 async def test_a_client_that_answers_pings_stays(start: Start) -> None:
