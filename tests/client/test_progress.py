@@ -123,7 +123,7 @@ async def test_a_request_that_is_out_follows_the_move() -> None:
         scripted_signer(old.url, new.url) as signer,
     ):
         signer.relays = [old.url]
-        async with RemoteSigner.from_uri(signer.uri, timeout=LONG) as app:
+        async with RemoteSigner.from_uri(signer.uri, timeout=LONG, approval_timeout=2) as app:
 
             def on_the_new_one(asked: Asked) -> Iterable[Any]:
                 moved = asked.event.id in [message[1]["id"] for message in new.of_type("EVENT")]

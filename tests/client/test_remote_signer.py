@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -442,3 +443,19 @@ async def test_a_request_whose_answer_was_lost_is_repeated_with_its_id_as_a_fres
         asked = [item for item in signer.asked if item.method == "sign_event"]
         assert len({item.id for item in asked}) == 1
         assert len({item.event.id for item in asked}) == len(asked) >= 2
+
+
+async def test_no_log_and_no_repr_has_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """With every logger at its most talkative: neither the URI's secret, nor key, nor content."""
+    caplog.set_level(logging.DEBUG)
+    key = secret_key(0xABCDEF << 200)
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        remote = RemoteSigner.from_uri(signer.uri, client_key=key, timeout=LONG)
+        async with remote:
+            await remote.sign_event({"kind": 1, "content": "what nobody else reads"})
+            said = caplog.text + repr(remote) + repr(remote.session) + repr(remote._link)
+    assert relay.url.removeprefix("ws://") in said  # there was something to read
+    for hidden in (signer.secret, secret.hex(), "what nobody else reads"):
+        assert hidden not in said

@@ -362,7 +362,7 @@ class Link:
             return
         pending = self._calls.get(response.id)
         if event.pubkey != self.remote:
-            return
+            return  # the subscription asks for its author too: a second lock on the same door
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         if pending is None:
