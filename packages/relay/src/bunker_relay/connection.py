@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -13,7 +13,6 @@ from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
 from bunker_core.messages import Closed, CountReply, Eose, Ok, parse_client_message
-from bunker_relay.direct import EXTENSION as DIRECT
 from bunker_relay.hub import Subscription
 from bunker_relay.logs import defect, log
 from bunker_relay.outbox import Outbox
@@ -43,17 +42,21 @@ class Connection:
     """One client of the relay."""
 
     def __init__(
-        self, relay: "Relay", address: str, scope: Scope, receive: Receive, send: Send
+        self,
+        relay: "Relay",
+        address: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        line: "DirectProtocol | None" = None,
     ) -> None:
-        """`address` is whose rate limits the client shares."""
+        """`address` is whose rate limits the client shares; with a `line`, `attach` serves it."""
         self._relay = relay
         self._receive = receive
         self._asgi_send = send
-        # Our server offers them; under another, messages take the ordinary way, and a client that
-        # does not read lingers.
-        extensions = scope.get("extensions", {})
-        self._line: DirectProtocol | None = extensions.get(DIRECT)
-        self._abort = extensions.get("bunker.abort")
+        self._line = line
+        # Our server offers it; under another, a client that does not read lingers.
+        self._abort = scope.get("extensions", {}).get("bunker.abort")
         most = relay.policy.limits.max_outbox_bytes
         self._outbox: Outbox | Cork
         if self._line is not None:
@@ -74,15 +77,13 @@ class Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._query_turn = asyncio.Lock()
         self._ended = False
+        self._done: Callable[[], None] | None = None
 
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
         self._relay.connections.add(self)
         self._outbox.put(self._session.greet())
         try:
-            if self._line is not None:
-                await self._run_attached(self._line)
-                return
             while not self._ended:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
@@ -91,6 +92,27 @@ class Connection:
                 await self._have_room()
         finally:
             self._end()
+
+    def attach(self, line: "DirectProtocol", done: Callable[[], None]) -> None:
+        """Serve the client by the line's calls; `done` is called when it has gone."""
+        self._done = done
+        self._relay.connections.add(self)
+        self._outbox.put(self._session.greet())
+        line.attach(self._take_attached, self._line_ended)
+
+    def _line_ended(self) -> None:
+        line = self._line
+        if line is not None and line.waiting and not self._ended:
+            self._spawn(self._finish(line))
+        else:
+            self._end()
+
+    async def _finish(self, line: "DirectProtocol") -> None:
+        """Take what was sent before the end and held back until now."""
+        while line.waiting and not self._ended:
+            await self._have_room()
+            line.go_on()
+        self._end()
 
     async def shut_down(self) -> None:
         """Tell the client that the relay stops, once its events are saved, and close."""
@@ -105,14 +127,6 @@ class Connection:
         if self._abort is not None:
             self._abort()
         self._end()
-
-    async def _run_attached(self, line: "DirectProtocol") -> None:
-        """Let the line call for each message, and wait for its end."""
-        line.attach(self._take_attached)
-        await self._receive()  # nothing else comes this way any more
-        while line.waiting and not self._ended:  # sent before the end, and held back until now
-            await self._have_room()
-            line.go_on()
 
     def _take_attached(self, text: str | None) -> None:
         self._take(text)
@@ -291,6 +305,8 @@ class Connection:
             task.cancel()
         self._outbox.close()
         self._relay.connections.discard(self)
+        if self._done is not None:
+            self._done()
 
 
 def needs_store(filters: tuple[Filter, ...]) -> bool:

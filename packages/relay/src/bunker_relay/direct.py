@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bunker_relay.cork import Cork, Turn
@@ -32,21 +33,47 @@ _ALL: Final = sys.maxsize
 Take = Callable[[str | None], None]
 
 
+class _Ended:
+    """Stands where the queue was: all that still comes that way is the end."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def put_nowait(self, _message: object) -> None:
+        """Tell that the connection ends."""
+        self._ended()
+
+
 class DirectProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection that an application may attach to."""
 
+    _attached = False
     _take: Take | None = None
     _cork: Cork | None = None
     _held = False
+    _later: deque[str | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
     _theirs = 0  # bytes that the stock parser has to get before we look at frames again
 
     async def run_asgi(self) -> None:
-        """Offer the direct line and run the application."""
+        """Offer the direct line and run the application, which may attach and return."""
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
-        await super().run_asgi()
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except Exception as error:  # noqa: BLE001
+            defect("a connection could not be served", error)
+            self.send_500_response()
+            self._attached = False
+        if self._attached:
+            self._forget()
+        elif self.close_timer is None:
+            self.transport.close()
 
     # --- for the application -------------------------------------------------------------------
 
@@ -55,30 +82,36 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self._cork = Cork(turn, self.transport, max_bytes, overflow)
         return self._cork
 
-    def attach(self, take: Take) -> None:
+    def attach(self, take: Take, ended: Callable[[], None]) -> None:
         """Call `take` with the text of every message from now on, None for a binary one.
 
-        After `hold` the messages wait until `go_on`. The end of the connection is still to be
-        learned from the application's `receive`.
+        After `hold` the messages wait until `go_on`. `ended` is called when nothing more will be
+        read, perhaps more than once. The application may return: the connection stays.
         """
         self._take = take
-        self._later: deque[str | None] = deque()
+        self._attached = True
+        later: deque[str | None] = deque()
+        ends = False
         # A client may have sent before it could know that it was accepted.
         while not self.queue.empty():
             message: Any = self.queue.get_nowait()
-            if message["type"] != "websocket.receive":
-                self.queue.put_nowait(message)
-                break
-            self._later.append(message.get("text"))
+            if message["type"] == "websocket.receive":
+                later.append(message.get("text"))
+            else:
+                ends = True
+        self._later = later or None
+        self.queue = _Ended(ended)  # type: ignore[assignment]
         if self.conn.reader.buffer or self.conn.current_size is not None:
             self._theirs = _ALL  # in the middle of a frame, of which we have not seen the header
         self.read_paused = False
         self.go_on()
+        if ends:
+            ended()
 
     @property
     def waiting(self) -> bool:
         """Whether messages wait for `go_on`."""
-        return bool(self._later)
+        return self._later is not None
 
     def hold(self) -> None:
         """Read no further."""
@@ -89,9 +122,12 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     def go_on(self) -> None:
         """Hand out what waits, then read on."""
         self._held = False
-        while self._later and not self._held:
-            self._hand_over(self._later.popleft())
-        if not self._held:
+        while self._later is not None and not self._held:
+            text = self._later.popleft()
+            if not self._later:
+                self._later = None
+            self._hand_over(text)
+        if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -152,7 +188,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
                 self._fail(1007)
                 return
             if self._held:
-                self._later.append(text)
+                self._wait(text)
             else:
                 self._hand_over(text)
             if self._take is None:
@@ -175,7 +211,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
                 self._fail(1007)
                 return
         if self._held:
-            self._later.append(text)
+            self._wait(text)
         else:
             self._hand_over(text)
 
@@ -184,6 +220,15 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         if self._cork is not None:
             self._cork.close()
         super().connection_lost(exc)
+
+    def _wait(self, text: str | None) -> None:
+        if self._later is None:
+            self._later = deque()
+        self._later.append(text)
+
+    def _forget(self) -> None:
+        """Drop what only the handshake needed: a client that waits costs memory and no more."""
+        self.scope = self.request = self.response = None  # type: ignore[assignment]
 
     def _hand_over(self, text: str | None) -> None:
         if self._take is None:

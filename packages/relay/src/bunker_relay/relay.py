@@ -11,6 +11,7 @@ from bunker_core.relay_url import parse_relay_url
 from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
 from bunker_relay.cork import Turn
+from bunker_relay.direct import EXTENSION as DIRECT
 from bunker_relay.hub import Hub
 from bunker_relay.ingest import Ingest
 from bunker_relay.limits import Addresses, Buckets
@@ -69,6 +70,13 @@ class Relay:
             await send({"type": "websocket.http.response.body", "body": b"too many connections\n"})
             return
         self.counters.connections += 1
+        line = scope.get("extensions", {}).get(DIRECT)
+        if line is not None:
+            await send({"type": "websocket.accept"})
+            self._count(address, 1)
+            connection = Connection(self, address, scope, receive, send, line)
+            connection.attach(line, lambda: self._count(address, -1))
+            return  # nothing of ASGI waits with the client
         with self._counted(address):
             await send({"type": "websocket.accept"})
             try:
@@ -162,13 +170,16 @@ class Relay:
             and self._connections_by_address.get(address, 0) < limits.max_connections_per_ip
         )
 
+    def _count(self, address: str, change: int) -> None:
+        counts = self._connections_by_address
+        counts[address] = counts.get(address, 0) + change
+        if not counts[address]:
+            del counts[address]
+
     @contextlib.contextmanager
     def _counted(self, address: str) -> Iterator[None]:
-        counts = self._connections_by_address
-        counts[address] = counts.get(address, 0) + 1
+        self._count(address, 1)
         try:
             yield
         finally:
-            counts[address] -= 1
-            if not counts[address]:
-                del counts[address]
+            self._count(address, -1)

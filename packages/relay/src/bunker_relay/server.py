@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import signal
 import socket
 import sys
@@ -189,6 +190,8 @@ class _Server(uvicorn.Server):
             self._metrics = self._open_metrics(self._relay)
         self.config.loaded_app = create_app(self._relay)
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays; no later collection has to look at it
         host, port = self._listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
