@@ -12,7 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo up test bench bench-quick lint format types peers screenshots lock clean
+.PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist audit lock \
+  clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,36 @@ peers: $(VENV)/.dev ## Install the other projects' clients that the interop test
 screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)
 	$(BIN)/python tests/signer/console/screenshots.py
 
+docs: $(VENV)/.run ## Build docs/ as a site, in build/site
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  -r requirements/docs.txt
+	$(BIN)/python -m bunker.reference docs/reference
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
+
+# Built, installed into a clean environment from the wheels alone, and the demo run from there.
+dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
+	rm -rf dist $(VENV)-dist
+	for package in $(PACKAGES); do \
+	  (cd packages/$$package && ../../$(BIN)/python -m hatchling build -d ../../dist) || exit 1; \
+	done
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  -r requirements/run.txt
+	$(VENV)-dist/bin/python -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
+	cd / && $(CURDIR)/$(VENV)-dist/bin/bunker demo
+	$(VENV)-release/bin/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json \
+	  $(VENV)-dist/bin/python
+
+audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
+	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
+
+$(VENV)-release/.tools: requirements/release.txt
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  -r requirements/release.txt
+	@touch $@
+
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
 	$(PIP) install uv
 	for name in run dev; do \
@@ -63,7 +94,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
