@@ -140,7 +140,7 @@ def test_tampered_backup_is_refused_and_nothing_written(
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"\0" * 2048)])
+@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"\0" * 2048, mtime=0)])
 def test_what_is_no_backup_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
     """Any other file is refused without a traceback."""
     (tmp_path / "file").write_bytes(content)

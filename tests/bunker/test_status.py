@@ -1,4 +1,4 @@
-"""`bunker status` and `bunker doctor`, beside a running installation and without one."""
+"""`bunker status`, beside a running installation and without one."""
 
 import asyncio
 import json
@@ -13,6 +13,8 @@ from bunker.cli import main
 from bunker.harness import running_relay, running_signer
 from bunker.installation import Installation
 from bunker_client import RemoteSigner
+
+CHECK = ("status", "--check", "--data")
 
 
 def invoke(*arguments: str) -> Result:
@@ -44,12 +46,12 @@ async def test_status_of_what_runs(installation: Installation) -> None:
         assert facts["keys"][0]["state"] == "unlocked"
         shown = await asyncio.to_thread(invoke, "status", "--data", data)
         assert f"relay   ready, {relay.url}" in shown.output
-        found = await asyncio.to_thread(invoke, "doctor", "--data", data)
+        found = await asyncio.to_thread(invoke, *CHECK, data)
         assert found.exit_code == 0, found.output
         assert f"ok    a request goes through {relay.url} and back" in found.output
         assert "ok    the signer's database is whole" in found.output
         await relay.terminate()
-        result = await asyncio.to_thread(invoke, "doctor", "--data", data)
+        result = await asyncio.to_thread(invoke, *CHECK, data)
         assert result.exit_code == 1
         assert f"FAIL  {relay.url}" in result.output
 
@@ -59,22 +61,22 @@ def test_status_of_what_does_not_run(installation: Installation, tmp_path: Path)
     stopped = invoke("status", "--data", str(installation.data))
     assert stopped.exit_code == 1
     assert "signer  stopped" in stopped.output
-    for command in ("status", "doctor"):
-        nothing = invoke(command, "--data", str(tmp_path / "nothing"))
+    for flags in ((), ("--check",)):
+        nothing = invoke("status", *flags, "--data", str(tmp_path / "nothing"))
         assert nothing.exit_code == 1
         assert nothing.output.startswith("Error: there is no")
     assert not (tmp_path / "nothing").exists()
 
 
-def test_doctor_finds_what_is_weak(installation: Installation) -> None:
+def test_check_finds_what_is_weak(installation: Installation) -> None:
     """Loose permissions and a damaged database fail; no backup and a master key beside it warn."""
     data = str(installation.data)
-    healthy = invoke("doctor", "--data", data)
+    healthy = invoke(*CHECK, data)
     assert healthy.exit_code == 0, healthy.output
     for said in ("same disk", "no backup yet", "not running"):
         assert f"{said}" in healthy.output
     installation.master_key.chmod(0o644)
-    assert "FAIL  other users may read" in invoke("doctor", "--data", data).output
+    assert "FAIL  other users may read" in invoke(*CHECK, data).output
     installation.master_key.chmod(0o600)
     with sqlite3.connect(installation.signer / "signer.sqlite3") as database:
         database.execute("CREATE TABLE t (x)")
@@ -82,25 +84,25 @@ def test_doctor_finds_what_is_weak(installation: Installation) -> None:
     path = installation.signer / "signer.sqlite3"
     path.write_bytes(path.read_bytes()[:-2000] + bytes(2000))
     path.write_bytes(b"SQLite format 4" + path.read_bytes()[15:])
-    assert "FAIL  the signer's database is damaged" in invoke("doctor", "--data", data).output
+    assert "FAIL  the signer's database is damaged" in invoke(*CHECK, data).output
 
 
-def test_doctor_finds_a_wrong_master_key(installation: Installation, tmp_path: Path) -> None:
+def test_check_finds_a_wrong_master_key(installation: Installation, tmp_path: Path) -> None:
     """A master key that does not open the key is said to be wrong before it is needed."""
     wrong = tmp_path / "wrong.key"
     wrong.write_bytes(bytes(32))
     wrong.chmod(0o600)
-    arguments = ("--data", str(installation.data), "--master-key-file")
-    result = invoke("doctor", *arguments, str(wrong))
+    arguments = (*CHECK, str(installation.data), "--master-key-file")
+    result = invoke(*arguments, str(wrong))
     assert result.exit_code == 1
     assert "FAIL  the key does not open" in result.output
-    assert "FAIL  master key" in invoke("doctor", *arguments, str(tmp_path / "no")).output
+    assert "FAIL  master key" in invoke(*arguments, str(tmp_path / "no")).output
 
 
 def test_backup_ages(installation: Installation, tmp_path: Path) -> None:
     """A backup is remembered, and after a month asked for again."""
     data = str(installation.data)
     assert invoke("backup", "--data", data, str(tmp_path / "backup")).exit_code == 0
-    assert "ok    the last backup is 0 days old" in invoke("doctor", "--data", data).output
+    assert "ok    the last backup is 0 days old" in invoke(*CHECK, data).output
     (installation.data / "last-backup").write_text(f"{int(time.time()) - 40 * 86_400}\n")
-    assert "warn  the last backup is 40 days old" in invoke("doctor", "--data", data).output
+    assert "warn  the last backup is 40 days old" in invoke(*CHECK, data).output

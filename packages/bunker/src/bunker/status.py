@@ -1,4 +1,4 @@
-"""`bunker status` and `bunker doctor`: how the whole installation stands."""
+"""`bunker status`: how the whole installation stands."""
 
 import json
 import resource
@@ -50,35 +50,34 @@ class Finding:
 
 @click.command()
 @data_option
-@click.option("--json", "as_json", is_flag=True, help="Print it for a program.")
-def status(data: Path, as_json: bool) -> None:
-    """Show what runs, for whom, and how old the backup is. Exit code 1 if anything is off."""
-    installation = Installation(data)
-    try:
-        facts = gather(installation, int(time.time()))
-    except (BunkerError, NSEError) as error:
-        raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        for line in _lines(facts):
-            click.echo(line)
-    sys.exit(0 if facts["relay"] == "ready" and facts["signer"] == "running" else 1)
-
-
-@click.command()
-@data_option
 @master_key_option
-def doctor(data: Path, master_key_file: Path | None) -> None:
-    """Look for what is wrong or weak, and say what to do. Exit code 1 if anything fails."""
+@click.option("--json", "as_json", is_flag=True, help="Print it for a program.")
+@click.option("--check", is_flag=True, help="Look for what is wrong or weak, and say what to do.")
+def status(data: Path, master_key_file: Path | None, as_json: bool, check: bool) -> None:
+    """Show what runs, for whom, and how old the backup is.
+
+    Exit code 1 if something does not run; with --check, if something fails. What is wrong on the
+    way between an app and its signer, `bunker doctor` says.
+    """
     installation = Installation(data)
     if not installation.has_keys:
         raise click.ClickException(f"there is no installation in {data}; start with `bunker up`")
-    failed = False
-    for finding in examine(installation, master_key_file, int(time.time())):
-        click.echo(f"{finding.level.value:<5} {finding.text}")
-        failed |= finding.level is Level.FAIL
-    sys.exit(1 if failed else 0)
+    now = int(time.time())
+    if check:
+        findings = list(examine(installation, master_key_file, now))
+        well = all(finding.level is not Level.FAIL for finding in findings)
+        shown = [{"level": item.level.value, "text": item.text} for item in findings]
+        lines = [f"{item['level']:<5} {item['text']}" for item in shown]
+        facts: Any = shown
+    else:
+        try:
+            facts = gather(installation, now)
+        except (BunkerError, NSEError) as error:
+            raise click.ClickException(str(error)) from None
+        well = facts["relay"] == "ready" and facts["signer"] == "running"
+        lines = list(_lines(facts))
+    click.echo(json.dumps(facts) if as_json else "\n".join(lines))
+    sys.exit(0 if well else 1)
 
 
 def gather(installation: Installation, now: int) -> dict[str, Any]:

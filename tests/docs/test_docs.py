@@ -1,0 +1,150 @@
+"""What the documents say is so: commands exist and run, links lead somewhere, pages are current."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from bunker.cli import main
+from bunker.reference import pages
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+WRITTEN = [
+    ROOT / "README.md",
+    ROOT / "deploy" / "README.md",
+    ROOT / "examples" / "README.md",
+    *DOCS,
+]
+BINARIES = Path(sys.executable).parent
+
+# Documents whose `sh` blocks run, in this order, in one home: the later build on the earlier.
+# Blocks marked `console` need another machine, a name or root, and are only parsed.
+STORY = (
+    *("tutorial.md", "how-to/self-host.md", "how-to/pair-clients.md", "how-to/termux.md"),
+    *("how-to/recover.md", "how-to/test-bench.md", "how-to/rotate.md"),
+)
+
+
+def blocks(path: Path, *languages: str) -> list[str]:
+    """Return the fenced blocks of a document in some languages, also those inside lists."""
+    pattern = r"^( *)```(\w+)\n(.*?)^\1```$"
+    found = re.findall(pattern, path.read_text(), re.MULTILINE | re.DOTALL)
+    return [
+        re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
+        for indent, language, text in found
+        if language in languages
+    ]
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """Yield each call of `bunker` in a document's shell blocks, as words."""
+    for block in blocks(path, "sh", "console", "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words: list[str] = []
+            for word in [*lexer, ";"]:
+                if word and set(word) <= set("|&;<>()"):
+                    if "bunker" in {Path(item).name for item in words[:2]}:
+                        start = next(i for i, item in enumerate(words) if item.endswith("bunker"))
+                        yield words[start + 1 :]
+                    words = []
+                else:
+                    words.append(word)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_a_document_exists(path: Path) -> None:
+    """Each `bunker ...` names a command, and options that it has."""
+    for words in commands(path):
+        command: click.Command = main
+        context = click.Context(main, info_name="bunker")
+        while isinstance(command, click.Group):
+            if command.invoke_without_command and words[:1] and words[0].startswith("-"):
+                break
+            assert words, f"{path.name}: {context.command_path} without a command"
+            found = command.get_command(context, words[0])
+            assert found is not None, f"{path.name}: bunker {' '.join(words)}"
+            command, words = found, words[1:]
+            context = click.Context(command, context, info_name=command.name)
+        try:
+            command.make_parser(context).parse_args(list(words))
+        except click.UsageError as error:
+            raise AssertionError(f"{path.name}: {context.command_path}: {error}") from None
+
+
+def test_commands_are_found() -> None:
+    """The test above looks at something: the tutorial has more than ten calls."""
+    assert len(list(commands(ROOT / "docs" / "tutorial.md"))) > 8
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    """Links between documents and into the repository have a file at their end."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        # the console's pictures are made, by `make screenshots`
+        if "://" not in target and not target.startswith("screenshots/"):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_reference_is_current(name: str) -> None:
+    """The generated pages are what the code says now; `make docs` writes them."""
+    assert (ROOT / "docs" / "reference" / name).read_text() == pages()[name]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """No page in a folder of docs/ is left out of the site."""
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for path in (ROOT / "docs").glob("*/*.md"):
+        assert path.relative_to(ROOT / "docs").as_posix() in navigation, path
+
+
+def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
+    """The tutorial and the how-tos run from top to bottom, as their reader types them."""
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("BUNKER", "XDG"))
+    }
+    environment |= {"HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    first, *rest = blocks(ROOT / "docs" / STORY[0], "sh")
+    assert first.startswith("bunker up ")
+    up = subprocess.Popen(
+        # a port of its own, for the machine that runs this test may have a bunker already
+        ["bash", "-c", f"exec {first.strip()} --port 0 --no-qr"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert up.stdout
+        uri = next(line.strip() for line in up.stdout if line.startswith("bunker://"))
+        for name in STORY:
+            found = rest if name == STORY[0] else blocks(ROOT / "docs" / name, "sh")
+            assert found, name
+            script = "\n".join(found).replace("bunker://...", uri)
+            result = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert result.returncode == 0, f"{name}\n{result.stdout}\n{result.stderr}"
+            if name == "tutorial.md":
+                assert '"content":"Signed from afar"' in result.stdout.replace(": ", ":")
+    finally:
+        up.send_signal(signal.SIGTERM)
+        up.communicate(timeout=30)
+    assert up.returncode == 0
