@@ -20,6 +20,8 @@ from pathlib import Path
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_client import ClientError, RemoteSigner
 from bunker_core.keys import SecretKey
+from bunker_signer.control.protocol import send
+from bunker_signer.policy import Profile, profile_grants
 
 TIMEOUT = 900.0  # seconds: a burst is answered in the order it came
 SAMPLE = 5.0  # seconds between two looks at the process
@@ -44,12 +46,8 @@ def relay_config(data: Path) -> list[str]:
 
 async def invite(data: Path) -> str:
     """Return a fresh bunker:// URI of the running signer."""
-    process = await asyncio.create_subprocess_exec(
-        *("bunker", "signer", "pair", "--data", str(data), "--profile", "full"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    return out.decode().strip().splitlines()[-1]
+    grants = [grant.to_json() for grant in profile_grants(Profile.FULL)]
+    return str(await asyncio.to_thread(send, data, "invite", key="default", grants=grants))
 
 
 async def sign(client: RemoteSigner, content: str, took: list[float]) -> None:
@@ -73,14 +71,13 @@ async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
                 connected.append(client)
             took: list[float] = []
             start = time.perf_counter()
-            outcomes = await asyncio.gather(
-                *(
-                    sign(client, f"{index} {number}", took)
-                    for number in range(requests)
-                    for index, client in enumerate(connected)
-                ),
-                return_exceptions=True,
-            )
+            tasks = []
+            for number in range(requests):
+                for index, client in enumerate(connected):
+                    tasks.append(asyncio.create_task(sign(client, f"{index} {number}", took)))
+                    # Sent before the next is made: a loop that is busy for minutes misses pings.
+                    await asyncio.sleep(0)
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             seconds = time.perf_counter() - start
         finally:
             for client in connected:
