@@ -22,6 +22,7 @@ from bench.throughput import Ammunition
 from bench.traffic import Traffic, shot
 
 _HERE = Path(__file__).parent
+_PARTS = ("query", "idle", "isolation", "growth", "storm", "nip46")  # that come after the rounds
 
 
 class Bench:
@@ -51,7 +52,7 @@ class Bench:
     async def everything(self) -> None:
         """Measure 1 to 9."""
         os.sched_setaffinity(0, {self.load_core})
-        for run in range(self.rounds):
+        for run in range(self.rounds if self.only not in _PARTS else 0):
             self.run = run
             say(f"round {self.run + 1} of {self.rounds}")
             echo = await self._echo()
@@ -59,12 +60,16 @@ class Bench:
             random.Random(self.run).shuffle(order)
             for recipe in order:
                 await self._throughput(recipe, echo)
-        await self._stored()
-        await self._idle()
-        if not self.quick:
-            await self._isolation_and_growth()
-            await self._storm()
-        await self._remote()
+        for name, part in (
+            ("query", self._stored),
+            ("idle", self._idle),
+            ("isolation growth", self._isolation_and_growth),
+            ("storm", self._storm),
+            ("nip46", self._remote),
+        ):
+            if self.only and self.only not in name:
+                continue
+            await part()
 
     async def take(
         self, name: str, target: Target, measure: Callable[[], Awaitable[Sample | list[Sample]]]
@@ -178,6 +183,8 @@ class Bench:
                 )
 
     async def _isolation_and_growth(self) -> None:
+        if self.quick:
+            return
         counts = (10, 100, 1_000, 10_000)
         for recipe in [*self.own, *self.peers]:
             for run in range(2):
@@ -198,6 +205,8 @@ class Bench:
                 )
 
     async def _storm(self) -> None:
+        if self.quick:
+            return
         for recipe in [*self.own, *self.peers]:
             if recipe.url:
                 continue  # not ours to restart
