@@ -25,7 +25,12 @@ up: $(VENV)/.run ## Run relay and signer, and print the URI that pairs an app
 	@$(BIN)/bunker up
 
 test: $(VENV)/.dev ## Run every test; what needs a missing service skips and says so
+ifdef TESTS
 	$(PYTEST) $(TESTS)
+else
+	$(PYTEST) -n auto --dist loadfile --ignore=tests/interop tests
+	$(PYTEST) tests/interop
+endif
 
 bench: $(VENV)/.run $(VENV)-bench/.peers ## Measure our relay and signer next to others (10 minutes)
 	$(BIN)/python -m bench --peers $(VENV)-bench/bin/python $(BENCH)

@@ -98,22 +98,22 @@ def encode(entity: Entity) -> str:
     """Return the bech32 text of `entity`; raises InvalidEntity when a field does not fit."""
     match entity:
         case Npub(pubkey):
-            return _bech32("npub", _from_hex(pubkey))
+            return encode_bech32("npub", _from_hex(pubkey))
         case Nsec(secret):
             return encode_nsec(secret)
         case Note(event_id):
-            return _bech32("note", _from_hex(event_id))
+            return encode_bech32("note", _from_hex(event_id))
         case Nprofile(pubkey, relays):
-            return _bech32("nprofile", _tlv((_SPECIAL, _from_hex(pubkey)), *_relays(relays)))
+            return encode_bech32("nprofile", _tlv((_SPECIAL, _from_hex(pubkey)), *_relays(relays)))
         case Nevent(event_id, relays, author, kind):
             fields = [(_SPECIAL, _from_hex(event_id)), *_relays(relays)]
             if author is not None:
                 fields.append((_AUTHOR, _from_hex(author)))
             if kind is not None:
                 fields.append((_KIND, _kind(kind)))
-            return _bech32("nevent", _tlv(*fields))
+            return encode_bech32("nevent", _tlv(*fields))
         case Naddr(identifier, author, kind, relays):
-            return _bech32(
+            return encode_bech32(
                 "naddr",
                 _tlv(
                     (_SPECIAL, _encode(identifier, "utf-8")),
@@ -128,7 +128,7 @@ def encode_nsec(secret: Buffer) -> str:
     """Return `nsec1...` of 32 bytes: a secret text that Python can't wipe, show it and drop it."""
     if len(secret) != 32:
         raise InvalidEntity("a private key has 32 bytes")
-    return _bech32("nsec", secret)
+    return encode_bech32("nsec", secret)
 
 
 def parse(text: str) -> Entity:
@@ -136,7 +136,7 @@ def parse(text: str) -> Entity:
     text = text.strip()
     if text[:6].lower() == "nostr:":  # NIP-21; a QR code has it in capitals
         text = text[6:]
-    name, data = _decode(text)
+    name, data = decode_bech32(text)
     match name:
         case "npub":
             return Npub(_hex32(data))
@@ -224,7 +224,8 @@ def _text(data: bytes, encoding: str) -> str:
         raise InvalidEntity("text in a bech32 entity can't be read") from None
 
 
-def _bech32(name: str, data: Buffer | bytes) -> str:
+def encode_bech32(name: str, data: Buffer | bytes) -> str:
+    """Return the bech32 text (BIP-173) of `data` under the prefix `name`; raises InvalidEntity."""
     values = _regroup(data, 8, 5)
     if values is None:  # grouping 8 into 5 always pads
         raise AssertionError
@@ -236,7 +237,11 @@ def _bech32(name: str, data: Buffer | bytes) -> str:
     return text
 
 
-def _decode(text: str) -> tuple[str, bytearray]:
+def decode_bech32(text: str) -> tuple[str, bytearray]:
+    """Return prefix and data of a bech32 text, the data in a buffer of the caller's.
+
+    Raises InvalidEntity.
+    """
     if len(text) > MAX_LENGTH:
         raise InvalidEntity("bech32 entity is longer than 5000 characters")
     if text.lower() != text and text.upper() != text:

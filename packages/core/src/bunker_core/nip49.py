@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from bunker_core.errors import CryptoError, InvalidEntity
 from bunker_core.keys import Buffer, wipe
-from bunker_core.nip19 import _bech32, _decode
+from bunker_core.nip19 import decode_bech32, encode_bech32
 
 DEFAULT_LOG_N: Final = 16  # 64 MiB, about a quarter of a second
 # NIP-49 lists up to 22, which is 4 GiB: what a stranger's text may take is bounded below that.
@@ -64,7 +64,7 @@ def encrypt(
         ciphertext = ChaCha20Poly1305(key).encrypt(bytes(4) + nonce[16:], secret, aad)
     finally:
         wipe(key)
-    return _bech32(_NAME, bytes([_VERSION, log_n]) + salt + nonce + aad + ciphertext)
+    return encode_bech32(_NAME, bytes([_VERSION, log_n]) + salt + nonce + aad + ciphertext)
 
 
 def decrypt(
@@ -75,7 +75,7 @@ def decrypt(
     `work` as for `encrypt`. Raises InvalidEntity for a text that is none, CryptoError for a wrong
     passphrase or a changed text; `out` is zero then.
     """
-    name, data = _decode(ncryptsec.strip())
+    name, data = decode_bech32(ncryptsec.strip())
     if name != _NAME or len(data) != _BYTES or data[0] != _VERSION:
         raise InvalidEntity("not an ncryptsec of a version that is known here")
     if not MIN_LOG_N <= data[1] <= MAX_LOG_N:
