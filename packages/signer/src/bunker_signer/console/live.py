@@ -20,18 +20,25 @@ MAX_STREAMS: Final = 64  # open pages of all devices
 
 
 async def events(visit: Visit) -> Response:
-    """Stream changes; `shown` in the query is the request that the page shows."""
+    """Stream changes. In the query: `shown`, the page's request; `over`, if it shows that as over.
+
+    A page can be there before its request: an app is sent the link as the request comes in.
+    """
     console = visit.console
     if console.streams >= MAX_STREAMS:
         return Response(status_code=503)
     shown = visit.request.query_params.get("shown", "")[:64]
-    return StreamingResponse(_stream(visit, console, shown), media_type="text/event-stream")
+    over = visit.request.query_params.get("over", "") == "1"
+    return StreamingResponse(
+        _stream(visit, console, shown, over=over), media_type="text/event-stream"
+    )
 
 
-async def _stream(visit: Visit, console: "Console", shown: str) -> AsyncIterator[str]:
+async def _stream(
+    visit: Visit, console: "Console", shown: str, *, over: bool
+) -> AsyncIterator[str]:
     console.streams += 1
     try:
-        over = False
         while not console.closing:
             change = console.waiting.change()
             # Each time: a device that was unbound while the page was open sees nothing more.
@@ -44,7 +51,7 @@ async def _stream(visit: Visit, console: "Console", shown: str) -> AsyncIterator
                 over = True
                 yield _event("question", console.fragment(visit, "_over.html", shown=shown))
             elif over and console.waiting.find(shown) is not None:
-                over = False  # asked again, after the signer was started anew
+                over = False  # asked only now, or again after a restart
                 yield _event("question", console.fragment(visit, "_question.html", shown=shown))
             elif not shown and questions:
                 shown = questions[0].items[0].request

@@ -37,7 +37,9 @@ function countDown() {
 }
 
 function listen(live) {
-  const source = new EventSource(`/events?shown=${encodeURIComponent(live.dataset.shown)}`);
+  const over = document.querySelector(".over") ? "1" : "";
+  const query = new URLSearchParams({ shown: live.dataset.shown, over });
+  const source = new EventSource(`/events?${query}`);
   source.onopen = () => {
     byId("offline").hidden = true;
   };
