@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ class Options:
     domain: str | None
     https_port: int
     internal_tls: bool
+    console: str | None
 
 
 @click.command()
@@ -62,6 +64,12 @@ class Options:
 @click.option("--allow", default="", metavar="PERMISSIONS", help="See `bunker signer run`.")
 @master_key_option
 @first_run_options
+@click.option(
+    "--console",
+    metavar="HOST:PORT",
+    help="Where the signer's web page listens; 0.0.0.0:7778 for a phone in your network, `off` for "
+    "none.  [default: 127.0.0.1 and the relay's port + 1]",
+)
 @click.option("--domain", metavar="NAME", help="Serve wss://NAME through Caddy (extra `tls`).")
 @click.option("--https-port", default=443, show_default=True, help="Port of --domain.")
 @click.option(
@@ -78,6 +86,7 @@ def up(
     profile: str | None,
     allow: str,
     master_key_file: Path | None,
+    console: str | None,
     domain: str | None,
     https_port: int,
     tls: str,
@@ -116,6 +125,7 @@ def up(
             domain,
             https_port,
             tls == "internal",
+            _console(console, port),
         )
         code = asyncio.run(_up(options, recovery))
     except ChildFailed as error:
@@ -194,6 +204,7 @@ class _Show:
         )
         self._recovery = ""  # a passphrase is shown once
         click.echo(screen.text())
+        _show_console(lines, qr=options.qr)
         show_uri(lines[-1], options.qr)
         click.echo(screen.what_next())
 
@@ -225,7 +236,32 @@ def _signer(options: Options, url: str, environment: dict[str, str]) -> Child:
     command += ["--profile", options.profile, "--allow", options.allow]
     if options.master_key_file is not None:
         command += ["--master-key-file", str(options.master_key_file)]
+    if options.console is not None:
+        command += ["--console", options.console]
     return Child("signer", command, ready="bunker://", foreground=True, environment=environment)
+
+
+def _console(wanted: str | None, port: int) -> str | None:
+    """Return where the console listens; None without one, or where its extra is not installed."""
+    if wanted is None:
+        installed = all(map(find_spec, ("jinja2", "multipart", "webauthn")))
+        return f"127.0.0.1:{port + 1 if port else 0}" if installed else None
+    return None if wanted == "off" else wanted
+
+
+def _show_console(lines: list[str], *, qr: bool) -> None:
+    """Show the link that binds a phone, if the signer printed one: it does until one is bound."""
+    link = next((line for line in lines if "/bind/" in line), None)
+    if link is None:
+        return
+    here = "://localhost" in link
+    click.echo(
+        "Answer in the browser: open this here, good once and for ten minutes."
+        if here
+        else "Answer on your phone: scan this with it, good once and for ten minutes."
+    )
+    show_uri(link, qr and not here)
+    click.echo()
 
 
 def _memory(lines: list[str]) -> str:
