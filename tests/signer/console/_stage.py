@@ -125,10 +125,12 @@ async def browser(*flags: str) -> AsyncIterator["Browser"]:
 
 
 @asynccontextmanager
-async def visitor(browser: "Browser", origin: str, **options: Any) -> AsyncIterator["Page"]:
+async def visitor(
+    browser: "Browser", origin: str, beside: str = "", **options: Any
+) -> AsyncIterator["Page"]:
     """Open a browser profile that nobody knows yet, the size of a phone; fail on script errors.
 
-    A picture, script or frame from anywhere but the console fails it, too.
+    So does a picture, script or page from anywhere but the console (and `beside`).
     """
     options.setdefault("viewport", PHONE)
     options.setdefault("locale", "en-GB")
@@ -142,7 +144,7 @@ async def visitor(browser: "Browser", origin: str, **options: Any) -> AsyncItera
     )
 
     def requested(request: Any) -> None:
-        if not request.url.startswith((origin, "data:")):
+        if not request.url.startswith((origin, beside or origin)):
             faults.append(f"fetched {request.url}")
 
     context.on("request", requested)
