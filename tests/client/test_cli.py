@@ -211,7 +211,9 @@ async def test_pair_once_then_use_everything(tmp_path: Path) -> None:
         assert "error" in second
         assert err == ""
 
-        code, out, _ = await bunker("doctor", *kept, "--try", "sign_event:1,nip44_decrypt")
+        code, out, _ = await bunker(
+            "doctor", *kept, "--session", "default", "--try", "sign_event:1,nip44_decrypt"
+        )
         assert (code, out.splitlines()[-1]) == (0, "all is well"), out
         for check in ("reachable", "TLS", "clock", "forwards", "keeps no", "AUTH", "NIP-11"):
             assert f"{relay.url} {check}" in out
@@ -221,6 +223,22 @@ async def test_pair_once_then_use_everything(tmp_path: Path) -> None:
         code, out, err = await bunker("sessions", *kept, "forget")
         assert (code, err) == (0, "")
         assert "no session" in await fails("whoami", *kept)
+
+
+async def test_doctor_does_not_use_up_the_secret(tmp_path: Path) -> None:
+    """`bunker doctor URI`: what is examined can still be paired; a dead signer is exit code 1."""
+    kept = ("--sessions", str(tmp_path / "sessions"))
+    async with running_relay(tmp_path / "relay") as relay:
+        async with running_signer(tmp_path / "signer", [relay.url]) as signer:
+            code, out, _ = await bunker("doctor", signer.uri)
+            assert (code, out.splitlines()[-1]) == (0, "all is well"), out
+            code, _, _ = await bunker("pair", "-", *kept, stdin=signer.uri)
+            assert code == 0
+        code, out, _ = await bunker("doctor", signer.uri, "--json", "--timeout", "2")
+        [failed] = [item for item in json.loads(out) if item["health"] == "failed"]
+        assert code == 1
+        assert failed["check"] == "signer present"
+        assert failed["remedy"].startswith("start the signer")
 
 
 async def test_the_uri_need_not_be_on_the_command_line(tmp_path: Path) -> None:
