@@ -87,11 +87,11 @@ def test_one_changed_character_is_noticed(entity: Entity, data: st.DataObject) -
 def test_unknown_tlv_types_are_skipped() -> None:
     """A TLV that is not recognized is ignored, not an error."""
     data = b"\x63\x02hi" + b"\x00\x20" + bytes.fromhex(PABLO) + b"\x7f\x00"
-    assert nip19.parse(nip19._bech32("nprofile", data)) == Nprofile(PABLO)
+    assert nip19.parse(nip19.encode_bech32("nprofile", data)) == Nprofile(PABLO)
 
 
 def raw(name: str, data: bytes) -> str:
-    return nip19._bech32(name, data)
+    return nip19.encode_bech32(name, data)
 
 
 @pytest.mark.parametrize("values", [[0] * 51 + [31], [0]], ids=["not zero", "five bits"])

@@ -10,7 +10,7 @@ from _require import need
 from bunker_core import nip49
 from bunker_core.errors import CryptoError, InvalidEntity
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import _bech32, _decode
+from bunker_core.nip19 import decode_bech32, encode_bech32
 
 SPEC = (
     "ncryptsec1qgg9947rlpvqu76pj5ecreduf9jxhselq2nae2kghhvd5g7dgjtcxfqtd67p9m0w57lspw8gsq6yphnm8623"
@@ -34,9 +34,9 @@ def secret() -> bytearray:
 
 
 def changed(text: str, index: int, value: int) -> str:
-    name, data = _decode(text)
+    name, data = decode_bech32(text)
     data[index] = value
-    return _bech32(name, data)
+    return encode_bech32(name, data)
 
 
 def test_specification() -> None:
@@ -90,7 +90,7 @@ def test_wrong_passphrase() -> None:
 def test_every_changed_byte_is_refused(index: int) -> None:
     """No byte of the encrypted key can be changed unnoticed."""
     text = nip49.encrypt(secret(), "pass", log_n=2)
-    value = _decode(text)[1][index]
+    value = decode_bech32(text)[1][index]
     # log_n must stay cheap and allowed here: 2 becomes 3
     with pytest.raises((CryptoError, InvalidEntity)):
         nip49.decrypt(changed(text, index, value ^ 1), "pass", bytearray(32))
@@ -107,7 +107,7 @@ def test_memory_is_bounded(log_n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ncryptsec1", SPEC[:-1], SPEC + "q", _bech32("nsec", bytes(91))]
+    "text", ["", "ncryptsec1", SPEC[:-1], SPEC + "q", encode_bech32("nsec", bytes(91))]
 )
 def test_not_an_ncryptsec(text: str) -> None:
     """Anything else is refused before the passphrase is used."""
