@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from bunker_signer.console import plain
 from bunker_signer.console.guard import cookie
@@ -75,11 +75,6 @@ async def log_out(visit: Visit, _form: Form) -> Response:
     return response
 
 
-async def who(visit: Visit) -> Response:
-    """Tell the page's script that the console is there and the device still bound."""
-    return JSONResponse({"device": visit.device.name})
-
-
 def _let_in(visit: Visit, token: str, target: str) -> Response:
     response = visit.go(target)
     response.headers["set-cookie"] = cookie(visit.console.address, token)
@@ -109,5 +104,4 @@ routes = [
     action("/login", log_in, public=True),
     action("/confirm/options", confirm_options),
     action("/logout", log_out),
-    page("/who", who),
 ]
