@@ -141,22 +141,23 @@ class Hub:
         return receivers
 
     def _candidates(self, event: Event) -> Iterable[Subscription]:
-        found = [
-            members
-            for members in (
-                self._any.get(None),
-                self._kinds.get(event.kind),
-                self._authors.get(event.pubkey),
-                self._ids.get(event.id),
-            )
-            if members is not None
-        ]
+        found: list[set[Subscription]] = []
+        for members in (
+            self._any.get(None),
+            self._kinds.get(event.kind),
+            self._authors.get(event.pubkey),
+            self._ids.get(event.id),
+        ):
+            if members is not None:
+                found.append(members)
         if self._tags:
             for tag in event.tags:
                 if len(tag) > 1:
                     members = self._tags.get((tag[0], tag[1]))
                     if members is not None:
                         found.append(members)
+        if not found:
+            return ()
         if len(found) == 1:
             return list(found[0])  # a copy: closing a slow client changes the set
         return set().union(*found)
