@@ -33,6 +33,7 @@ from bunker_core.event import parse_template, sign_event
 NOTE = {"kind": 1, "content": "hello", "created_at": 1_700_000_000}
 MACHINE = 1.0  # seconds for a round trip in these tests
 HUMAN = 2.0  # seconds for an approval
+SLACK = 2.0  # seconds that a busy machine may be late
 NEVER = 30.0  # seconds; whatever takes that long hangs
 
 ROWS: list[tuple[str, str, float]] = []
@@ -94,7 +95,7 @@ async def test_relay_killed_before_the_request_and_never_back() -> None:
         await w.relay.kill()
         word = await outcome("relay killed before the request", w.app.sign_event(NOTE))
         assert word == "RelayUnreachable"
-        assert took() < MACHINE + 0.5
+        assert took() < MACHINE + SLACK
 
 
 async def test_relay_killed_before_the_request_and_back() -> None:
@@ -162,7 +163,7 @@ async def test_relay_killed_after_delivery_and_never_back() -> None:
         w.signer.answer = die
         word = await outcome("relay killed after delivery", w.app.sign_event(NOTE))
         assert word == "RelayUnreachable"
-        assert took() < MACHINE + 0.5
+        assert took() < MACHINE + SLACK
         await asyncio.gather(*killing)
 
 
@@ -202,7 +203,7 @@ async def test_relay_that_says_nothing_of_use(fault: str) -> None:
     async with world() as w:
         w.relay.script = on_event(*SILENT[fault])
         assert await outcome(fault, w.app.sign_event(NOTE)) == "RequestTimeout"
-        assert took() < MACHINE + 0.5
+        assert took() < MACHINE + SLACK
 
 
 async def test_relay_that_answers_nothing_at_all() -> None:
@@ -220,11 +221,12 @@ async def test_relay_that_answers_nothing_at_all() -> None:
 
         word = await outcome("relay does not answer the subscription", enter())
         assert word == "RelayUnreachable"
-        assert took() < MACHINE + 0.5
+        assert took() < MACHINE + SLACK
 
 
 @pytest.mark.parametrize(
-    ("reason", "limit"), [("blocked: not you", 0.5), ("rate-limited: slow down", MACHINE + 0.5)]
+    ("reason", "limit"),
+    [("blocked: not you", MACHINE), ("rate-limited: slow down", MACHINE + SLACK)],
 )
 async def test_relay_that_refuses(reason: str, limit: float) -> None:
     """OK false: at once when it is policy, after some tries when it may pass."""
@@ -279,7 +281,7 @@ async def test_relay_beside_a_dead_one(dead_url: str) -> None:
         signer.relays = [dead_url, relay.url]
         async with RemoteSigner.from_uri(signer.uri, timeout=MACHINE) as app:
             assert await outcome("one of two relays dead", app.sign_event(NOTE)) == "signed"
-            assert took() < 0.5
+            assert took() < MACHINE
 
 
 async def test_relay_beside_a_silent_one() -> None:
@@ -296,7 +298,7 @@ async def test_relay_beside_a_silent_one() -> None:
         signer.relays = [silent.url, relay.url]
         async with RemoteSigner.from_uri(signer.uri, timeout=MACHINE) as app:
             assert await outcome("one of two relays silent", app.sign_event(NOTE)) == "signed"
-            assert took() < 0.5
+            assert took() < MACHINE
 
 
 # --- half-open TCP -----------------------------------------------------------------------------
@@ -373,7 +375,7 @@ async def test_half_open_connection_and_nothing_else() -> None:
             wire.deafen()
             word = await outcome("half-open TCP, short deadline", app.sign_event(NOTE))
             assert word == "RequestTimeout"
-            assert took() < MACHINE + 0.5
+            assert took() < MACHINE + SLACK
 
 
 # --- the signer --------------------------------------------------------------------------------
@@ -390,7 +392,7 @@ async def test_signer_offline_at_once() -> None:
         finally:
             await app.__aexit__(None, None, None)
         assert word == "SignerOffline"
-        assert took() < 0.5
+        assert took() < MACHINE
 
 
 async def test_signer_killed_and_restarted() -> None:
@@ -459,7 +461,7 @@ async def test_signer_that_waits_for_its_owner() -> None:
         ]
         word = await outcome("owner never agrees at the auth_url", w.app.sign_event(NOTE))
         assert word == "WaitingForApproval"
-        assert HUMAN - 0.5 < took() < HUMAN + 1
+        assert HUMAN - 0.5 < took() < HUMAN + SLACK
 
 
 async def test_signer_that_says_nothing() -> None:
@@ -468,7 +470,7 @@ async def test_signer_that_says_nothing() -> None:
         w.signer.answer = lambda asked: []
         word = await outcome("signer never answers", w.app.sign_event(NOTE))
         assert word == "RequestTimeout"
-        assert took() < HUMAN + 1
+        assert took() < HUMAN + SLACK
 
 
 async def test_signer_that_is_locked() -> None:
@@ -496,7 +498,7 @@ async def test_error_shapes(fault: str) -> None:
     async with world() as w:
         w.signer.answer = lambda asked: [{"id": asked.id, **ERRORS[fault]}]
         assert await outcome(fault, w.app.sign_event(NOTE)) == "RequestDenied"
-        assert took() < 1
+        assert took() < MACHINE + SLACK
 
 
 async def test_responses_out_of_order_and_twice() -> None:
