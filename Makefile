@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist audit lock \
+.PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist version audit lock \
   clean
 
 help: ## Show this list
@@ -76,6 +76,12 @@ dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a
 	cd / && $(CURDIR)/$(VENV)-dist/bin/bunker demo
 	$(VENV)-release/bin/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json \
 	  $(VENV)-dist/bin/python
+
+version: ## Set the one version of everything: make version VERSION=0.2.0
+	@test -n "$(VERSION)" || { echo "say which: make version VERSION=0.2.0" >&2; exit 1; }
+	perl -pi -e 's/^((?:__version__|version) = )"[^"]*"/$$1"$(VERSION)"/; \
+	  s/(nostr-bunker[-a-z]*(?:\[all\])?==)[^"]*/$${1}$(VERSION)/' \
+	  pyproject.toml packages/*/pyproject.toml packages/*/src/*/__init__.py
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
