@@ -80,7 +80,7 @@ dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a
 version: ## Set the one version of everything: make version VERSION=0.2.0
 	@test -n "$(VERSION)" || { echo "say which: make version VERSION=0.2.0" >&2; exit 1; }
 	perl -pi -e 's/^((?:__version__|version) = )"[^"]*"/$$1"$(VERSION)"/; \
-	  s/(nostr-bunker[-a-z]*(?:\[all\])?==)[^"]*/$${1}$(VERSION)/' \
+	  s/(nostr-bunker[-a-z]*(?:\[[a-z]+\])?==)[^"]*/$${1}$(VERSION)/' \
 	  pyproject.toml packages/*/pyproject.toml packages/*/src/*/__init__.py
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
