@@ -30,8 +30,9 @@ async def faults(page: "Page") -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", PHONE), ("dark", DESK)], ids=["phone-light", "desk-dark"]
+)
 async def test_no_fault(
     chromium: "Browser", on: Stage, scheme: str, viewport: dict[str, int]
 ) -> None:
