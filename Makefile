@@ -123,7 +123,7 @@ $(VENV)/.run: $(VENV)/.packages
 $(VENV)-bench/.peers: requirements/bench.txt
 	@$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install \
-	  --require-hashes --only-binary :all: --no-binary nostr-relay -r requirements/bench.txt
+	  --require-hashes --only-binary :all: -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.packages requirements/dev.txt $(patsubst %,requirements/%.txt,$(OPTIONAL))
