@@ -2,10 +2,7 @@
 
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 
-const require = createRequire(join(process.env.BENCH_NODE_MODULES, 'x.js'))
-
-export const load = name => import(pathToFileURL(require.resolve(name)).href)
+export const require = createRequire(join(process.env.BENCH_NODE_MODULES, 'x.js'))
 export const tell = object => console.log(JSON.stringify(object))
 globalThis.WebSocket = require('ws')

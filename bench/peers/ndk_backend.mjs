@@ -1,8 +1,8 @@
 // NDK's NDKNip46Backend as a signer: node ndk_backend.mjs RELAY_URL
 
-import { load, tell } from './modules.mjs'
+import { require, tell } from './modules.mjs'
 
-const { default: NDK, NDKNip46Backend, NDKPrivateKeySigner } = await load('@nostr-dev-kit/ndk')
+const { default: NDK, NDKNip46Backend, NDKPrivateKeySigner } = require('@nostr-dev-kit/ndk')
 const [relay] = process.argv.slice(2)
 const ndk = new NDK({ explicitRelayUrls: [relay], enableOutboxModel: false })
 await ndk.connect(5000)

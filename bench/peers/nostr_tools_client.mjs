@@ -1,9 +1,9 @@
 // nostr-tools as a client: node nostr_tools_client.mjs BUNKER_URI COUNT
 
-import { load, tell } from './modules.mjs'
+import { require, tell } from './modules.mjs'
 
-const { BunkerSigner, parseBunkerInput } = await load('nostr-tools/nip46')
-const { generateSecretKey } = await load('nostr-tools/pure')
+const { BunkerSigner, parseBunkerInput } = require('nostr-tools/nip46')
+const { generateSecretKey } = require('nostr-tools/pure')
 
 const [uri, count] = process.argv.slice(2)
 const signer = BunkerSigner.fromBunker(generateSecretKey(), await parseBunkerInput(uri))
