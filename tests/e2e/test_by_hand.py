@@ -119,3 +119,41 @@ async def test_private_key_is_in_no_file_in_the_clear(tmp_path: Path) -> None:
         for path in files:
             content = path.read_bytes()
             assert not any(form in content for form in forms), path.name
+
+
+async def test_master_key_is_where_the_environment_says(tmp_path: Path) -> None:
+    """BUNKER_MASTER_KEY_FILE names the key file: none lies beside the keys, no other opens them."""
+    key_file = tmp_path / "elsewhere" / "master.key"
+    key_file.parent.mkdir()
+    data = tmp_path / "signer"
+
+    async def first_words(relay_url: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bunker", "signer", "run", "--data", str(data)),
+            *("--relay", relay_url),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "BUNKER_MASTER_KEY_FILE": str(key_file)},
+        )
+        assert process.stdout
+        said = ""
+        async with asyncio.timeout(30):
+            async for line in process.stdout:
+                said += line.decode()
+                if line.startswith(b"bunker://"):
+                    break
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+        return said
+
+    async with running_relay(tmp_path / "relay") as relay:
+        assert "bunker://" in await first_words(relay.url)
+        assert key_file.stat().st_mode & 0o777 == 0o600
+        assert not (data / "master.key").exists()
+        key_file.write_bytes(os.urandom(32))
+        refused = await first_words(relay.url)
+        assert refused.startswith("Error: ")
+        assert "bunker://" not in refused
+        assert refused.count("\n") == 1
