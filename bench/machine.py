@@ -49,11 +49,12 @@ def usage(pid: int, *, family: bool = True) -> Usage:
 
 
 def _children(pid: int) -> list[int]:
-    found = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except OSError:  # a thread that has just ended
+            continue
     return found + [grandchild for child in found for grandchild in _children(child)]
 
 

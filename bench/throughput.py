@@ -103,7 +103,8 @@ async def ingest(
     await asyncio.sleep(0.05)
     total = sum(answers.values())
     sample = reading.sample(name, target, total / (end - start) if total else 0.0, "events/s")
-    if answers[name.endswith("invalid")]:
+    # To a duplicate some relays say true, some false.
+    if not name.endswith("duplicate") and answers[name.endswith("invalid")]:
         raise RuntimeError(f"{target.name}: {name}: accepted {answers[True]}, not {answers[False]}")
     return sample
 
