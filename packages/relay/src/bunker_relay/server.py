@@ -130,6 +130,14 @@ class _HTTPProtocol(HttpToolsProtocol):
         if self._head_timer is None:  # another request on the same connection
             self._begin_head()
 
+    def on_url(self, url: bytes) -> None:
+        self._count_parsed(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_parsed(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._end_of_head()
         super().on_headers_complete()
@@ -138,8 +146,18 @@ class _HTTPProtocol(HttpToolsProtocol):
         self._end_of_head()
         super().connection_lost(exc)
 
+    def _count_parsed(self, size: int) -> None:
+        """Refuse a head that is too large although it came whole, in one read.
+
+        What a parser's callback raises, uvicorn answers with 400 and closes.
+        """
+        self._head_parsed += size
+        if self._head_parsed > _HEAD_BYTES:
+            raise ValueError("request head is too large")
+
     def _begin_head(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes = 0  # read while the head is not complete
+        self._head_parsed = 0
         self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
     def _end_of_head(self) -> None:
