@@ -23,7 +23,7 @@ from bench.traffic import Traffic
 
 ROUNDS: Final = 3
 EVENTS: Final = 6_000
-# Measured 0.06, 1.6 and 0.72 on a quiet machine; the room above is for a busy one.
+# A run on a busy machine gave 0.02, 1.97 and 0.81; the room above is for a busier one.
 MAX_WRITES: Final = 0.25  # system calls for an answered event, 64 of them unanswered
 MAX_COST: Final = 2.6  # signature checks' worth of processor for an event with its one check
 MAX_SHARE: Final = 0.92  # of what the plain path takes
