@@ -88,6 +88,7 @@ async def use(signer: RemoteSigner, user: str, row: Row, not_offered: tuple[str,
         await row.attempt("nip44 66 kB", long_text)
     if "logout" not in not_offered:
         await row.attempt("logout", signer.logout)
+    if "after logout" not in not_offered:
         await row.attempt("after logout", after_logout)
     row.outcomes |= dict.fromkeys(not_offered, NOT_OFFERED)
     row.expect(not_offered=not_offered)
