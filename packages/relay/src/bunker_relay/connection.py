@@ -199,7 +199,10 @@ class Connection:
         relay.hub.add(subscription)
         relay.ingest.subscribed(subscription, now)
         if relay.store is None or not needs_store(subscription.filters):
-            self._outbox.put(frame(Eose(subscription.id)))
+            if relay.bus.settled:
+                self._outbox.put(frame(Eose(subscription.id)))
+            else:
+                self._spawn(self._settle(subscription))
             subscription.release(())
         else:
             self._spawn(self._send_stored(relay.store, subscription))
@@ -211,9 +214,17 @@ class Connection:
         if self._saved is not None:
             self._saved.set()
 
+    async def _settle(self, subscription: Subscription) -> None:
+        """Say EOSE when the other nodes know of the subscription, and nothing is missed."""
+        await self._relay.bus.settle()
+        if not subscription.closed:
+            self._outbox.put(frame(Eose(subscription.id)))
+
     async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
-        limits = self._relay.policy.limits
+        limits, bus = self._relay.policy.limits, self._relay.bus
         async with self._query_turn:  # one at a time: a scrape waits behind its own queries
+            if not bus.settled:
+                await bus.settle()  # what others store from now on comes live
             if subscription.closed:
                 return
             try:
@@ -232,6 +243,7 @@ class Connection:
                     return
                 subscription.send_stored(stored.json)
                 await self._outbox.drained()
+            await bus.settle()  # what others stored and we found is held here by now
             if not subscription.closed:
                 self._outbox.put(frame(Eose(subscription.id)))
                 subscription.release(stored.id for stored in found)

@@ -1,5 +1,7 @@
 """The grace buffer: a signing request waits, in memory alone, for a signer that is waking up."""
 
+from collections.abc import Iterable
+
 from bunker_core.event import Event
 from bunker_relay.config import Grace
 from bunker_relay.hub import Subscription
@@ -57,6 +59,17 @@ class GraceBuffer:
         for event in claimed:
             self.drop(event.id)
         return claimed
+
+    def take(self, recipients: Iterable[str], now: float) -> list[tuple[Event, float]]:
+        """Return, and forget, what is held for `recipients`, with the time that it came."""
+        self._expire(now)
+        named: set[str] = set()
+        for pubkey in recipients:
+            named |= self._ids_by_p.get(pubkey, set())
+        found = sorted((self._events[event_id] for event_id in named), key=lambda entry: entry[1])
+        for _, _, event in found:
+            self.drop(event.id)
+        return [(event, until - self.settings.seconds) for until, _, event in found]
 
     def drop(self, event_id: str) -> None:
         """Forget an event, if it is here."""

@@ -1,12 +1,13 @@
 """The way of a published event: checked, stored unless it is ephemeral, forwarded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
 from bunker_core.messages import Ok
+from bunker_relay.bus import HAD_IT, Alone, Bus
 from bunker_relay.config import Config, Mute
 from bunker_relay.grace import GraceBuffer
 from bunker_relay.hub import Hub, Subscription
@@ -48,6 +49,7 @@ class Ingest:
         self._hub = hub
         self._store = store
         self._counters = counters
+        self.bus: Bus = Alone()
         self._seen = Seen(_SEEN)
         self._mute = config.mute
         self.grace = GraceBuffer(config.grace)
@@ -76,7 +78,7 @@ class Ingest:
             self._counters.events_refused += 1
             return Ok(event.id, False, refusal)
         if is_ephemeral(event.kind):
-            return self._forward(event, known, now)
+            return self._forward(event, known, now, later)
         if self._store is None:
             raise AssertionError  # the policy of a relay without a store takes no such kind
         return self._save(self._store, event, later)
@@ -87,6 +89,41 @@ class Ingest:
             subscription.send(event.id, event.to_json())
             self._seen.put(event.id, (event.sig, self._hub.serial))
             self._counters.events_delivered += 1
+        if self.grace.is_on and not self.bus.alone:
+            recipients = {pubkey for item in subscription.filters for pubkey in item.tag("p") or ()}
+            if recipients:
+                self.bus.tell({"waking": sorted(recipients)})
+
+    def receive(self, event: Event, *, trusted: bool, now: float) -> int:
+        """Deliver an event that another node has taken.
+
+        Returns how many got it here, or HAD_IT. Raises InvalidEvent.
+        """
+        known = self._seen.get(event.id)
+        if not trusted:
+            if self._policy.event_refusal(event, {event.pubkey}, int(now)):
+                raise InvalidEvent("not taken here")
+            if known is None or known[0] != event.sig:
+                verify(event)
+        receivers = self._hub.publish(event, after=known[1] if known else 0)
+        had_it = known is not None and known[1] > 0
+        if receivers:
+            self._counters.events_delivered += receivers
+            self.grace.drop(event.id)
+        if receivers or had_it:
+            self._seen.put(event.id, (event.sig, self._hub.serial))
+        return receivers or (HAD_IT if had_it else 0)
+
+    def wake(self, recipients: Iterable[str], now: float) -> None:
+        """Send what is held for `recipients` to the node where one of them has subscribed."""
+        for event, held_at in self.grace.take(recipients, now):
+
+            def answered(receivers: int, event: Event = event, held_at: float = held_at) -> None:
+                if not receivers:
+                    self.grace.hold(event, held_at)
+
+            if not self.bus.publish(event, answered):
+                self.grace.hold(event, held_at)
 
     def _refusal(
         self, event: Event, session: Session, now: float, known: tuple[str, int] | None
@@ -106,16 +143,30 @@ class Ingest:
         by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
         return "" if by_pubkey.take(event.pubkey, now) else _RATE_LIMITED
 
-    def _forward(self, event: Event, known: tuple[str, int] | None, now: float) -> Ok:
+    def _forward(
+        self, event: Event, known: tuple[str, int] | None, now: float, later: Later
+    ) -> Ok | None:
         """Send an ephemeral event to all that want it and have not had it."""
         receivers = self._hub.publish(event, after=known[1] if known else 0)
         if receivers:
-            self._seen.put(event.id, (event.sig, self._hub.serial))
-            self.grace.drop(event.id)
-            self._counters.events_accepted += 1
+            self.bus.publish(event, None)
             self._counters.events_delivered += receivers
-            return Ok(event.id, True, "")
-        if known and known[1]:
+            return self._forwarded(event)
+        if self.bus.publish(event, lambda others: later(self._heard(event, known, others, now))):
+            return None
+        return self._heard(event, known, 0, now)
+
+    def _forwarded(self, event: Event) -> Ok:
+        self._seen.put(event.id, (event.sig, self._hub.serial))
+        self.grace.drop(event.id)
+        self._counters.events_accepted += 1
+        return Ok(event.id, True, "")
+
+    def _heard(self, event: Event, known: tuple[str, int] | None, others: int, now: float) -> Ok:
+        """Answer for an event that nobody here got, and `others` on other nodes."""
+        if others > 0:
+            return self._forwarded(event)
+        if others == HAD_IT or (known and known[1]):
             self._seen.put(event.id, (event.sig, self._hub.serial))
             return Ok(event.id, True, "duplicate: already forwarded")
         self._counters.events_muted += 1
@@ -135,6 +186,7 @@ class Ingest:
             accepted, reason = _REASONS[outcome]
             if outcome is Outcome.SAVED:
                 self._counters.events_delivered += self._hub.publish(event)
+                self.bus.publish(event, None)
             self._counters.events_accepted += accepted
             self._counters.events_refused += not accepted
             later(Ok(event.id, accepted, reason))

@@ -106,6 +106,16 @@ class Store:
         """Return how many events match; raises StoreError."""
         return await self._read(lambda connection: count_events(connection, filters, now))
 
+    async def announced(self) -> None:
+        """Return when the loop has been told of every commit so far, and has called `done`."""
+
+        def wait_for_commit() -> None:
+            with self._publishing:
+                return
+
+        await self._loop.run_in_executor(None, wait_for_commit)
+        await asyncio.sleep(0)
+
     async def close(self) -> None:
         """Commit what waits and close the database."""
         self._closing = True
