@@ -22,8 +22,14 @@ max_offences = 1000
 """
 
 
-# With the direct line from socket to session, and as an ordinary ASGI application.
-@pytest.fixture(scope="session", params=["direct", "plain"])
+_WAYS = {
+    "direct": "",  # from socket to session
+    "plain": "plain = true",  # as an ordinary ASGI application
+    "workers": "workers = 2",  # whoever is on one hears those on the other
+}
+
+
+@pytest.fixture(scope="session", params=list(_WAYS))
 def own_relay(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RelayProcess | None]:
@@ -33,7 +39,7 @@ def own_relay(
             pytest.skip("another relay has one way, and is judged once")
         yield None
         return
-    config = f"plain = {'true' if request.param == 'plain' else 'false'}\n{CONFIG}"
+    config = f"{_WAYS[request.param]}\n{CONFIG}"
     with running_relay(tmp_path_factory.mktemp("relay") / "data", config=config) as relay:
         yield relay
 

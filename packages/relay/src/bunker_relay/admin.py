@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from bunker_core.event import is_hex
 from bunker_core.kinds import MAX_KIND
-from bunker_relay.nip98 import MAX_SKEW, InvalidAuthorization, check_authorization
+from bunker_relay.lists import ListsError
+from bunker_relay.nip98 import InvalidAuthorization, check_authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "application/nostr+json+rpc"
 _MAX_BODY: Final = 65_536  # bytes
+_STATS: Final = "stats"
 _BODY_TIMEOUT: Final = 10.0  # seconds
 
 
@@ -32,9 +34,8 @@ class Admin:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._used: dict[str, float] = {}  # authorizations seen: id -> when to forget it
         self._methods: dict[str, Callable[[list[Any]], Any]] = {
-            "supportedmethods": lambda _: sorted(self._methods),
+            "supportedmethods": lambda _: sorted([*self._methods, _STATS]),
             "banpubkey": self._ban_pubkey,
             "unbanpubkey": self._unban_pubkey,
             "listbannedpubkeys": lambda _: _listed(relay.lists.banned_pubkeys),
@@ -45,7 +46,6 @@ class Admin:
             "disallowkind": self._disallow_kind,
             "listallowedkinds": lambda _: sorted(relay.lists.allowed_kinds),
             "listdisallowedkinds": lambda _: sorted(relay.lists.disallowed_kinds),
-            "stats": lambda _: {**asdict(relay.counters), **relay.gauges()},
         }
 
     async def answer(self, request: Request) -> Response:
@@ -61,11 +61,13 @@ class Admin:
             return _error(408, "the call did not arrive in time")
         now = time.time()
         try:
-            self._authorize(request, bytes(body), now)
+            await self._authorize(request, bytes(body), now)
         except InvalidAuthorization as error:
             return _error(401, str(error))
         try:
             call = orjson.loads(bytes(body))
+            if call["method"] == _STATS:
+                return JSONResponse({"result": await self._stats()})
             method = self._methods[call["method"]]
             params = call.get("params", [])
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -73,13 +75,25 @@ class Admin:
         if not isinstance(params, list):
             return _error(400, "params is not a list")
         try:
-            return JSONResponse({"result": method(params)})
+            result = method(params)
         except InvalidCall as error:
             return _error(400, str(error))
         except OSError as error:
             return _error(500, f"the lists can't be written: {error.strerror}")
+        except ListsError as error:
+            return _error(500, str(error))
+        if result is True:
+            await self._relay.share({"lists": True})
+        return JSONResponse({"result": result})
 
-    def _authorize(self, request: Request, body: bytes, now: float) -> None:
+    async def _stats(self) -> dict[str, float]:
+        """Return counters and gauges, of all workers together."""
+        total: Counter[str] = Counter()
+        for figures in (await self._relay.figures()).values():
+            total.update(figures)
+        return dict(total)
+
+    async def _authorize(self, request: Request, body: bytes, now: float) -> None:
         relay = self._relay
         pubkey, event_id = check_authorization(
             request.headers.get("authorization", ""),
@@ -90,10 +104,10 @@ class Admin:
         )
         if relay.config.owner is None or pubkey != relay.config.owner:
             raise InvalidAuthorization("not the owner's key")
-        self._used = {used: until for used, until in self._used.items() if until > now}
-        if event_id in self._used:
+        elsewhere = await relay.share({"authorization": event_id})
+        used = not relay.authorizations.use(event_id, now)
+        if used or any(answer.get("used") for answer in elsewhere):
             raise InvalidAuthorization("authorization was used before")
-        self._used[event_id] = now + 2 * MAX_SKEW + 1
 
     def _ban_pubkey(self, params: list[Any]) -> bool:
         pubkey, reason = _pubkey(params)

@@ -52,6 +52,11 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Remote signer that this relay serves; kind 24133 is then for signers and their"
             " clients alone. Can be given several times.",
         ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1, 64),
+            help="Processes that share the work, one for each core at most.  [default: 1]",
+        ),
         click.option("--owner", metavar="NPUB", help="Who may manage the relay (NIP-86)."),
         click.option("--url", help="Public address, e.g. wss://relay.example.com (for AUTH)."),
         click.option("--name", help="Name shown to people."),
@@ -74,8 +79,9 @@ def run(config_file: Path | None, **flags: Any) -> None:
     Prints `relay listening on ws://HOST:PORT` when clients can connect. SIGHUP reads the
     configuration again: lists, limits and rates change, the address and the data directory stay.
     """
+    from bunker_relay.claim import StartError
     from bunker_relay.load import ConfigError
-    from bunker_relay.server import StartError, serve
+    from bunker_relay.server import serve
 
     try:
         serve(lambda: _load(config_file, flags))

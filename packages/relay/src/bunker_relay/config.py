@@ -182,6 +182,7 @@ class Config(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=7777, ge=0, le=65_535)
     data: Path = Path("relay-data")
+    workers: int = Field(default=1, ge=1, le=64)  # processes; one for each core at most
     profile: Profile = Profile.OPEN
     signers: Annotated[tuple[Pubkey, ...], NoDecode] = ()
     allow: Annotated[tuple[Pubkey, ...], NoDecode] = ()

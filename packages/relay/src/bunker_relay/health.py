@@ -45,11 +45,17 @@ class Health:
         host, port = request.scope["server"]
         url = f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
         signer, client = SecretKey.generate(), SecretKey.generate()
-        self._relay.policy.probes.add(signer.pubkey)
+        await self._open_gate(signer.pubkey, True)
         try:
             seconds = await round_trip(url, signer=signer, client=client, timeout=_TIMEOUT)
         except ProbeError as error:
             return 503, {"ready": False, "reason": str(error)}
         finally:
-            self._relay.policy.probes.discard(signer.pubkey)
+            await self._open_gate(signer.pubkey, False)
         return 200, {"ready": True, "round_trip_ms": round(seconds * 1000, 2)}
+
+    async def _open_gate(self, pubkey: str, on: bool) -> None:
+        """Let a throw-away signer through, here and at the workers that the probe may reach."""
+        probes = self._relay.policy.probes
+        (probes.add if on else probes.discard)(pubkey)
+        await self._relay.share({"probe": pubkey, "on": on})

@@ -3,6 +3,7 @@
 They lie in a file of their own, so that they hold without the database, and when it is locked.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -51,14 +52,23 @@ class Lists:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Write the lists to disk when the block ends; all of them or, after a crash, the old."""
-        yield
-        new = self._path.with_suffix(".new")
-        with new.open("w") as handle:
-            json.dump(self._to_dict(), handle, indent=1)
-            handle.flush()
-            os.fsync(handle.fileno())
-        new.replace(self._path)
+        """Write the lists to disk when the block ends; all of them or, after a crash, the old.
+
+        Other workers' changes are read first, and wait until this one is done. Raises ListsError.
+        """
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            self.load()
+            yield
+            new = self._path.with_suffix(".new")
+            with new.open("w") as handle:
+                json.dump(self._to_dict(), handle, indent=1)
+                handle.flush()
+                os.fsync(handle.fileno())
+            new.replace(self._path)
+        finally:
+            os.close(folder)  # and with it the lock
 
     def allow_kind(self, kind: int) -> None:
         """Take `kind`: lift its ban, or if it had none, take it and only what else is allowed."""

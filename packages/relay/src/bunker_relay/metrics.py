@@ -25,20 +25,28 @@ class Counters:
     slow_clients_closed: int = 0
     offenders_closed: int = 0
     store_errors: int = 0
+    bus_sent: int = 0  # events given to other workers or hosts
+    bus_received: int = 0
+    bus_malformed: int = 0  # what came was no event, or one that does not hold
+    bus_lost: int = 0  # times that another worker, or the bus, was lost
+
+
+Figures = Callable[[], dict[str, dict[str, float]]]
 
 
 class MetricsServer:
-    """Serves /metrics from a thread; `gauges` gives name and value of what goes up and down."""
+    """Serves /metrics from a thread of its own."""
 
-    def __init__(
-        self, counters: Counters, gauges: Callable[[], dict[str, float]], host: str, port: int
-    ) -> None:
-        """Listen at once; raises OSError."""
+    def __init__(self, figures: Figures, host: str, port: int) -> None:
+        """Listen at once; raises OSError.
+
+        `figures` gives counters and gauges of each worker by its number, "" for the only one.
+        """
         # Imported here: most relays run without it.
         from prometheus_client import CollectorRegistry, start_http_server
 
         registry = CollectorRegistry()
-        registry.register(_Collector(counters, gauges))
+        registry.register(_Collector(figures))
         self._server, self._thread = start_http_server(port, host, registry)
         self.port: int = self._server.server_port
 
@@ -50,16 +58,29 @@ class MetricsServer:
 
 
 class _Collector:
-    def __init__(self, counters: Counters, gauges: Callable[[], dict[str, float]]) -> None:
-        self._counters = counters
-        self._gauges = gauges
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        for field in fields(Counters):
-            name = f"bunker_relay_{field.name}"
-            text = f"{field.name.replace('_', ' ')} since the start"
-            yield CounterMetricFamily(name, text, value=getattr(self._counters, field.name))
-        for key, value in self._gauges().items():
-            yield GaugeMetricFamily(f"bunker_relay_{key}", f"{key.replace('_', ' ')} now", value)
+        found = self._figures()
+        counters = {field.name for field in fields(Counters)}
+        names = {name: None for figures in found.values() for name in figures}  # in order
+        for name in names:
+            words = name.replace("_", " ")
+            kind, text = (
+                (CounterMetricFamily, f"{words} since the start")
+                if name in counters
+                else (GaugeMetricFamily, f"{words} now")
+            )
+            labels = [] if "" in found else ["worker"]
+            family = kind(f"bunker_relay_{name}", text, labels=labels)
+            for worker, figures in found.items():
+                if name in figures:
+                    family.add_metric([worker] if worker else [], figures[name])
+            yield family
+
+    def describe(self) -> Iterator[Any]:
+        """Say nothing before the first question: nobody is there yet to answer it."""
+        return iter(())

@@ -51,6 +51,21 @@ def check_authorization(
     return event.pubkey, event.id
 
 
+class Authorizations:
+    """Those that were used, for as long as they would still be taken."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, float] = {}  # id: when to forget it
+
+    def use(self, event_id: str, now: float) -> bool:
+        """Use an authorization at `now` (Unix seconds); False when it was used before."""
+        self._used = {used: until for used, until in self._used.items() if until > now}
+        if event_id in self._used:
+            return False
+        self._used[event_id] = now + 2 * MAX_SKEW + 1
+        return True
+
+
 def _as_relay_url(url: str) -> str | None:
     for http, websocket in (("http://", "ws://"), ("https://", "wss://")):
         if url.startswith(http):

@@ -2,27 +2,34 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from bunker_core.event import Event
 from bunker_core.relay_url import parse_relay_url
+from bunker_relay.bus import Alone, Bus
 from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
 from bunker_relay.cork import Turn
 from bunker_relay.direct import EXTENSION as DIRECT
-from bunker_relay.hub import Hub
+from bunker_relay.hub import Hub, Subscription
 from bunker_relay.ingest import Ingest
 from bunker_relay.limits import Addresses, Buckets
 from bunker_relay.lists import FILE as LISTS
-from bunker_relay.lists import Lists
+from bunker_relay.lists import Lists, ListsError
 from bunker_relay.logs import defect, log
 from bunker_relay.metrics import Counters
+from bunker_relay.nip98 import Authorizations
 from bunker_relay.policy import Policy
 
 if TYPE_CHECKING:
+    from bunker_relay.mesh import Mesh
     from bunker_relay.store import Store
+    from bunker_relay.workers import Worker
 
 _TOO_MANY: Final = 429  # HTTP status, RFC 6585
 
@@ -30,13 +37,18 @@ _TOO_MANY: Final = 429  # HTTP status, RFC 6585
 class Relay:
     """One running relay. Made on the event loop's thread; `close` it there."""
 
-    def __init__(self, config: Config) -> None:
-        """Open lists and store; raises ListsError, StoreError."""
+    def __init__(self, config: Config, worker: "Worker | None" = None) -> None:
+        """Open lists and store; raises ListsError, StoreError.
+
+        `worker` is this process's place among others, None when it is the whole relay.
+        """
         self.config = config
         self.lists = Lists(config.data / LISTS)
         self.policy = Policy(config, self.lists)
-        self.hub = Hub()
         self.counters = Counters()
+        self.mesh: Mesh | None = None
+        self.bus = self._make_bus(worker)
+        self.hub = Hub() if self.bus.alone else _SharedHub(self.bus)
         self.store: Store | None = None
         if config.profile is not Profile.BUNKER:
             # Imported here: SQLAlchemy is half of the start, and a relay without a database is not
@@ -50,6 +62,8 @@ class Relay:
                 keep_days=config.store.keep_days,
             )
         self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)
+        self.ingest.bus = self.bus
+        self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.connections: set[Connection] = set()
         self.turn = Turn()
@@ -87,6 +101,10 @@ class Relay:
                 defect("a connection failed", error)
                 raise
 
+    async def open(self) -> None:
+        """Join the other workers and hosts, if there are any."""
+        await self.bus.open()
+
     def configure(self, config: Config) -> None:
         """Take new lists and limits; what is bound at the start (address, data) stays.
 
@@ -111,7 +129,64 @@ class Relay:
             "subscriptions_open": self.hub.subscriptions,
             "grace_bytes": self.ingest.grace.size,
             "saves_waiting": self.store.waiting if self.store is not None else 0,
+            **self.bus.gauges,
         }
+
+    async def figures(self) -> dict[str, dict[str, float]]:
+        """Return counters and gauges of every worker, by its number; "" when there is but one."""
+        own = self._own_figures()
+        if self.mesh is None:
+            return {"": own}
+        found = {str(self.mesh.index): own}
+        for answer in await self.mesh.ask({"figures": True}):
+            found[str(answer["worker"])] = answer["figures"]
+        return found
+
+    async def share(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Tell the other workers, if there are any, and return what they say to it."""
+        return [] if self.mesh is None else await self.mesh.ask(message)
+
+    # --- for the bus (see `bus.Node`) ----------------------------------------------------------
+
+    def receive(self, event: Event, *, trusted: bool) -> int:
+        """Deliver an event that another node took; raises InvalidEvent."""
+        return self.ingest.receive(event, trusted=trusted, now=time.time())
+
+    async def told(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take what another node tells or asks."""
+        match message:
+            case {"waking": [*recipients]}:
+                self.ingest.wake(recipients, time.time())
+            case {"figures": _} if self.mesh is not None:
+                return {"worker": self.mesh.index, "figures": self._own_figures()}
+            case {"lists": _}:
+                with contextlib.suppress(ListsError):  # whoever changed them has been told
+                    self.lists.load()
+            case {"probe": str(pubkey), "on": bool(on)}:
+                (self.policy.probes.add if on else self.policy.probes.discard)(pubkey)
+            case {"authorization": str(event_id)}:
+                return {"used": not self.authorizations.use(event_id, time.time())}
+        return {}
+
+    async def announced(self) -> None:
+        """Return when the bus has every event that is stored by now."""
+        if self.store is not None:
+            await self.store.announced()
+
+    # -------------------------------------------------------------------------------------------
+
+    def _own_figures(self) -> dict[str, float]:
+        return {**asdict(self.counters), **self.gauges()}
+
+    def _make_bus(self, worker: "Worker | None") -> Bus:
+        if worker is None:
+            return Alone()
+        from bunker_relay.mesh import Mesh
+
+        self.mesh = Mesh(
+            self, self.counters, index=worker.index, count=worker.count, folder=worker.folder
+        )
+        return self.mesh
 
     def urls_for(self, scope: Scope) -> frozenset[str]:
         """Return the relay URLs that an authorization on this connection may name (NIP-42).
@@ -145,16 +220,26 @@ class Relay:
             connection.drop()
 
     async def close(self) -> None:
-        """Commit what waits and close the store."""
+        """Commit what waits, close the store and leave the other nodes."""
         if self.store is not None:
             await self.store.close()
+        await self.bus.close()
 
     def _keep_what_is_bound(self, config: Config) -> Config:
         """Return `config` with what this process can't change any more as it was."""
         old = self.config
         kept: dict[str, Any] = {
             name: getattr(old, name)
-            for name in ("host", "port", "data", "metrics", "ping_interval", "ping_timeout")
+            for name in (
+                "host",
+                "port",
+                "data",
+                "workers",
+                "metrics",
+                "plain",
+                "ping_interval",
+                "ping_timeout",
+            )
         }
         kept["limits"] = config.limits.model_copy(
             update={"max_message_bytes": old.limits.max_message_bytes}
@@ -183,3 +268,22 @@ class Relay:
             yield
         finally:
             self._count(address, -1)
+
+
+class _SharedHub(Hub):
+    """A hub whose subscriptions the other nodes know of."""
+
+    def __init__(self, bus: Bus) -> None:
+        super().__init__()
+        self._bus = bus
+
+    def add(self, subscription: Subscription) -> None:
+        """Enter it here, then tell the others."""
+        super().add(subscription)
+        self._bus.listen(subscription.filters)
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take it out, unless that was done."""
+        if not subscription.closed:
+            super().remove(subscription)
+            self._bus.forget(subscription.filters)

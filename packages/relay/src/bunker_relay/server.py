@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import gc
 import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -19,7 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from bunker_relay import logs
 from bunker_relay.app import create_app
-from bunker_relay.config import Config
+from bunker_relay.claim import StartError, bind, lock
+from bunker_relay.config import Config, Profile
 from bunker_relay.direct import DirectProtocol
 from bunker_relay.lists import ListsError
 from bunker_relay.load import ConfigError
@@ -27,13 +25,11 @@ from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
 from bunker_relay.outcome import StoreError
 from bunker_relay.relay import Relay
+from bunker_relay.workers import Supervisor, Worker
 
 _HEAD_BYTES: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
-
-
-class StartError(Exception):
-    """The relay can't start; the text says what is wrong and what to do."""
+_METRICS_SECONDS: Final = 3.0
 
 
 def serve(load: Callable[[], Config]) -> None:
@@ -43,71 +39,54 @@ def serve(load: Callable[[], Config]) -> None:
     """
     config = load()
     logs.configure(config.log)
-    with bind(config.host, config.port) as listener, lock(config.data):
-        uvicorn_config = uvicorn.Config(
-            _no_app_yet,
-            http=_HTTPProtocol,
-            ws=_PlainProtocol if config.plain else DirectProtocol,
-            loop="uvloop",
-            lifespan="off",
-            access_log=False,  # it would name clients
-            log_config=None,
-            server_header=False,
-            ws_max_size=config.limits.max_message_bytes,
-            ws_per_message_deflate=False,  # no bombs, and no compressing of ciphertext
-            ws_ping_interval=config.ping_interval,
-            ws_ping_timeout=config.ping_timeout,
-            proxy_headers=False,  # `limits.Addresses` reads them
-            timeout_graceful_shutdown=1,
-        )
-        _Server(uvicorn_config, config, load, listener).run(sockets=[listener])
+    if config.workers > 1 and not sys.platform.startswith("linux"):
+        raise StartError("several workers need Linux; leave --workers out")
+    listeners = bind(config.host, config.port, config.workers)
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        stack.enter_context(lock(config.data))
+        if config.workers == 1:
+            _run(config, load, listeners[0], None)
+            return
+        if config.profile is not Profile.BUNKER:
+            import bunker_relay.store  # noqa: F401 -- loaded once, before the workers part
+        Supervisor(
+            run=lambda worker: _run(config, load, worker.listener, worker),
+            listeners=listeners,
+            data=config.data,
+            shutdown_timeout=config.shutdown_timeout,
+            announce=lambda: _announce(listeners[0]),
+        ).serve()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket; raises StartError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise StartError(f"can't listen on {host}: {error.strerror}; check --host") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()  # from now on the port is ours; uvicorn sets the real backlog
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(
-                f"port {port} on {host} is in use; choose another with --port, or 0 for a free one"
-            ) from error
-        raise StartError(
-            f"can't listen on {host} port {port}: {error.strerror}; check --host and --port"
-        ) from error
-    return listener
+def _run(
+    config: Config, load: Callable[[], Config], listener: socket.socket, worker: Worker | None
+) -> None:
+    uvicorn_config = uvicorn.Config(
+        _no_app_yet,
+        http=_HTTPProtocol,
+        ws=_PlainProtocol if config.plain else DirectProtocol,
+        loop="uvloop",
+        lifespan="off",
+        access_log=False,  # it would name clients
+        log_config=None,
+        server_header=False,
+        ws_max_size=config.limits.max_message_bytes,
+        ws_per_message_deflate=False,  # no bombs, and no compressing of ciphertext
+        ws_ping_interval=config.ping_interval,
+        ws_ping_timeout=config.ping_timeout,
+        proxy_headers=False,  # `limits.Addresses` reads them
+        timeout_graceful_shutdown=1,
+    )
+    _Server(uvicorn_config, config, load, listener, worker).run(sockets=[listener])
 
 
-@contextlib.contextmanager
-def lock(data: Path) -> Generator[IO[str]]:
-    """Make the data directory and hold it for this process alone; raises StartError."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = (data / "lock").open("w")
-    except OSError as error:
-        raise StartError(
-            f"can't write to the data directory {data}: {error.strerror};"
-            " choose another with --data"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StartError(
-                f"the data directory {data} is in use by another relay;"
-                " stop that one, or choose another directory with --data"
-            ) from error
-        yield handle
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
+    sys.stdout.flush()
 
 
 class _HTTPProtocol(HttpToolsProtocol):
@@ -184,11 +163,13 @@ class _Server(uvicorn.Server):
         settings: Config,
         load: Callable[[], Config],
         listener: socket.socket,
+        worker: Worker | None,
     ) -> None:
         super().__init__(config)
         self._settings = settings
         self._load = load
         self._listener = listener
+        self._worker = worker
         self._relay: Relay | None = None
         self._metrics: MetricsServer | None = None
 
@@ -196,7 +177,7 @@ class _Server(uvicorn.Server):
         """Open the store, listen, and only then say so."""
         settings = self._settings
         try:
-            self._relay = Relay(settings)
+            relay = self._relay = Relay(settings, self._worker)
         except StoreError as error:
             raise StartError(
                 f"can't open the database in {settings.data}: {error};"
@@ -204,16 +185,23 @@ class _Server(uvicorn.Server):
             ) from error
         except ListsError as error:
             raise StartError(str(error)) from error
-        if settings.metrics.port is not None:
-            self._metrics = self._open_metrics(self._relay)
-        self.config.loaded_app = create_app(self._relay)
+        worker = self._worker
+        if worker is not None:
+            worker.opened()
+            asyncio.get_running_loop().add_reader(worker.parent, self._parent_gone)
+            if worker.reload:
+                self._reload()
+        if settings.metrics.port is not None and (worker is None or worker.index == 0):
+            self._metrics = self._open_metrics(relay)
+        self.config.loaded_app = create_app(relay)
+        await relay.open()
         await super().startup(sockets)
         gc.collect()
         gc.freeze()  # what is loaded now stays; no later collection has to look at it
-        host, port = self._listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
-        sys.stdout.flush()
+        if worker is None:
+            _announce(self._listener)
+        else:
+            worker.ready()
         log.debug("started", profile=settings.profile.value, gated=settings.gated)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -238,6 +226,12 @@ class _Server(uvicorn.Server):
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         yield
 
+    def _parent_gone(self) -> None:
+        """Stop: nobody is left who would start this worker again, or stop it."""
+        if self._worker is not None:
+            asyncio.get_running_loop().remove_reader(self._worker.parent)
+        self.handle_exit(signal.SIGTERM, None)
+
     def _reload(self) -> None:
         if self._relay is None:
             return
@@ -254,8 +248,13 @@ class _Server(uvicorn.Server):
         metrics = self._settings.metrics
         if metrics.port is None:
             raise AssertionError  # the caller has looked
+        loop = asyncio.get_running_loop()
+
+        def figures() -> dict[str, dict[str, float]]:  # from the thread that serves them
+            return asyncio.run_coroutine_threadsafe(relay.figures(), loop).result(_METRICS_SECONDS)
+
         try:
-            server = MetricsServer(relay.counters, relay.gauges, metrics.host, metrics.port)
+            server = MetricsServer(figures, metrics.host, metrics.port)
         except OSError as error:
             raise StartError(
                 f"can't serve metrics on {metrics.host} port {metrics.port}: {error.strerror};"
