@@ -13,6 +13,9 @@ from typing import Any, Final, Protocol
 from bunker_core.event import Event, is_hex
 from bunker_core.filter import Filter
 
+# Seconds for which a node goes on to hear what nobody wants: a REQ that is sent again takes no way
+# to the others, and misses nothing.
+LINGER: Final = 5.0
 _MAX_KINDS: Final = 16  # in a filter, beyond which a node hears every kind of a recipient
 
 # How many subscriptions elsewhere got an event; HAD_IT when none is new to it, but some had it.
@@ -26,8 +29,8 @@ class Node(Protocol):
     def receive(self, event: Event, *, trusted: bool) -> int:
         """Deliver an event that another node took, and return an `Answer`.
 
-        Whether id and signature hold is to be seen here unless it is `trusted`. Raises
-        InvalidEvent.
+        It may come more than once, on several topics that this node wants. Whether id and
+        signature hold is to be seen here unless it is `trusted`. Raises InvalidEvent.
         """
 
     async def told(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -213,17 +216,16 @@ class Interests:
     """The topics that a node's subscriptions want, each counted."""
 
     def __init__(self) -> None:
+        self.told: set[str] = set()  # what the others know of
         self._counts: Counter[str] = Counter()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._counts)
-
     def add(self, filters: Iterable[Filter]) -> list[str]:
-        """Count a subscription and return the topics that are new."""
+        """Count a subscription and return the topics that the others are to be told of."""
         wanted = topics_of(filters)
-        new = [topic for topic in wanted if topic not in self._counts]
         self._counts.update(wanted)
-        return new
+        new = wanted - self.told
+        self.told |= new
+        return sorted(new)
 
     def remove(self, filters: Iterable[Filter]) -> list[str]:
         """Count a subscription no more and return the topics that nobody wants any longer."""
@@ -233,6 +235,12 @@ class Interests:
             if self._counts[topic] <= 0:
                 del self._counts[topic]
                 gone.append(topic)
+        return gone
+
+    def drop(self, topics: Iterable[str]) -> list[str]:
+        """Return those of `topics` that the others are to forget, as nobody wants them still."""
+        gone = [topic for topic in topics if topic in self.told and topic not in self._counts]
+        self.told.difference_update(gone)
         return gone
 
 

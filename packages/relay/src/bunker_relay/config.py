@@ -7,8 +7,9 @@ import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -75,9 +76,28 @@ def _network(text: str) -> str:
         raise ValueError("not an IP address or network") from None
 
 
+def _nats_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("nats", "tls") or not parts.hostname:
+        raise ValueError("not a nats:// or tls:// address")
+    if parts.username or parts.password:
+        raise ValueError(
+            "set nats.user and nats.password_file instead of a password in the address"
+        )
+    return text
+
+
+def _split(value: Any) -> Any:
+    """Read a list from a variable, where it is written with commas; TOML has its own."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
 Pubkey = Annotated[str, AfterValidator(_pubkey)]
 RelayURL = Annotated[str, AfterValidator(_relay_url)]
 Network = Annotated[str, AfterValidator(_network)]
+NatsURL = Annotated[str, AfterValidator(_nats_url)]
 Seconds = Annotated[int, Field(ge=0, le=10**10)]
 
 
@@ -161,6 +181,22 @@ class Metrics(_Section):
     port: int | None = Field(default=None, ge=0, le=65_535)
 
 
+class NatsSettings(_Section):
+    """The bus between several hosts that are one relay; off without a server."""
+
+    servers: Annotated[tuple[NatsURL, ...], NoDecode, BeforeValidator(_split)] = ()
+    user: str | None = None
+    # With one, what comes from the bus is believed; without, each signature is checked again.
+    password_file: Path | None = None
+    prefix: str = Field(default="bunker-relay", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+
+    @model_validator(mode="after")
+    def _check_user(self) -> "NatsSettings":
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("nats.user and nats.password_file are set together")
+        return self
+
+
 class Log(_Section):
     """Where the relay tells what it does: standard error."""
 
@@ -184,12 +220,12 @@ class Config(BaseSettings):
     data: Path = Path("relay-data")
     workers: int = Field(default=1, ge=1, le=64)  # processes; one for each core at most
     profile: Profile = Profile.OPEN
-    signers: Annotated[tuple[Pubkey, ...], NoDecode] = ()
-    allow: Annotated[tuple[Pubkey, ...], NoDecode] = ()
+    signers: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()
+    allow: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()
     owner: Pubkey | None = None
     url: RelayURL | None = None
     mute: Mute = Mute.ACCEPT
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)] = ()
     name: str = Field(default="nostr-bunker relay", max_length=100)
     description: str = "A relay for remote signing: it forwards signing requests and keeps none."
     contact: str | None = None
@@ -203,21 +239,13 @@ class Config(BaseSettings):
     grace: Grace = Grace()
     store: StoreSettings = StoreSettings()
     metrics: Metrics = Metrics()
+    nats: NatsSettings = NatsSettings()
     log: Log = Log()
 
     @property
     def gated(self) -> bool:
         """Whether kind 24133 is for `signers` and their clients alone."""
         return bool(self.signers)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_lists(cls, values: Any) -> Any:
-        # In a variable a list is written with commas; TOML has its own.
-        for key in ("signers", "allow", "trusted_proxies"):
-            if isinstance(values, dict) and isinstance(values.get(key), str):
-                values[key] = [item.strip() for item in values[key].split(",") if item.strip()]
-        return values
 
     @model_validator(mode="after")
     def _check_profile(self) -> "Config":

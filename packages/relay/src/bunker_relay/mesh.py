@@ -18,7 +18,7 @@ import orjson
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event_json
 from bunker_core.filter import Filter
-from bunker_relay.bus import Answer, Interests, Node, Poll, matching_topics
+from bunker_relay.bus import LINGER, Answer, Interests, Node, Poll, matching_topics
 from bunker_relay.logs import defect, log
 
 if TYPE_CHECKING:
@@ -135,10 +135,10 @@ class Mesh:
             self._broadcast(What.LISTEN, new)
 
     def forget(self, filters: Iterable[Filter]) -> None:
-        """Tell the others which topics nobody here wants any longer."""
+        """Tell the others which topics nobody here wants, if that stays so for a while."""
         gone = self._interests.remove(filters)
         if gone:
-            self._broadcast(What.FORGET, gone)
+            asyncio.get_running_loop().call_later(LINGER, self._drop, gone)
 
     async def settle(self) -> None:
         """Ask every worker for a sign of life, which comes after all that it had to say."""
@@ -177,7 +177,7 @@ class Mesh:
     def linked(self, link: "_Link") -> None:
         """Another worker is there: tell it what is wanted here."""
         self._links.add(link)
-        link.send(What.LISTEN, 0, orjson.dumps(list(self._interests)))
+        link.send(What.LISTEN, 0, orjson.dumps(list(self._interests.told)))
         if len(self._links) >= self._count - 1:
             self._joined.set()
 
@@ -261,6 +261,11 @@ class Mesh:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             defect("a worker's question failed", error)
+
+    def _drop(self, topics: list[str]) -> None:
+        gone = self._interests.drop(topics)
+        if gone:
+            self._broadcast(What.FORGET, gone)
 
     def _broadcast(self, what: int, message: Any) -> None:
         if self._links:

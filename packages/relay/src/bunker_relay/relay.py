@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from bunker_core.event import Event
 from bunker_core.relay_url import parse_relay_url
-from bunker_relay.bus import Alone, Bus
+from bunker_relay.bus import Alone, Bus, Buses
+from bunker_relay.claim import StartError
 from bunker_relay.config import Config, Profile
 from bunker_relay.connection import Connection
 from bunker_relay.cork import Turn
@@ -179,14 +181,44 @@ class Relay:
         return {**asdict(self.counters), **self.gauges()}
 
     def _make_bus(self, worker: "Worker | None") -> Bus:
-        if worker is None:
-            return Alone()
-        from bunker_relay.mesh import Mesh
+        parts: list[Bus] = []
+        if worker is not None:
+            from bunker_relay.mesh import Mesh
 
-        self.mesh = Mesh(
-            self, self.counters, index=worker.index, count=worker.count, folder=worker.folder
+            self.mesh = Mesh(
+                self, self.counters, index=worker.index, count=worker.count, folder=worker.folder
+            )
+            parts.append(self.mesh)
+        if self.config.nats.servers:
+            parts.append(self._make_nats(worker))
+        if len(parts) > 1:
+            return Buses(*parts)
+        return parts[0] if parts else Alone()
+
+    def _make_nats(self, worker: "Worker | None") -> Bus:
+        settings = self.config.nats
+        try:
+            from bunker_relay.nats_bus import ORIGIN_BYTES, Nats
+        except ImportError:
+            raise StartError(
+                "nats.servers is set, but nats-py is missing: install nostr-bunker-relay[nats]"
+            ) from None
+        password = None
+        if settings.password_file is not None:
+            try:
+                password = settings.password_file.read_text().strip()
+            except OSError as error:
+                raise StartError(
+                    f"can't read nats.password_file {settings.password_file}: {error.strerror}"
+                ) from None
+        return Nats(
+            self,
+            self.counters,
+            settings,
+            password=password,
+            origin=worker.origin if worker is not None else secrets.token_bytes(ORIGIN_BYTES),
+            max_event_bytes=self.config.limits.max_message_bytes,
         )
-        return self.mesh
 
     def urls_for(self, scope: Scope) -> frozenset[str]:
         """Return the relay URLs that an authorization on this connection may name (NIP-42).
@@ -236,6 +268,7 @@ class Relay:
                 "data",
                 "workers",
                 "metrics",
+                "nats",
                 "plain",
                 "ping_interval",
                 "ping_timeout",

@@ -7,6 +7,7 @@ is started again, and its listening socket stays open meanwhile, so clients wait
 import contextlib
 import gc
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -38,6 +39,7 @@ class Worker:
     listener: socket.socket
     reload: bool  # whether the configuration was read again since the relay started
     parent: socket.socket  # at its end the parent is gone
+    origin: bytes  # what all workers of a relay call it on a bus between hosts
 
     def opened(self) -> None:
         """Tell the parent that the database is open, so that the others may open it."""
@@ -80,6 +82,7 @@ class Supervisor:
     shutdown_timeout: float  # seconds that one worker takes to stop
     announce: Callable[[], None]
     _folder: int = -1
+    _origin: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _children: dict[int, _Child] = field(default_factory=dict)  # by index
     _due: dict[int, float] = field(default_factory=dict)  # index: when to start it again
     _delays: dict[int, float] = field(default_factory=dict)  # index: how long it waited last
@@ -157,6 +160,7 @@ class Supervisor:
                 self.listeners[index],
                 self._reloaded,
                 parent,
+                self._origin,
             )
             try:
                 self.run(worker)
