@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from _wire import Peer, Refused, RelayProcess, note, request, running_relay
+from _wire import Peer, Refused, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nip19 import encode_npub
 
@@ -167,3 +167,26 @@ async def test_the_bunker_profile_has_no_database(tmp_path: Path) -> None:
         ready = await asyncio.to_thread(httpx.get, relay.http_url + "/readyz")
         assert ready.status_code == 200
         assert [path.name for path in relay.data.iterdir()] == ["lock"]
+
+
+async def test_the_owners_signers_are_not_slowed_down(start: Start) -> None:
+    """A signer answers for many apps at once; its apps, and whoever claims to be it, have limits."""
+    relay = start(
+        "--signer",
+        SIGNER.pubkey,
+        config="""
+        [rates]
+        signing_per_ip = {per_second = 0.001, burst = 6}
+        signing_per_pubkey = {per_second = 0.001, burst = 3}
+        """,
+    )
+    async with Peer(relay.url) as signer, Peer(relay.url) as app:
+        for _ in range(20):
+            assert (await signer.publish(request(SIGNER, CLIENT.pubkey)))[0]
+        said = [await app.publish(request(CLIENT, SIGNER.pubkey)) for _ in range(4)]
+        assert [accepted for accepted, _ in said] == [True] * 3 + [False]
+        assert said[-1][1].startswith("rate-limited:")
+        forged = request(SIGNER, CLIENT.pubkey).to_dict() | {"sig": "0" * 128}
+        for reason in ("invalid", "invalid", "rate-limited"):
+            await app.send("EVENT", forged)
+            assert (await app.ok(forged["id"]))[1].startswith(reason)

@@ -26,6 +26,15 @@ def test_a_clock_that_steps_back_takes_nothing_away() -> None:
     assert buckets.take("a", 11.0)
 
 
+def test_what_is_given_back_was_not_taken() -> None:
+    """A token that is given back can be taken again, and never makes more than `burst`."""
+    buckets = Buckets(Rate(per_second=1, burst=2))
+    for _ in range(5):
+        assert buckets.take("a", 10.0)
+        buckets.give_back("a")
+    assert [buckets.take("a", 10.0) for _ in range(3)] == [True, True, False]
+
+
 def test_buckets_are_bounded() -> None:
     """A million addresses do not fill the memory."""
     buckets = Buckets(Rate(per_second=1, burst=1))

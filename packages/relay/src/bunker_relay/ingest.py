@@ -132,13 +132,19 @@ class Ingest:
         if refusal:
             return refusal
         signing = event.kind == NOSTR_CONNECT
-        if not (self._signing_per_ip if signing else self._per_ip).take(session.address, now):
+        by_address = self._signing_per_ip if signing else self._per_ip
+        if not by_address.take(session.address, now):
             return _RATE_LIMITED
         if known is None or known[0] != event.sig:
             try:
                 verify(event)  # it costs ten times all the rest, hence so late
             except InvalidEvent as error:
                 return f"invalid: {error}"
+        if signing and event.pubkey in self._policy.signers:
+            # The owner's own signer answers for all its apps. It took a token, as before the
+            # signature is checked anyone may claim to be it; now it gets that back.
+            by_address.give_back(session.address)
+            return ""
         # Only now: before the signature is checked, anyone could empty another pubkey's bucket.
         by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
         return "" if by_pubkey.take(event.pubkey, now) else _RATE_LIMITED

@@ -40,6 +40,12 @@ class Buckets:
             self._old, self._young = self._young, {}
         return allowed
 
+    def give_back(self, key: str) -> None:
+        """Undo the latest `take` of `key`, which was allowed."""
+        found = self._young.get(key) or self._old.get(key)
+        if found is not None:
+            self._young[key] = (found[0] + 1, found[1])
+
 
 class Addresses:
     """Who a connection belongs to: the peer, or what a trusted proxy says about it."""

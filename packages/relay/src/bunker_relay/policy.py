@@ -35,8 +35,8 @@ class Policy:
         self.limits = config.limits
         self._profile = config.profile
         self._gated = config.gated
-        self._signers = frozenset(config.signers)
-        self._allow = frozenset(config.allow) | self._signers
+        self.signers = frozenset(config.signers)
+        self._allow = frozenset(config.allow) | self.signers
         if config.owner is not None:
             self._allow |= {config.owner}
 
@@ -76,7 +76,7 @@ class Policy:
         return event.pubkey in pubkeys or not pubkeys.isdisjoint(event.tag_values("p"))
 
     def _serves(self, parties: tuple[str, ...]) -> bool:
-        return not self._signers.isdisjoint(parties) or not self.probes.isdisjoint(parties)
+        return not self.signers.isdisjoint(parties) or not self.probes.isdisjoint(parties)
 
     def _shape_refusal(self, event: Event) -> str:
         limits = self.limits
