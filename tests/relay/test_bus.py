@@ -1,6 +1,7 @@
 """The bus: one contract for the workers of one machine and for several hosts."""
 
 import asyncio
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,10 +27,12 @@ from bunker_relay.bus import (
     recipients_of,
     topics_of,
 )
-from bunker_relay.config import NatsSettings
+from bunker_relay.config import Config, NatsSettings
+from bunker_relay.connection import Connection
 from bunker_relay.mesh import Mesh
 from bunker_relay.metrics import Counters
 from bunker_relay.nats_bus import Nats
+from bunker_relay.relay import Relay
 
 
 class Node:
@@ -41,7 +44,7 @@ class Node:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.bus: Bus = Alone()
-        self.on_announced: Callable[[], None] = lambda: None
+        self.on_announced: Callable[[], object] = lambda: None
 
     def receive(self, event: Event, *, trusted: bool) -> int:
         self.events.put_nowait(event)
@@ -248,6 +251,103 @@ async def test_a_message_reaches_every_other_node(nodes: Nodes) -> None:
     assert one.messages.empty()
 
 
+# --- what a relay makes of it -------------------------------------------------------------------
+
+
+class Elsewhere(Alone):
+    """A bus on which something happens each time that the relay waits for the others."""
+
+    alone = False
+    settled = False
+
+    def __init__(self, *happens: Callable[[], Awaitable[None]]) -> None:
+        self._happens = iter(happens)
+
+    async def settle(self) -> None:
+        await next(self._happens)()
+
+
+async def _conversation(
+    relay: Relay, *sent: list[Any], after: Callable[[], object] = lambda: None
+) -> list[list[Any]]:
+    """Send messages to a relay and return all that it says up to EOSE, and `after` that."""
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    outgoing: asyncio.Queue[list[Any]] = asyncio.Queue()
+
+    async def send(message: Any) -> None:
+        outgoing.put_nowait(json.loads(message["text"]))
+
+    for message in sent:
+        incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+    serving = asyncio.create_task(Connection(relay, "", {}, incoming.get, send).run())
+    said: list[list[Any]] = []
+    async with asyncio.timeout(PATIENCE):
+        while not said or said[-1][0] != "EOSE":
+            said.append(await outgoing.get())
+    after()
+    incoming.put_nowait({"type": "websocket.disconnect"})
+    await serving
+    while not outgoing.empty():
+        said.append(outgoing.get_nowait())
+    await relay.close()
+    return [message for message in said if message[0] != "AUTH"]
+
+
+async def test_a_query_waits_until_others_know_of_its_subscription(tmp_path: Path) -> None:
+    """What is stored elsewhere before they do is found, as nobody will send it."""
+    relay, event = Relay(Config(data=tmp_path)), note(SecretKey.generate())
+
+    async def store() -> None:
+        assert relay.store is not None
+        saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        relay.store.save(event, saved.set_result)
+        await saved
+
+    async def nothing() -> None:
+        pass
+
+    relay.bus = Elsewhere(store, nothing)
+    said = await _conversation(relay, ["REQ", "s", {"kinds": [1]}])
+    assert [message[0] for message in said] == ["EVENT", "EOSE"]
+
+
+async def test_what_others_announce_after_it_was_found_comes_once(tmp_path: Path) -> None:
+    """An event that a query has returned already is not sent again as a live one."""
+    relay, event = Relay(Config(data=tmp_path)), note(SecretKey.generate())
+
+    async def store() -> None:
+        assert relay.store is not None
+        saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        relay.store.save(event, saved.set_result)
+        await saved
+
+    announced = []
+
+    async def announce() -> None:
+        announced.append(relay.receive(event, trusted=True))
+
+    def be_late() -> None:  # what would come to a relay that had not waited
+        if not announced:
+            relay.receive(event, trusted=True)
+
+    relay.bus = Elsewhere(store, announce)
+    said = await _conversation(relay, ["REQ", "s", {"kinds": [1]}], after=be_late)
+    assert [message[0] for message in said] == ["EVENT", "EOSE"]
+
+
+async def test_eose_waits_until_others_know_of_the_subscription(tmp_path: Path) -> None:
+    """Whoever publishes elsewhere after EOSE is heard; what comes before it is not held back."""
+    key = SecretKey.generate()
+    relay = Relay(Config(data=tmp_path))
+
+    async def arrive() -> None:
+        assert relay.receive(request(key, key.pubkey), trusted=True) == 1
+
+    relay.bus = Elsewhere(arrive)
+    said = await _conversation(relay, ["REQ", "s", {"kinds": [24133], "#p": [key.pubkey]}])
+    assert [message[0] for message in said] == ["EVENT", "EOSE"]
+
+
 # --- the mesh alone ----------------------------------------------------------------------------
 
 
@@ -275,7 +375,7 @@ async def test_settle_comes_after_what_others_have_stored(mesh: Nodes) -> None:
     two.bus.listen((Filter(),))
     await two.bus.settle()
     event = note(key)
-    one.on_announced = lambda: [one.bus.publish(event, None), None][1]
+    one.on_announced = lambda: one.bus.publish(event, None)
     await two.bus.settle()
     assert two.events.get_nowait() == event
 

@@ -170,7 +170,7 @@ async def test_the_bunker_profile_has_no_database(tmp_path: Path) -> None:
 
 
 async def test_the_owners_signers_are_not_slowed_down(start: Start) -> None:
-    """A signer answers for many apps at once; its apps, and whoever claims to be it, have limits."""
+    """A signer answers for many apps at once; apps, and whoever claims to be it, have limits."""
     relay = start(
         "--signer",
         SIGNER.pubkey,

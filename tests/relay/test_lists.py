@@ -5,19 +5,18 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from _owner import OWNER, RPC, authorization, call
 from _wire import PATIENCE, Peer, RelayProcess, Start, note, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.lists import FILE, Lists, ListsError
 
-OWNER, STRANGER = SecretKey.generate(), SecretKey.generate()
-RPC = "application/nostr+json+rpc"
+STRANGER = SecretKey.generate()
 
 
 def test_lists_survive(tmp_path: Path) -> None:
@@ -65,31 +64,10 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
         yield relay
 
 
-def _authorization(body: bytes, url: str, key: SecretKey = OWNER, **changes: Any) -> str:
-    tags = {"u": url, "method": "POST", "payload": sha256(body).hexdigest()}
-    tags |= changes.pop("tags", {})
-    fields: dict[str, Any] = {"kind": 27235, "created_at": int(time.time())} | changes
-    event = note(key, tags=tuple(item for item in tags.items() if item[1]), **fields)
-    return "Nostr " + base64.b64encode(event.to_json()).decode()
-
-
-def _call(
-    relay: RelayProcess, method: str, *params: Any, key: SecretKey = OWNER, url: str = ""
-) -> Any:
-    """Call as the owner and return the result."""
-    # The time makes every call another event: an authorization counts once.
-    body = json.dumps({"method": method, "params": params, "at": time.time_ns()}).encode()
-    headers = {"Content-Type": RPC}
-    headers["Authorization"] = _authorization(body, url or relay.http_url, key)
-    reply = httpx.post(relay.http_url, content=body, headers=headers)
-    assert reply.status_code == 200, reply.text
-    return reply.json()["result"]
-
-
 def test_every_method_is_listed(relay: RelayProcess) -> None:
     """supportedmethods names what is there; the address may be spelled three ways."""
     for url in (relay.http_url, relay.url, "https://relay.example.com", "wss://relay.example.com/"):
-        methods = _call(relay, "supportedmethods", url=url)
+        methods = call(relay, "supportedmethods", url=url)
     assert {"banpubkey", "allowpubkey", "allowkind", "disallowkind", "stats"} <= set(methods)
 
 
@@ -98,21 +76,21 @@ async def test_the_owner_bans_and_allows(relay: RelayProcess) -> None:
     spammer = SecretKey.generate()
     async with Peer(relay.url) as peer:
         assert (await peer.publish(note(spammer, "1")))[0]
-        assert _call(relay, "banpubkey", spammer.pubkey, "spam") is True
-        assert _call(relay, "listbannedpubkeys") == [{"pubkey": spammer.pubkey, "reason": "spam"}]
+        assert call(relay, "banpubkey", spammer.pubkey, "spam") is True
+        assert call(relay, "listbannedpubkeys") == [{"pubkey": spammer.pubkey, "reason": "spam"}]
         for kind in (1, 24133):
             accepted, reason = await peer.publish(note(spammer, "2", kind=kind))
             assert not accepted
             assert reason.startswith("blocked:")
-        assert _call(relay, "unbanpubkey", spammer.pubkey) is True
+        assert call(relay, "unbanpubkey", spammer.pubkey) is True
         assert (await peer.publish(note(spammer, "3")))[0]
-        assert _call(relay, "disallowkind", 7) is True
-        assert _call(relay, "listdisallowedkinds") == [7]
+        assert call(relay, "disallowkind", 7) is True
+        assert call(relay, "listdisallowedkinds") == [7]
         assert (await peer.publish(note(spammer, kind=7)))[1].startswith("blocked:")
-        assert _call(relay, "allowkind", 7) is True
-        assert _call(relay, "listallowedkinds") == []
+        assert call(relay, "allowkind", 7) is True
+        assert call(relay, "listallowedkinds") == []
         assert (await peer.publish(note(spammer, kind=7)))[0]
-    stats = _call(relay, "stats")
+    stats = call(relay, "stats")
     assert stats["events_accepted"] >= 3
     assert stats["connections"] >= 1
 
@@ -124,14 +102,14 @@ async def test_an_allowed_pubkey_may_publish_on_a_private_relay(start: Start) ->
     relay = start(*flags)
     async with Peer(relay.url) as peer:
         assert not (await peer.publish(note(guest)))[0]
-        _call(relay, "allowpubkey", guest.pubkey)
+        call(relay, "allowpubkey", guest.pubkey)
         assert (await peer.publish(note(guest)))[0]
     relay.stop()
     relay = start(*flags, data=relay.data)
     async with Peer(relay.url) as peer:
         assert (await peer.publish(note(guest, "again")))[0]
-        assert _call(relay, "listallowedpubkeys") == [{"pubkey": guest.pubkey, "reason": ""}]
-        _call(relay, "unallowpubkey", guest.pubkey)
+        assert call(relay, "listallowedpubkeys") == [{"pubkey": guest.pubkey, "reason": ""}]
+        call(relay, "unallowpubkey", guest.pubkey)
         assert not (await peer.publish(note(guest, "too late")))[0]
 
 
@@ -159,7 +137,7 @@ def test_an_authorization_that_does_not_fit_is_401(
     relay: RelayProcess, key: SecretKey, changes: dict[str, Any]
 ) -> None:
     """Another key, kind, time, address, method or body: nobody gets in."""
-    header = _authorization(BODY, relay.http_url, key, **changes)
+    header = authorization(BODY, relay.http_url, key, **changes)
     headers = {"Content-Type": RPC, "Authorization": header}
     reply = httpx.post(relay.http_url, content=BODY, headers=headers)
     assert reply.status_code == 401
@@ -178,14 +156,14 @@ def test_what_is_no_authorization_is_401(relay: RelayProcess, header: str) -> No
 def test_an_authorization_counts_once(relay: RelayProcess) -> None:
     """Whoever has seen a call can't repeat it."""
     body = json.dumps({"method": "supportedmethods", "at": time.time_ns()}).encode()
-    headers = {"Content-Type": RPC, "Authorization": _authorization(body, relay.http_url)}
+    headers = {"Content-Type": RPC, "Authorization": authorization(body, relay.http_url)}
     codes = [httpx.post(relay.http_url, content=body, headers=headers).status_code for _ in "ab"]
     assert codes == [200, 401]
 
 
 def test_a_forged_signature_is_401(relay: RelayProcess) -> None:
     """The event is verified like any other."""
-    header = _authorization(BODY, relay.http_url, created_at=int(time.time()) - 1)
+    header = authorization(BODY, relay.http_url, created_at=int(time.time()) - 1)
     event = json.loads(base64.b64decode(header.removeprefix("Nostr "))) | {"sig": "0" * 128}
     forged = "Nostr " + base64.b64encode(json.dumps(event).encode()).decode()
     headers = {"Content-Type": RPC, "Authorization": forged}
@@ -206,7 +184,7 @@ def test_a_forged_signature_is_401(relay: RelayProcess) -> None:
 def test_a_call_that_is_none_is_400(relay: RelayProcess, body: bytes) -> None:
     """Unknown methods and wrong parameters change nothing and say so."""
     created_at = int(time.time()) - len(body) % 50  # else two calls could be one event
-    header = _authorization(body, relay.http_url, created_at=created_at)
+    header = authorization(body, relay.http_url, created_at=created_at)
     headers = {"Content-Type": RPC, "Authorization": header}
     reply = httpx.post(relay.http_url, content=body, headers=headers)
     assert reply.status_code == 400
@@ -222,7 +200,7 @@ def test_a_large_call_is_413(relay: RelayProcess) -> None:
 def test_without_an_owner_nobody_gets_in(start: Start) -> None:
     """The calls are there for an owner alone."""
     relay = start()
-    headers = {"Content-Type": RPC, "Authorization": _authorization(BODY, relay.http_url)}
+    headers = {"Content-Type": RPC, "Authorization": authorization(BODY, relay.http_url)}
     assert httpx.post(relay.http_url, content=BODY, headers=headers).status_code == 401
 
 
