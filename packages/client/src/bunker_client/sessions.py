@@ -7,13 +7,13 @@ file of its own or in the operating system's keyring.
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Final, Protocol, Unpack
 
 import orjson
 
 from bunker_client.errors import SessionError
+from bunker_client.files import write_private
 from bunker_client.link import Options
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.sealed import KEY_BYTES, seal, unseal
@@ -219,21 +219,7 @@ def _own_conversation(key: SecretKey) -> bytes:
 
 
 def _write(path: Path, content: bytes | bytearray, *, replace: bool) -> None:
-    """Write a file of mode 0600 as a whole or not at all."""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-            if replace:
-                Path(temporary).replace(path)
-            else:
-                os.link(temporary, path)  # fails when there is one: no key is ever overwritten
-                Path(temporary).unlink()
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_private(path, content, replace=replace)  # no master key is ever overwritten
     except OSError as error:
         raise SessionError(f"{path}: {error.strerror}") from None
