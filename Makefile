@@ -82,6 +82,8 @@ version: ## Set the one version of everything: make version VERSION=0.2.0
 	perl -pi -e 's/^((?:__version__|version) = )"[^"]*"/$$1"$(VERSION)"/; \
 	  s/(nostr-bunker[-a-z]*(?:\[[a-z]+\])?==)[^"]*/$${1}$(VERSION)/' \
 	  pyproject.toml packages/*/pyproject.toml packages/*/src/*/__init__.py
+	perl -pi -e 's/^(  "version": )"[^"]*"/$$1"$(VERSION)"/' \
+	  packages/client/src/bunker_client/nip07/extension/manifest.json
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt

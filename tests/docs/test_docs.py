@@ -29,6 +29,7 @@ BINARIES = Path(sys.executable).parent
 # Blocks marked `console` need another machine, a name or root, and are only parsed.
 STORY = (
     *("tutorial.md", "how-to/self-host.md", "how-to/pair-clients.md", "how-to/termux.md"),
+    "how-to/browser.md",
     *("how-to/recover.md", "how-to/test-bench.md", "how-to/rotate.md"),
 )
 

@@ -1,0 +1,207 @@
+"""What the host asks, answers and refuses."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bunker_client.nip07.operation import METHODS, parse_operation
+from bunker_client.nip07.session import MAX_WAITING, Effect, Send, Session, Use
+from bunker_client.nip07.sites import Answer, Sites
+from bunker_core.errors import InvalidInput
+
+NOW = 1_790_000_000
+SITE, OTHER = "https://notes.example", "https://other.example"
+PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+NOTE: dict[str, Any] = {"kind": 1, "content": "hello", "tags": [], "created_at": NOW}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """A session of a user who has granted nothing."""
+    return Session(Sites(tmp_path / "sites.json"))
+
+
+def request(number: int, method: str, *params: Any, origin: Any = SITE) -> dict[str, Any]:
+    return {"type": "request", "id": number, "origin": origin, "method": method, "params": params}
+
+
+def ask(session: Session, number: int, *call: Any, origin: Any = SITE) -> list[Effect]:
+    message = request(number, *call, origin=origin)
+    return session.receive({**message, "params": list(message["params"])}, NOW)
+
+
+def answer(session: Session, number: int, said: object, now: int = NOW) -> list[Effect]:
+    return session.receive({"type": "answer", "id": number, "answer": said}, now)
+
+
+def told(effects: list[Effect]) -> list[dict[str, Any]]:
+    """Return what is sent to the extension."""
+    return [effect.message for effect in effects if isinstance(effect, Send)]
+
+
+def used(effects: list[Effect]) -> list[int]:
+    """Return the requests for which the signer is used."""
+    return [effect.id for effect in effects if isinstance(effect, Use)]
+
+
+def test_a_first_request_is_a_question_in_words(session: Session) -> None:
+    """Nothing is signed; the user reads who wants to do what, and the content."""
+    effects = ask(session, 1, "signEvent", NOTE)
+    assert used(effects) == []
+    [question] = told(effects)
+    assert question["type"] == "question"
+    assert question["origin"] == SITE
+    assert question["words"] == "post a note"
+    assert question["permission"] == "sign_event:1"
+    assert question["shown"] == {"kind": 1, "content": "hello", "cut": 0, "tags": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "uses", "asks_again"),
+    [
+        ("once", True, True),
+        ("hour", True, False),
+        ("always", True, False),
+        ("deny", False, True),
+        ("never", False, False),
+        ("yes", False, True),
+        (None, False, True),
+        (["once"], False, True),
+    ],
+)
+def test_an_answer_decides(session: Session, said: object, uses: bool, asks_again: bool) -> None:
+    """Only a clear yes uses the signer; whatever else is said is a no."""
+    ask(session, 1, "signEvent", NOTE)
+    effects = answer(session, 1, said)
+    assert used(effects) == ([1] if uses else [])
+    if not uses:
+        assert told(effects) == [
+            {"type": "reply", "id": 1, "error": "denied: the user does not allow it"}
+        ]
+    again = told(ask(session, 2, "signEvent", NOTE))
+    assert any(item["type"] == "question" for item in again) is asks_again
+
+
+def test_to_sign_is_no_right_to_read(session: Session) -> None:
+    """A grant for notes leaves articles, the public key and decryption to be asked for."""
+    ask(session, 1, "signEvent", NOTE)
+    answer(session, 1, "always")
+    for number, call in enumerate(
+        [
+            ("signEvent", {**NOTE, "kind": 30023}),
+            ("nip44.decrypt", PEER, "x"),
+            ("nip04.decrypt", PEER, "x"),
+            ("getPublicKey",),
+        ],
+        start=2,
+    ):
+        assert used(ask(session, number, *call)) == []
+
+
+def test_there_is_one_question_at_a_time(session: Session) -> None:
+    """The next is asked when the first was answered; each signature is looked at alone."""
+    assert len(told(ask(session, 1, "signEvent", NOTE))) == 1
+    assert ask(session, 2, "signEvent", {**NOTE, "content": "other"}) == []
+    effects = answer(session, 1, "once")
+    assert used(effects) == [1]
+    [question] = told(effects)
+    assert (question["id"], question["shown"]["content"]) == (2, "other")
+
+
+def test_a_longer_answer_is_for_all_that_wait_for_the_same(session: Session) -> None:
+    """A hundred messages to read are one question, if the user says so; other sites still ask."""
+    ask(session, 0, "nip44.decrypt", PEER, "0")
+    for number in range(1, 100):
+        ask(session, number, "nip44.decrypt", PEER, str(number))
+    ask(session, 100, "nip44.decrypt", PEER, "x", origin=OTHER)
+    effects = answer(session, 0, "hour")
+    assert used(effects) == list(range(100))
+    assert [item["id"] for item in told(effects)] == [100]
+
+
+def test_a_closed_window_does_not_open_the_next(session: Session) -> None:
+    """Deny is for all that ask the same, so that a site can't wear a user out."""
+    for number in range(50):
+        ask(session, number, "signEvent", NOTE)
+    effects = told(answer(session, 0, "deny"))
+    assert len(effects) == 50
+    assert {item["error"] for item in effects} == {"denied: the user does not allow it"}
+
+
+def test_an_old_window_answers_nothing(session: Session) -> None:
+    """Only the question that is asked can be answered, and once."""
+    ask(session, 1, "signEvent", NOTE)
+    ask(session, 2, "signEvent", {**NOTE, "kind": 0})
+    assert answer(session, 2, "always") == []
+    assert used(answer(session, 1, "once")) == [1]
+    assert answer(session, 1, "once") == []
+
+
+def test_what_waits_is_bounded(session: Session) -> None:
+    """A site that asks without end is refused, at once and cheaply."""
+    for number in range(MAX_WAITING):
+        ask(session, number, "signEvent", NOTE)
+    [refusal] = told(ask(session, MAX_WAITING, "signEvent", NOTE))
+    assert refusal["error"].startswith("rate-limited:")
+
+
+@pytest.mark.parametrize(
+    ("origin", "call", "error"),
+    [
+        ("null", ("getPublicKey",), "origin"),
+        (None, ("getPublicKey",), "origin"),
+        (SITE, ("eval", "1"), "unsupported"),
+        (SITE, (["getPublicKey"],), "unsupported"),
+        (SITE, ("signEvent",), "not an object"),
+        (SITE, ("signEvent", {"content": "x"}), "kind"),
+        (SITE, ("signEvent", {**NOTE, "kind": "1"}), "kind"),
+        (SITE, ("signEvent", {**NOTE, "kind": -1}), "kind"),
+        (SITE, ("signEvent", {**NOTE, "kind": True}), "kind"),
+        (SITE, ("signEvent", {**NOTE, "tags": [[1]]}), "tag"),
+        (SITE, ("nip44.encrypt", PEER), "pubkey and a text"),
+        (SITE, ("nip44.encrypt", PEER, {"a": 1}), "pubkey and a text"),
+        (SITE, ("nip44.encrypt", "xyz", "text"), ""),
+    ],
+)
+def test_what_can_not_be_read_is_refused_without_a_question(
+    session: Session, origin: Any, call: tuple[Any, ...], error: str
+) -> None:
+    """Neither the user nor the signer is bothered with it."""
+    [reply] = told(ask(session, 1, *call, origin=origin))
+    assert reply["type"] == "reply"
+    assert reply["error"].startswith("invalid: ")
+    assert error in reply["error"]
+
+
+@pytest.mark.parametrize("message", [None, 1, [], {}, {"type": "request"}, {"type": "x", "id": 1}])
+def test_other_messages_are_left_alone(session: Session, message: object) -> None:
+    """What is not of this conversation changes nothing."""
+    assert session.receive(message, NOW) == []
+
+
+@given(
+    st.sampled_from(sorted(METHODS)) | st.text(max_size=8),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+)
+def test_a_page_can_raise_nothing_but_what_is_documented(method: str, params: object) -> None:
+    """Whatever a page sends is an operation or InvalidInput."""
+    with contextlib.suppress(InvalidInput):
+        parse_operation(method, params, NOW)
+
+
+def test_a_long_content_is_cut_for_the_window_alone(session: Session) -> None:
+    """The user sees how much more there is; what is signed is whole."""
+    effects = ask(session, 1, "signEvent", {**NOTE, "content": "x" * 5000})
+    [question] = told(effects)
+    assert (len(question["shown"]["content"]), question["shown"]["cut"]) == (4000, 1000)
+    [use] = answer(session, 1, Answer.ONCE.value)
+    assert isinstance(use, Use)
+    assert use.operation.template is not None
+    assert len(use.operation.template.content) == 5000
