@@ -1,8 +1,11 @@
 """What tests of several packages share."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
+
+from _postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture
@@ -11,3 +14,10 @@ def dead_url() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"ws://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test process."""
+    with running_postgres() as server:
+        yield server

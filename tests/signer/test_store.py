@@ -1,15 +1,10 @@
 """What the signer remembers, on SQLite and on PostgreSQL."""
 
 import contextlib
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,7 +12,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from _require import need
 from bunker_core.nip46 import ClientMetadata, Request
 from bunker_signer.migrations import config_for
 from bunker_signer.policy import Effect, Grant, Rate
@@ -26,44 +20,11 @@ from bunker_signer.store.database import HEAD
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 from bunker_signer.store.schema import metadata
 
+if TYPE_CHECKING:
+    from _postgres import PostgresServer
+
 NOW = 1_800_000_000
 CLIENT, OTHER = "aa" * 32, "bb" * 32
-
-
-def find_postgres() -> str | None:
-    """Return the directory of PostgreSQL's programs, if it is installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    name = shutil.which("initdb") or (str(found[-1]) if found else None)
-    return str(Path(name).parent) if name else None
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own, in a directory of our own."""
-    programs = find_postgres()
-    need(programs, "PostgreSQL (initdb, pg_ctl)")
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # the server refuses to run as root
-        nobody = next((item for item in pwd.getpwall() if item.pw_name == "nobody"), None)
-        need(nobody, "a user nobody, for a server that does not run as root")
-        assert nobody is not None
-        user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
-    # Not below pytest's own directory: that one is closed to other users.
-    with tempfile.TemporaryDirectory(prefix="pg-") as base:
-        if user:
-            os.chown(base, user["user"], user["group"])
-
-        def run(*command: str) -> None:
-            subprocess.run(command, check=True, capture_output=True, cwd="/", **user)
-
-        data = f"{base}/data"
-        run(f"{programs}/initdb", "-D", data, "-U", "bunker", "--auth=trust", "--no-sync")
-        options = f"-c listen_addresses='' -k {base} -c fsync=off"
-        run(f"{programs}/pg_ctl", "-D", data, "-o", options, "-l", f"{base}/log", "-w", "start")
-        try:
-            yield f"postgresql+psycopg://bunker@/postgres?host={base}"
-        finally:
-            run(f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -72,7 +33,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "sqlite":
         opened = Database(tmp_path / "signer.sqlite3")
     else:
-        opened = Database(request.getfixturevalue("postgres"))
+        server: PostgresServer = request.getfixturevalue("postgres")
+        opened = Database(server.url.replace("postgresql:", "postgresql+psycopg:"))
         with opened.write() as connection:
             for table in metadata.sorted_tables:
                 connection.execute(table.delete())
