@@ -215,8 +215,8 @@ class Archive:
             database.execute("CREATE TEMP TABLE t (n INTEGER PRIMARY KEY, tag BLOB)")
             database.executemany("INSERT INTO t VALUES (?, ?)", enumerate(tags))
             database.execute(
-                "INSERT INTO tags (tag, event) SELECT t.tag, seq FROM t JOIN events"
-                " ON (seq - 1) % 1000 = t.n ORDER BY 1, 2"
+                "INSERT INTO tags (tag, created_at, kind, event)"
+                " SELECT t.tag, created_at, kind, seq FROM t JOIN events"
+                " ON (seq - 1) % 1000 = t.n ORDER BY 1, 2, 3, 4"
             )
-        database.execute("ANALYZE")
         database.close()

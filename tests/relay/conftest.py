@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from _wire import RelayProcess, Start, running_relay
+from bunker_relay.engine import Database
+
+if TYPE_CHECKING:
+    from _postgres import PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +21,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run tests/relay/conformance against this relay instead of our own",
     )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return tmp_path / "relay.sqlite3"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh_url()
+
+
+@pytest.fixture
+def stored(database: Database) -> str:
+    """The configuration with which a relay in `tmp_path` has its events in `database`."""
+    return "" if isinstance(database, Path) else f'database = "{database}"\n'
 
 
 @pytest.fixture

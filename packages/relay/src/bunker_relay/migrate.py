@@ -7,46 +7,59 @@ start; a test holds that both ways give the same tables.
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from bunker_relay.engine import hold, is_postgres
+from bunker_relay.outcome import StoreError
 from bunker_relay.schema import metadata
 
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 
 
-class NewerDatabase(Exception):
+class NewerDatabase(StoreError):
     """The database was written by a later version of this program."""
 
 
 def prepare(connection: Connection) -> None:
     """Make or upgrade the tables; raises NewerDatabase."""
-    if not inspect(connection).has_table("alembic_version"):
-        metadata.create_all(connection)
-        connection.execute(
-            text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    hold(connection)  # relays that share a database may start at the same moment
+    found = _version(connection)
+    if found is None:
+        metadata.create_all(connection, checkfirst=False)
+        connection.exec_driver_sql(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
         )
         connection.execute(
             text("INSERT INTO alembic_version (version_num) VALUES (:version)"),
             {"version": VERSION},
         )
-        return
-    found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if found == VERSION:
-        return
-    if found is not None and found > VERSION:
+    elif found > VERSION:
         raise NewerDatabase(
             f"the database has version {found}, this program knows {VERSION}: upgrade the program"
         )
-    upgrade(connection)
+    elif found < VERSION:
+        upgrade(connection)
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations that are missing up to `revision`."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
+
+
+def _version(connection: Connection) -> str | None:
+    """Return what Alembic wrote down, None if it never did."""
+    if is_postgres(connection):
+        has_table = "SELECT to_regclass('alembic_version')"
+    else:
+        has_table = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+    if connection.exec_driver_sql(has_table).scalar() is None:
+        return None
+    version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return str(version or "")

@@ -2,6 +2,7 @@
 
 Hex travels as bytes, which halves every index. A tag is indexed by a digest of its name and its
 value, so that a value of any length, with any character, costs sixteen bytes and compares exactly.
+`query` says what each index is for.
 """
 
 from hashlib import sha256
@@ -17,17 +18,18 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
+    text,
 )
 
 metadata = MetaData()
 
 # SQLite gives a rowid only to a column that is exactly INTEGER.
-_BigSerial: Final = BigInteger().with_variant(Integer, "sqlite")
+_Seq: Final = BigInteger().with_variant(Integer, "sqlite")
 
 events = Table(
     "events",
     metadata,
-    Column("seq", _BigSerial, primary_key=True, autoincrement=True),
+    Column("seq", _Seq, primary_key=True, autoincrement=False),  # `write` counts, under its lock
     Column("id", LargeBinary(32), nullable=False, unique=True),
     Column("pubkey", LargeBinary(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -36,18 +38,24 @@ events = Table(
     Column("address", LargeBinary(16), unique=True),
     Column("expires_at", BigInteger),  # NIP-40, Unix seconds
     Column("json", LargeBinary, nullable=False),
-    Index("ix_events_created_at", "created_at", "id"),
-    Index("ix_events_pubkey", "pubkey", "kind", "created_at"),
+    Index("ix_events_created_at", "created_at"),
     Index("ix_events_kind", "kind", "created_at"),
-    Index("ix_events_expires_at", "expires_at"),
+    Index("ix_events_author", "pubkey", "created_at", "kind"),
+    Index("ix_events_author_kind", "pubkey", "kind", "created_at"),
+    # Few expire. (To say so to PostgreSQL too would load its dialect wherever SQLite is used.)
+    Index("ix_events_expires_at", "expires_at", sqlite_where=text("expires_at IS NOT NULL")),
 )
 
+# Date and kind are the event's own, repeated: a tag's events are found in order, without a look
+# at each of them.
 tags = Table(
     "tags",
     metadata,
     Column("tag", LargeBinary(16), nullable=False),
-    Column("event", _BigSerial, ForeignKey("events.seq", ondelete="CASCADE"), nullable=False),
-    PrimaryKeyConstraint("tag", "event"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("event", _Seq, ForeignKey("events.seq", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("tag", "created_at", "kind", "event"),
     Index("ix_tags_event", "event"),
     sqlite_with_rowid=False,
 )
@@ -57,10 +65,10 @@ tags = Table(
 deletions = Table(
     "deletions",
     metadata,
-    Column("pubkey", LargeBinary(32), nullable=False),
     Column("target", LargeBinary(32), nullable=False),
+    Column("pubkey", LargeBinary(32), nullable=False),
     Column("until", BigInteger, nullable=False),
-    PrimaryKeyConstraint("pubkey", "target"),
+    PrimaryKeyConstraint("target", "pubkey"),
 )
 
 

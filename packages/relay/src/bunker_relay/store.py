@@ -1,7 +1,8 @@
-"""The store: events that are meant to be kept, in SQLite through SQLAlchemy.
+"""The store: events that are meant to be kept, in SQLite or PostgreSQL through SQLAlchemy.
 
 One thread writes and commits once for all that wait; a few threads read. The event loop waits for
-neither: `save` answers through a callback, and only after the commit.
+neither: `save` answers through a callback, and only after the commit. Several processes may have
+the same database open: one of them writes at a time (`engine.hold`).
 """
 
 import asyncio
@@ -11,20 +12,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_relay import migrate
-from bunker_relay.engine import deadline, explain, open_engine
+from bunker_relay.engine import (
+    Database,
+    TooSlow,
+    deadline,
+    explain,
+    explain_to_owner,
+    open_engine,
+)
 from bunker_relay.outcome import Outcome, Stored, StoreError
-from bunker_relay.query import count_events, select_events
-from bunker_relay.schema import events
+from bunker_relay.query import Check, count_events, select_events
 from bunker_relay.write import forget_old, save_all
 
 FILE: Final = "relay.sqlite3"
@@ -51,26 +56,28 @@ class Store:
 
     def __init__(
         self,
-        path: Path,
+        database: Database,
         *,
         query_timeout: float = 5.0,
         busy_timeout: float = 5.0,
         keep_days: int = 0,
     ) -> None:
-        """Open the database file at `path`, or make it. Raises StoreError."""
+        """Open `database`, a file or a URL, and make its tables. Raises StoreError."""
         self.query_timeout = query_timeout
         self.keep_days = keep_days
         self.waiting = 0  # events on their way to the writer
         self._loop = asyncio.get_running_loop()
-        self._engine = open_engine(path, writes=True, busy_timeout=busy_timeout)
-        self._read_engine = open_engine(path, writes=False, busy_timeout=busy_timeout)
+        self._engine = open_engine(database, writes=True, busy_timeout=busy_timeout)
+        self._read_engine = open_engine(database, writes=False, busy_timeout=busy_timeout)
         try:
             with self._engine.begin() as connection:
                 migrate.prepare(connection)
         except SQLAlchemyError as error:
-            raise StoreError(explain(error)) from error
-        except migrate.NewerDatabase as error:
-            raise StoreError(str(error)) from error
+            self._engine.dispose()
+            raise StoreError(explain_to_owner(error)) from error
+        except StoreError:
+            self._engine.dispose()
+            raise
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Held from a commit until the loop is told of it, and while a reader takes its snapshot:
         # what a query returns has been announced before, so it can be told from a live event.
@@ -99,12 +106,14 @@ class Store:
         Raises StoreError when the database fails or the time is up.
         """
         return await self._read(
-            lambda connection: select_events(connection, filters, now, default=default, most=most)
+            lambda connection, check: select_events(
+                connection, filters, now, default=default, most=most, check=check
+            )
         )
 
     async def count(self, filters: Sequence[Filter], now: int) -> int:
         """Return how many events match; raises StoreError."""
-        return await self._read(lambda connection: count_events(connection, filters, now))
+        return await self._read(lambda connection, _: count_events(connection, filters, now))
 
     async def announced(self) -> None:
         """Return when the loop has been told of every commit so far, and has called `done`."""
@@ -125,19 +134,24 @@ class Store:
         self._read_engine.dispose()
         self._engine.dispose()
 
-    async def _read(self, read: Callable[[Connection], _T]) -> _T:
+    async def _read(self, read: Callable[[Connection, Check], _T]) -> _T:
         def run() -> _T:
             with (
                 self._read_engine.connect() as connection,
-                deadline(connection, self.query_timeout),
+                deadline(connection, self.query_timeout) as check,
             ):
-                with self._publishing:
-                    connection.execute(select(events.c.seq).limit(1))  # takes the snapshot
-                return read(connection)
+                # A commit may hang, on another host's disk.
+                if not self._publishing.acquire(timeout=self.query_timeout):
+                    raise TooSlow
+                try:  # takes the snapshot
+                    connection.exec_driver_sql("SELECT seq FROM events LIMIT 1")
+                finally:
+                    self._publishing.release()
+                return read(connection, check)
 
         try:
             return await self._loop.run_in_executor(self._readers, run)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, TooSlow) as error:
             raise StoreError(explain(error)) from error
 
     def _write_loop(self) -> None:

@@ -1,4 +1,7 @@
-"""Events as JSON lines: out of a store and into it. The relay may run at the same time."""
+"""Events as JSON lines: out of a store and into it. The relay may run at the same time.
+
+What goes wrong is for the owner at the terminal, so errors say it in the database's own words.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event_json, verify
 from bunker_core.kinds import is_ephemeral
 from bunker_relay import migrate
-from bunker_relay.engine import explain, open_engine
+from bunker_relay.engine import Database, explain_to_owner, open_engine
 from bunker_relay.outcome import Outcome, StoreError
-from bunker_relay.schema import events, tags
+from bunker_relay.schema import events, metadata, tags
 from bunker_relay.write import forget_old, save_all
 
 _BATCH: Final = 500  # events in one commit: short, so that a running relay gets its turn
@@ -30,12 +33,12 @@ class Tally:
     refused: int = 0  # not an event, signature wrong, or ephemeral
 
 
-def export_events(path: Path) -> tuple[int, Iterator[bytes]]:
+def export_events(database: Database) -> tuple[int, Iterator[bytes]]:
     """Return how many events there are, and them, oldest first, one JSON text each.
 
     Raises StoreError, also while it is iterated.
     """
-    engine = open_engine(path, writes=False)
+    engine = open_engine(database, writes=False)
 
     def lines() -> Iterator[bytes]:
         try:
@@ -43,7 +46,7 @@ def export_events(path: Path) -> tuple[int, Iterator[bytes]]:
                 statement = select(events.c.json).order_by(events.c.created_at, events.c.id)
                 yield from connection.execution_options(yield_per=_BATCH).scalars(statement)
         except SQLAlchemyError as error:
-            raise StoreError(explain(error)) from error
+            raise StoreError(explain_to_owner(error)) from error
         finally:
             engine.dispose()
 
@@ -51,16 +54,16 @@ def export_events(path: Path) -> tuple[int, Iterator[bytes]]:
         with engine.connect() as connection:
             total = connection.scalar(select(func.count()).select_from(events)) or 0
     except SQLAlchemyError as error:
-        raise StoreError(explain(error)) from error
+        raise StoreError(explain_to_owner(error)) from error
     return total, lines()
 
 
-def import_events(path: Path, lines: Iterable[bytes]) -> Iterator[Tally]:
+def import_events(database: Database, lines: Iterable[bytes]) -> Iterator[Tally]:
     """Save the event of each line that holds one, and yield the tally after every commit.
 
     Ids and signatures are checked, so a file from anywhere will do. Raises StoreError.
     """
-    engine = open_engine(path, writes=True)
+    engine = open_engine(database, writes=True)
     tally = Tally()
     remaining = iter(lines)
     try:
@@ -75,21 +78,19 @@ def import_events(path: Path, lines: Iterable[bytes]) -> Iterator[Tally]:
             tally.refused += len(batch) - len(accepted)
             yield tally
     except SQLAlchemyError as error:
-        raise StoreError(explain(error)) from error
-    except migrate.NewerDatabase as error:
-        raise StoreError(str(error)) from error
+        raise StoreError(explain_to_owner(error)) from error
     finally:
         engine.dispose()
 
 
-def vacuum(path: Path, now: int, keep_days: int) -> tuple[int, int]:
+def vacuum(database: Database, now: int, keep_days: int) -> tuple[int, int]:
     """Delete what is expired or too old, give the space back; return bytes before and after.
 
     Raises StoreError.
     """
-    engine = open_engine(path, writes=True)
-    before = path.stat().st_size
+    engine = open_engine(database, writes=True)
     try:
+        before = _size(engine, database)
         more = True
         while more:
             with engine.begin() as connection:
@@ -97,17 +98,27 @@ def vacuum(path: Path, now: int, keep_days: int) -> tuple[int, int]:
         with engine.begin() as connection:  # what an older version may have left behind
             known = select(events.c.seq)
             connection.execute(delete(tags).where(tags.c.event.not_in(known)))
-        raw = engine.raw_connection()
-        try:
-            raw.execute("VACUUM")  # outside of any transaction
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            raw.close()
+        if isinstance(database, Path):
+            statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+        else:
+            statements = [f"VACUUM (FULL, ANALYZE) {', '.join(metadata.tables)}"]
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:  # outside of any transaction
+                connection.exec_driver_sql(statement)
+        return before, _size(engine, database)
     except SQLAlchemyError as error:
-        raise StoreError(explain(error)) from error
+        raise StoreError(explain_to_owner(error)) from error
     finally:
         engine.dispose()
-    return before, path.stat().st_size
+
+
+def _size(engine: Engine, database: Database) -> int:
+    """Return how many bytes the events take, with their indices."""
+    if isinstance(database, Path):
+        return database.stat().st_size
+    tables = " + ".join(f"pg_total_relation_size('{table}')" for table in metadata.tables)
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql(f"SELECT {tables}").scalar_one())
 
 
 def _read(line: bytes) -> Event | None:
