@@ -66,6 +66,8 @@ def test_lists_in_a_variable_have_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("limits.default_limit = 6000", ["limits.default_limit", "max_limit"]),
         ('log.level = "loud"', ["log.level", "'loud'", "debug, info, warning, error"]),
         ('signers = ["npub1junk"]', ["signers", "npub or 64 hex"]),
+        ('database = "mysql://x"', ["database", "postgresql://"]),
+        ('database = "postgresql://me:***@db/x"', ["database", "write it out"]),
         ("port =", ["relay.toml"]),
     ],
 )  # fmt: skip
@@ -109,6 +111,28 @@ def test_a_private_key_by_mistake_is_not_repeated(key: str, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="private key") as error:
         load(_file(tmp_path, f"{key} = {value}"))
     assert nsec not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hunter2@db/x?a=b", "postgresql://me@db/x?password=hunter2&a=b"]
+)
+def test_a_password_is_taken_from_the_file_alone(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not printed and in no repr, and a variable, which every child gets, may not hold it."""
+    config = load(_file(tmp_path, f'database = "{url}"'))
+    assert config.database == url
+    assert "***" in to_toml(config)
+    assert "hunter2" not in to_toml(config) + repr(config)
+    with pytest.raises(ConfigError) as error:
+        load(_file(tmp_path, f'database = "x{url}"'))
+    assert "hunter2" not in str(error.value)
+    monkeypatch.setenv("BUNKER_RELAY_DATABASE", url)
+    with pytest.raises(ConfigError, match="configuration file") as error:
+        load()
+    assert "hunter2" not in str(error.value)
+    monkeypatch.setenv("BUNKER_RELAY_DATABASE", "postgresql://me@db/x?passfile=/p")
+    assert load().database == "postgresql://me@db/x?passfile=/p"
 
 
 def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from _wire import PATIENCE, Peer, Start, note, request
+from _postgres import PostgresServer
+from _wire import PATIENCE, Peer, Refused, Start, note, request
 from bunker_core.keys import SecretKey
+from bunker_relay.engine import Database, hold, open_engine
 from bunker_relay.store import FILE
 
 
@@ -73,9 +76,11 @@ async def test_a_client_that_does_not_read_does_not_delay_the_end(start: Start) 
         assert time.monotonic() - started < 10
 
 
-async def test_every_acknowledged_event_survives_kill_9(start: Start) -> None:
+async def test_every_acknowledged_event_survives_kill_9(
+    start: Start, tmp_path: Path, stored: str, database: Database
+) -> None:
     """Killed during writes, restarted: each event that got OK true is there, none is damaged."""
-    relay = start()
+    relay = start(data=tmp_path, config=stored)
     key = SecretKey.generate()
     events = [note(key, str(number)) for number in range(2_000)]
     acknowledged: list[str] = []
@@ -98,39 +103,65 @@ async def test_every_acknowledged_event_survives_kill_9(start: Start) -> None:
         await asyncio.gather(publish(), listen())
     relay.process.wait(PATIENCE)
     assert 200 <= len(acknowledged) < 2_000
-    again = start(data=relay.data)
+    again = start(data=tmp_path, config=stored)
     async with Peer(again.url) as peer:
         kept = set(await peer.ids({"authors": [key.pubkey], "limit": 5_000}))
         assert set(acknowledged) <= kept
         assert kept <= {event.id for event in events}
         fresh = note(key, "after")
         assert await peer.publish(fresh) == (True, "")
-    with sqlite3.connect(relay.data / FILE) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    database.close()
+    if isinstance(database, Path):
+        with closing(sqlite3.connect(database)) as file:
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_a_locked_database_refuses_what_it_would_store(start: Start) -> None:
+async def test_a_locked_database_refuses_what_it_would_store(
+    start: Start, tmp_path: Path, stored: str, database: Database
+) -> None:
     """Stored kinds get OK false `error:`; signing, and reading, do not notice."""
-    relay = start(config="store.busy_timeout = 0.1")
+    relay = start(data=tmp_path, config=f"{stored}store.busy_timeout = 0.1")
     key = SecretKey.generate()
     async with Peer(relay.url) as peer:
         before = note(key, "before")
         assert await peer.publish(before) == (True, "")
-        database = sqlite3.connect(relay.data / FILE, isolation_level=None)
-        database.execute("BEGIN IMMEDIATE")
-        await peer.subscribe("s", {"#p": [key.pubkey]})
-        stuck = note(key, "stuck")
-        await peer.send("EVENT", stuck)
-        assert await peer.publish(request(key, key.pubkey)) == (True, "")  # overtakes it
-        assert await peer.ids({"authors": [key.pubkey]}) == [before.id]
-        accepted, reason = await peer.ok(stuck.id)
-        assert not accepted
-        assert reason.startswith("error:")
-        assert stuck.content not in reason
-        database.execute("ROLLBACK")
-        database.close()
+        engine = open_engine(database, writes=True)
+        with engine.begin() as connection:
+            hold(connection)
+            await peer.subscribe("s", {"#p": [key.pubkey]})
+            stuck = note(key, "stuck")
+            await peer.send("EVENT", stuck)
+            assert await peer.publish(request(key, key.pubkey)) == (True, "")  # overtakes it
+            assert await peer.ids({"authors": [key.pubkey]}) == [before.id]
+            assert await peer.ok(stuck.id) == (False, "error: database is locked")
+        engine.dispose()
         assert await peer.publish(stuck) == (True, "")
+
+
+async def test_a_lost_database_refuses_what_it_would_store(
+    start: Start, postgres: PostgresServer
+) -> None:
+    """While the server is gone stored kinds and queries get `error:`; after it, as before.
+
+    Signing does not notice, and no client learns where the database is.
+    """
+    relay = start(config=f'database = "{postgres.fresh_url()}"')
+    key = SecretKey.generate()
+    async with Peer(relay.url) as peer:
+        before = note(key, "before")
+        assert await peer.publish(before) == (True, "")
+        await peer.subscribe("s", {"#p": [key.pubkey]})
+        postgres.stop()
+        try:
+            lost = note(key, "lost")
+            assert await peer.publish(lost) == (False, "error: database is not available")
+            assert await peer.publish(request(key, key.pubkey)) == (True, "")
+            with pytest.raises(Refused, match=r"^error: database is not available$"):
+                await peer.ids({"authors": [key.pubkey]})
+        finally:
+            postgres.start()
+        assert await peer.publish(lost) == (True, "")
+        assert set(await peer.ids({"authors": [key.pubkey], "kinds": [1]})) == {before.id, lost.id}
+    assert "Traceback" not in relay.log()
 
 
 async def test_a_flood_of_stored_events_is_read_no_further(start: Start) -> None:

@@ -1,12 +1,16 @@
 """The relay under test: one process for the whole suite, or any relay by --relay-url."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from _wire import Peer, RelayProcess, running_relay
 from bunker_core.keys import SecretKey
+
+if TYPE_CHECKING:
+    from _postgres import PostgresServer
 
 # So generous that no test of something else meets a rate limit.
 CONFIG = """
@@ -26,10 +30,23 @@ _WAYS = {
     "direct": "",  # from socket to session
     "plain": "plain = true",  # as an ordinary ASGI application
     "workers": "workers = 2",  # whoever is on one hears those on the other
+    "postgres": 'workers = 2\ndatabase = "{postgres}"',
 }
 
 
-@pytest.fixture(scope="session", params=list(_WAYS))
+# What the database has a part in, and so what is run on PostgreSQL too.
+_STORED = {"test_nip01", "test_nip09_40_45", "test_hostile_events", "test_hostile_filters"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test in each way that could make a difference to it."""
+    if "own_relay" in metafunc.fixturenames:
+        stored = metafunc.module.__name__.rpartition(".")[2] in _STORED
+        ways = [way for way in _WAYS if stored or way != "postgres"]
+        metafunc.parametrize("own_relay", ways, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def own_relay(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RelayProcess | None]:
@@ -39,7 +56,11 @@ def own_relay(
             pytest.skip("another relay has one way, and is judged once")
         yield None
         return
-    config = f"{_WAYS[request.param]}\n{CONFIG}"
+    way = _WAYS[request.param]
+    if "{postgres}" in way:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        way = way.replace("{postgres}", server.fresh_url())
+    config = f"{way}\n{CONFIG}"
     with running_relay(tmp_path_factory.mktemp("relay") / "data", config=config) as relay:
         yield relay
 

@@ -134,16 +134,16 @@ def export_command(config_file: Path | None, data: Path | None, output: IO[bytes
     from bunker_relay.outcome import StoreError
     from bunker_relay.transfer import export_events
 
-    path = _database(config_file, data)
+    database, shown = _database(config_file, data)
     progress = _Progress("Exporting")
     try:
-        total, lines = export_events(path)
+        total, lines = export_events(database)
         with progress.bar(total):
             for line in lines:
                 output.write(line + b"\n")
                 progress.to(progress.done + 1)
     except StoreError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+        raise click.ClickException(f"{shown}: {error}") from None
     click.echo(f"{total} events", err=True)
 
 
@@ -156,7 +156,7 @@ def import_command(config_file: Path | None, data: Path | None, file: IO[bytes])
     from bunker_relay.outcome import StoreError
     from bunker_relay.transfer import Tally, import_events
 
-    path = _database(config_file, data, create=True)
+    database, shown = _database(config_file, data, create=True)
     known = file.seekable()
     size = file.seek(0, os.SEEK_END) if known else 0
     if known:
@@ -165,11 +165,11 @@ def import_command(config_file: Path | None, data: Path | None, file: IO[bytes])
     progress = _Progress("Importing")
     try:
         with progress.bar(size):
-            for latest in import_events(path, file):
+            for latest in import_events(database, file):
                 tally = latest
                 progress.to(file.tell() if known else 0)
     except StoreError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+        raise click.ClickException(f"{shown}: {error}") from None
     click.echo(
         f"{tally.saved} saved, {tally.known} known or superseded, {tally.refused} refused", err=True
     )
@@ -184,15 +184,15 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     import time
 
     from bunker_relay.outcome import StoreError
-    from bunker_relay.transfer import vacuum as vacuum_file
+    from bunker_relay.transfer import vacuum as vacuum_database
 
-    path = _database(config_file, data)
+    database, shown = _database(config_file, data)
     if keep_days is None:
         keep_days = _load_or_fail(config_file, {}).store.keep_days
     try:
-        before, after = vacuum_file(path, int(time.time()), keep_days)
+        before, after = vacuum_database(database, int(time.time()), keep_days)
     except StoreError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+        raise click.ClickException(f"{shown}: {error}") from None
     click.echo(f"{before} bytes before, {after} after", err=True)
 
 
@@ -232,11 +232,19 @@ def _load_or_fail(config_file: Path | None, flags: dict[str, Any]) -> "Config":
         raise click.ClickException(str(error)) from None
 
 
-def _database(config_file: Path | None, data: Path | None, *, create: bool = False) -> Path:
-    """Return the path of the database file, which has to be there unless it may be made."""
+def _database(
+    config_file: Path | None, data: Path | None, *, create: bool = False
+) -> tuple[Path | str, str]:
+    """Return file or URL of the database, and what to call it in a message.
+
+    A file has to be there unless it may be made.
+    """
     from bunker_relay.store import FILE
 
-    path = _load_or_fail(config_file, {"data": data}).data / FILE
+    config = _load_or_fail(config_file, {"data": data})
+    if config.database is not None:
+        return config.database, "database"
+    path = config.data / FILE
     if create:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -244,4 +252,4 @@ def _database(config_file: Path | None, data: Path | None, *, create: bool = Fal
             raise click.ClickException(f"{path.parent}: {error.strerror}") from None
     elif not path.is_file():
         raise click.ClickException(f"there is no relay database {path}; see --data")
-    return path
+    return path, str(path)

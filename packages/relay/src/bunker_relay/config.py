@@ -7,9 +7,17 @@ import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,6 +30,7 @@ from bunker_core.nip19 import parse_pubkey
 from bunker_core.relay_url import parse_relay_url
 
 ENV_PREFIX: Final = "BUNKER_RELAY_"
+_HIDDEN: Final = "***"  # a password, where the configuration is printed
 
 
 class Profile(StrEnum):
@@ -94,10 +103,44 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _database(text: str) -> str:
+    if urlsplit(text).scheme != "postgresql":
+        raise ValueError("not a postgresql:// URL; leave it out for a file in the data directory")
+    if _HIDDEN in text:
+        raise ValueError(f"{_HIDDEN} stands for a password that was not shown; write it out")
+    return text
+
+
+def has_password(url: str) -> bool:
+    """Tell whether a database URL holds a password, in either of its two places."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False  # not a URL, which the configuration refuses
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return parts.password is not None or "password" in query
+
+
+def _hide_password(url: str | None) -> str | None:
+    if url is None or not has_password(url):
+        return url
+    parts = urlsplit(url)
+    user, address = parts.username or "", parts.netloc.rpartition("@")[2]
+    if parts.password is not None:
+        parts = parts._replace(netloc=f"{user}:{_HIDDEN}@{address}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "password" in query:
+        query["password"] = _HIDDEN
+    return parts._replace(query=urlencode(query, safe="*/")).geturl()
+
+
 Pubkey = Annotated[str, AfterValidator(_pubkey)]
 RelayURL = Annotated[str, AfterValidator(_relay_url)]
 Network = Annotated[str, AfterValidator(_network)]
 NatsURL = Annotated[str, AfterValidator(_nats_url)]
+DatabaseURL = Annotated[
+    str, AfterValidator(_database), PlainSerializer(_hide_password, when_used="json")
+]
 Seconds = Annotated[int, Field(ge=0, le=10**10)]
 
 
@@ -219,6 +262,8 @@ class Config(BaseSettings):
     port: int = Field(default=7777, ge=0, le=65_535)
     data: Path = Path("relay-data")
     workers: int = Field(default=1, ge=1, le=64)  # processes; one for each core at most
+    # PostgreSQL instead of a file in `data`. Not in a repr: it may hold a password.
+    database: DatabaseURL | None = Field(default=None, repr=False)
     profile: Profile = Profile.OPEN
     signers: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()
     allow: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()

@@ -8,16 +8,19 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
-from bunker_relay.config import ENV_PREFIX, Config
+from bunker_relay.config import ENV_PREFIX, Config, has_password
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+
+_DATABASE: Final = f"{ENV_PREFIX}DATABASE"
 
 
 class ConfigError(Exception):
@@ -48,6 +51,11 @@ def load(file: Path | None = None, **flags: Any) -> Config:
     unknown = _unknown_variables()
     if unknown:
         raise ConfigError(f"unknown variable {unknown[0]}; `bunker relay config` shows all keys")
+    if has_password(os.environ.get(_DATABASE, "")):  # every child would get it, and show it
+        raise ConfigError(
+            f"{_DATABASE} holds a password: write it into the configuration file, or into a"
+            " password file that the URL names (?passfile=...)"
+        )
     given = {key: value for key, value in flags.items() if value not in (None, (), [])}
     try:
         return Sources(**given)
@@ -97,7 +105,9 @@ def _explain(error: "ErrorDetails") -> str:
         return message
     value = error["input"]
     # Where a pubkey belongs, a private key may have been pasted: never show it again.
-    shown = "" if path[0] in ("signers", "allow", "owner") else f"{value!r:.80}: "
+    # Nor a password.
+    hidden = path[0] in ("signers", "allow", "owner", "database")
+    shown = "" if hidden else f"{value!r:.80}: "
     allowed = _allowed(path)
     return f"{key} = {shown}{message}" + (f" (allowed: {allowed})" if allowed else "")
 

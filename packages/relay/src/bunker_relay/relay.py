@@ -58,7 +58,7 @@ class Relay:
             from bunker_relay import store
 
             self.store = store.Store(
-                config.data / store.FILE,
+                config.database or config.data / store.FILE,
                 query_timeout=config.store.query_timeout,
                 busy_timeout=config.store.busy_timeout,
                 keep_days=config.store.keep_days,
@@ -266,6 +266,7 @@ class Relay:
                 "host",
                 "port",
                 "data",
+                "database",
                 "workers",
                 "metrics",
                 "nats",

@@ -179,6 +179,8 @@ class _Server(uvicorn.Server):
         try:
             relay = self._relay = Relay(settings, self._worker)
         except StoreError as error:
+            if settings.database is not None:
+                raise StartError(f"can't open the database: {error}") from error
             raise StartError(
                 f"can't open the database in {settings.data}: {error};"
                 " check the directory, or choose another with --data"
