@@ -1,5 +1,6 @@
 """`bunker relay`: the command line of the relay."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ def run(config_file: Path | None, **flags: Any) -> None:
     Prints `relay listening on ws://HOST:PORT` when clients can connect. SIGHUP reads the
     configuration again: lists, limits and rates change, the address and the data directory stay.
     """
+    gc.disable()  # what is loaded stays; `server` turns it on when the relay has started
     from bunker_relay.claim import StartError
     from bunker_relay.load import ConfigError
     from bunker_relay.server import serve
@@ -87,6 +89,8 @@ def run(config_file: Path | None, **flags: Any) -> None:
         serve(lambda: _load(config_file, flags))
     except (ConfigError, StartError) as error:
         raise click.ClickException(str(error)) from None
+    finally:
+        gc.enable()
 
 
 @relay.command()

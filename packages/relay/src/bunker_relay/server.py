@@ -200,6 +200,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()  # what is loaded now stays; no later collection has to look at it
+        gc.enable()
         if worker is None:
             _announce(self._listener)
         else:
