@@ -104,5 +104,5 @@ def test_backup_ages(installation: Installation, tmp_path: Path) -> None:
     data = str(installation.data)
     assert invoke("backup", "--data", data, str(tmp_path / "backup")).exit_code == 0
     assert "ok    the last backup is 0 days old" in invoke(*CHECK, data).output
-    (installation.data / "last-backup").write_text(f"{int(time.time()) - 40 * 86_400}\n")
+    (installation.signer / "last-backup").write_text(f"{int(time.time()) - 40 * 86_400}\n")
     assert "warn  the last backup is 40 days old" in invoke(*CHECK, data).output

@@ -13,7 +13,8 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from bunker.questions import data_option
 from bunker_core.errors import BunkerError
 
 FORMAT: Final = 1
-LAST_BACKUP: Final = "last-backup"  # beside the relay's and the signer's directories
+LAST_BACKUP: Final = "last-backup"  # in the signer's directory, which its user may write to
 _MANIFEST: Final = "manifest.json"
 _MAX_FILE: Final = 64 * 2**30  # bytes; what a damaged header could claim is bounded
 # What belongs into a backup, and what a restore takes: nothing else is ever written.
@@ -62,7 +63,7 @@ def make_backup(installation: Installation, file: Path, now: int) -> dict[str, A
                     _add(archive, _MANIFEST, json.dumps(manifest, indent=1).encode(), now)
                     for inside, path in copies.items():
                         archive.add(path, inside, recursive=False, filter=_anonymous)
-        (installation.data / LAST_BACKUP).write_text(f"{now}\n")
+        (installation.signer / LAST_BACKUP).write_text(f"{now}\n")
     except (OSError, sqlite3.Error) as error:
         raise BackupFailed(f"{file}: {error}") from None
     return manifest
@@ -73,23 +74,20 @@ def restore_backup(file: Path, installation: Installation) -> dict[str, Any]:
 
     Everything is checked before anything is put in place. Raises BackupFailed.
     """
-    for directory in (installation.relay, installation.signer):
-        if directory.exists() and any(directory.iterdir()):
-            raise BackupFailed(f"{directory} is not empty; restore into an empty place")
     try:
-        installation.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=installation.data, prefix=".restore-") as name,
-            tarfile.open(file, mode="r:gz") as archive,
-        ):
-            manifest = _extract(archive, Path(name))
-            for part in ("relay", "signer"):
-                found = Path(name) / part
-                if found.is_dir():
-                    target = installation.data / part
-                    if target.exists():
-                        target.rmdir()
-                    found.rename(target)
+        with ExitStack() as stack:
+            archive = stack.enter_context(tarfile.open(file, mode="r:gz"))
+            manifest = _read_manifest(archive)
+            installation.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Beside their place: that is where the space is, and it may be a mount of its own.
+            staged = {
+                part: _stage(installation.data / part, stack)
+                for part in sorted({name.partition("/")[0] for name in manifest["files"]})
+            }
+            _extract(archive, manifest, staged)
+            for part, stage in staged.items():
+                for found in stage.iterdir():
+                    found.rename(installation.data / part / found.name)
     except (OSError, tarfile.TarError, EOFError) as error:
         raise BackupFailed(f"{file}: {error}") from None
     return manifest
@@ -110,6 +108,8 @@ def backup(data: Path, file: Path) -> None:
         raise click.ClickException(str(error)) from None
     click.echo(f"{len(manifest['files'])} files of {manifest['npub']} are in {file}")
     click.echo("not in it: the master key; keep that on another disk than this file")
+    if not any(name.startswith("relay/") for name in manifest["files"]):
+        click.echo("not in it: the relay's events; there are none in reach (`bunker relay export`)")
 
 
 @click.command()
@@ -155,11 +155,26 @@ def _copy_database(path: Path, copy: Path) -> None:
             raise sqlite3.DatabaseError(f"{path} is damaged: {result}")
 
 
-def _extract(archive: tarfile.TarFile, target: Path) -> dict[str, Any]:
+def _stage(target: Path, stack: ExitStack) -> Path:
+    """Return a directory in `target`, which must be empty; it is gone when `stack` ends."""
+    target.mkdir(mode=0o700, exist_ok=True)
+    if any(target.iterdir()):
+        raise BackupFailed(f"{target} is not empty; restore into an empty place")
+    name = stack.enter_context(tempfile.TemporaryDirectory(dir=target, prefix=".restore-"))
+    return Path(name)
+
+
+def _read_manifest(archive: tarfile.TarFile) -> dict[str, Any]:
     first = archive.next()
     if first is None or first.name != _MANIFEST or first.size > _MANIFEST_BYTES:
         raise BackupFailed("this is not a backup of `bunker backup`")
-    manifest = _manifest(archive.extractfile(first))
+    return _manifest(archive.extractfile(first))
+
+
+def _extract(
+    archive: tarfile.TarFile, manifest: dict[str, Any], staged: Mapping[str, Path]
+) -> None:
+    """Write all files of the manifest below the directories of their parts."""
     missing = dict(manifest["files"])
     for member in archive:
         if member.name == _MANIFEST:
@@ -167,8 +182,9 @@ def _extract(archive: tarfile.TarFile, target: Path) -> dict[str, Any]:
         content = archive.extractfile(member) if member.isreg() else None
         if content is None or member.name not in missing or member.size > _MAX_FILE:
             raise BackupFailed(f"{member.name!r} does not belong into a backup")
-        path = target / member.name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        part, _, rest = member.name.partition("/")
+        path = staged[part] / rest
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("xb") as out:
             path.chmod(0o600)
             shutil.copyfileobj(content, out)
@@ -176,10 +192,6 @@ def _extract(archive: tarfile.TarFile, target: Path) -> dict[str, Any]:
             raise BackupFailed(f"{member.name} is damaged")
     if missing:
         raise BackupFailed(f"{next(iter(missing))} is missing")
-    for path in target.rglob("*"):
-        if path.is_dir():
-            path.chmod(0o700)  # mkdir gives its mode to the last of several alone
-    return manifest
 
 
 def _manifest(content: Any) -> dict[str, Any]:

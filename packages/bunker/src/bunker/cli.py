@@ -9,6 +9,17 @@ import click
 GROUP: Final = "bunker.commands"
 # What a command with the extra `all` needs.
 _PACKAGES: Final = ("bunker_relay", "bunker_signer", "bunker_client")
+# How the help lists them; what is not named here comes last.
+_SECTIONS: Final = {
+    "Start here": ("demo", "up"),
+    "Use a signer, as an app does": (
+        *("pair", "whoami", "sign", "publish", "encrypt", "decrypt", "sessions", "doctor"),
+    ),
+    "Look after your own": ("status", "backup", "restore", "recovery"),
+    "The parts": ("relay", "signer", "key", "init", "testbed"),
+}
+_OTHERS: Final = "More"
+_WHOLE: Final = 1_000  # characters: no sentence is longer
 
 
 class InstalledCommands(click.Group):
@@ -31,6 +42,20 @@ class InstalledCommands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} is not a command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what they are for, each with its first sentence, uncut."""
+        left = self.list_commands(ctx)
+        named = {name for names in _SECTIONS.values() for name in names}
+        others = tuple(name for name in left if name not in named)
+        for title, names in {**_SECTIONS, _OTHERS: others}.items():
+            rows = []
+            for name in names:
+                if name in left and (command := self.get_command(ctx, name)) is not None:
+                    rows.append((name, command.get_short_help_str(_WHOLE)))
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
 
 @click.command(cls=InstalledCommands)

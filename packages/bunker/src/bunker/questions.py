@@ -19,8 +19,7 @@ data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     default=default_data,
-    show_default="~/.local/share/nostr-bunker",
-    help="Directory of the relay's and the signer's data.",
+    help="Directory of the relay's and the signer's data.  [default: ~/.local/share/nostr-bunker]",
 )
 master_key_option = click.option(
     "--master-key-file",
@@ -84,7 +83,7 @@ def first_run(
     passphrase = file.read().strip() if file else ""
     if answers.asks:
         imported = imported or _ask_key()
-        passphrase = passphrase or _ask_passphrase()
+        passphrase = passphrase or _ask_passphrase("2. ")
     check()
     make_keys(installation, master_key_file, imported)
     return _recover(installation, master_key_file, passphrase, answers.asks)
@@ -116,7 +115,9 @@ def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
 @data_option
 @master_key_option
 @click.option(
-    "--passphrase-file", type=click.File("r"), help="File of the passphrase; asked for without it."
+    "--passphrase-file",
+    type=click.File("r"),
+    help="File of the passphrase. Without it you are asked; without a terminal one is made.",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def recovery(
@@ -127,7 +128,12 @@ def recovery(
 ) -> None:
     """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
     installation = Installation(data)
-    passphrase = passphrase_file.read().strip() if passphrase_file else _ask_passphrase()
+    if passphrase_file is not None:
+        passphrase = passphrase_file.read().strip()
+    elif sys.stdin.isatty():
+        passphrase = _ask_passphrase()
+    else:
+        passphrase = ""  # nobody to ask: one is made and shown
     shown = "" if passphrase else new_passphrase()
     try:
         write_recovery(installation, master_key_file, passphrase or shown, file)
@@ -145,9 +151,7 @@ def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | 
 
 
 def _ask_key() -> ImportedKey | None:
-    text = _ask_hidden(
-        "1. Your key: Enter makes a new one; or paste an nsec1… or ncryptsec1… (not shown)"
-    )
+    text = _ask_hidden("1. Your key. Enter makes a new one, or paste an nsec1… or ncryptsec1…")
     if not text:
         return None
     passphrase = ""
@@ -156,10 +160,10 @@ def _ask_key() -> ImportedKey | None:
     return ImportedKey(text, passphrase)
 
 
-def _ask_passphrase() -> str:
-    question = "2. A passphrase for the recovery copy: Enter makes one; or type your own"
+def _ask_passphrase(number: str = "") -> str:
+    question = f"{number}A passphrase for the recovery copy. Enter makes one, or type yours"
     while True:
-        first = _ask_hidden(f"{question} (not shown)")
+        first = _ask_hidden(question)
         if not first or first == _ask_hidden("   The same again"):
             return first
         click.echo("   These differ; once more.")

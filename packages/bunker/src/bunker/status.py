@@ -1,6 +1,7 @@
 """`bunker status`: how the whole installation stands."""
 
 import json
+import os
 import resource
 import shutil
 import sqlite3
@@ -113,7 +114,7 @@ def examine(
         (installation.signer / DATABASE, "the signer's database"),
         (installation.relay / "relay.sqlite3", "the relay's database"),
     ):
-        if path.exists():
+        if _there(path):
             yield _database(path, name)
     facts = gather(installation, now)
     if facts["signer"] == "stopped":
@@ -206,7 +207,7 @@ def _not_ready(relay_url: str, installation: Installation) -> str:
 
 
 def _count(path: Path, table: str) -> int | None:
-    if not path.exists():
+    if not _there(path):
         return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
@@ -216,9 +217,14 @@ def _count(path: Path, table: str) -> int | None:
         return None
 
 
+def _there(path: Path) -> bool:
+    """Tell whether a file is there for us: the relay's may belong to another user."""
+    return os.access(path, os.R_OK)
+
+
 def _last_backup(installation: Installation) -> int | None:
     try:
-        return int((installation.data / LAST_BACKUP).read_text())
+        return int((installation.signer / LAST_BACKUP).read_text())
     except (OSError, ValueError):
         return None
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from bunker_signer.data import default_data
+
 if TYPE_CHECKING:
     from bunker_signer.nse import NSE
     from bunker_signer.nse.wrap import Protector
@@ -162,8 +164,10 @@ _COMMON: Final = (
     click.option(
         "--data",
         type=click.Path(path_type=Path, file_okay=False),
-        required=True,
-        help="The signer's data directory; the keys are in its folder `keys`.",
+        default=default_data,
+        envvar="BUNKER_SIGNER_DATA",
+        help="The signer's data directory; the keys are in its folder `keys`.  "
+        "[default: that of `bunker up`]",
     ),
     click.option("--name", default="default", show_default=True, help="Which of its keys."),
     click.option(

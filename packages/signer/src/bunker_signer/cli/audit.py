@@ -11,6 +11,7 @@ import click
 from bunker_signer.cli.options import (
     Duration,
     any_key_option,
+    data_option,
     database_of,
     database_option,
     one_line_errors,
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="BUNKER_SIGNER_DATA",
-    help="Directory of the sealed keys and the signer's database.",
-)
+@data_option
 @any_key_option
 @click.option("--client", help="Only of this client (its pubkey).")
 @click.option("--method", help="Only of this method: sign_event, nip44_decrypt, ...")
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
 @database_option
 def audit(
     ctx: click.Context,
-    data: Path | None,
+    data: Path,
     key_name: str | None,
     client: str | None,
     method: str | None,
@@ -55,8 +51,6 @@ def audit(
     """Show what was decided: who, what, by which rule or person. Never a content."""
     if ctx.invoked_subcommand is not None:
         return
-    if data is None:
-        raise click.UsageError("Missing option '--data'.")
     from bunker_signer.store import audit_log
 
     wanted = audit_log.AuditFilter(
@@ -73,12 +67,7 @@ def audit(
 
 
 @audit.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="BUNKER_SIGNER_DATA",
-    help="Directory of the sealed keys and the signer's database.",
-)
+@data_option
 @click.option(
     "--file",
     "export",
@@ -87,7 +76,7 @@ def audit(
 )
 @click.option("--expect", metavar="HASH", help="The last hash of an earlier check: still there?")
 @database_option
-def verify(data: Path | None, export: Path | None, expect: str | None, database: str) -> None:
+def verify(data: Path, export: Path | None, expect: str | None, database: str) -> None:
     """Find a removed, changed or re-ordered entry; print the last hash, to note it elsewhere."""
     from bunker_signer.audit import AuditEntry, ChainError
     from bunker_signer.audit import verify as check
@@ -100,11 +89,9 @@ def verify(data: Path | None, export: Path | None, expect: str | None, database:
             if expect is not None and expect not in {entry.hash for entry in entries}:
                 raise ChainError("the entry noted before is not in the export")
             count, last = check(entries)
-        elif data is not None:
+        else:
             with database_of(data, database) as opened, opened.read() as connection:
                 count, last = audit_log.check(connection, expect)
-        else:
-            raise click.UsageError("Missing option '--data' or '--file'.")
         click.echo(f"{count} entries, unbroken; the last is {last}")
 
 

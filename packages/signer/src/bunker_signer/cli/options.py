@@ -12,6 +12,7 @@ import click
 
 from bunker_core.errors import BunkerError, InvalidURI
 from bunker_core.nip46 import parse_permissions
+from bunker_signer.data import default_data
 from bunker_signer.policy import Effect, Grant, Profile, Rate, grants_of, profile_grants
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class RateType(click.ParamType[Rate]):
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    required=True,
+    default=default_data,
     envvar="BUNKER_SIGNER_DATA",
-    help="Directory of the sealed keys and the signer's database.",
+    help="Directory of the sealed keys and the signer's database.  [default: that of `bunker up`]",
 )
 database_option = click.option(
     "--database",
