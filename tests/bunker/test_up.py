@@ -80,7 +80,7 @@ async def test_up_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
 
 async def test_qr_code_stands_before_the_uri(tmp_path: Path) -> None:
     """The QR code is drawn with block characters, and the URI follows for those who copy."""
-    async with bunker_up(tmp_path) as process:
+    async with bunker_up(tmp_path, "--qr") as process:
         _, before = await uri_of(process)
         assert len([line for line in before if set(line) & set("█▀▄")]) > 15
 
@@ -173,6 +173,11 @@ def test_first_run_asks_three_questions_and_shows_one_screen(tmp_path: Path) -> 
     screen = at_a_terminal(tmp_path, questions)
     for label in ("relay ", "you ", "key ", "recovery ", "apps ", "bunker://", "bunker status"):
         assert label in screen
+    rows = screen.replace("\r", "").partition("nostr-bunker is running")[2].splitlines()
+    # the URI and the console's link are for copying, and a link can't be broken
+    texts = [row for row in rows if "://" not in row or row.startswith("  relay")]
+    wide = [row for row in texts if len(row) > 80 and str(tmp_path) not in row]
+    assert not wide
     passphrase = re.findall(r"write it down: (\S+)", screen)[0]
     sheet = (tmp_path / "recovery.txt").read_text()
     npub = encode_npub(recovered_pubkey(sheet, passphrase))
@@ -258,6 +263,25 @@ async def test_port_in_use_is_one_line(tmp_path: Path) -> None:
             assert port in said
             assert said.count("\n") == 1
             assert not (tmp_path / "second" / "signer").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--domain", "https://relay.example.org"), "not a name like relay.example.org"),
+        (("--allow", "sign event"), "not a list like sign_event:1"),
+        (("--port", "70000"), "not in the range"),
+    ],
+)
+def test_mistake_is_said_before_a_key_is_made(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    """An option that could not work is refused at once, and nothing is there afterwards."""
+    data = tmp_path / "data"
+    result = CliRunner().invoke(main, ["up", "--port", "0", *flags, "--data", str(data)])
+    assert result.exit_code != 0
+    assert said in result.output
+    assert not data.exists()
 
 
 async def test_domain_is_served_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What is asked before there is a key, at the terminal or by options; `bunker init`, `recovery`."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +11,15 @@ import click
 
 from bunker.first_run import ImportedKey, make_keys, new_passphrase, write_recovery
 from bunker.installation import Installation, default_data
+from bunker.screen import shown as shown_path
 from bunker_core.errors import BunkerError
+from bunker_signer.cli.options import granted
 from bunker_signer.nse import NSEError
+from bunker_signer.policy import Profile
 
 RECOVERY_FILE: Final = "recovery.txt"
+# A host name, also one that is not written in ASCII; no scheme, port or path.
+_DOMAIN: Final = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*")
 
 data_option = click.option(
     "--data",
@@ -68,15 +74,28 @@ class Answers:
         return sys.stdin.isatty() and not self.yes
 
 
+def check_flags(port: int, allow: str, domain: str | None) -> None:
+    """Raise BunkerError for what could not work, before a question is asked or a key is made."""
+    from bunker_relay.server import StartError, bind
+
+    granted(Profile.ASK.value, allow)
+    if domain is not None and not _DOMAIN.fullmatch(domain):
+        raise BunkerError(f"--domain {domain}: not a name like relay.example.org")
+    try:
+        bind("127.0.0.1", port).close()
+    except StartError as error:
+        raise BunkerError(str(error)) from None
+
+
 def first_run(
     installation: Installation,
     master_key_file: Path | None,
     answers: Answers,
-    check: Callable[[], None] = lambda: None,
+    last_question: Callable[[], None] = lambda: None,
 ) -> str:
     """Make or take in the key, and write the recovery copy; return what to say of that.
 
-    `check` is called after the questions and before anything is made. Raises BunkerError, NSEError.
+    `last_question` is asked before anything is made. Raises BunkerError, NSEError.
     """
     imported = _given_key(answers.import_key, answers.import_passphrase_file)
     file = answers.recovery_passphrase_file
@@ -84,7 +103,7 @@ def first_run(
     if answers.asks:
         imported = imported or _ask_key()
         passphrase = passphrase or _ask_passphrase("2. ")
-    check()
+    last_question()
     make_keys(installation, master_key_file, imported)
     return _recover(installation, master_key_file, passphrase, answers.asks)
 
@@ -104,7 +123,8 @@ def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
     try:
         recovery = first_run(installation, master_key_file, Answers(**options))
         click.echo(f"you       {installation.npub()}")
-        click.echo(f"recovery  {recovery or 'none; `bunker recovery` writes one'}")
+        said = recovery or "none; `bunker recovery` writes one"
+        click.echo("recovery  " + said.replace("\n", f"\n{' ' * 10}"))
         click.echo(f"BUNKER_RELAY_SIGNERS={installation.remote_signer_pubkey()}")
         click.echo(f"BUNKER_RELAY_OWNER={installation.user_pubkey()}")
     except (BunkerError, NSEError) as error:
@@ -151,7 +171,9 @@ def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | 
 
 
 def _ask_key() -> ImportedKey | None:
-    text = _ask_hidden("1. Your key. Enter makes a new one, or paste an nsec1… or ncryptsec1…")
+    text = _ask_hidden(
+        "1. Your key, not shown: Enter makes a new one, or paste nsec1…, ncryptsec1…"
+    )
     if not text:
         return None
     passphrase = ""
@@ -161,7 +183,9 @@ def _ask_key() -> ImportedKey | None:
 
 
 def _ask_passphrase(number: str = "") -> str:
-    question = f"{number}A passphrase for the recovery copy. Enter makes one, or type yours"
+    question = (
+        f"{number}A passphrase for the recovery copy, not shown: Enter makes one, or type yours"
+    )
     while True:
         first = _ask_hidden(question)
         if not first or first == _ask_hidden("   The same again"):
@@ -183,5 +207,5 @@ def _recover(
     shown = "" if passphrase else new_passphrase()
     path = installation.data / RECOVERY_FILE
     write_recovery(installation, master_key_file, passphrase or shown, path)
-    hint = f"{path} (move it to another machine or print it)"
-    return f"{hint}\n            passphrase, shown once, write it down: {shown}" if shown else hint
+    hint = f"{shown_path(path)}: move it away or print it"
+    return f"{hint}\npassphrase, shown once, write it down: {shown}" if shown else hint

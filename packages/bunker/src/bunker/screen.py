@@ -1,14 +1,17 @@
-"""The one screen of `bunker up`."""
+"""The one screen of `bunker up`: 80 columns, 24 rows."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_LABEL = 10  # characters
+_LABEL: Final = 10  # characters
+_WIDTH: Final = 79  # the last column is left alone: some terminals break there
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a person should know when it runs. The QR code and the URI follow."""
+    """What a person should know when it runs. The URI stands between the two halves."""
 
     relay_url: str
     npub: str
@@ -20,40 +23,51 @@ class Screen:
     default_data: bool
 
     def text(self) -> str:
-        """Return the lines above the QR code."""
+        """Return the lines above the URI."""
         return "\n".join(
             [
-                "",
                 "nostr-bunker is running. Ctrl-C stops it.",
                 "",
-                _line("relay", f"{self.relay_url} (for your signer and its apps alone)"),
-                _line("you", self.npub),
-                _line("key", self.protection),
-                _line("", f"open for one signature at a time, memory: {self.memory}"),
-                _line("recovery", self.recovery),
-                _line("apps", self.grants),
+                _lines("relay", f"{self.relay_url} (for your signer and its apps alone)"),
+                _lines("you", self.npub),
+                _lines("key", self.protection),
+                _lines("", f"open for one signature at a time, memory: {self.memory}"),
+                _lines("recovery", self.recovery),
+                _lines("apps", self.grants),
                 "",
-                "Pair an app: paste this where it says bunker or remote signer, or scan it.",
-                "It is good for one app and 24 hours.",
-                "",
+                "Pair one app, within 24 hours: paste this where it says bunker or remote signer.",
             ]
         )
 
     def what_next(self) -> str:
         """Return the lines below the URI."""
         data = "" if self.default_data else f" --data {self.data}"
-        signer = self.data / "signer"
+        signer = "" if self.default_data else f" --data {self.data / 'signer'}"
         return "\n".join(
             [
-                "",
-                "Next:",
-                f"  another app      bunker signer pair --data {signer}",
-                f"  how it stands    bunker status{data}",
-                f"  a backup         bunker backup{data} FILE",
-                "",
+                f"Next:  another app    bunker signer pair{signer}",
+                f"       how it stands  bunker status{data}",
+                f"       a backup       bunker backup{data} FILE",
             ]
         )
 
 
-def _line(label: str, text: str) -> str:
-    return f"  {label:<{_LABEL}}{text}"
+def shown(path: Path) -> str:
+    """Return `path` as people write it, with ~ for their home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _lines(label: str, text: str) -> str:
+    """Return a labelled text, broken between words to the width of a terminal."""
+    indent = " " * (_LABEL + 2)
+    rows = [
+        row
+        for line in text.splitlines()
+        for row in textwrap.wrap(
+            line, _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False
+        )
+    ]
+    return "\n".join(
+        (f"  {label:<{_LABEL}}" if not number else indent) + row for number, row in enumerate(rows)
+    )

@@ -14,15 +14,16 @@ from bunker.caddy import Site, find_caddy, wait_until_served, write_caddyfile
 from bunker.installation import Installation, default_data
 from bunker.questions import (
     Answers,
+    check_flags,
     data_option,
     first_run,
     first_run_options,
     master_key_option,
 )
-from bunker.screen import Screen
+from bunker.screen import Screen, shown
 from bunker.supervise import Child, ChildFailed, Supervisor
 from bunker_core.errors import BunkerError
-from bunker_signer.cli.options import show_uri
+from bunker_signer.cli.options import draw, show_uri
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
 
@@ -54,8 +55,18 @@ class Options:
 
 @click.command()
 @data_option
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="The relay's port.")
-@click.option("--qr/--no-qr", default=True, show_default=True, help="Show the URI as a QR code.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The relay's port; 0 picks a free one.",
+)
+@click.option(
+    "--qr/--no-qr",
+    default=None,
+    help="Show the URI as a QR code.  [default: with --domain; without one no phone reaches it]",
+)
 @click.option(
     "--profile",
     type=click.Choice([profile.value for profile in Profile]),
@@ -71,7 +82,13 @@ class Options:
     "none.  [default: 127.0.0.1 and the relay's port + 1]",
 )
 @click.option("--domain", metavar="NAME", help="Serve wss://NAME through Caddy (extra `tls`).")
-@click.option("--https-port", default=443, show_default=True, help="Port of --domain.")
+@click.option(
+    "--https-port",
+    type=click.IntRange(1, 65_535),
+    default=443,
+    show_default=True,
+    help="Port of --domain.",
+)
 @click.option(
     "--tls",
     type=click.Choice(["acme", "internal"]),
@@ -82,7 +99,7 @@ class Options:
 def up(
     data: Path,
     port: int,
-    qr: bool,
+    qr: bool | None,
     profile: str | None,
     allow: str,
     master_key_file: Path | None,
@@ -102,6 +119,7 @@ def up(
     recovery = ""
     answers = Answers(**first)
     try:
+        check_flags(port, allow, domain)
         if domain is not None:
             find_caddy()
         if not installation.has_keys:
@@ -112,13 +130,13 @@ def up(
                 nonlocal profile
                 if answers.asks:
                     profile = profile or _ask_profile()
-                _check_port(port)
+                    click.echo()
 
             recovery = first_run(installation, master_key_file, answers, last_question)
         options = Options(
             installation,
             port,
-            qr,
+            domain is not None if qr is None else qr,
             profile or Profile.ASK.value,
             allow,
             master_key_file,
@@ -174,6 +192,7 @@ async def _up(options: Options, recovery: str) -> int:
         await supervisor.wait()
     finally:
         await supervisor.close()
+    click.echo("\nstopped")
     return 0
 
 
@@ -193,19 +212,21 @@ class _Show:
         screen = Screen(
             relay_url=self._url,
             npub=installation.npub(),
-            protection=f"sealed under the master key {master}"
+            protection=f"sealed under the master key {shown(master)}"
             + (" (beside it: move one of them to another disk)" if beside else ""),
             memory=_memory(lines),
-            recovery=self._recovery or f"bunker recovery --data {installation.data} FILE",
+            recovery=self._recovery or "a copy: `bunker recovery FILE`",
             grants=_GRANTS[Profile(options.profile)]
             + (f"; also {options.allow}" if options.allow else ""),
             data=installation.data,
             default_data=installation.data == default_data(),
         )
         self._recovery = ""  # a passphrase is shown once
+        if options.qr:
+            draw(lines[-1])  # on top: a small terminal has all the rest in view
         click.echo(screen.text())
+        click.echo(f"{lines[-1]}\n")
         _show_console(lines, qr=options.qr)
-        show_uri(lines[-1], options.qr)
         click.echo(screen.what_next())
 
 
@@ -272,19 +293,10 @@ def _memory(lines: list[str]) -> str:
 def _ask_profile() -> str:
     return str(
         click.prompt(
-            "3. What may an app do without asking you: ask (nothing), basic (notes, reactions), "
-            "full (everything)",
+            "3. What may an app do without asking you? Nothing (ask), notes and reactions\n"
+            "   (basic), or everything (full)?",
             type=click.Choice([profile.value for profile in Profile]),
             default=Profile.ASK.value,
+            prompt_suffix=" ",
         )
     )
-
-
-def _check_port(port: int) -> None:
-    """Raise before a key is made, if the relay could not start anyway."""
-    from bunker_relay.server import StartError, bind
-
-    try:
-        bind("127.0.0.1", port).close()
-    except StartError as error:
-        raise BunkerError(str(error)) from None

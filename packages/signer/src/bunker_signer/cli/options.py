@@ -155,10 +155,15 @@ def one_line_errors() -> Iterator[None]:
 def show_uri(uri: object, qr: bool) -> None:
     """Print a URI, as a QR code before if wanted."""
     if qr:
-        import segno
-
-        segno.make(str(uri), error="l").terminal(compact=True)
+        draw(uri)
     click.echo(str(uri))
+
+
+def draw(uri: object) -> None:
+    """Print a URI as a QR code."""
+    import segno
+
+    segno.make(str(uri), error="l").terminal(compact=True)
 
 
 def operator() -> str:
