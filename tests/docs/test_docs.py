@@ -1,12 +1,15 @@
 """What the documents say is so: commands exist and run, links lead somewhere, pages are current."""
 
+import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -17,26 +20,42 @@ from bunker.reference import pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-WRITTEN = [
-    ROOT / "README.md",
-    ROOT / "deploy" / "README.md",
-    ROOT / "examples" / "README.md",
-    *DOCS,
-]
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md", "examples/README.md")
+WRITTEN = [*(ROOT / name for name in TOP), *DOCS]
 BINARIES = Path(sys.executable).parent
+SHELL = ("sh", "console", "bash", "shell")
 
 # Documents whose `sh` blocks run, in this order, in one home: the later build on the earlier.
-# Blocks marked `console` need another machine, a name or root, and are only parsed.
+# Blocks marked `console` are not run; every command in them is held against the real options.
 STORY = (
     *("tutorial.md", "how-to/self-host.md", "how-to/pair-clients.md", "how-to/termux.md"),
     "how-to/browser.md",
     *("how-to/recover.md", "how-to/test-bench.md", "how-to/rotate.md"),
 )
+# Every other document with shell blocks, and why they are not run.
+NOT_RUN = {
+    "CONTRIBUTING.md": "they run the tests",
+    "README.md": "make demo and make test: what runs this; the rest is run below",
+    "deploy/README.md": "root, systemd, Docker, Tailscale; .ci/image runs those of Docker",
+    "docs/client.md": "wait for a signer, or go to relays of others",
+    "docs/console.md": "a relay with a name",
+    "docs/nse.md": "a TPM and a token; tests/signer/nse runs those",
+    "docs/relay.md": "a list to choose from, each serves until it is stopped",
+    "docs/signer.md": "a list to choose from",
+    "docs/how-to/migrate.md": "files of the other package; tests/signer/nse has some",
+}
+# Within the story, what is only shown.
+SHOWN = {
+    "tutorial.md": "make demo: CI runs it",
+    "how-to/self-host.md": "a name and ports 80 and 443; tests/bunker runs it under localhost",
+    "how-to/pair-clients.md": "an app's own invitation",
+    "how-to/termux.md": "Android",
+}
 
 
 def blocks(path: Path, *languages: str) -> list[str]:
     """Return the fenced blocks of a document in some languages, also those inside lists."""
-    pattern = r"^( *)```(\w+)\n(.*?)^\1```$"
+    pattern = r"^( *)```(\w*)\n(.*?)^\1```$"
     found = re.findall(pattern, path.read_text(), re.MULTILINE | re.DOTALL)
     return [
         re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
@@ -47,7 +66,7 @@ def blocks(path: Path, *languages: str) -> list[str]:
 
 def commands(path: Path) -> Iterator[list[str]]:
     """Yield each call of `bunker` in a document's shell blocks, as words."""
-    for block in blocks(path, "sh", "console", "bash"):
+    for block in blocks(path, *SHELL):
         for line in block.replace("\\\n", " ").splitlines():
             lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
             lexer.whitespace_split = True
@@ -87,14 +106,41 @@ def test_commands_are_found() -> None:
     assert len(list(commands(ROOT / "docs" / "tutorial.md"))) > 8
 
 
+def test_every_block_of_commands_is_run_or_has_a_reason() -> None:
+    """No document has shell blocks that nobody decided about, and none hides as plain text."""
+    for path in WRITTEN:
+        name = path.relative_to(ROOT).as_posix()
+        inside = name.removeprefix("docs/")
+        assert not any(re.search(r"^bunker ", block, re.MULTILINE) for block in blocks(path, "")), (
+            name
+        )
+        if inside in STORY:
+            assert bool(blocks(path, "console")) == (inside in SHOWN), name
+        else:
+            assert bool(blocks(path, *SHELL)) == (name in NOT_RUN), name
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that a document's headings get, on GitHub and in the site alike."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(path: Path) -> None:
-    """Links between documents and into the repository have a file at their end."""
+    """Links and pictures have a file at their end, and the heading that they name."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-        # the console's pictures are made, by `make screenshots`
-        if "://" not in target and not target.startswith("screenshots/"):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(
+        r'(?:src|href)="([^"]+)"', text
+    )
+    for target in targets:
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(found), f"{path.name}: {target}"
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
@@ -149,3 +195,42 @@ def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
         up.send_signal(signal.SIGTERM)
         up.communicate(timeout=30)
     assert up.returncode == 0
+
+
+def test_what_the_readme_says_to_do_by_hand_works(tmp_path: Path) -> None:
+    """Its relay, its signer and its signature, each typed into a terminal of its own."""
+    block = next(text for text in blocks(ROOT / "README.md", "sh") if "bunker relay run" in text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    lines = block.replace("7777", port).splitlines()
+    assert lines.pop(0).startswith("export PATH=")
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("BUNKER", "XDG"))
+    }
+    environment |= {"HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    with ExitStack() as stack:
+        uri = ""
+        for ready in ("relay listening on ", "bunker://"):
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {lines.pop(0)}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.communicate, timeout=30)
+            stack.callback(process.terminate)
+            assert process.stdout
+            uri = next(line.strip() for line in process.stdout if line.startswith(ready))
+        script = "\n".join(lines).replace("bunker://...", uri)
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["content"] == "Signed from afar"
