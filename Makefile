@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What some tests run against, where the platform has it.
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
+# What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
+TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
 .PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist version audit lock \
   clean
@@ -63,7 +65,8 @@ docs: $(VENV)/.run ## Build docs/ as a site, in build/site
 	$(BIN)/python -m bunker.reference docs/reference
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
 
-# Built, installed into a clean environment from the wheels alone, and the demo run from there.
+# Built, installed into a clean environment from the wheels alone, and used from there: the demo, and
+# the tests of a second, tiny project.
 dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
 	rm -rf dist $(VENV)-dist
 	for package in $(PACKAGES); do \
@@ -76,6 +79,10 @@ dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a
 	cd / && $(CURDIR)/$(VENV)-dist/bin/bunker demo
 	$(VENV)-release/bin/cyclonedx-py environment --output-reproducible -o dist/sbom.cdx.json \
 	  $(VENV)-dist/bin/python
+	mkdir -p build && awk '/^[a-z]/ {wanted = /^($(TESTBED))==/} wanted' requirements/dev.txt > build/testbed.txt
+	$(VENV)-dist/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  -r build/testbed.txt
+	cd examples/testbed-python && ../../$(VENV)-dist/bin/python -m pytest -q -n 2 -p no:cacheprovider
 
 version: ## Set the one version of everything: make version VERSION=0.2.0
 	@test -n "$(VERSION)" || { echo "say which: make version VERSION=0.2.0" >&2; exit 1; }
