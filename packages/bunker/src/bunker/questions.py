@@ -76,13 +76,14 @@ class Answers:
 
 def check_flags(port: int, allow: str, domain: str | None) -> None:
     """Raise BunkerError for what could not work, before a question is asked or a key is made."""
-    from bunker_relay.server import StartError, bind
+    from bunker_relay.claim import StartError, bind
 
     granted(Profile.ASK.value, allow)
     if domain is not None and not _DOMAIN.fullmatch(domain):
         raise BunkerError(f"--domain {domain}: not a name like relay.example.org")
     try:
-        bind("127.0.0.1", port).close()
+        for listener in bind("127.0.0.1", port):
+            listener.close()
     except StartError as error:
         raise BunkerError(str(error)) from None
 

@@ -19,8 +19,8 @@ class Screen:
     memory: str
     recovery: str
     grants: str
-    data: Path
-    default_data: bool
+    data_option: str  # " --data DIR", or "" where the data is in its usual place
+    signer_option: str
 
     def text(self) -> str:
         """Return the lines above the URI."""
@@ -41,13 +41,11 @@ class Screen:
 
     def what_next(self) -> str:
         """Return the lines below the URI."""
-        data = "" if self.default_data else f" --data {self.data}"
-        signer = "" if self.default_data else f" --data {self.data / 'signer'}"
         return "\n".join(
             [
-                f"Next:  another app    bunker signer pair{signer}",
-                f"       how it stands  bunker status{data}",
-                f"       a backup       bunker backup{data} FILE",
+                f"Next:  another app    bunker signer pair{self.signer_option}",
+                f"       how it stands  bunker status{self.data_option}",
+                f"       a backup       bunker backup{self.data_option} FILE",
             ]
         )
 

@@ -215,11 +215,11 @@ class _Show:
             protection=f"sealed under the master key {shown(master)}"
             + (" (beside it: move one of them to another disk)" if beside else ""),
             memory=_memory(lines),
-            recovery=self._recovery or "a copy: `bunker recovery FILE`",
+            recovery=self._recovery or f"`bunker recovery{_data(installation)} FILE` writes a copy",
             grants=_GRANTS[Profile(options.profile)]
             + (f"; also {options.allow}" if options.allow else ""),
-            data=installation.data,
-            default_data=installation.data == default_data(),
+            signer_option=_data(installation, "signer"),
+            data_option=_data(installation),
         )
         self._recovery = ""  # a passphrase is shown once
         if options.qr:
@@ -283,6 +283,12 @@ def _show_console(lines: list[str], *, qr: bool) -> None:
     )
     show_uri(link, qr and not here)
     click.echo()
+
+
+def _data(installation: Installation, part: str = "") -> str:
+    """Return the option that names the data, or "" where every command looks by itself."""
+    here = installation.data == default_data()
+    return "" if here else f" --data {installation.data / part}"
 
 
 def _memory(lines: list[str]) -> str:
