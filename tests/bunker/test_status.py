@@ -49,6 +49,7 @@ async def test_status_of_what_runs(installation: Installation) -> None:
         found = await asyncio.to_thread(invoke, *CHECK, data)
         assert found.exit_code == 0, found.output
         assert f"ok    a request goes through {relay.url} and back" in found.output
+        assert "ok    signer present" in found.output
         assert "ok    the signer's database is whole" in found.output
         await relay.terminate()
         result = await asyncio.to_thread(invoke, *CHECK, data)

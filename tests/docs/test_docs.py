@@ -1,5 +1,6 @@
 """What the documents say is so: commands exist and run, links lead somewhere, pages are current."""
 
+import importlib.util
 import json
 import os
 import re
@@ -14,9 +15,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from _require import need
 from bunker.cli import main
 from bunker.reference import pages
+from bunker_core.nip19 import encode_npub
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -42,8 +46,9 @@ NOT_RUN = {
     "docs/nse.md": "a TPM and a token; tests/signer/nse runs those",
     "docs/relay.md": "a list to choose from, each serves until it is stopped",
     "docs/signer.md": "a list to choose from",
-    "docs/how-to/migrate.md": "files of the other package; tests/signer/nse has some",
 }
+# Has a test of its own.
+ALONE = "docs/how-to/migrate.md"
 # Within the story, what is only shown.
 SHOWN = {
     "tutorial.md": "make demo: CI runs it",
@@ -117,7 +122,7 @@ def test_every_block_of_commands_is_run_or_has_a_reason() -> None:
         if inside in STORY:
             assert bool(blocks(path, "console")) == (inside in SHOWN), name
         else:
-            assert bool(blocks(path, *SHELL)) == (name in NOT_RUN), name
+            assert bool(blocks(path, *SHELL)) == (name in (*NOT_RUN, ALONE)), name
 
 
 def anchors(path: Path) -> set[str]:
@@ -152,7 +157,7 @@ def test_reference_is_current(name: str) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     """No page in a folder of docs/ is left out of the site."""
     navigation = (ROOT / "mkdocs.yml").read_text()
-    for path in (ROOT / "docs").glob("*/*.md"):
+    for path in (ROOT / "docs").rglob("*.md"):
         assert path.relative_to(ROOT / "docs").as_posix() in navigation, path
 
 
@@ -195,6 +200,30 @@ def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
         up.send_signal(signal.SIGTERM)
         up.communicate(timeout=30)
     assert up.returncode == 0
+
+
+def test_key_of_the_other_package_moves_in(tmp_path: Path) -> None:
+    """What nostr-secure-enclave sealed is taken by the steps of the how-to, and is the same key."""
+    need(importlib.util.find_spec("nse"), "nostr-secure-enclave")
+    other = importlib.import_module("nse")
+    master = os.urandom(32)
+    (tmp_path / "master.key").write_text(master.hex())
+    storage = importlib.import_module("nse.storage").FileStorage(str(tmp_path / ".nse"))
+    pubkey = other.NSE(master_key=master.hex(), storage=storage).generate().pubkey
+    (script,) = blocks(ROOT / ALONE, "sh")
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert pubkey in result.stdout or encode_npub(pubkey) in result.stdout
+    slots = CliRunner().invoke(main, ["key", "slots", "--data", f"{tmp_path}/my-bunker/signer"])
+    assert "version 1" not in slots.output, slots.output
 
 
 def test_what_the_readme_says_to_do_by_hand_works(tmp_path: Path) -> None:

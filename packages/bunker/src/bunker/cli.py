@@ -13,7 +13,7 @@ _PACKAGES: Final = ("bunker_relay", "bunker_signer", "bunker_client")
 _SECTIONS: Final = {
     "Start here": ("demo", "up"),
     "Use a signer, as an app does": (
-        *("pair", "whoami", "sign", "publish", "encrypt", "decrypt", "sessions", "doctor"),
+        *("pair", "whoami", "sign", "publish", "encrypt", "decrypt", "sessions", "doctor", "nip07"),
     ),
     "Look after your own": ("status", "backup", "restore", "recovery"),
     "The parts": ("relay", "signer", "key", "init", "testbed"),

@@ -1,5 +1,6 @@
 """`bunker status`: how the whole installation stands."""
 
+import asyncio
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ import click
 from bunker.backup import LAST_BACKUP
 from bunker.installation import DATABASE, Installation, open_to_others
 from bunker.questions import RECOVERY_FILE, data_option, master_key_option
+from bunker_client.doctor import Health, examine_signer
 from bunker_core.errors import BunkerError
 from bunker_signer.control.protocol import ControlError, NotRunning, send
 from bunker_signer.nse import NSE, FileStorage, NSEError
@@ -39,6 +41,14 @@ class Level(Enum):
     OK = "ok"
     WARN = "warn"
     FAIL = "FAIL"
+
+
+_LEVELS: Final = {
+    Health.GOOD: Level.OK,
+    Health.WARNING: Level.WARN,
+    Health.UNKNOWN: Level.WARN,
+    Health.BAD: Level.FAIL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,8 @@ def examine(
         yield Finding(Level.WARN, "the signer is not running: `bunker up` starts it")
     elif facts["relay"] == "ready":
         yield Finding(Level.OK, f"a request goes through {facts['relay_url']} and back")
+        if not _own_root(installation).exists():
+            yield from _answers(facts["relay_url"], installation)
     else:
         yield Finding(Level.FAIL, f"{facts['relay_url']}: {facts['relay']}")
     yield from _memory(facts["keys"])
@@ -190,10 +202,28 @@ def _backup(days: int | None) -> Finding:
     return Finding(level, f"the last backup is {days} days old")
 
 
+def _own_root(installation: Installation) -> Path:
+    """Return where Caddy has its own authority's certificate, if it is one."""
+    return installation.caddy / "pki" / "authorities" / "local" / "root.crt"
+
+
+def _answers(relay_url: str, installation: Installation) -> Iterator[Finding]:
+    """Ask the signer as a stranger would, all the way over the relay: as `bunker doctor` does."""
+    remote = installation.remote_signer_pubkey()
+
+    async def ask() -> list[Finding]:
+        return [
+            Finding(_LEVELS[item.health], f"{item.check}: {item.text} {item.remedy}".strip())
+            async for item in examine_signer([relay_url], remote, _READY_TIMEOUT)
+        ]
+
+    yield from asyncio.run(ask())
+
+
 def _not_ready(relay_url: str, installation: Installation) -> str:
     """Ask the relay to send a request to itself; return what is wrong, or ""."""
     url = f"http{relay_url.removeprefix('ws').rstrip('/')}/readyz"
-    root = installation.caddy / "pki" / "authorities" / "local" / "root.crt"
+    root = _own_root(installation)
     context = ssl.create_default_context(cafile=None if not root.exists() else str(root))
     if root.exists():
         context.load_default_certs()
