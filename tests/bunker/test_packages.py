@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "botocore": "boto3",
     "zxingcpp": "zxing-cpp",
     "PIL": "pillow",
+    "nats": "nats-py",
 }
 # Part of another distribution's interface.
 COMES_WITH = {"pydantic": "pydantic-settings", "pydantic_core": "pydantic-settings"}

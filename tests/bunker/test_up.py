@@ -137,7 +137,7 @@ def at_a_terminal(data: Path, answers: list[tuple[str, str]], *arguments: str) -
     def read_until(wanted: str) -> None:
         nonlocal text
         while wanted not in text:
-            assert select.select([terminal], [], [], 20)[0], text
+            assert select.select([terminal], [], [], 60)[0], text
             text += os.read(terminal, 4096).decode(errors="replace")
 
     try:
