@@ -22,6 +22,7 @@ from bunker_signer.console.guard import Guard, Tries
 from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login
 from bunker_signer.console.pages import requests as request_pages
 from bunker_signer.console.passkeys import Passkeys
+from bunker_signer.console.pictures import Pictures
 from bunker_signer.console.routing import Visit, forms_token, visit_of
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.texts import texts_of
@@ -61,6 +62,7 @@ class Console:
         self.monotonic: Final = monotonic
         self.passkeys: Final = Passkeys(address, accounts, clock)
         self.tries: Final = Tries()
+        self.pictures: Final = Pictures(monotonic)
         self.streams = 0
         self.closing = False
         self._environment = Environment(

@@ -17,9 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bunker_signer.console.accounts import Accounts
 from bunker_signer.console.address import Address
+from bunker_signer.console.pictures import MAX_PHOTO, MAX_SIDE
 from bunker_signer.limits import Recent
 
 MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
+# Bytes of a form with a picture in it, by path; of a bound device alone.
+MAX_PICTURE_BODY: Final = {
+    "/apps/frame": MAX_SIDE * MAX_SIDE + MAX_BODY,
+    "/apps/review": MAX_PHOTO + MAX_BODY,
+}
 COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265bis)
 
 # Failures to come in, by a wrong link or passkey: so many at once, and one more each so many
@@ -157,15 +163,17 @@ class Guard:
             wrong = PlainTextResponse(f"The console is at {self._address.origin}\n", 421)
             await wrong(scope, receive, send_with_headers)
             return
+        token = _cookie(headers, cookie_name(self._address))
+        device = self._accounts.device(token, int(self._clock())) if token else None
+        longest = MAX_PICTURE_BODY.get(scope["path"], MAX_BODY) if device else MAX_BODY
         length = headers.get("content-length", "0")
         chunked = "transfer-encoding" in headers
-        if chunked or not length.isdigit() or int(length) > MAX_BODY:
+        if chunked or not length.isdigit() or int(length) > longest:
             await PlainTextResponse("too large\n", 413)(scope, receive, send_with_headers)
             return
-        token = _cookie(headers, cookie_name(self._address))
         state = scope.setdefault("state", {})
         state["device_token"] = token
-        state["device"] = self._accounts.device(token, int(self._clock())) if token else None
+        state["device"] = device
         await self._app(scope, receive, send_with_headers)
 
 

@@ -4,12 +4,13 @@ An action is reached by POST alone and runs only after its form is known to come
 ours, on a bound device, and, if the owner chose that, with his passkey.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -17,7 +18,8 @@ from starlette.routing import Route
 from bunker_core.errors import BunkerError
 from bunker_signer.console import texts
 from bunker_signer.console.accounts import Device
-from bunker_signer.console.guard import csrf_matches, csrf_token, same_origin
+from bunker_signer.console.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
+from bunker_signer.console.pictures import MAX_PHOTO
 from bunker_signer.console.texts import Texts
 from bunker_signer.nse import NSEError
 
@@ -27,7 +29,13 @@ if TYPE_CHECKING:
 LANGUAGE_COOKIE: Final = "language"
 MAX_FIELDS: Final = 64
 
-Form = Mapping[str, str]
+
+class Form(dict[str, str]):
+    """The fields of a form, and the picture that came with it."""
+
+    picture: bytes = b""
+
+
 Page = Callable[["Visit"], Awaitable[Response]]
 Action = Callable[["Visit", Form], Awaitable[Response]]
 
@@ -128,8 +136,7 @@ async def _act(
         visit.check_tries()
     elif request.state.device is None:
         raise Problem("problem.unbound", 401)
-    async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
-        form = {key: value for key, value in data.items() if isinstance(value, str)}
+    form = await _read_form(request)
     token: str = request.state.device_token
     if not public and not csrf_matches(token, form.pop("csrf", "")):
         raise Problem("problem.csrf", 403)
@@ -137,6 +144,38 @@ async def _act(
     if confirm is not None and confirm(form) and console.accounts.confirm:
         console.passkeys.check(proof, visit.device.id, request.url.path, form)
     return await handler(visit, form)
+
+
+async def _read_form(request: Request) -> Form:
+    """Read a form; raises HTTPException. How long it can be, the guard has seen to."""
+    form = Form()
+    if not _may_hold_a_picture(request):
+        async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
+            form.update((key, value) for key, value in data.items() if isinstance(value, str))
+        return form
+    parser = _InMemory(request.headers, request.stream(), max_files=1, max_fields=MAX_FIELDS)
+    try:
+        data = await parser.parse()
+    except MultiPartException:
+        raise HTTPException(400) from None
+    for key, value in data.items():
+        if isinstance(value, str):
+            form[key] = value
+        else:
+            form.picture = await value.read()
+    await data.close()
+    return form
+
+
+def _may_hold_a_picture(request: Request) -> bool:
+    kind = request.headers.get("content-type", "")
+    return request.url.path in MAX_PICTURE_BODY and kind.startswith("multipart/form-data")
+
+
+class _InMemory(MultiPartParser):
+    """Writes no picture to a disk: the code in it is good for a pairing."""
+
+    spool_max_size = MAX_PHOTO
 
 
 def forms_token(request: Request) -> str:

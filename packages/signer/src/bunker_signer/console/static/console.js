@@ -159,7 +159,7 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-// Copy, camera
+// Copy
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
@@ -167,48 +167,6 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(byId(button.dataset.copy).textContent.trim());
   button.textContent = button.dataset.copied;
 });
-
-async function scan(button) {
-  const video = byId("camera");
-  if (video.srcObject) {
-    for (const track of video.srcObject.getTracks()) track.stop();
-    video.srcObject = null;
-    video.hidden = true;
-    button.textContent = button.dataset.start;
-    return;
-  }
-  try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({
-      video: { facingMode: "environment" },
-    });
-  } catch {
-    byId("scan-problem").textContent = byId("scanner").dataset.denied;
-    return;
-  }
-  video.hidden = false;
-  button.textContent = button.dataset.stop;
-  await video.play();
-  const detector = new BarcodeDetector({ formats: ["qr_code"] });
-  const look = async () => {
-    if (!video.srcObject) return;
-    const codes = await detector.detect(video);
-    const found = codes.find((code) => code.rawValue.toLowerCase().startsWith("nostrconnect:"));
-    if (found) {
-      byId("uri").value = found.rawValue;
-      scan(button);
-    } else {
-      requestAnimationFrame(look);
-    }
-  };
-  look();
-}
-
-async function offerCamera() {
-  const formats = "BarcodeDetector" in window ? await BarcodeDetector.getSupportedFormats() : [];
-  const able = formats.includes("qr_code") && navigator.mediaDevices;
-  byId(able ? "scanner" : "no-scanner").hidden = false;
-  byId("scan").addEventListener("click", (event) => scan(event.target));
-}
 
 // Start
 
@@ -219,5 +177,4 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
 }
 if (byId("live")) listen(byId("live"));
-if (byId("scanner")) offerCamera();
 navigator.serviceWorker?.register(policy.createScriptURL("/worker.js"));
