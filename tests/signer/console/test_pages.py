@@ -274,8 +274,7 @@ async def test_auth_url_and_notification(
     async with stage(relay_url, folder) as first:
         port = first.origin.rpartition(":")[2]
         link = first.link
-    auth_url = f"http://localhost:{port}/requests/{{request}}"
-    arguments = ("--console", f"127.0.0.1:{port}", "--qr", "--auth-url", auth_url)
+    arguments = ("--console", f"127.0.0.1:{port}", "--qr", "--auth-url", "console")
     async with (
         stage(relay_url, folder, (*arguments, "--notify", f"command:{hook}")) as on,
         visitor(chromium, on.origin) as phone,

@@ -9,6 +9,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -93,15 +94,25 @@ class Tries:
 
     def allowed(self, peer: str, now: float) -> bool:
         """Tell whether a try from `peer` is looked at."""
-        mine = self._by_address.get(peer)
+        mine = self._by_address.get(_household(peer))
         return self._all.few(now) and (mine is None or mine.few(now))
 
     def failed(self, peer: str, now: float) -> None:
         """Count a failure; what succeeds costs nothing."""
-        mine = self._by_address.get(peer) or _Failures(*_FAILURES)
-        self._by_address.put(peer, mine)
+        name = _household(peer)
+        mine = self._by_address.get(name) or _Failures(*_FAILURES)
+        self._by_address.put(name, mine)
         mine.add(now)
         self._all.add(now)
+
+
+def _household(peer: str) -> str:
+    """Return what one person has of addresses: in IPv6 a network of them (RFC 6177)."""
+    try:
+        address = IPv6Address(peer)
+    except ValueError:
+        return peer
+    return str(IPv6Network((address, 64), strict=False))
 
 
 class _Failures:
