@@ -103,6 +103,8 @@ class Console:
             done=t(f"done.{done}") if t.has(f"done.{done}") else "",
             card_of=lambda request_id: request_pages.card(self, visit, request_id),
             how_it_ended=lambda request_id: request_pages.how_it_ended(self, visit, request_id),
+            paired=lambda: bool(self.signer.apps()),
+            by_words=lambda by: words.by_words(by, t),
             entry_words=lambda entry: activity.entry_words(entry, t),
             outcome_words=lambda entry: activity.outcome_words(entry, t),
             outcome_class=activity.outcome_class,

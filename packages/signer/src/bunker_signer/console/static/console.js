@@ -11,16 +11,28 @@ function put(element, text) {
   enhance(element);
 }
 
+// The reader's own way to write a date, in the page's language.
+const language = document.documentElement.lang;
+const locale = navigator.languages.find((code) => code.startsWith(language)) ?? language;
+
+function written(when, onlyClock) {
+  const clock = when.toLocaleTimeString(locale, { timeStyle: "short" });
+  if (onlyClock) return clock;
+  const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(when) - midnight(Date.now())) / 86_400_000);
+  if (Math.abs(days) > 1) {
+    return when.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+  }
+  const day = new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(days, "day");
+  return `${day}, ${clock}`;
+}
+
 function enhance(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const when = new Date(time.dateTime);
     if (!Number.isNaN(when.getTime()) && !time.title) {
       time.title = time.textContent;
-      const date = time.closest(".clock") ? undefined : "medium";
-      time.textContent = when.toLocaleString(document.documentElement.lang, {
-        dateStyle: date,
-        timeStyle: "short",
-      });
+      time.textContent = written(when, Boolean(time.closest(".clock")));
     }
   }
 }
