@@ -31,6 +31,7 @@ KEPT = (
     "request-phone-light",
     "answers-phone-light",
     "warning-phone-dark",
+    "review-phone-light",
     "app-phone-light",
     "activity-desk-light",
     "request-desk-dark",

@@ -131,4 +131,5 @@ def create_app(console: Console) -> Starlette:
 async def _not_found(request: Request, error: HTTPException) -> Response:
     visit = visit_of(request)
     key = "problem.not_found" if error.status_code == 404 else "problem.request"
-    return visit.render("problem.html", error.status_code, said=visit.texts(key))
+    back = "/requests" if request.state.device else "/login"
+    return visit.render("problem.html", error.status_code, said=visit.texts(key), back=back)

@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Final
 
@@ -21,6 +22,8 @@ MAX_PHOTO: Final = 16 * 1024 * 1024  # bytes of an image file
 MAX_SIDE: Final = 640  # pixels of a frame, each of one byte
 FRAME_EVERY: Final = 0.1  # seconds between two frames, of all devices together
 TIMEOUT: Final = 10.0  # seconds; what takes longer is no picture of a code
+MAX_UPLOADS: Final = 2  # photos that are in memory at a time
+UPLOAD_TIMEOUT: Final = 60.0  # seconds
 
 
 class Busy(BunkerError):
@@ -38,11 +41,26 @@ class Pictures:
         self._monotonic = monotonic
         self._one = asyncio.Lock()
         self._next_frame = 0.0
+        self._uploads = 0
 
     @property
     def readable(self) -> bool:
         """Whether the libraries are installed, and the machine can confine what they do."""
         return can_confine() and find_spec("zxingcpp") is not None and find_spec("PIL") is not None
+
+    @asynccontextmanager
+    async def upload(self) -> AsyncIterator[None]:
+        """Hold room for a photo that comes in; raises Busy, and NoPicture if it takes too long."""
+        if self._uploads >= MAX_UPLOADS:
+            raise Busy("other photos are coming in")
+        self._uploads += 1
+        try:
+            async with asyncio.timeout(UPLOAD_TIMEOUT):
+                yield
+        except TimeoutError:
+            raise NoPicture("not sent in time") from None
+        finally:
+            self._uploads -= 1
 
     async def photo(self, data: bytes) -> str:
         """Return the text of the code in an image file, or ""; raises NoPicture."""

@@ -5,6 +5,7 @@ ours, on a bound device, and, if the owner chose that, with his passkey.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -19,7 +20,7 @@ from bunker_core.errors import BunkerError
 from bunker_signer.console import texts
 from bunker_signer.console.accounts import Device
 from bunker_signer.console.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
-from bunker_signer.console.pictures import MAX_PHOTO
+from bunker_signer.console.pictures import MAX_PHOTO, Busy, NoPicture
 from bunker_signer.console.texts import Texts
 from bunker_signer.nse import NSEError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LANGUAGE_COOKIE: Final = "language"
 MAX_FIELDS: Final = 64
+# Where to try again what did not work, if not at the start.
+_BACK: Final = {"/apps/review": "/apps/new", "/apps/accept": "/apps/new"}
 
 
 class Form(dict[str, str]):
@@ -136,28 +139,37 @@ async def _act(
         visit.check_tries()
     elif request.state.device is None:
         raise Problem("problem.unbound", 401)
-    form = await _read_form(request)
-    token: str = request.state.device_token
-    if not public and not csrf_matches(token, form.pop("csrf", "")):
-        raise Problem("problem.csrf", 403)
-    proof = form.pop("proof", "")
-    if confirm is not None and confirm(form) and console.accounts.confirm:
-        console.passkeys.check(proof, visit.device.id, request.url.path, form)
-    return await handler(visit, form)
+    with_picture = _may_hold_a_picture(request)
+    try:
+        async with console.pictures.upload() if with_picture else nullcontext():
+            form = await (_read_picture(request) if with_picture else _read_fields(request))
+            token: str = request.state.device_token
+            if not public and not csrf_matches(token, form.pop("csrf", "")):
+                raise Problem("problem.csrf", 403)
+            proof = form.pop("proof", "")
+            if confirm is not None and confirm(form) and console.accounts.confirm:
+                console.passkeys.check(proof, visit.device.id, request.url.path, form)
+            return await handler(visit, form)
+    except Busy:
+        raise Problem("problem.too_fast", 429) from None
+    except NoPicture:
+        raise Problem("problem.picture") from None
 
 
-async def _read_form(request: Request) -> Form:
-    """Read a form; raises HTTPException. How long it can be, the guard has seen to."""
-    form = Form()
-    if not _may_hold_a_picture(request):
-        async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
-            form.update((key, value) for key, value in data.items() if isinstance(value, str))
-        return form
+async def _read_fields(request: Request) -> Form:
+    """Read a form; raises HTTPException."""
+    async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
+        return Form((key, value) for key, value in data.items() if isinstance(value, str))
+
+
+async def _read_picture(request: Request) -> Form:
+    """Read a form with a picture; raises HTTPException. How long it can be, the guard saw to."""
     parser = _InMemory(request.headers, request.stream(), max_files=1, max_fields=MAX_FIELDS)
     try:
         data = await parser.parse()
     except MultiPartException:
         raise HTTPException(400) from None
+    form = Form()
     for key, value in data.items():
         if isinstance(value, str):
             form[key] = value
@@ -201,7 +213,10 @@ async def _with_problems(visit: Visit, work: Awaitable[Response]) -> Response:
         said, status = str(error), 400
     except BunkerError as error:
         said, status = str(error), 400
-    return visit.render("problem.html", status, said=said)
+    back = _BACK.get(
+        visit.request.url.path, "/requests" if visit.request.state.device else "/login"
+    )
+    return visit.render("problem.html", status, said=said, back=back)
 
 
 def _send_to_login(visit: Visit) -> Response:

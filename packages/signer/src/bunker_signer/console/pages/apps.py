@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from bunker_core.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nip46 import Permission, parse_permissions
 from bunker_signer.console import plain, words
-from bunker_signer.console.pictures import MAX_SIDE, Busy, NoPicture
+from bunker_signer.console.pictures import MAX_SIDE
 from bunker_signer.console.qr import qr_svg
 from bunker_signer.console.routing import Form, Problem, Visit, action, always, page
 from bunker_signer.console.signer import MAX_NAME, App
@@ -63,15 +63,11 @@ async def invite(visit: Visit, form: Form) -> Response:
 
 async def look(visit: Visit, form: Form) -> Response:
     """Look for a code in one frame of the camera; the page sends the next after the answer."""
-    pictures = visit.console.pictures
     try:
         width, height = int(form.get("width", "")), int(form.get("height", ""))
-        text = await pictures.frame(form.picture, width, height)
-    except Busy:
-        return JSONResponse({}, 429)
-    except (ValueError, NoPicture):
-        return JSONResponse({}, 400)
-    return JSONResponse({"text": text})
+    except ValueError:
+        raise Problem("problem.request") from None
+    return JSONResponse({"text": await visit.console.pictures.frame(form.picture, width, height)})
 
 
 async def review(visit: Visit, form: Form) -> Response:
@@ -125,10 +121,7 @@ async def take_grant(visit: Visit, form: Form) -> Response:
 
 
 async def _read_photo(visit: Visit, photo: bytes) -> str:
-    try:
-        text = await visit.console.pictures.photo(photo)
-    except NoPicture:
-        raise Problem("problem.picture") from None
+    text = await visit.console.pictures.photo(photo)
     if not text:
         raise Problem("problem.no_code")
     return text
