@@ -14,6 +14,7 @@ from PIL import Image
 
 from bunker_client import Pairing, RequestDenied
 from bunker_core.nip46 import ClientMetadata
+from bunker_signer.console.pictures import FRAME_EVERY, Busy, Pictures
 from signer.console._stage import Stage, bind, bound, browser, http, sign, visitor
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ async def test_the_camera_stops(chromium: "Browser", on: Stage, seen: Path) -> N
         await phone.get_by_text("not one of an app that wants to be paired").wait_for()
         assert await running(phone)
         await phone.get_by_role("button", name="Stop the camera").click()
+        assert not await running(phone)
+        await phone.get_by_role("button", name="Scan with the camera").click()
+        await phone.get_by_text("not one of an app that wants to be paired").wait_for()
+        # A page that is left may be kept, to come back to: its camera must not.
+        await phone.evaluate("window.dispatchEvent(new Event('pagehide'))")
         assert not await running(phone)
         await phone.get_by_role("button", name="Scan with the camera").click()
         await phone.get_by_text("not one of an app that wants to be paired").wait_for()
@@ -242,6 +248,18 @@ async def test_one_picture_at_a_time(on: Stage) -> None:
         assert codes.count(429) >= 4
         told = {answer.text for answer in answers if answer.status_code == 200}
         assert told == {'{"text":"nostrconnect:"}'}
+
+
+async def test_frames_come_no_faster_than_they_may() -> None:
+    """Also one after the other, frames are looked at ten times a second at most."""
+    now = 100.0
+    pictures = Pictures(monotonic=lambda: now)
+    frame = bytes(50 * 50)
+    assert await pictures.frame(frame, 50, 50) == ""
+    with pytest.raises(Busy):
+        await pictures.frame(frame, 50, 50)
+    now += FRAME_EVERY
+    assert await pictures.frame(frame, 50, 50) == ""
 
 
 async def test_few_photos_at_a_time(on: Stage) -> None:

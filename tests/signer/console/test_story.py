@@ -196,6 +196,24 @@ async def test_card_within_300_ms(chromium: "Browser", on: Stage) -> None:
     assert min(taken) < 300
 
 
+async def test_a_thumb_on_its_way_allows_nothing(chromium: "Browser", on: Stage) -> None:
+    """What appears by itself can't be answered in the moment in which it appears."""
+    buttons_dead = (
+        "new Promise((resolve) => new MutationObserver(() => { "
+        "const fields = document.querySelector('.question fieldset');"
+        "if (fields) resolve(fields.disabled) })"
+        ".observe(document.body, { childList: true, subtree: true }))"
+    )
+    async with visitor(chromium, on.origin) as phone, paired(on) as app:
+        await bind(phone, await on.new_link())
+        watching = asyncio.create_task(phone.evaluate(buttons_dead))
+        await phone.evaluate("0")
+        signing = sign(app)
+        assert await watching
+        await phone.get_by_role("button", name="Allow once").click()  # waits until it is alive
+        await signing
+
+
 async def test_expiry(chromium: "Browser", relay_url: str, folder: "Path") -> None:
     """Who does not answer has denied: the app is told, and so is the page."""
     arguments = ("--console", "127.0.0.1:0", "--qr", "--approval-timeout", "2s")
