@@ -44,16 +44,13 @@ def console_port(listens: str) -> int:
         return int(free.getsockname()[1])
 
 
-def console_origin(lines: list[str]) -> str:
-    """Return where the console is, in the signer's own words, or ""."""
-    found = (line.partition(" ")[2] for line in lines if line.startswith("console "))
-    return next(found, "").strip()
-
-
-def show_console_link(lines: list[str], *, qr: bool) -> None:
-    """Show the link that binds a phone, if the signer printed one: it does until one is bound."""
+def show_console(lines: list[str], *, qr: bool) -> None:
+    """Show where the console is, by what the signer printed: until a device is bound, a link."""
     link = next((line for line in lines if "/bind/" in line), None)
+    origin = next((line.split()[1] for line in lines if line.startswith("console ")), None)
     if link is None:
+        if origin is not None:
+            click.echo(f"Answer at {origin}; `bunker signer console` binds another device.\n")
         return
     here = "://localhost" in link
     click.echo(

@@ -18,7 +18,6 @@ class Screen:
     grants: str
     data: Path
     default_data: bool
-    console: str  # its address, or ""
 
     def text(self) -> str:
         """Return the lines above the QR code."""
@@ -33,10 +32,6 @@ class Screen:
                 _line("", f"open for one signature at a time, memory: {self.memory}"),
                 _line("recovery", self.recovery),
                 _line("apps", self.grants),
-                *(
-                    [_line("console", f"{self.console} (for devices that you bind)")]
-                    * bool(self.console)
-                ),
                 "",
                 "Pair an app: paste this where it says bunker or remote signer, or scan it.",
                 "It is good for one app and 24 hours.",
@@ -48,15 +43,11 @@ class Screen:
         """Return the lines below the URI."""
         data = "" if self.default_data else f" --data {self.data}"
         signer = self.data / "signer"
-        phone = (
-            [f"  another phone    bunker signer console --data {signer}"] if self.console else []
-        )
         return "\n".join(
             [
                 "",
                 "Next:",
                 f"  another app      bunker signer pair --data {signer}",
-                *phone,
                 f"  how it stands    bunker status{data}",
                 f"  a backup         bunker backup{data} FILE",
                 "",

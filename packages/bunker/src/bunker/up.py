@@ -19,9 +19,8 @@ from bunker.caddy import (
 from bunker.console import (
     check_console_domain,
     console_address,
-    console_origin,
     console_port,
-    show_console_link,
+    show_console,
 )
 from bunker.installation import Installation, default_data
 from bunker.questions import (
@@ -237,11 +236,10 @@ class _Show:
             + (f"; also {options.allow}" if options.allow else ""),
             data=installation.data,
             default_data=installation.data == default_data(),
-            console=console_origin(lines),
         )
         self._recovery = ""  # a passphrase is shown once
         click.echo(screen.text())
-        show_console_link(lines, qr=options.qr)
+        show_console(lines, qr=options.qr)
         show_uri(lines[-1], options.qr)
         click.echo(screen.what_next())
 
