@@ -1,7 +1,7 @@
 // Shows the offline page when the signer can't be reached. Keeps nothing else: no page of the
 // console, no answer, no secret is ever cached.
 const CACHE = "console-3";
-const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/camera.js", "/static/icon.svg"];
+const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/icon.svg"];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(KEPT)).then(() => self.skipWaiting()));
