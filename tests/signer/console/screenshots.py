@@ -1,22 +1,23 @@
 """Take every page in both sizes and both colour schemes: `make screenshots`.
 
 All go into build/screenshots, to be looked at; those that the documents show are copied to
-docs/screenshots.
+docs/screenshots, in 256 colours.
 """
 
 import asyncio
-import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from PIL import Image
+
 from bunker.harness import running_relay
-from bunker_client import RemoteSigner
+from bunker_client import Pairing, RemoteSigner
 from bunker_core.keys import SecretKey
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.policy import Profile
 from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, visitor
 
@@ -30,6 +31,7 @@ KEPT = (
     "request-phone-light",
     "answers-phone-light",
     "warning-phone-dark",
+    "review-phone-light",
     "app-phone-light",
     "activity-desk-light",
     "request-desk-dark",
@@ -51,7 +53,8 @@ async def main() -> None:
                 await shoot(chromium, on)
     SHOWN.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
-        shutil.copy(TARGET / f"{name}.png", SHOWN)
+        with Image.open(TARGET / f"{name}.png") as picture:
+            picture.convert("RGB").quantize(256).save(SHOWN / f"{name}.png", optimize=True)
 
 
 async def shoot(chromium: "Browser", on: Stage) -> None:
@@ -59,8 +62,6 @@ async def shoot(chromium: "Browser", on: Stage) -> None:
     looks = [(size, scheme) for size in ("phone", "desk") for scheme in ("light", "dark")]
     links = {look: await on.new_link() for look in looks}
     async with visitor(chromium, on.origin) as first:
-        await first.goto(on.link)
-        await first.screenshot(path=TARGET / "bind-phone-light.png")
         await bind(first, on.link, "Anna’s phone")
         await first.screenshot(path=TARGET / "empty-phone-light.png")
         apps = await paired(on, first)
@@ -77,8 +78,28 @@ async def shoot(chromium: "Browser", on: Stage) -> None:
                 name = "Tablet" if size == "desk" else "Phone"
                 await bind(page, links[size, scheme], f"{name}, {scheme}")
                 await pictures(page, on, apps, f"{size}-{scheme}")
+            await strangers(chromium, on, f"{size}-{scheme}", viewport, scheme)
         for app in apps:
             await app.__aexit__(None, None, None)
+
+
+async def strangers(
+    chromium: "Browser", on: Stage, look: str, viewport: dict[str, int], scheme: str
+) -> None:
+    """Take what a device sees that is not bound, in German."""
+    options: dict[str, Any] = {"viewport": viewport, "color_scheme": scheme, "locale": "de-DE"}
+    async with visitor(chromium, on.origin, **options) as page:
+        for name, path in (("login", "login"), ("link-gone", "bind/none"), ("bind", "")):
+            await page.goto(f"{on.origin}/{path}" if path else await on.new_link())
+            await page.screenshot(path=TARGET / f"{name}-{look}.png")
+        await page.get_by_role("button").click()
+        await page.wait_for_url("**/requests*")
+        for path in PAGES:
+            await page.goto(f"{on.origin}/{path}")
+            await page.screenshot(path=TARGET / f"{path.replace('/', '-')}-de-{look}.png")
+        await page.goto(f"{on.origin}/devices")
+        await page.get_by_role("button", name="Dieses Gerät").click()
+        await page.wait_for_url("**/login")
 
 
 async def paired(on: Stage, first: "Page") -> list[RemoteSigner]:
@@ -100,18 +121,43 @@ async def paired(on: Stage, first: "Page") -> list[RemoteSigner]:
 
 async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str) -> None:
     """Take all pages in one look."""
+
+    async def shot(name: str) -> None:
+        await page.screenshot(path=TARGET / f"{name}-{look}.png")
+
     for path in PAGES:
         await page.goto(f"{on.origin}/{path}")
-        await page.screenshot(path=TARGET / f"{path.replace('/', '-')}-{look}.png")
+        await shot(path.replace("/", "-"))
     await page.goto(f"{on.origin}/apps")
     await page.locator(".list a.row").first.click()
-    await page.screenshot(path=TARGET / f"app-{look}.png")
+    await shot("app")
     await page.goto(f"{on.origin}/apps/new")
     await page.get_by_role("button", name="Show the code").click()
     await page.locator(".qr").wait_for()
-    await page.screenshot(path=TARGET / f"invite-{look}.png")
+    await shot("invite")
 
+    wishes = parse_permissions("sign_event:1,sign_event:7,nip44_encrypt,nip44_decrypt")
+    about = ClientMetadata("Nostrudel", "https://nostrudel.example")
+    async with Pairing([on.relay], permissions=wishes, metadata=about) as pairing:
+        await page.goto(f"{on.origin}/apps/new")
+        await page.get_by_label("its address, pasted").fill(str(pairing.uri))
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("heading", name="Pair this app?").wait_for()
+        await shot("review")
+    await page.goto(f"{on.origin}/devices")
+    await page.get_by_role("button", name="Add a device").click()
+    await page.locator(".qr").wait_for()
+    await shot("link")
+    await page.goto(f"{on.origin}/keys")
+    await page.get_by_role("button", name="Lock").click()
+    await page.get_by_text("The key is locked").wait_for()
+    await shot("locked")
+    await page.get_by_role("button", name="Unlock").click()
+    await page.get_by_text("The key is unlocked").wait_for()
+    await page.goto(f"{on.origin}/requests/{'0' * 64}")
+    await shot("over")
     await page.goto(f"{on.origin}/requests")
+    await shot("nothing")
     waiting = [sign(apps[0], NOTE, kind=30023, tags=[["d", "canal"], ["t", "spring"]])]
     await page.locator(".question").wait_for()
     waiting.append(sign(apps[1], PROFILE, kind=0))
@@ -120,19 +166,31 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     )
     await page.locator("#waiting .row").nth(1).wait_for()
     await settled(page)
-    await page.screenshot(path=TARGET / f"request-{look}.png")
+    await shot("request")
     await page.locator(".longer summary").click()
-    await page.screenshot(path=TARGET / f"answers-{look}.png")
+    await shot("answers")
     await page.locator(".longer summary").click()
     await page.get_by_role("link", name="Change your profile").click()
     await page.locator(".warning").wait_for()
     await settled(page)
-    await page.screenshot(path=TARGET / f"warning-{look}.png")
+    await shot("warning")
+    await page.get_by_role("link", name="Read a message").click()
+    await page.get_by_text("able to read the message").wait_for()
+    await settled(page)
+    await shot("decrypt")
     for _ in waiting:
         await page.goto(f"{on.origin}/requests")
         await page.get_by_role("button", name="Deny").click()
         await page.wait_for_url("**done=denied")
     await asyncio.gather(*waiting, return_exceptions=True)
+
+    several = [sign(apps[2], f"Photo {n} of the harbour", kind=1063) for n in range(4)]
+    await page.get_by_text("4 of 4").wait_for()
+    await settled(page)
+    await shot("burst")
+    await page.get_by_role("button", name="Deny").click()
+    await page.wait_for_url("**done=denied")
+    await asyncio.gather(*several, return_exceptions=True)
 
 
 async def settled(page: "Page") -> None:

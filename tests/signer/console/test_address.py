@@ -10,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bunker_core.errors import BunkerError
 from bunker_signer.console.address import AddressError, parse_address, reachable_address
 from bunker_signer.console.guard import Tries
+from bunker_signer.console.server import ConsoleConfig, Listening
 from signer.console._stage import bound, http, paired, sign, stage
 
 
@@ -25,6 +27,7 @@ from signer.console._stage import bound, http, paired, sign, stage
         ("http://192.168.1.5:7778", "http://192.168.1.5:7778", False, False, False),
         ("https://192.168.1.5", "https://192.168.1.5", True, False, False),
         ("http://[::1]:80", "http://[::1]", False, False, True),
+        ("https://Bücher.example", "https://xn--bcher-kva.example", True, True, False),
     ],
 )
 def test_what_an_address_is_worth(
@@ -69,6 +72,22 @@ def test_failures_are_slowed_and_forgiven() -> None:
     assert tries.allowed("b", 100.0)
     assert not tries.allowed("a", 104.9)
     assert tries.allowed("a", 105.1)
+
+
+def test_a_network_of_ones_own_is_one_address() -> None:
+    """In IPv6 who has one address has 2^64 of them; a neighbour's are others."""
+    tries = Tries()
+    for number in range(5):
+        tries.failed(f"2001:db8:0:1::{number}", 0.0)
+    assert not tries.allowed("2001:db8:0:1:ffff::1", 0.0)
+    assert tries.allowed("2001:db8:0:2::1", 0.0)
+
+
+@pytest.mark.parametrize("proxy", ["caddy", "10.0.0.0/40", "10.0.0.1/8", ""])
+def test_a_proxy_is_an_address(proxy: str) -> None:
+    """What would never match who comes is refused at the start."""
+    with pytest.raises(BunkerError, match="console-proxy"):
+        Listening(ConsoleConfig("127.0.0.1:0", proxies=("127.0.0.1", proxy)))
 
 
 def test_many_addresses_are_slowed_together() -> None:

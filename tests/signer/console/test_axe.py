@@ -5,15 +5,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bunker_client import RemoteSigner, RequestDenied
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.bunker_uri import NostrConnectURI
+from bunker_core.nip46 import ClientMetadata, parse_permissions
+from bunker_signer.console.texts import texts_of
 from bunker_signer.policy import Profile
-from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, sign, visitor
+from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, paired, sign, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# A control inside a label is as large as its label.
+SMALL = """[...document.querySelectorAll(
+    'main a, main button, main summary, main select, main input:not([type=hidden]), nav a')]
+  .map((element) => element.closest('label') ?? element)
+  .filter((element) => element.checkVisibility() && element.getBoundingClientRect().height < 44)
+  .map((element) => element.outerHTML.slice(0, 90))"""
 RUN = "axe.run(document, { resultTypes: ['violations'] })"
 
 
@@ -85,8 +93,30 @@ async def test_no_fault(
         await page.get_by_role("button", name="Show the code").click()
         await page.locator("svg.qr").wait_for()
         found["invite"] = await faults(page)
+        await page.goto(f"{on.origin}/devices")
+        await page.get_by_role("button", name="Add a device").click()
+        await page.locator("svg.qr").wait_for()
+        found["link"] = await faults(page)
+        await page.goto(f"{on.origin}/apps/new")
+        await page.get_by_label("Or its address, pasted").fill(theirs())
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("heading", name="Pair this app?").wait_for()
+        found["review"] = await faults(page)
+        await page.goto(f"{on.origin}/keys")
+        await page.get_by_role("button", name="Lock").click()
+        await page.get_by_text("The key is locked").wait_for()
+        found["locked"] = await faults(page)
+        await page.get_by_role("button", name="Unlock").click()
+        await page.get_by_text("The key is unlocked").wait_for()
     print(f"axe-core, {scheme}: {len(found)} pages, {sum(map(len, found.values()))} faults")
     assert {path: list_ for path, list_ in found.items() if list_} == {}
+
+
+def theirs() -> str:
+    """Return the address of an app that wants to be paired."""
+    about = ClientMetadata("Habla", "https://habla.example")
+    wishes = parse_permissions("sign_event:1,nip44_decrypt")
+    return str(NostrConnectURI("ab" * 32, ("wss://relay.example",), "s3cr3t", wishes, about))
 
 
 async def test_axe_finds_what_is_there(chromium: "Browser", on: Stage) -> None:
@@ -101,6 +131,30 @@ async def test_axe_finds_what_is_there(chromium: "Browser", on: Stage) -> None:
         found = " ".join(await faults(page))
         assert "button-name" in found
         assert "color-contrast" in found
+
+
+async def test_a_thumb_hits_it(chromium: "Browser", on: Stage) -> None:
+    """What can be tapped on a phone is 44 pixels high, and nothing sticks out, also in German."""
+    async with visitor(chromium, on.origin, locale="de-DE") as page, paired(on) as app:
+        await page.goto(await on.new_link())
+        await page.get_by_role("button").click()
+        await page.wait_for_url("**/requests*")
+        signing = sign(app, "small?")
+        await page.locator("fieldset:not(:disabled)").wait_for()
+        small: dict[str, list[str]] = {}
+        for path in ("", "apps", f"apps/default/{key_of(app)}", "apps/new", "keys", "activity",
+                     "health", "devices"):  # fmt: skip
+            if path:
+                await page.goto(f"{on.origin}/{path}")
+            else:
+                await page.locator(".longer summary").click()
+            small[path] = await page.evaluate(SMALL)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        await page.goto(f"{on.origin}/requests")
+        await page.get_by_role("button", name=texts_of("de")("answer.deny")).click()
+        with pytest.raises(RequestDenied):
+            await signing
+        assert {path: list_ for path, list_ in small.items() if list_} == {}
 
 
 async def test_answer_by_keyboard(chromium: "Browser", on: Stage) -> None:

@@ -164,7 +164,7 @@ async def test_a_confirmation_is_for_one_form(chromium: "Browser", on: Stage) ->
 
             async def turn(route: Any) -> None:
                 body = route.request.post_data
-                sent.append(body)
+                sent.extend((body, route.request.url))
                 await route.continue_(post_data=body.replace("answer=once", "answer=always"))
 
             await phone.route("**/requests/*", turn)
@@ -175,7 +175,7 @@ async def test_a_confirmation_is_for_one_form(chromium: "Browser", on: Stage) ->
             await phone.unroute("**/requests/*")
             # Spent now, also for what it was made for.
             answer = await phone.request.post(
-                f"{on.origin}/requests/x",
+                sent[1],
                 data=sent[0],
                 headers={
                     "content-type": "application/x-www-form-urlencoded",

@@ -30,9 +30,12 @@ async def test_a_request_is_approved_on_the_phone(chromium: "Browser", on: Stage
         async with paired(on, "Coracle") as app:
             signing = sign(app, "Hello from the desk")
             await phone.get_by_role("heading", name="Post a note").wait_for()
-            assert await phone.locator(".who").inner_text() == "Coracle unverified name"
             key = key_of(app)
-            assert await phone.get_by_text(f"{key[:4]}…{key[-4:]}").is_visible()
+            who = phone.locator(".who")
+            assert await who.locator("strong").inner_text() == "Coracle"
+            assert await who.locator("code").inner_text() == f"{key[:4]}…{key[-4:]}"
+            assert await who.locator(".tag").inner_text() == "unverified name"
+            assert await phone.locator("#waiting .row").count() == 0  # nothing beside it
             assert await phone.locator(".content").inner_text() == "Hello from the desk"
             await phone.get_by_role("button", name="Allow once").click()
             event = await signing
@@ -116,7 +119,7 @@ async def test_two_phones_one_answer(chromium: "Browser", on: Stage) -> None:
         signing = sign(app)
         await ben.get_by_role("button", name="Deny").wait_for()
         await anna.get_by_role("button", name="Allow once").click()
-        await ben.get_by_text("Allowed, by console: Anna").wait_for()
+        await ben.get_by_text("Allowed, by Anna").wait_for()
         assert (await signing).kind == 1
 
 
@@ -135,7 +138,7 @@ async def test_both_tap_at_the_same_time(chromium: "Browser", on: Stage) -> None
         await anna.get_by_role("button", name="Deny").click()
         await anna.wait_for_url("**done=denied")
         await ben.get_by_role("button", name="Allow once").click()
-        await ben.get_by_text("Denied, by console: Anna").wait_for()
+        await ben.get_by_text("Denied, by Anna").wait_for()
         with pytest.raises(RequestDenied):
             await signing
 
@@ -191,6 +194,24 @@ async def test_card_within_300_ms(chromium: "Browser", on: Stage) -> None:
             await phone.wait_for_url("**done=allowed")
     print("milliseconds from request to card:", ", ".join(f"{ms:.0f}" for ms in taken))
     assert min(taken) < 300
+
+
+async def test_a_thumb_on_its_way_allows_nothing(chromium: "Browser", on: Stage) -> None:
+    """What appears by itself can't be answered in the moment in which it appears."""
+    buttons_dead = (
+        "new Promise((resolve) => new MutationObserver(() => { "
+        "const fields = document.querySelector('.question fieldset');"
+        "if (fields) resolve(fields.disabled) })"
+        ".observe(document.body, { childList: true, subtree: true }))"
+    )
+    async with visitor(chromium, on.origin) as phone, paired(on) as app:
+        await bind(phone, await on.new_link())
+        watching = asyncio.create_task(phone.evaluate(buttons_dead))
+        await phone.evaluate("0")
+        signing = sign(app)
+        assert await watching
+        await phone.get_by_role("button", name="Allow once").click()  # waits until it is alive
+        await signing
 
 
 async def test_expiry(chromium: "Browser", relay_url: str, folder: "Path") -> None:

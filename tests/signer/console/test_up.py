@@ -22,7 +22,9 @@ async def test_up_prints_a_link_that_binds(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(60):
             while not lines or not lines[-1].startswith("http"):
-                lines.append((await process.stdout.readline()).decode().rstrip())
+                line = await process.stdout.readline()
+                assert line, (lines, await process.communicate())  # it ended too early
+                lines.append(line.decode().rstrip())
         assert any("scan this" in line for line in lines)
         assert sum("█" in line for line in lines) > 10  # the code
         origin, _, token = lines[-1].partition("/bind/")

@@ -1,4 +1,9 @@
-"""TLS for `bunker up --domain`: Caddy, which gets the certificate, in front of the relay."""
+"""TLS for `bunker up --domain`: Caddy, which gets the certificates, in front of relay and console.
+
+The console has a name of its own. Under the relay's name the relay could serve a page that a
+browser takes for the console, and would be shown the cookie that binds a device; it must be no more
+able to approve anything than it is to sign.
+"""
 
 import asyncio
 import os
@@ -28,12 +33,22 @@ class Site:
     data: Path
     https_port: int = 443
     internal: bool = False
+    console_domain: str = ""  # empty: the console is not served
+    console_port: int = 0
 
     @property
     def url(self) -> str:
         """The relay's public address."""
-        port = "" if self.https_port == 443 else f":{self.https_port}"
-        return f"wss://{self.domain}{port}"
+        return f"wss://{self.domain}{self._port}"
+
+    @property
+    def console_url(self) -> str:
+        """The console's public address, or ""."""
+        return f"https://{self.console_domain}{self._port}" if self.console_domain else ""
+
+    @property
+    def _port(self) -> str:
+        return "" if self.https_port == 443 else f":{self.https_port}"
 
     @property
     def root_certificate(self) -> Path:
@@ -56,13 +71,19 @@ class Site:
             "\t\tlevel ERROR",
             "\t}",
             "}",
-            "",
-            f"{self.domain} {{",
-            *(["\ttls internal"] * self.internal),
-            f"\treverse_proxy 127.0.0.1:{self.relay_port}",
-            "}",
+            *self._block(self.domain, self.relay_port),
+            *(self._block(self.console_domain, self.console_port) if self.console_domain else []),
         ]
         return "\n".join(lines) + "\n"
+
+    def _block(self, domain: str, port: int) -> list[str]:
+        return [
+            "",
+            f"{domain} {{",
+            *(["\ttls internal"] * self.internal),
+            f"\treverse_proxy 127.0.0.1:{port}",
+            "}",
+        ]
 
 
 def find_caddy() -> str:
@@ -86,31 +107,45 @@ def write_caddyfile(site: Site) -> Path:
 
 async def wait_until_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
     """Return when the relay answers over TLS with a certificate that holds; raises CaddyFailed."""
+    await _wait(site, site.url, "/healthz", "the relay", timeout)
+
+
+async def wait_until_console_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
+    """Return when the console does; raises CaddyFailed."""
+    await _wait(site, site.console_url, "/login", "the console", timeout)
+
+
+async def _wait(site: Site, url: str, path: str, who: str, timeout: float) -> None:
     reason = ""
     try:
         async with asyncio.timeout(timeout):
-            while reason := await _complaint(site):  # noqa: ASYNC110 -- another program's state
+            while reason := await _complaint(site, url, path, who):  # noqa: ASYNC110 -- another program's state
                 await asyncio.sleep(_TRY_EVERY)
     except TimeoutError:
-        raise CaddyFailed(f"{site.url} does not answer: {reason}; is the domain ours?") from None
+        raise CaddyFailed(f"{url} does not answer: {reason}; is the domain ours?") from None
 
 
-async def _complaint(site: Site) -> str:
+async def _complaint(site: Site, url: str, path: str, who: str) -> str:
     """Try once; return what is wrong, or ""."""
+    authority = url.partition("://")[2].encode("idna").decode()
     try:
         root = str(site.root_certificate) if site.internal else None
         context = ssl.create_default_context(cafile=root)
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", site.https_port, ssl=context, server_hostname=site.domain
+            "127.0.0.1",
+            site.https_port,
+            ssl=context,
+            server_hostname=authority.partition(":")[0],
         )
     except OSError as error:  # also ssl.SSLError
         return str(error)
     try:
-        host = site.domain.encode("idna")
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
+        )
         answer = await reader.read(64)
     except OSError as error:
         return str(error)
     finally:
         writer.close()
-    return "" if b" 200 " in answer else "the relay does not answer behind Caddy"
+    return "" if b" 200 " in answer else f"{who} does not answer behind Caddy"

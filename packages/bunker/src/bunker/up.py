@@ -4,13 +4,24 @@ import asyncio
 import signal
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from bunker.caddy import Site, find_caddy, wait_until_served, write_caddyfile
+from bunker.caddy import (
+    Site,
+    find_caddy,
+    wait_until_console_served,
+    wait_until_served,
+    write_caddyfile,
+)
+from bunker.console import (
+    check_console_domain,
+    console_address,
+    console_port,
+    show_console,
+)
 from bunker.installation import Installation, default_data
 from bunker.questions import (
     Answers,
@@ -23,7 +34,7 @@ from bunker.questions import (
 from bunker.screen import Screen, shown
 from bunker.supervise import Child, ChildFailed, Supervisor
 from bunker_core.errors import BunkerError
-from bunker_signer.cli.options import draw, show_uri
+from bunker_signer.cli.options import draw
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
 
@@ -51,6 +62,9 @@ class Options:
     https_port: int
     internal_tls: bool
     console: str | None
+    console_domain: str
+    notify: tuple[str, ...]
+    auth_url: str
 
 
 @click.command()
@@ -83,11 +97,17 @@ class Options:
 )
 @click.option("--domain", metavar="NAME", help="Serve wss://NAME through Caddy (extra `tls`).")
 @click.option(
+    "--console-domain",
+    default="",
+    metavar="NAME",
+    help="Serve the console at https://NAME, which must be another name than the relay's.",
+)
+@click.option(
     "--https-port",
     type=click.IntRange(1, 65_535),
     default=443,
     show_default=True,
-    help="Port of --domain.",
+    help="Port of both names.",
 )
 @click.option(
     "--tls",
@@ -96,6 +116,8 @@ class Options:
     show_default=True,
     help="Whose certificate: a public authority's, or Caddy's own, for a network of yours.",
 )
+@click.option("--notify", multiple=True, metavar="HOOK", help="See `bunker signer run`.")
+@click.option("--auth-url", default="", metavar="URL", help="See `bunker signer run`.")
 def up(
     data: Path,
     port: int,
@@ -107,6 +129,9 @@ def up(
     domain: str | None,
     https_port: int,
     tls: str,
+    console_domain: str,
+    notify: tuple[str, ...],
+    auth_url: str,
     **first: Any,
 ) -> None:
     """Run relay and signer until Ctrl-C, and show what pairs an app.
@@ -122,6 +147,7 @@ def up(
         check_flags(port, allow, domain)
         if domain is not None:
             find_caddy()
+        check_console_domain(console_domain, domain, console)
         if not installation.has_keys:
             if answers.asks:
                 click.echo("The first run: three questions, and Enter answers each.\n")
@@ -143,7 +169,10 @@ def up(
             domain,
             https_port,
             tls == "internal",
-            _console(console, port),
+            console_address(console, port),
+            console_domain,
+            notify,
+            auth_url,
         )
         code = asyncio.run(_up(options, recovery))
     except ChildFailed as error:
@@ -168,6 +197,7 @@ async def _up(options: Options, recovery: str) -> int:
         relay.command = _relay(options, port).command
         children = [relay]
         environment = {}
+        site: Site | None = None
         if options.domain is not None:
             site = Site(
                 options.domain,
@@ -175,6 +205,8 @@ async def _up(options: Options, recovery: str) -> int:
                 options.installation.caddy,
                 options.https_port,
                 options.internal_tls,
+                options.console_domain,
+                console_port(options.console) if options.console and options.console_domain else 0,
             )
             caddy = _caddy(site)
             await supervisor.start(caddy)
@@ -183,9 +215,12 @@ async def _up(options: Options, recovery: str) -> int:
             url = site.url
             if site.internal:
                 environment["SSL_CERT_FILE"] = str(site.root_certificate)
-        signer = _signer(options, url, environment)
+        signer = _signer(options, url, site, environment)
         screen_of = _Show(options, url, recovery)
-        screen_of(signer, await supervisor.start(signer))
+        lines = await supervisor.start(signer)
+        if site is not None and site.console_domain:
+            await wait_until_console_served(site)
+        screen_of(signer, lines)
         for child in children:
             supervisor.watch(child)
         supervisor.watch(signer, screen_of)
@@ -226,7 +261,7 @@ class _Show:
             draw(lines[-1])  # on top: a small terminal has all the rest in view
         click.echo(screen.text())
         click.echo(f"{lines[-1]}\n")
-        _show_console(lines, qr=options.qr)
+        show_console(lines, qr=options.qr)
         click.echo(screen.what_next())
 
 
@@ -251,38 +286,22 @@ def _caddy(site: Site) -> Child:
     return Child("TLS server (Caddy)", command, environment={"HOME": str(site.data)})
 
 
-def _signer(options: Options, url: str, environment: dict[str, str]) -> Child:
+def _signer(options: Options, url: str, site: Site | None, environment: dict[str, str]) -> Child:
     command = [sys.executable, "-m", "bunker", "signer", "run"]
     command += ["--data", str(options.installation.signer), "--relay", url]
     command += ["--profile", options.profile, "--allow", options.allow]
     if options.master_key_file is not None:
         command += ["--master-key-file", str(options.master_key_file)]
-    if options.console is not None:
+    if site is not None and site.console_domain:
+        command += ["--console", f"127.0.0.1:{site.console_port}"]
+        command += ["--console-url", site.console_url, "--console-proxy", "127.0.0.1"]
+    elif options.console is not None:
         command += ["--console", options.console]
+    for hook in options.notify:
+        command += ["--notify", hook]
+    if options.auth_url:
+        command += ["--auth-url", options.auth_url]
     return Child("signer", command, ready="bunker://", foreground=True, environment=environment)
-
-
-def _console(wanted: str | None, port: int) -> str | None:
-    """Return where the console listens; None without one, or where its extra is not installed."""
-    if wanted is None:
-        installed = all(map(find_spec, ("jinja2", "multipart", "webauthn")))
-        return f"127.0.0.1:{port + 1 if port else 0}" if installed else None
-    return None if wanted == "off" else wanted
-
-
-def _show_console(lines: list[str], *, qr: bool) -> None:
-    """Show the link that binds a phone, if the signer printed one: it does until one is bound."""
-    link = next((line for line in lines if "/bind/" in line), None)
-    if link is None:
-        return
-    here = "://localhost" in link
-    click.echo(
-        "Answer in the browser: open this here, good once and for ten minutes."
-        if here
-        else "Answer on your phone: scan this with it, good once and for ten minutes."
-    )
-    show_uri(link, qr and not here)
-    click.echo()
 
 
 def _data(installation: Installation, part: str = "") -> str:

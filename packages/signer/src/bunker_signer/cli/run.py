@@ -92,7 +92,8 @@ LOCK: Final = "signer.lock"
     "--auth-url",
     default="",
     metavar="URL",
-    help="Page that a client opens for its user while a request waits; {request} is its digest.",
+    help="Page that a client opens for its user while a request waits; {request} is its digest. "
+    "`console`: the request's page in the console.",
 )
 @click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
 @click.option(
@@ -131,6 +132,7 @@ def run(
     http: str | None,
     console: str | None,
     console_url: str,
+    console_proxies: tuple[str, ...],
     console_cert: Path | None,
     console_key: Path | None,
     verbose: bool,
@@ -166,7 +168,7 @@ def run(
             parse_hook(hook)
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
-        page = listening(console, console_url, console_cert, console_key)
+        page = listening(console, console_url, console_proxies, console_cert, console_key)
         with _locked(data), page as bound:
             asyncio.run(_run(config, grants, accepted, qr, http, bound))
 
@@ -197,7 +199,8 @@ async def _run(
     approvers: list[Approver] = [TerminalApprover()] if sys.stdin.isatty() else []
     if page is not None:
         approvers.append(page.waiting)
-        config = replace(config, link=config.link or page.link)
+        auth_url = page.auth_url if config.auth_url == "console" else config.auth_url
+        config = replace(config, link=config.link or page.link, auth_url=auth_url)
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(running(config, approvers))
         table = Commands(service.agent, service.inbox, service.keyring).table

@@ -54,7 +54,7 @@ def parse_address(url: str) -> Address:
         raise AddressError(f"{url} is no address for the console: http:// or https:// and a name")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
         raise AddressError(f"{url}: the console needs an address of its own, without a path")
-    host = parts.hostname
+    host = _as_browsers_write(parts.hostname, url)
     name = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}[parts.scheme]
     netloc = name if port in (None, default) else f"{name}:{port}"
@@ -70,6 +70,16 @@ def reachable_address(host: str, port: int, *, tls: bool) -> Address:
         name = _own_address()
     name = f"[{name}]" if ":" in name else name
     return parse_address(f"{'https' if tls else 'http'}://{name}:{port}")
+
+
+def _as_browsers_write(host: str, url: str) -> str:
+    """Return a name as it stands in Host and Origin: in ASCII (IDNA)."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        raise AddressError(f"{url} is no address for the console") from None
 
 
 def _own_address() -> str:

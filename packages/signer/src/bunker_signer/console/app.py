@@ -22,6 +22,7 @@ from bunker_signer.console.guard import Guard, Tries
 from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login
 from bunker_signer.console.pages import requests as request_pages
 from bunker_signer.console.passkeys import Passkeys
+from bunker_signer.console.pictures import Pictures
 from bunker_signer.console.routing import Visit, forms_token, visit_of
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.texts import texts_of
@@ -61,6 +62,7 @@ class Console:
         self.monotonic: Final = monotonic
         self.passkeys: Final = Passkeys(address, accounts, clock)
         self.tries: Final = Tries()
+        self.pictures: Final = Pictures(monotonic)
         self.streams = 0
         self.closing = False
         self._environment = Environment(
@@ -101,6 +103,8 @@ class Console:
             done=t(f"done.{done}") if t.has(f"done.{done}") else "",
             card_of=lambda request_id: request_pages.card(self, visit, request_id),
             how_it_ended=lambda request_id: request_pages.how_it_ended(self, visit, request_id),
+            paired=lambda: bool(self.signer.apps()),
+            by_words=lambda by: words.by_words(by, t),
             entry_words=lambda entry: activity.entry_words(entry, t),
             outcome_words=lambda entry: activity.outcome_words(entry, t),
             outcome_class=activity.outcome_class,
@@ -127,4 +131,5 @@ def create_app(console: Console) -> Starlette:
 async def _not_found(request: Request, error: HTTPException) -> Response:
     visit = visit_of(request)
     key = "problem.not_found" if error.status_code == 404 else "problem.request"
-    return visit.render("problem.html", error.status_code, said=visit.texts(key))
+    back = "/requests" if request.state.device else "/login"
+    return visit.render("problem.html", error.status_code, said=visit.texts(key), back=back)

@@ -82,9 +82,11 @@ def _svg(stacks: Sequence[Sequence[int]], days: Sequence[str], label: str) -> Ma
                 f'<text x="{middle:.1f}" y="{y - 3:.1f}" text-anchor="middle">{sum(stack)}</text>'
             )
         if day % 3 == (len(days) - 1) % 3:
+            last = day == len(days) - 1  # its name is wider than its column
+            x, anchor = (WIDTH, "end") if last else ((day + 0.5) * step, "middle")
             parts.append(
-                f'<text class="day" x="{(day + 0.5) * step:.1f}" y="{HEIGHT - 6}" '
-                f'text-anchor="middle">{escape(days[day])}</text>'
+                f'<text class="day" x="{x:.1f}" y="{HEIGHT - 6}" '
+                f'text-anchor="{anchor}">{escape(days[day])}</text>'
             )
     parts.append("</svg>")
     # Numbers of ours and escaped texts, nothing else.

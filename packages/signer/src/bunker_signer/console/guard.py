@@ -9,6 +9,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,9 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bunker_signer.console.accounts import Accounts
 from bunker_signer.console.address import Address
+from bunker_signer.console.pictures import MAX_PHOTO, MAX_SIDE
 from bunker_signer.limits import Recent
 
 MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
+# Bytes of a form with a picture in it, by path; of a bound device alone.
+MAX_PICTURE_BODY: Final = {
+    "/apps/frame": MAX_SIDE * MAX_SIDE + MAX_BODY,
+    "/apps/review": MAX_PHOTO + MAX_BODY,
+}
 COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265bis)
 
 # Failures to come in, by a wrong link or passkey: so many at once, and one more each so many
@@ -87,15 +94,25 @@ class Tries:
 
     def allowed(self, peer: str, now: float) -> bool:
         """Tell whether a try from `peer` is looked at."""
-        mine = self._by_address.get(peer)
+        mine = self._by_address.get(_household(peer))
         return self._all.few(now) and (mine is None or mine.few(now))
 
     def failed(self, peer: str, now: float) -> None:
         """Count a failure; what succeeds costs nothing."""
-        mine = self._by_address.get(peer) or _Failures(*_FAILURES)
-        self._by_address.put(peer, mine)
+        name = _household(peer)
+        mine = self._by_address.get(name) or _Failures(*_FAILURES)
+        self._by_address.put(name, mine)
         mine.add(now)
         self._all.add(now)
+
+
+def _household(peer: str) -> str:
+    """Return what one person has of addresses: in IPv6 a network of them (RFC 6177)."""
+    try:
+        address = IPv6Address(peer)
+    except ValueError:
+        return peer
+    return str(IPv6Network((address, 64), strict=False))
 
 
 class _Failures:
@@ -157,15 +174,17 @@ class Guard:
             wrong = PlainTextResponse(f"The console is at {self._address.origin}\n", 421)
             await wrong(scope, receive, send_with_headers)
             return
+        token = _cookie(headers, cookie_name(self._address))
+        device = self._accounts.device(token, int(self._clock())) if token else None
+        longest = MAX_PICTURE_BODY.get(scope["path"], MAX_BODY) if device else MAX_BODY
         length = headers.get("content-length", "0")
         chunked = "transfer-encoding" in headers
-        if chunked or not length.isdigit() or int(length) > MAX_BODY:
+        if chunked or not length.isdigit() or int(length) > longest:
             await PlainTextResponse("too large\n", 413)(scope, receive, send_with_headers)
             return
-        token = _cookie(headers, cookie_name(self._address))
         state = scope.setdefault("state", {})
         state["device_token"] = token
-        state["device"] = self._accounts.device(token, int(self._clock())) if token else None
+        state["device"] = device
         await self._app(scope, receive, send_with_headers)
 
 

@@ -46,17 +46,21 @@ async def _stream(
                 yield _event("unbound", "")
                 return
             questions = console.waiting.questions()
-            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
-            if shown and not over and console.waiting.find(shown) is None:
+            template = ""
+            if not shown and questions:
+                shown = questions[0].items[0].request
+                template = "_question.html"
+                yield _event("shown", shown)
+            elif shown and not over and console.waiting.find(shown) is None:
                 over = True
-                yield _event("question", console.fragment(visit, "_over.html", shown=shown))
+                template = "_over.html"
             elif over and console.waiting.find(shown) is not None:
                 over = False  # asked only now, or again after a restart
-                yield _event("question", console.fragment(visit, "_question.html", shown=shown))
-            elif not shown and questions:
-                shown = questions[0].items[0].request
-                yield _event("question", console.fragment(visit, "_question.html", shown=shown))
-                yield _event("shown", shown)
+                template = "_question.html"
+            # After it is known what is shown: that one is not in the list of the others.
+            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
+            if template:
+                yield _event("question", console.fragment(visit, template, shown=shown))
             async for beat in _until(change, console):
                 yield beat
     finally:

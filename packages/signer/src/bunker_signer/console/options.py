@@ -34,6 +34,14 @@ def console_options(command: Command) -> Command:
                 metavar="URL",
                 help="Where browsers reach it, if that is not HOST:PORT: https://bunker.example",
             ),
+            click.option(
+                "--console-proxy",
+                "console_proxies",
+                multiple=True,
+                metavar="ADDRESS",
+                help="A reverse proxy in front of it, or its network: X-Forwarded-For is believed "
+                "from there. Repeatable.",
+            ),
             click.option("--console-cert", type=file, help="TLS certificate chain (PEM)."),
             click.option("--console-key", type=file, help="The certificate's private key (PEM)."),
         )
@@ -44,11 +52,15 @@ def console_options(command: Command) -> Command:
 
 @contextmanager
 def listening(
-    listen: str | None, url: str, certificate: Path | None, private_key: Path | None
+    listen: str | None,
+    url: str,
+    proxies: tuple[str, ...],
+    certificate: Path | None,
+    private_key: Path | None,
 ) -> "Iterator[Listening | None]":
     """Yield the bound console, or None when none is wanted; raises BunkerError."""
     if listen is None:
-        if url or certificate or private_key:
+        if url or proxies or certificate or private_key:
             raise BunkerError("--console HOST:PORT is missing")
         yield None
         return
@@ -59,7 +71,7 @@ def listening(
         raise BunkerError(
             f"--console needs {missing.name}: pip install 'nostr-bunker-signer[console]'"
         ) from None
-    with Listening(ConsoleConfig(listen, url, certificate, private_key)) as page:
+    with Listening(ConsoleConfig(listen, url, proxies, certificate, private_key)) as page:
         yield page
 
 

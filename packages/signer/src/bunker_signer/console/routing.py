@@ -4,12 +4,14 @@ An action is reached by POST alone and runs only after its form is known to come
 ours, on a bound device, and, if the owner chose that, with his passkey.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -17,7 +19,8 @@ from starlette.routing import Route
 from bunker_core.errors import BunkerError
 from bunker_signer.console import texts
 from bunker_signer.console.accounts import Device
-from bunker_signer.console.guard import csrf_matches, csrf_token, same_origin
+from bunker_signer.console.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
+from bunker_signer.console.pictures import MAX_PHOTO, Busy, NoPicture
 from bunker_signer.console.texts import Texts
 from bunker_signer.nse import NSEError
 
@@ -26,8 +29,16 @@ if TYPE_CHECKING:
 
 LANGUAGE_COOKIE: Final = "language"
 MAX_FIELDS: Final = 64
+# Where to try again what did not work, if not at the start.
+_BACK: Final = {"/apps/review": "/apps/new", "/apps/accept": "/apps/new"}
 
-Form = Mapping[str, str]
+
+class Form(dict[str, str]):
+    """The fields of a form, and the picture that came with it."""
+
+    picture: bytes = b""
+
+
 Page = Callable[["Visit"], Awaitable[Response]]
 Action = Callable[["Visit", Form], Awaitable[Response]]
 
@@ -128,15 +139,55 @@ async def _act(
         visit.check_tries()
     elif request.state.device is None:
         raise Problem("problem.unbound", 401)
+    with_picture = _may_hold_a_picture(request)
+    try:
+        async with console.pictures.upload() if with_picture else nullcontext():
+            form = await (_read_picture(request) if with_picture else _read_fields(request))
+            token: str = request.state.device_token
+            if not public and not csrf_matches(token, form.pop("csrf", "")):
+                raise Problem("problem.csrf", 403)
+            proof = form.pop("proof", "")
+            if confirm is not None and confirm(form) and console.accounts.confirm:
+                console.passkeys.check(proof, visit.device.id, request.url.path, form)
+            return await handler(visit, form)
+    except Busy:
+        raise Problem("problem.too_fast", 429) from None
+    except NoPicture:
+        raise Problem("problem.picture") from None
+
+
+async def _read_fields(request: Request) -> Form:
+    """Read a form; raises HTTPException."""
     async with request.form(max_files=0, max_fields=MAX_FIELDS) as data:
-        form = {key: value for key, value in data.items() if isinstance(value, str)}
-    token: str = request.state.device_token
-    if not public and not csrf_matches(token, form.pop("csrf", "")):
-        raise Problem("problem.csrf", 403)
-    proof = form.pop("proof", "")
-    if confirm is not None and confirm(form) and console.accounts.confirm:
-        console.passkeys.check(proof, visit.device.id, request.url.path, form)
-    return await handler(visit, form)
+        return Form((key, value) for key, value in data.items() if isinstance(value, str))
+
+
+async def _read_picture(request: Request) -> Form:
+    """Read a form with a picture; raises HTTPException. How long it can be, the guard saw to."""
+    parser = _InMemory(request.headers, request.stream(), max_files=1, max_fields=MAX_FIELDS)
+    try:
+        data = await parser.parse()
+    except MultiPartException:
+        raise HTTPException(400) from None
+    form = Form()
+    for key, value in data.items():
+        if isinstance(value, str):
+            form[key] = value
+        else:
+            form.picture = await value.read()
+    await data.close()
+    return form
+
+
+def _may_hold_a_picture(request: Request) -> bool:
+    kind = request.headers.get("content-type", "")
+    return request.url.path in MAX_PICTURE_BODY and kind.startswith("multipart/form-data")
+
+
+class _InMemory(MultiPartParser):
+    """Writes no picture to a disk: the code in it is good for a pairing."""
+
+    spool_max_size = MAX_PHOTO
 
 
 def forms_token(request: Request) -> str:
@@ -162,7 +213,10 @@ async def _with_problems(visit: Visit, work: Awaitable[Response]) -> Response:
         said, status = str(error), 400
     except BunkerError as error:
         said, status = str(error), 400
-    return visit.render("problem.html", status, said=said)
+    back = _BACK.get(
+        visit.request.url.path, "/requests" if visit.request.state.device else "/login"
+    )
+    return visit.render("problem.html", status, said=said, back=back)
 
 
 def _send_to_login(visit: Visit) -> Response:

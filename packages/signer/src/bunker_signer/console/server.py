@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,6 +32,7 @@ class ConsoleConfig:
 
     listen: str  # HOST:PORT; port 0 picks one
     url: str = ""  # where browsers come, if a proxy stands between
+    proxies: tuple[str, ...] = ()  # addresses and networks that say who comes
     certificate: Path | None = None
     private_key: Path | None = None
 
@@ -45,6 +47,11 @@ class Listening:
         host = host.strip("[]")
         if (config.certificate is None) != (config.private_key is None):
             raise BunkerError("--console-cert and --console-key belong together")
+        try:
+            for proxy in config.proxies:
+                ip_network(proxy)
+        except ValueError:
+            raise BunkerError(f"--console-proxy {proxy} is no address and no network") from None
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -68,6 +75,11 @@ class Listening:
     def link(self) -> str:
         """Where a notification about a request leads; {id} is the request's."""
         return f"{self.address.origin}/requests/{{id}}"
+
+    @property
+    def auth_url(self) -> str:
+        """Where an app sends its user while a request waits; {request} is the request's id."""
+        return f"{self.address.origin}/requests/{{request}}"
 
     @asynccontextmanager
     async def serve(
@@ -97,7 +109,9 @@ class Listening:
             access_log=False,  # an address can hold the token that binds a device
             log_config=None,
             server_header=False,
-            proxy_headers=False,
+            # Without it all who come through a proxy would share one count of failures.
+            proxy_headers=bool(self._config.proxies),
+            forwarded_allow_ips=list(self._config.proxies),
             loop="none",
             ws="none",
             limit_concurrency=256,

@@ -135,6 +135,15 @@ def grant_words(method: str, param: str | None, texts: Texts) -> str:
         return plain.line(f"{method} {param or ''}")
 
 
+def by_words(by: str, texts: Texts) -> str:
+    """Return who decided, as the audit log has it: a device's name, a rule, or another way."""
+    device = by.removeprefix("console: ")
+    if device != by:
+        return device
+    key = f"by.{by.partition(' ')[0]}"
+    return texts(key) if texts.has(key) else by
+
+
 def protocol_words(action: Action) -> str:
     """Return the method and kind as NIP-46 names them."""
     kind = "" if action.kind is None else f" · kind {action.kind}"

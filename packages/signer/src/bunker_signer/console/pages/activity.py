@@ -34,7 +34,7 @@ async def show(visit: Visit) -> Response:
     )
     drawn = chart.draw(
         [(entry.at // _DAY - today + DAYS - 1, entry.client_pubkey) for entry in requests],
-        [_day_name(today - DAYS + 1 + index) for index in range(DAYS)],
+        [_day_name(today - DAYS + 1 + index, t) for index in range(DAYS)],
         names,
         t,
     )
@@ -68,8 +68,9 @@ def outcome_class(entry: AuditEntry) -> str:
     return "good" if entry.outcome == "allowed" else "bad"
 
 
-def _day_name(day: int) -> str:
-    return datetime.fromtimestamp(day * _DAY, UTC).strftime("%m-%d")
+def _day_name(day: int, t: Texts) -> str:
+    date = datetime.fromtimestamp(day * _DAY, UTC)
+    return t("date.day", month=f"{date.month:02}", day=f"{date.day:02}")
 
 
 routes = [page("/activity", show)]

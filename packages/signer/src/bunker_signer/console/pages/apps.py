@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from bunker_core.bunker_uri import MAX_URI, parse_nostrconnect_uri
+from bunker_core.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nip46 import Permission, parse_permissions
 from bunker_signer.console import plain, words
+from bunker_signer.console.pictures import MAX_SIDE
 from bunker_signer.console.qr import qr_svg
 from bunker_signer.console.routing import Form, Problem, Visit, action, always, page
 from bunker_signer.console.signer import MAX_NAME, App
@@ -45,7 +46,12 @@ async def show_one(visit: Visit) -> Response:
 
 
 async def show_new(visit: Visit) -> Response:
-    return visit.render("pair.html", identities=visit.console.signer.identities, uri="")
+    return visit.render(
+        "pair.html",
+        identities=visit.console.signer.identities,
+        pictures=visit.console.pictures.readable,
+        side=MAX_SIDE,
+    )
 
 
 async def invite(visit: Visit, form: Form) -> Response:
@@ -55,15 +61,25 @@ async def invite(visit: Visit, form: Form) -> Response:
     return visit.render("invite.html", uri=uri, qr=qr_svg(uri))
 
 
+async def look(visit: Visit, form: Form) -> Response:
+    """Look for a code in one frame of the camera; the page sends the next after the answer."""
+    try:
+        width, height = int(form.get("width", "")), int(form.get("height", ""))
+    except ValueError:
+        raise Problem("problem.request") from None
+    return JSONResponse({"text": await visit.console.pictures.frame(form.picture, width, height)})
+
+
 async def review(visit: Visit, form: Form) -> Response:
-    """Show what a nostrconnect:// URI says, before anything is done with it."""
-    uri = parse_nostrconnect_uri(form.get("uri", "")[:MAX_URI])
-    identity = visit.console.signer.identity(form.get("key", ""))
+    """Show what a nostrconnect:// URI says, typed or in a photo, before it is made use of."""
+    text = form.get("uri", "")
+    if not text.strip() and form.picture:
+        text = await _read_photo(visit, form.picture)
+    uri = parse_nostrconnect_uri(text)
     return visit.render(
         "review.html",
         uri=str(uri),
-        key=identity.name,
-        profile=_profile(form).value,
+        identities=visit.console.signer.identities,
         name=words.name_of(uri.metadata.name, visit.texts),
         url=plain.line(uri.metadata.url, 120),
         client_pubkey=uri.client_pubkey,
@@ -102,6 +118,13 @@ async def take_grant(visit: Visit, form: Form) -> Response:
         raise Problem("problem.request")
     visit.console.signer.take_grant(client.key_name, client.pubkey, int(number), _by(visit))
     return visit.go(visit.request.url.path.removesuffix("/grants"), "saved")
+
+
+async def _read_photo(visit: Visit, photo: bytes) -> str:
+    text = await visit.console.pictures.photo(photo)
+    if not text:
+        raise Problem("problem.no_code")
+    return text
 
 
 def _apps(visit: Visit) -> tuple[App, ...]:
@@ -149,6 +172,7 @@ routes = [
     page("/apps", show_all),
     page("/apps/new", show_new),
     action("/apps/invite", invite, confirm=always),
+    action("/apps/frame", look),
     action("/apps/review", review),
     action("/apps/accept", accept, confirm=always),
     page("/apps/{key}/{pubkey}", show_one),

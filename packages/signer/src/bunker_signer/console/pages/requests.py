@@ -60,7 +60,7 @@ def how_it_ended(console: "Console", visit: Visit, request_id: str) -> str:
     if end.answer is None:
         return visit.texts("over.elsewhere")
     key = "over.allowed" if end.answer.allows else "over.denied"
-    return visit.texts(key, by=end.answer.by)
+    return visit.texts(key, by=words.by_words(end.answer.by, visit.texts))
 
 
 async def home(visit: Visit) -> Response:

@@ -11,16 +11,28 @@ function put(element, text) {
   enhance(element);
 }
 
+// The reader's own way to write a date, in the page's language.
+const language = document.documentElement.lang;
+const locale = navigator.languages.find((code) => code.startsWith(language)) ?? language;
+
+function written(when, onlyClock) {
+  const clock = when.toLocaleTimeString(locale, { timeStyle: "short" });
+  if (onlyClock) return clock;
+  const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(when) - midnight(Date.now())) / 86_400_000);
+  if (Math.abs(days) > 1) {
+    return when.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+  }
+  const day = new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(days, "day");
+  return `${day}, ${clock}`;
+}
+
 function enhance(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const when = new Date(time.dateTime);
     if (!Number.isNaN(when.getTime()) && !time.title) {
       time.title = time.textContent;
-      const date = time.closest(".clock") ? undefined : "medium";
-      time.textContent = when.toLocaleString(document.documentElement.lang, {
-        dateStyle: date,
-        timeStyle: "short",
-      });
+      time.textContent = written(when, Boolean(time.closest(".clock")));
     }
   }
 }
@@ -159,7 +171,7 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-// Copy, camera
+// Copy
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
@@ -167,48 +179,6 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(byId(button.dataset.copy).textContent.trim());
   button.textContent = button.dataset.copied;
 });
-
-async function scan(button) {
-  const video = byId("camera");
-  if (video.srcObject) {
-    for (const track of video.srcObject.getTracks()) track.stop();
-    video.srcObject = null;
-    video.hidden = true;
-    button.textContent = button.dataset.start;
-    return;
-  }
-  try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({
-      video: { facingMode: "environment" },
-    });
-  } catch {
-    byId("scan-problem").textContent = byId("scanner").dataset.denied;
-    return;
-  }
-  video.hidden = false;
-  button.textContent = button.dataset.stop;
-  await video.play();
-  const detector = new BarcodeDetector({ formats: ["qr_code"] });
-  const look = async () => {
-    if (!video.srcObject) return;
-    const codes = await detector.detect(video);
-    const found = codes.find((code) => code.rawValue.toLowerCase().startsWith("nostrconnect:"));
-    if (found) {
-      byId("uri").value = found.rawValue;
-      scan(button);
-    } else {
-      requestAnimationFrame(look);
-    }
-  };
-  look();
-}
-
-async function offerCamera() {
-  const formats = "BarcodeDetector" in window ? await BarcodeDetector.getSupportedFormats() : [];
-  const able = formats.includes("qr_code") && navigator.mediaDevices;
-  byId(able ? "scanner" : "no-scanner").hidden = false;
-  byId("scan").addEventListener("click", (event) => scan(event.target));
-}
 
 // Start
 
@@ -219,5 +189,4 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
 }
 if (byId("live")) listen(byId("live"));
-if (byId("scanner")) offerCamera();
 navigator.serviceWorker?.register(policy.createScriptURL("/worker.js"));

@@ -1,6 +1,6 @@
 // Shows the offline page when the signer can't be reached. Keeps nothing else: no page of the
 // console, no answer, no secret is ever cached.
-const CACHE = "console-2";
+const CACHE = "console-3";
 const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/icon.svg"];
 
 self.addEventListener("install", (event) => {
