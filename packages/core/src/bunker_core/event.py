@@ -19,6 +19,7 @@ Tags = tuple[tuple[str, ...], ...]
 
 _HEX: Final = frozenset("0123456789abcdef")
 _ARRAY: Final = (list, tuple)
+_unhex: Final = bytes.fromhex
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,16 @@ class Event:
         content: str,
         sig: str,
     ) -> None:
-        if not _are_hex(id, pubkey, sig):
-            for name, value, length in (("id", id, 64), ("pubkey", pubkey, 64)):
-                if not is_hex(value, length):
-                    raise InvalidEvent(f"{name} is not 64 lower-case hex characters")
-            raise InvalidEvent("sig is not 128 lower-case hex characters")
+        # All three in one go. `fromhex` alone would skip spaces and take capitals; what it has read
+        # is written back and compared.
+        try:
+            text = id + pubkey + sig
+            are_hex = len(id) == len(pubkey) == 64 and len(text) == 256
+            are_hex = are_hex and _unhex(text).hex() == text
+        except (TypeError, ValueError):
+            are_hex = False
+        if not are_hex:
+            raise InvalidEvent(_hex_fault(id, pubkey))
         _check_template(kind, content, tags, created_at)
         # A relay makes one for every frame: this is half of what a frozen dataclass's own costs.
         _set_id(self, id)
@@ -167,7 +173,7 @@ def verify(event: Event) -> VerifiedEvent:
     ).digest()
     if digest.hex() != event.id:
         raise InvalidEvent("event id does not match")
-    if not keys.verify(event.pubkey, digest, bytes.fromhex(event.sig)):
+    if not keys.verify(event.pubkey, digest, _unhex(event.sig)):
         raise InvalidEvent("signature does not match")
     return VerifiedEvent(event)
 
@@ -180,14 +186,14 @@ def parse_event(value: object) -> Event:
     if not isinstance(value, dict):
         raise InvalidEvent("event is not an object")
     try:
-        return Event(
-            id=value["id"],
-            pubkey=value["pubkey"],
-            created_at=value["created_at"],
-            kind=value["kind"],
-            tags=parse_tags(value["tags"]),
-            content=value["content"],
-            sig=value["sig"],
+        return Event(  # by position: names would cost a dict
+            value["id"],
+            value["pubkey"],
+            value["created_at"],
+            value["kind"],
+            parse_tags(value["tags"]),
+            value["content"],
+            value["sig"],
         )
     except KeyError as missing:
         raise InvalidEvent(f"field {missing} is missing") from None
@@ -235,7 +241,7 @@ def parse_tags(value: object) -> Tags:
             "".join(tag)  # takes strings alone, and looks at them faster than a loop
     except TypeError:
         raise InvalidEvent("a tag holds something that is not a string") from None
-    return tuple([tuple(tag) for tag in value])
+    return tuple(map(tuple, value))
 
 
 def is_hex(value: object, length: int) -> bool:
@@ -243,21 +249,11 @@ def is_hex(value: object, length: int) -> bool:
     return isinstance(value, str) and len(value) == length and _HEX.issuperset(value)
 
 
-def _are_hex(event_id: str, pubkey: str, sig: str) -> bool:
-    """Tell whether all three are hex characters of the right number, in one go.
-
-    `fromhex` alone would skip spaces and take capitals; what it reads is written back and compared.
-    """
-    try:
-        text = event_id + pubkey + sig
-        return (
-            len(event_id) == 64
-            and len(pubkey) == 64
-            and len(sig) == 128
-            and bytes.fromhex(text).hex() == text
-        )
-    except (TypeError, ValueError):
-        return False
+def _hex_fault(event_id: object, pubkey: object) -> str:
+    for name, value in (("id", event_id), ("pubkey", pubkey)):
+        if not is_hex(value, 64):
+            return f"{name} is not 64 lower-case hex characters"
+    return "sig is not 128 lower-case hex characters"
 
 
 def _check_template(kind: object, content: object, tags: object, created_at: object) -> None:

@@ -12,7 +12,7 @@ from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
-from bunker_core.messages import Closed, CountReply, Eose, Ok, parse_client_message
+from bunker_core.messages import Closed, CountReply, Eose, parse_client_message
 from bunker_relay.hub import Subscription
 from bunker_relay.logs import defect, log
 from bunker_relay.outbox import Outbox
@@ -174,7 +174,7 @@ class Connection:
         if ok is None:
             self._pending_saves += 1
         else:
-            self._outbox.put(frame(ok))
+            self._outbox.put(ok)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         relay = self._relay
@@ -207,10 +207,10 @@ class Connection:
         else:
             self._spawn(self._send_stored(relay.store, subscription))
 
-    def _later(self, ok: Ok) -> None:
+    def _later(self, ok: bytes) -> None:
         """Answer an event that had to be saved first."""
         self._pending_saves -= 1
-        self._outbox.put(frame(ok))
+        self._outbox.put(ok)
         if self._saved is not None:
             self._saved.set()
 

@@ -21,24 +21,33 @@ class Buckets:
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate  # may be changed at any time
-        self._young: dict[str, tuple[float, float]] = {}  # key: (tokens, when)
-        self._old: dict[str, tuple[float, float]] = {}
+        self._young: dict[str, list[float]] = {}  # key: [tokens, when]
+        self._old: dict[str, list[float]] = {}
 
     def take(self, key: str, now: float) -> bool:
         """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
         rate = self.rate
-        tokens: float = rate.burst
-        found = self._young.get(key) or self._old.get(key)
-        if found is not None:
-            left, at = found
-            if now > at:
-                left += (now - at) * rate.per_second
-            tokens = min(left, tokens)
-        allowed = tokens >= 1
-        self._young[key] = (tokens - 1 if allowed else tokens, now)
+        bucket = self._young.get(key)
+        if bucket is None:
+            bucket = self._remember(key, now)
+        tokens, at = bucket
+        if now > at:
+            tokens += (now - at) * rate.per_second
+        if tokens > rate.burst:
+            tokens = rate.burst
+        bucket[1] = now
+        if tokens < 1:
+            bucket[0] = tokens
+            return False
+        bucket[0] = tokens - 1
+        return True
+
+    def _remember(self, key: str, now: float) -> list[float]:
         if len(self._young) >= _KEYS:
             self._old, self._young = self._young, {}
-        return allowed
+        bucket = self._old.get(key) or [self.rate.burst, now]
+        self._young[key] = bucket
+        return bucket
 
     def give_back(self, key: str) -> None:
         """Undo the latest `take` of `key`, which was allowed."""
