@@ -128,7 +128,7 @@ class Connection:
             self._abort()
         self._end()
 
-    def _take_attached(self, text: str | None) -> None:
+    def _take_attached(self, text: str | bytes | None) -> None:
         self._take(text)
         if self._outbox.crowded or (
             self._pending_saves
@@ -149,8 +149,11 @@ class Connection:
         line.hold()
         self._spawn(go_on())
 
-    def _take(self, text: str | None) -> None:
-        """Carry out one message, without waiting for anything."""
+    def _take(self, text: str | bytes | None) -> None:
+        """Carry out one message, without waiting for anything.
+
+        Raises UnicodeDecodeError for bytes that are not UTF-8.
+        """
         self._relay.counters.messages += 1
         now = time.time()
         session = self._session
@@ -158,6 +161,8 @@ class Connection:
         try:
             message = parse_client_message(text) if text is not None else None
         except InvalidMessage as error:
+            if isinstance(text, bytes):
+                text.decode()  # only here: orjson takes nothing that is not UTF-8
             effects = session.refuse(error, now)
         else:
             if type(message) is Event:  # nearly all that a busy relay reads

@@ -51,7 +51,7 @@ class Ingest:
         self._counters = counters
         self.bus: Bus = Alone()
         self._seen = Seen(_SEEN)
-        self._mute = config.mute
+        self._accepts_mute = config.mute is Mute.ACCEPT
         self.grace = GraceBuffer(config.grace)
         self._per_ip = Buckets(config.rates.events_per_ip)
         self._per_pubkey = Buckets(config.rates.events_per_pubkey)
@@ -60,12 +60,12 @@ class Ingest:
 
     def configure(self, config: Config) -> None:
         """Take new settings."""
-        self._mute = config.mute
+        self._accepts_mute = config.mute is Mute.ACCEPT
         self.grace.settings = config.grace
-        self._per_ip.rate = config.rates.events_per_ip
-        self._per_pubkey.rate = config.rates.events_per_pubkey
-        self._signing_per_ip.rate = config.rates.signing_per_ip
-        self._signing_per_pubkey.rate = config.rates.signing_per_pubkey
+        self._per_ip.configure(config.rates.events_per_ip)
+        self._per_pubkey.configure(config.rates.events_per_pubkey)
+        self._signing_per_ip.configure(config.rates.signing_per_ip)
+        self._signing_per_pubkey.configure(config.rates.signing_per_pubkey)
 
     def submit(self, event: Event, session: Session, now: float, later: Later) -> bytes | None:
         """Take an event whose shape is right; `now` is Unix seconds.
@@ -86,7 +86,7 @@ class Ingest:
     def subscribed(self, subscription: Subscription, now: float) -> None:
         """Hand a new subscription what waited for it in the grace buffer."""
         for event in self.grace.claim(subscription, now):
-            subscription.send(event.id, event.to_json())
+            subscription.send(event.id, event.to_json(), {})
             self._seen.put(event.id, (event.sig, self._hub.serial))
             self._counters.events_delivered += 1
         if self.grace.is_on and not self.bus.alone:
@@ -181,7 +181,7 @@ class Ingest:
         if event.kind == NOSTR_CONNECT and self.grace.is_on and self.grace.hold(event, now):
             self._counters.events_held += 1
             return encode_ok(event.id, True, "mute: no one is listening yet, held for a short while")
-        return encode_ok(event.id, self._mute is Mute.ACCEPT, "mute: no one is listening")
+        return encode_ok(event.id, self._accepts_mute, "mute: no one is listening")
 
     def _save(self, store: "Store", event: Event, later: Later) -> bytes | None:
         def done(outcome: Outcome | StoreError) -> None:

@@ -20,21 +20,25 @@ class Buckets:
     """
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate  # may be changed at any time
+        self.configure(rate)
         self._young: dict[str, list[float]] = {}  # key: [tokens, when]
         self._old: dict[str, list[float]] = {}
 
+    def configure(self, rate: Rate) -> None:
+        """Take a new rate; what is in the buckets stays, up to the new size."""
+        self._per_second = rate.per_second
+        self._burst = float(rate.burst)
+
     def take(self, key: str, now: float) -> bool:
         """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
-        rate = self.rate
         bucket = self._young.get(key)
         if bucket is None:
             bucket = self._remember(key, now)
         tokens, at = bucket
         if now > at:
-            tokens += (now - at) * rate.per_second
-        if tokens > rate.burst:
-            tokens = rate.burst
+            tokens += (now - at) * self._per_second
+        if tokens > self._burst:
+            tokens = self._burst
         bucket[1] = now
         if tokens < 1:
             bucket[0] = tokens
@@ -45,7 +49,7 @@ class Buckets:
     def _remember(self, key: str, now: float) -> list[float]:
         if len(self._young) >= _KEYS:
             self._old, self._young = self._young, {}
-        bucket = self._old.get(key) or [self.rate.burst, now]
+        bucket = self._old.get(key) or [self._burst, now]
         self._young[key] = bucket
         return bucket
 

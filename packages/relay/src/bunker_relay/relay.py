@@ -117,8 +117,8 @@ class Relay:
         self.config = config
         self.policy.configure(config)
         self.ingest.configure(config)
-        self.queries.rate = config.rates.queries_per_ip
-        self._connecting.rate = config.rates.connections_per_ip
+        self.queries.configure(config.rates.queries_per_ip)
+        self._connecting.configure(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
