@@ -118,10 +118,15 @@ class Cork:
         frames = self._frames
         if not frames:
             return
-        self._transport.write(b"".join(frames))
+        transport = self._transport
+        transport.write(b"".join(frames))
         frames.clear()
         self._corked = 0
-        self._look()
+        self._waiting = waiting = transport.get_write_buffer_size()
+        self._room = self._half - waiting - self._reserved
+        self.crowded = False
+        if self._room < 0:
+            self._look()
         if self._drained is not None and not self.crowded:
             self.wake()
 
@@ -158,7 +163,5 @@ class Cork:
             self._overflow()
             return
         self.crowded = size > self._half
-        most = self.max_bytes - self._reserved
-        if not self.crowded and most > self._half:
-            most = self._half
-        self._room = most - self._waiting
+        most = self.max_bytes if self.crowded else self._half
+        self._room = most - self._waiting - self._reserved

@@ -157,16 +157,14 @@ class Hub:
                     members = self._tags.get((tag[0], tag[1]))
                     if members is not None:
                         found.append(members)
-        for table, key in (
-            (self._any, None),
-            (self._kinds, event.kind),
-            (self._authors, event.pubkey),
-            (self._ids, event.id),
-        ):
-            if table:
-                members = table.get(key)
-                if members is not None:
-                    found.append(members)
+        if self._kinds and (members := self._kinds.get(event.kind)) is not None:
+            found.append(members)
+        if self._authors and (members := self._authors.get(event.pubkey)) is not None:
+            found.append(members)
+        if self._ids and (members := self._ids.get(event.id)) is not None:
+            found.append(members)
+        if self._any:
+            found.append(self._any[None])
         if not found:
             return ()
         if len(found) == 1:
