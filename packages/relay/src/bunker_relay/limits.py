@@ -1,6 +1,7 @@
 """Token buckets, and whose bucket it is."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Any, Final
 
 from starlette.types import Scope
@@ -10,6 +11,7 @@ from bunker_relay.config import Rate
 _KEYS: Final = 50_000  # buckets remembered, twice as many at most: some 20 MB
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _MAX_HOPS: Final = 32
+_CACHED: Final = 1_024  # addresses parsed of late
 
 
 class Buckets:
@@ -86,14 +88,21 @@ class Addresses:
             if hop is None:
                 break
             peer = hop
-        if peer.version == 6:
-            return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
-        return str(peer)
+        return _customer(peer)
 
     def _is_trusted(self, address: Any) -> bool:
         return any(address.version == net.version and address in net for net in self._trusted)
 
 
+# The functions are pure, and many connections come from few addresses.
+@lru_cache(maxsize=_CACHED)
+def _customer(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    if peer.version == 6:
+        return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
+    return str(peer)
+
+
+@lru_cache(maxsize=_CACHED)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
