@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist version audit lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers screenshots docs dist version audit lock \
   clean
 
 help: ## Show this list
@@ -38,11 +38,14 @@ bench: $(VENV)/.run $(VENV)-bench/.peers ## Measure our relay and signer next to
 bench-quick: $(VENV)/.run $(VENV)-bench/.peers ## The main measures in a minute, next to one relay
 	$(BIN)/python -m bench --quick --peers $(VENV)-bench/bin/python $(BENCH)
 
+gate: $(VENV)/.run ## Fail when an event costs the relay more than it should (15 seconds)
+	$(BIN)/python -m bench.gate
+
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(addsuffix /src,$(addprefix packages/,$(PACKAGES))) tests
-	$(BIN)/mypy bench/__main__.py bench/echo.py
+	$(BIN)/mypy bench/__main__.py bench/echo.py bench/gate.py
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -128,6 +128,7 @@ def _fill(
     _set_content(event, content)
     _set_sig(event, sig)
 
+
 # An Event that `verify` has let through; only the type tells, it costs nothing at run time.
 VerifiedEvent = NewType("VerifiedEvent", Event)
 

@@ -110,7 +110,7 @@ def verify(pubkey: str, message: bytes, signature: bytes) -> bool:
         xonly = _parse_xonly(pubkey)
     except InvalidKey:
         return False
-    return _schnorrsig_verify(_CTX, signature, message, len(message), xonly) == 1
+    return bool(_schnorrsig_verify(_CTX, signature, message, len(message), xonly))
 
 
 def is_pubkey(pubkey: str) -> bool:

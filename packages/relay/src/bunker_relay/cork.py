@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+
 @lru_cache(maxsize=4096)
 def header(length: int) -> bytes:
     """Return the header of a text frame of `length` bytes (RFC 6455, section 5.2)."""

@@ -28,6 +28,7 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
+_HELD: Final = "mute: no one is listening yet, held for a short while"
 _RATE_LIMITED: Final = "rate-limited: too many events, slow down"
 
 Later = Callable[[bytes], None]  # the frame of an OK
@@ -180,7 +181,7 @@ class Ingest:
         self._seen.put(event.id, (event.sig, 0))
         if event.kind == NOSTR_CONNECT and self.grace.is_on and self.grace.hold(event, now):
             self._counters.events_held += 1
-            return encode_ok(event.id, True, "mute: no one is listening yet, held for a short while")
+            return encode_ok(event.id, True, _HELD)
         return encode_ok(event.id, self._accepts_mute, "mute: no one is listening")
 
     def _save(self, store: "Store", event: Event, later: Later) -> bytes | None:
