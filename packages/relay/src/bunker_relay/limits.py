@@ -57,9 +57,9 @@ class Buckets:
 
     def give_back(self, key: str) -> None:
         """Undo the latest `take` of `key`, which was allowed."""
-        found = self._young.get(key) or self._old.get(key)
-        if found is not None:
-            self._young[key] = (found[0] + 1, found[1])
+        bucket = self._young.get(key)
+        if bucket is not None:
+            bucket[0] += 1
 
 
 class Addresses:
