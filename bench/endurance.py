@@ -48,7 +48,7 @@ async def idle(target: Target, traffic: Traffic, count: int) -> list[Sample]:
 
 
 async def storm(recipe: Recipe, core: int, count: int) -> Sample:
-    """Restart the relay under its clients: seconds from its start until all are subscribed."""
+    """Restart the relay under its clients: seconds from its first handshake until all are back."""
     port = relays.free_port()
     async with running(recipe, core, port=port) as target:
         sockets = await connect(target, count)
