@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick lint format types peers screenshots docs dist version audit lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers screenshots docs dist version audit lock \
   clean
 
 help: ## Show this list
@@ -40,11 +40,14 @@ bench: $(VENV)/.run $(VENV)-bench/.peers ## Measure our relay and signer next to
 bench-quick: $(VENV)/.run $(VENV)-bench/.peers ## The main measures in a minute, next to one relay
 	$(BIN)/python -m bench --quick --peers $(VENV)-bench/bin/python $(BENCH)
 
+gate: $(VENV)/.run ## Fail when an event costs the relay more than it should (15 seconds)
+	$(BIN)/python -m bench.gate
+
 lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(addsuffix /src,$(addprefix packages/,$(PACKAGES))) tests
-	$(BIN)/mypy bench/__main__.py bench/echo.py
+	$(BIN)/mypy bench/__main__.py bench/echo.py bench/gate.py
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -194,7 +194,7 @@ class Bench:
                     await self.take(
                         "isolation",
                         target,
-                        partial(endurance.isolation, target, *sets),
+                        partial(endurance.isolation, target, self.ammunition.traffic, *sets),
                     )
             more = [self.ammunition.make_pairs(50, 100) for _ in counts]
             async with running(recipe, self.core) as target:

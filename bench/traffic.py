@@ -38,6 +38,13 @@ class Traffic:
         """Return a kind 24133 event, its content as long as a short request's."""
         return shot(self.event(author, 24133, (("p", recipient),)))
 
+    def bulk(self, author: SecretKey, recipient: str, size: int) -> Shot:
+        """Return a kind 24133 event with `size` characters of content."""
+        content = "".join(self._random.choices(_BASE64, k=64)) + "x" * (size - 64)
+        return shot(
+            sign_event(EventTemplate(24133, content, (("p", recipient),), self.now), author)
+        )
+
     def note(self, author: SecretKey, tags: tuple[tuple[str, ...], ...] = ()) -> Shot:
         """Return a kind 1 event, which relays store."""
         return shot(self.event(author, 1, tags))

@@ -149,6 +149,13 @@ async def test_a_ping_with_more_than_125_bytes_fails(raw: Raw) -> None:
     assert await raw.closed() == 1002
 
 
+async def test_a_ping_may_come_in_pieces(raw: Raw) -> None:
+    """Autobahn 2.6 and 2.11."""
+    await raw.send(frame(bytes(125), FIN | PING), frame(b"x", FIN | PING), chop=1)
+    assert await raw.read() == (FIN | PONG, bytes(125))
+    assert await raw.read() == (FIN | PONG, b"x")
+
+
 async def test_pings_in_a_row_are_answered_in_order(raw: Raw) -> None:
     """Autobahn 2.10."""
     await raw.send(*(frame(b"%d" % number, FIN | PING) for number in range(10)))
@@ -213,6 +220,45 @@ async def test_a_fragmented_message_is_put_together(
     assert seen[1].startswith(b'["NOTICE"')
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+async def test_a_message_of_very_many_fragments_is_put_together(raw: Raw, opcode: int) -> None:
+    """Autobahn 5.6, 9.3 to 9.6 and 10.1: one byte each, then a whole message as ever."""
+    middle = frame(b"x", CONTINUATION) * 2_000
+    await raw.send(frame(b"x", opcode), middle, frame(b"x", FIN | CONTINUATION))
+    assert (b"binary" in await raw.notice()) == (opcode == BINARY)
+    await raw.send(frame(b"x"))
+    await raw.notice()
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 127, 128, 65_535, 65_536])
+@pytest.mark.parametrize("chop", [0, 997])
+async def test_a_binary_of_any_length_is_refused(raw: Raw, length: int, chop: int) -> None:
+    """Autobahn 1.2: found in the stream by its length, whatever is in it."""
+    await raw.send(frame(b"\x81\xff" * (length // 2), FIN | BINARY), frame(b"x"), chop=chop)
+    assert b"binary" in await raw.notice()
+    assert b"binary" not in await raw.notice()
+
+
+@pytest.mark.parametrize("first", [FIN | TEXT, FIN | BINARY])
+async def test_a_length_of_64_bits_that_is_negative_fails(raw: Raw, first: int) -> None:
+    """RFC 6455, section 5.2: the most significant bit must be 0; nobody waits for the payload."""
+    await raw.send(bytes((first, 0xFF)) + b"\x80" + bytes(7) + MASK)
+    assert await raw.closed() in {1002, 1009}
+
+
+@pytest.mark.parametrize("frames", [[frame(b"cut off")[:-1]], [frame(b"x", TEXT)], [b"\x81"]])
+async def test_an_end_within_a_message_harms_nobody(
+    raw: Raw, relay_url: str, frames: list[bytes]
+) -> None:
+    """The client goes in the middle of a frame or of a message: the relay serves the next one."""
+    await raw.send(*frames)
+    raw.writer.close()
+    other = await Raw.open(relay_url)
+    await other.send(frame(b"x"))
+    await other.notice()
+    other.writer.close()
+
+
 @pytest.mark.parametrize(
     "frames",
     [
@@ -239,6 +285,10 @@ async def test_fragments_out_of_order_fail(raw: Raw, frames: list[bytes]) -> Non
         b"\xc0\xaf",  # an overlong form
         b"\xfe",
         b'["EVENT",{"content":"\xff"}]',
+        b'["CLOSE","x"]\xff',  # after what is valid
+        b'["CLOSE","x",{"\xff":0}]',  # in what nobody looks at
+        b'["CLOSE","\xed\xa0\x80"]',
+        b'["CLOSE","\xf0\x9f\x92"]',  # cut off
     ],
 )
 @pytest.mark.parametrize("cut", [False, True])
@@ -249,6 +299,16 @@ async def test_invalid_utf_8_fails(raw: Raw, text: bytes, cut: bool) -> None:
     await raw.notice()
     await raw.send(*frames)
     assert await raw.closed() == 1007
+
+
+@pytest.mark.parametrize(
+    "code",
+    [0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFD, 0xFFFE, 0xFFFF, 0x10000, 0x1FFFE, 0x10FFFF],
+)
+async def test_the_edges_of_utf_8_are_read(raw: Raw, code: int) -> None:
+    """Autobahn 6.5 to 6.23: the first and last of each length, and what is no character at all."""
+    await raw.send(frame(f'["{chr(code)}"]'.encode()))
+    assert b"unknown message type" in await raw.notice()
 
 
 async def test_a_character_may_be_cut_between_fragments(raw: Raw) -> None:
@@ -263,6 +323,43 @@ async def test_close_is_answered_with_its_code(raw: Raw) -> None:
     """Autobahn 7.1: the closing handshake."""
     await raw.send(frame((1000).to_bytes(2) + b"bye", FIN | CLOSE))
     assert await raw.closed() == 1000
+
+
+@pytest.mark.parametrize("reason", [b"", b"x", b"x" * 123])
+async def test_close_may_give_a_reason_or_nothing_at_all(raw: Raw, reason: bytes) -> None:
+    """Autobahn 7.3.1 to 7.3.5, and 7.1.6: after a large message, which is answered first."""
+    await raw.send(frame(rubbish(70_000)))
+    await raw.notice()
+    await raw.send(frame((1000).to_bytes(2) + reason if reason else b"", FIN | CLOSE))
+    assert await raw.closed() == (1000 if reason else 1005)
+
+
+async def test_close_with_a_reason_that_is_too_long_fails(raw: Raw) -> None:
+    """Autobahn 7.3.6: a control frame has 125 bytes at most."""
+    await raw.send(frame((1000).to_bytes(2) + b"x" * 124, FIN | CLOSE))
+    assert await raw.closed() == 1002
+
+
+async def test_a_second_close_is_not_answered(raw: Raw) -> None:
+    """Autobahn 7.1.2."""
+    await raw.send(frame((1000).to_bytes(2), FIN | CLOSE), frame((1001).to_bytes(2), FIN | CLOSE))
+    assert await raw.closed() == 1000
+
+
+async def test_no_extension_is_agreed_on(relay_url: str) -> None:
+    """Autobahn 12 and 13: compression that a client offers is not accepted."""
+    parts = urlsplit(relay_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    writer.write(
+        f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n".encode()
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    assert b"extensions" not in head.lower()
+    writer.close()
 
 
 async def test_nothing_is_read_after_a_close(raw: Raw) -> None:

@@ -21,6 +21,8 @@ SIGNATURE_BYTES: Final = 64
 # Randomized once by coincurve when it is imported; libsecp256k1 only reads it afterwards, so it
 # is safe to share between threads.
 _CTX: Final = GLOBAL_CONTEXT.ctx
+# Looked up once: a relay calls it for every event.
+_schnorrsig_verify: Final = lib.secp256k1_schnorrsig_verify
 # The longest run of pubkeys that a busy relay sees again and again; an entry is about 200 bytes.
 _PARSED_PUBKEYS: Final = 8192
 
@@ -108,7 +110,7 @@ def verify(pubkey: str, message: bytes, signature: bytes) -> bool:
         xonly = _parse_xonly(pubkey)
     except InvalidKey:
         return False
-    return bool(lib.secp256k1_schnorrsig_verify(_CTX, signature, message, len(message), xonly))
+    return bool(_schnorrsig_verify(_CTX, signature, message, len(message), xonly))
 
 
 def is_pubkey(pubkey: str) -> bool:

@@ -6,7 +6,9 @@ import fcntl
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+_BACKLOG: Final = 2_048  # connections not yet accepted; as many as uvicorn's own
 
 
 class StartError(Exception):
@@ -40,7 +42,9 @@ def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
             if count > 1:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
-            listener.listen()  # from now on the port is ours; uvicorn sets the real backlog
+            # From now on the port is ours. Clients that come back during a restart wait here until
+            # the relay serves; whose SYN finds no room tries again only after a second.
+            listener.listen(_BACKLOG)
     except OSError as error:
         for listener in sockets:
             listener.close()

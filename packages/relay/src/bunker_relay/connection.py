@@ -12,7 +12,7 @@ from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
-from bunker_core.messages import Closed, CountReply, Eose, Ok, parse_client_message
+from bunker_core.messages import Closed, CountReply, Eose, parse_client_message
 from bunker_relay.hub import Subscription
 from bunker_relay.logs import defect, log
 from bunker_relay.outbox import Outbox
@@ -128,7 +128,7 @@ class Connection:
             self._abort()
         self._end()
 
-    def _take_attached(self, text: str | None) -> None:
+    def _take_attached(self, text: str | bytes | None) -> None:
         self._take(text)
         if self._outbox.crowded or (
             self._pending_saves
@@ -149,8 +149,11 @@ class Connection:
         line.hold()
         self._spawn(go_on())
 
-    def _take(self, text: str | None) -> None:
-        """Carry out one message, without waiting for anything."""
+    def _take(self, text: str | bytes | None) -> None:
+        """Carry out one message, without waiting for anything.
+
+        Raises UnicodeDecodeError for bytes that are not UTF-8.
+        """
         self._relay.counters.messages += 1
         now = time.time()
         session = self._session
@@ -158,6 +161,8 @@ class Connection:
         try:
             message = parse_client_message(text) if text is not None else None
         except InvalidMessage as error:
+            if isinstance(text, bytes):
+                text.decode()  # only here: orjson takes nothing that is not UTF-8
             effects = session.refuse(error, now)
         else:
             if type(message) is Event:  # nearly all that a busy relay reads
@@ -174,7 +179,7 @@ class Connection:
         if ok is None:
             self._pending_saves += 1
         else:
-            self._outbox.put(frame(ok))
+            self._outbox.put(ok)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         relay = self._relay
@@ -207,10 +212,10 @@ class Connection:
         else:
             self._spawn(self._send_stored(relay.store, subscription))
 
-    def _later(self, ok: Ok) -> None:
+    def _later(self, ok: bytes) -> None:
         """Answer an event that had to be saved first."""
         self._pending_saves -= 1
-        self._outbox.put(frame(ok))
+        self._outbox.put(ok)
         if self._saved is not None:
             self._saved.set()
 

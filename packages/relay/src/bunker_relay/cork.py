@@ -6,32 +6,33 @@ together until the loop has handed out what it read, then each client's go out a
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
-_SHORT: Final = tuple(bytes((0x81, length)) for length in range(126))  # RFC 6455, section 5.2
 
-
+@lru_cache(maxsize=4096)
 def header(length: int) -> bytes:
-    """Return the header of an unmasked, unfragmented text frame of `length` bytes."""
+    """Return the header of a text frame of `length` bytes (RFC 6455, section 5.2)."""
     if length < 126:
-        return _SHORT[length]
+        return bytes((0x81, length))
     if length < 65_536:
         return b"\x81\x7e" + length.to_bytes(2)
     return b"\x81\x7f" + length.to_bytes(8)
 
 
 class Turn:
-    """The corks that hold something in this turn of the loop."""
+    """The corks that hold something in this turn of the loop; made on the loop's thread."""
 
-    __slots__ = ("_corks",)
+    __slots__ = ("_call_soon", "_corks")
 
     def __init__(self) -> None:
+        self._call_soon: Final = asyncio.get_running_loop().call_soon
         self._corks: list[Cork] = []
 
     def add(self, cork: "Cork") -> None:
         """Flush `cork` when the turn ends."""
         if not self._corks:
-            asyncio.get_running_loop().call_soon(self._end)
+            self._call_soon(self._end)
         self._corks.append(cork)
 
     def _end(self) -> None:
@@ -55,10 +56,12 @@ class Cork:
         "_half",
         "_overflow",
         "_reserved",
+        "_room",
         "_transport",
         "_turn",
         "_waiting",
         "closed",
+        "crowded",
         "max_bytes",
     )
 
@@ -70,6 +73,7 @@ class Cork:
         overflow: Callable[[], None],
     ) -> None:
         self.closed = False
+        self.crowded = False  # more than half of the room is taken, as far as was known last
         self.max_bytes = max_bytes
         self._half = max_bytes // 2
         self._turn = turn
@@ -79,6 +83,7 @@ class Cork:
         self._corked = 0  # bytes
         self._waiting = 0  # bytes in the transport at the last look; they only become fewer
         self._reserved = 0
+        self._room = self._half  # bytes that may be corked before there is a reason to look
         self._drained: asyncio.Event | None = None
         # The protocol's resume_writing wakes `drained`.
         transport.set_write_buffer_limits(high=self._half, low=self._half // 2)
@@ -89,43 +94,41 @@ class Cork:
         self._waiting = 0 if self.closed else self._transport.get_write_buffer_size()
         return self._corked + self._waiting
 
-    @property
-    def crowded(self) -> bool:
-        """Whether more than half of the room is taken, as far as was known in this turn."""
-        return self._corked + self._waiting > self._half
-
     def put(self, frame: bytes) -> None:
         """Queue a frame."""
-        if self.closed:
-            return
-        length = len(frame)
         frames = self._frames
         if not frames:
+            if self.closed:  # nothing is ever corked then
+                return
             self._turn.add(self)
-        frames.append(_SHORT[length] if length < 126 else header(length))
+        length = len(frame)
+        frames.append(header(length))
         frames.append(frame)
         self._corked += length
-        if self._corked + self._waiting + self._reserved > self.max_bytes:
-            self._check()
+        if self._corked > self._room:
+            self._look()
 
     def reserve(self, size: int) -> None:
         """Count bytes that a subscription holds back (see `hub.Sink`)."""
         self._reserved += size
         if not self.closed:
-            self._check()
+            self._look()
 
     def flush(self) -> None:
         """Hand what is corked to the transport."""
         frames = self._frames
         if not frames:
             return
-        self._transport.write(b"".join(frames))
+        transport = self._transport
+        transport.write(b"".join(frames))
         frames.clear()
         self._corked = 0
-        self._waiting = self._transport.get_write_buffer_size()
-        if self._waiting + self._reserved > self.max_bytes:
-            self._check()
-        elif self._drained is not None and self._waiting <= self._half:
+        self._waiting = waiting = transport.get_write_buffer_size()
+        self._room = self._half - waiting - self._reserved
+        self.crowded = False
+        if self._room < 0:
+            self._look()
+        if self._drained is not None and not self.crowded:
             self.wake()
 
     async def drained(self) -> None:
@@ -134,6 +137,7 @@ class Cork:
             if self._drained is None:
                 self._drained = asyncio.Event()
             await self._drained.wait()
+        self.crowded = False
 
     async def flushed(self) -> None:
         """Hand what is corked to the transport."""
@@ -152,7 +156,13 @@ class Cork:
             self._drained.set()
             self._drained = None
 
-    def _check(self) -> None:
-        if self.size + self._reserved > self.max_bytes:
+    def _look(self) -> None:
+        """Ask the transport what waits, and whether that is too much."""
+        size = self.size
+        if size + self._reserved > self.max_bytes:
             self.close()
             self._overflow()
+            return
+        self.crowded = size > self._half
+        most = self.max_bytes if self.crowded else self._half
+        self._room = most - self._waiting - self._reserved

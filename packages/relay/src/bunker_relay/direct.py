@@ -30,7 +30,8 @@ EXTENSION: Final = "bunker.direct"  # in the scope's `extensions`
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
 
-Take = Callable[[str | None], None]
+Text = str | bytes  # bytes as they came, not known to be UTF-8
+Take = Callable[[Text | None], None]
 
 
 class _Ended:
@@ -53,7 +54,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     _take: Take | None = None
     _cork: Cork | None = None
     _held = False
-    _later: deque[str | None] | None = None
+    _later: deque[Text | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
     _theirs = 0  # bytes that the stock parser has to get before we look at frames again
@@ -85,12 +86,13 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     def attach(self, take: Take, ended: Callable[[], None]) -> None:
         """Call `take` with the text of every message from now on, None for a binary one.
 
+        It raises UnicodeDecodeError for text that is not UTF-8: who parses it finds that out.
         After `hold` the messages wait until `go_on`. `ended` is called when nothing more will be
         read, perhaps more than once. The application may return: the connection stays.
         """
         self._take = take
         self._attached = True
-        later: deque[str | None] = deque()
+        later: deque[Text | None] = deque()
         ends = False
         # A client may have sent before it could know that it was accepted.
         while not self.queue.empty():
@@ -138,7 +140,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     # --- in ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Read frames; see RFC 6455, section 5.2."""
+        """Read what has come."""
         if self._take is None:
             super().data_received(data)
             return
@@ -147,6 +149,16 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             if len(self._ours) < self._wanted:
                 return
             data, self._ours = bytes(self._ours), None
+        try:
+            self._read(data, self._take)
+        except UnicodeDecodeError:
+            self._fail(1007)
+        except Exception as error:  # noqa: BLE001
+            defect("a message could not be handled", error)
+            self.abort()
+
+    def _read(self, data: bytes, take: Take) -> None:
+        """Hand out the frames in `data`; see RFC 6455, section 5.2."""
         at, size = 0, len(data)
         while at < size:
             if self._theirs or self.close_sent:
@@ -180,17 +192,12 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             if end > size:
                 self._ours, self._wanted = bytearray(data[at:]), end - at
                 return
-            payload = apply_mask(data[start:end], data[start - 4 : start])
+            text = apply_mask(data[start:end], data[start - 4 : start])
             at = end
-            try:
-                text = payload.decode()
-            except UnicodeDecodeError:
-                self._fail(1007)
-                return
             if self._held:
                 self._wait(text)
             else:
-                self._hand_over(text)
+                take(text)
             if self._take is None:
                 return
 
@@ -203,13 +210,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self.frames = []
         if self.close_sent:
             return
-        text: str | None = None
-        if self.curr_msg_data_type == "text":
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                self._fail(1007)
-                return
+        text = data if self.curr_msg_data_type == "text" else None
         if self._held:
             self._wait(text)
         else:
@@ -221,7 +222,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             self._cork.close()
         super().connection_lost(exc)
 
-    def _wait(self, text: str | None) -> None:
+    def _wait(self, text: Text | None) -> None:
         if self._later is None:
             self._later = deque()
         self._later.append(text)
@@ -230,11 +231,13 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         """Drop what only the handshake needed: a client that waits costs memory and no more."""
         self.scope = self.request = self.response = None  # type: ignore[assignment]
 
-    def _hand_over(self, text: str | None) -> None:
+    def _hand_over(self, text: Text | None) -> None:
         if self._take is None:
             return
         try:
             self._take(text)
+        except UnicodeDecodeError:
+            self._fail(1007)
         except Exception as error:  # noqa: BLE001
             defect("a message could not be handled", error)
             self.abort()

@@ -52,10 +52,17 @@ class Subscription:
                 return True
         return False
 
-    def send(self, event_id: str, event_json: bytes) -> None:
-        """Send a live event, or hold it while the stored ones are on their way."""
+    def send(self, event_id: str, event_json: bytes, frames: dict[bytes, bytes]) -> None:
+        """Send a live event, or hold it while the stored ones are on their way.
+
+        `frames` is the event's own: subscriptions with the same id share the bytes of a frame.
+        """
         if self._held is None:
-            self._sink.put(self._prefix + event_json + b"]")
+            prefix = self._prefix
+            frame = frames.get(prefix)
+            if frame is None:
+                frames[prefix] = frame = prefix + event_json + b"]"
+            self._sink.put(frame)
         elif event_id not in self._held:
             self._held[event_id] = event_json
             self._sink.reserve(len(event_json))
@@ -128,6 +135,7 @@ class Hub:
         waits for a subscriber.
         """
         event_json: bytes | None = None
+        frames: dict[bytes, bytes] = {}
         receivers = 0
         for subscription in self._candidates(event):
             # A slow client that is closed on the way takes its other subscriptions with it.
@@ -136,26 +144,27 @@ class Hub:
             if subscription.wants(event):
                 if event_json is None:
                     event_json = event.to_json()  # once a publish, whatever the audience
-                subscription.send(event.id, event_json)
+                subscription.send(event.id, event_json, frames)
                 receivers += 1
         return receivers
 
     def _candidates(self, event: Event) -> Iterable[Subscription]:
         found: list[set[Subscription]] = []
-        for members in (
-            self._any.get(None),
-            self._kinds.get(event.kind),
-            self._authors.get(event.pubkey),
-            self._ids.get(event.id),
-        ):
-            if members is not None:
-                found.append(members)
+        # An empty table is the rule, and costs nothing: remote signing is entered under its #p.
         if self._tags:
             for tag in event.tags:
                 if len(tag) > 1:
                     members = self._tags.get((tag[0], tag[1]))
                     if members is not None:
                         found.append(members)
+        if self._kinds and (members := self._kinds.get(event.kind)) is not None:
+            found.append(members)
+        if self._authors and (members := self._authors.get(event.pubkey)) is not None:
+            found.append(members)
+        if self._ids and (members := self._ids.get(event.id)) is not None:
+            found.append(members)
+        if self._any:
+            found.append(self._any[None])
         if not found:
             return ()
         if len(found) == 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
-from bunker_core.messages import Ok
+from bunker_core.messages import encode_ok
 from bunker_relay.bus import HAD_IT, Alone, Bus
 from bunker_relay.config import Config, Mute
 from bunker_relay.grace import GraceBuffer
@@ -28,9 +28,10 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
+_HELD: Final = "mute: no one is listening yet, held for a short while"
 _RATE_LIMITED: Final = "rate-limited: too many events, slow down"
 
-Later = Callable[[Ok], None]
+Later = Callable[[bytes], None]  # the frame of an OK
 
 
 class Ingest:
@@ -51,7 +52,7 @@ class Ingest:
         self._counters = counters
         self.bus: Bus = Alone()
         self._seen = Seen(_SEEN)
-        self._mute = config.mute
+        self._accepts_mute = config.mute is Mute.ACCEPT
         self.grace = GraceBuffer(config.grace)
         self._per_ip = Buckets(config.rates.events_per_ip)
         self._per_pubkey = Buckets(config.rates.events_per_pubkey)
@@ -60,23 +61,23 @@ class Ingest:
 
     def configure(self, config: Config) -> None:
         """Take new settings."""
-        self._mute = config.mute
+        self._accepts_mute = config.mute is Mute.ACCEPT
         self.grace.settings = config.grace
-        self._per_ip.rate = config.rates.events_per_ip
-        self._per_pubkey.rate = config.rates.events_per_pubkey
-        self._signing_per_ip.rate = config.rates.signing_per_ip
-        self._signing_per_pubkey.rate = config.rates.signing_per_pubkey
+        self._per_ip.configure(config.rates.events_per_ip)
+        self._per_pubkey.configure(config.rates.events_per_pubkey)
+        self._signing_per_ip.configure(config.rates.signing_per_ip)
+        self._signing_per_pubkey.configure(config.rates.signing_per_pubkey)
 
-    def submit(self, event: Event, session: Session, now: float, later: Later) -> Ok | None:
+    def submit(self, event: Event, session: Session, now: float, later: Later) -> bytes | None:
         """Take an event whose shape is right; `now` is Unix seconds.
 
-        Returns the answer; or None, and calls `later` with it once the event is committed.
+        Returns the frame of the OK; or None, and calls `later` with it once the event is committed.
         """
         known = self._seen.get(event.id)
         refusal = self._refusal(event, session, now, known)
         if refusal:
             self._counters.events_refused += 1
-            return Ok(event.id, False, refusal)
+            return encode_ok(event.id, False, refusal)
         if is_ephemeral(event.kind):
             return self._forward(event, known, now, later)
         if self._store is None:
@@ -86,7 +87,7 @@ class Ingest:
     def subscribed(self, subscription: Subscription, now: float) -> None:
         """Hand a new subscription what waited for it in the grace buffer."""
         for event in self.grace.claim(subscription, now):
-            subscription.send(event.id, event.to_json())
+            subscription.send(event.id, event.to_json(), {})
             self._seen.put(event.id, (event.sig, self._hub.serial))
             self._counters.events_delivered += 1
         if self.grace.is_on and not self.bus.alone:
@@ -151,7 +152,7 @@ class Ingest:
 
     def _forward(
         self, event: Event, known: tuple[str, int] | None, now: float, later: Later
-    ) -> Ok | None:
+    ) -> bytes | None:
         """Send an ephemeral event to all that want it and have not had it."""
         receivers = self._hub.publish(event, after=known[1] if known else 0)
         if receivers:
@@ -162,32 +163,32 @@ class Ingest:
             return None
         return self._heard(event, known, 0, now)
 
-    def _forwarded(self, event: Event) -> Ok:
+    def _forwarded(self, event: Event) -> bytes:
         self._seen.put(event.id, (event.sig, self._hub.serial))
         self.grace.drop(event.id)
         self._counters.events_accepted += 1
-        return Ok(event.id, True, "")
+        return encode_ok(event.id, True, "")
 
-    def _heard(self, event: Event, known: tuple[str, int] | None, others: int, now: float) -> Ok:
+    def _heard(self, event: Event, known: tuple[str, int] | None, others: int, now: float) -> bytes:
         """Answer for an event that nobody here got, and `others` on other nodes."""
         if others > 0:
             return self._forwarded(event)
         if others == HAD_IT or (known and known[1]):
             self._seen.put(event.id, (event.sig, self._hub.serial))
-            return Ok(event.id, True, "duplicate: already forwarded")
+            return encode_ok(event.id, True, "duplicate: already forwarded")
         self._counters.events_muted += 1
         # Not delivered to anyone: whoever subscribes from now on may still get it.
         self._seen.put(event.id, (event.sig, 0))
         if event.kind == NOSTR_CONNECT and self.grace.is_on and self.grace.hold(event, now):
             self._counters.events_held += 1
-            return Ok(event.id, True, "mute: no one is listening yet, held for a short while")
-        return Ok(event.id, self._mute is Mute.ACCEPT, "mute: no one is listening")
+            return encode_ok(event.id, True, _HELD)
+        return encode_ok(event.id, self._accepts_mute, "mute: no one is listening")
 
-    def _save(self, store: "Store", event: Event, later: Later) -> Ok | None:
+    def _save(self, store: "Store", event: Event, later: Later) -> bytes | None:
         def done(outcome: Outcome | StoreError) -> None:
             if isinstance(outcome, StoreError):
                 self._counters.store_errors += 1
-                later(Ok(event.id, False, f"error: {outcome}"))
+                later(encode_ok(event.id, False, f"error: {outcome}"))
                 return
             accepted, reason = _REASONS[outcome]
             if outcome is Outcome.SAVED:
@@ -195,13 +196,13 @@ class Ingest:
                 self.bus.publish(event, None)
             self._counters.events_accepted += accepted
             self._counters.events_refused += not accepted
-            later(Ok(event.id, accepted, reason))
+            later(encode_ok(event.id, accepted, reason))
 
         try:
             store.save(event, done)
         except StoreError as error:
             self._counters.store_errors += 1
-            return Ok(event.id, False, f"error: {error}")
+            return encode_ok(event.id, False, f"error: {error}")
         return None
 
 

@@ -1,6 +1,7 @@
 """Token buckets, and whose bucket it is."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Any, Final
 
 from starlette.types import Scope
@@ -10,6 +11,7 @@ from bunker_relay.config import Rate
 _KEYS: Final = 50_000  # buckets remembered, twice as many at most: some 20 MB
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _MAX_HOPS: Final = 32
+_CACHED: Final = 1_024  # addresses parsed of late
 
 
 class Buckets:
@@ -20,31 +22,44 @@ class Buckets:
     """
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate  # may be changed at any time
-        self._young: dict[str, tuple[float, float]] = {}  # key: (tokens, when)
-        self._old: dict[str, tuple[float, float]] = {}
+        self.configure(rate)
+        self._young: dict[str, list[float]] = {}  # key: [tokens, when]
+        self._old: dict[str, list[float]] = {}
+
+    def configure(self, rate: Rate) -> None:
+        """Take a new rate; what is in the buckets stays, up to the new size."""
+        self._per_second = rate.per_second
+        self._burst = float(rate.burst)
 
     def take(self, key: str, now: float) -> bool:
         """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
-        rate = self.rate
-        tokens: float = rate.burst
-        found = self._young.get(key) or self._old.get(key)
-        if found is not None:
-            left, at = found
-            if now > at:
-                left += (now - at) * rate.per_second
-            tokens = min(left, tokens)
-        allowed = tokens >= 1
-        self._young[key] = (tokens - 1 if allowed else tokens, now)
+        bucket = self._young.get(key)
+        if bucket is None:
+            bucket = self._remember(key, now)
+        tokens, at = bucket
+        if now > at:
+            tokens += (now - at) * self._per_second
+        if tokens > self._burst:
+            tokens = self._burst
+        bucket[1] = now
+        if tokens < 1:
+            bucket[0] = tokens
+            return False
+        bucket[0] = tokens - 1
+        return True
+
+    def _remember(self, key: str, now: float) -> list[float]:
         if len(self._young) >= _KEYS:
             self._old, self._young = self._young, {}
-        return allowed
+        bucket = self._old.get(key) or [self._burst, now]
+        self._young[key] = bucket
+        return bucket
 
     def give_back(self, key: str) -> None:
         """Undo the latest `take` of `key`, which was allowed."""
-        found = self._young.get(key) or self._old.get(key)
-        if found is not None:
-            self._young[key] = (found[0] + 1, found[1])
+        bucket = self._young.get(key)
+        if bucket is not None:
+            bucket[0] += 1
 
 
 class Addresses:
@@ -73,14 +88,21 @@ class Addresses:
             if hop is None:
                 break
             peer = hop
-        if peer.version == 6:
-            return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
-        return str(peer)
+        return _customer(peer)
 
     def _is_trusted(self, address: Any) -> bool:
         return any(address.version == net.version and address in net for net in self._trusted)
 
 
+# The functions are pure, and many connections come from few addresses.
+@lru_cache(maxsize=_CACHED)
+def _customer(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    if peer.version == 6:
+        return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
+    return str(peer)
+
+
+@lru_cache(maxsize=_CACHED)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

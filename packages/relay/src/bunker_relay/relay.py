@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -117,8 +118,8 @@ class Relay:
         self.config = config
         self.policy.configure(config)
         self.ingest.configure(config)
-        self.queries.rate = config.rates.queries_per_ip
-        self._connecting.rate = config.rates.connections_per_ip
+        self.queries.configure(config.rates.queries_per_ip)
+        self._connecting.configure(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
@@ -226,17 +227,8 @@ class Relay:
         The configured one, and the address at which the connection came in. Never the Host
         header: the client writes it, and another relay that forwards our challenge could too.
         """
-        urls = set()
-        if self.config.url is not None:
-            urls.add(self.config.url)
-        server = scope.get("server")
-        if server is not None and server[1] is not None:
-            host, port = server
-            names = [f"[{host}]" if ":" in host else host]
-            if host == "::1" or host.startswith("127."):
-                names.append("localhost")
-            urls.update(parse_relay_url(f"ws://{name}:{port}") for name in names)
-        return frozenset(urls)
+        host, port = scope.get("server") or (None, None)
+        return _urls(self.config.url, host, port)
 
     async def drain(self) -> None:
         """Say goodbye to every client, for at most `shutdown_timeout` seconds."""
@@ -321,3 +313,16 @@ class _SharedHub(Hub):
         if not subscription.closed:
             super().remove(subscription)
             self._bus.forget(subscription.filters)
+
+
+@lru_cache(maxsize=64)  # the addresses of this machine: every connection asks for one of a few
+def _urls(configured: str | None, host: str | None, port: int | None) -> frozenset[str]:
+    urls = set()
+    if configured is not None:
+        urls.add(configured)
+    if host is not None and port is not None:
+        names = [f"[{host}]" if ":" in host else host]
+        if host == "::1" or host.startswith("127."):
+            names.append("localhost")
+        urls.update(parse_relay_url(f"ws://{name}:{port}") for name in names)
+    return frozenset(urls)
