@@ -87,6 +87,7 @@ async function start() {
   button.classList.remove("primary");
   say(texts.looking);
   await video.play();
+  video.scrollIntoView({ block: "center" });
   const read = (await inTheBrowser()) ?? bySigner;
   while (video.srcObject === stream) {
     let codes;
