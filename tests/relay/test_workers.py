@@ -177,6 +177,7 @@ async def test_the_owners_word_holds_on_every_worker(relay: RelayProcess, pair: 
         listed = call(relay, "listbannedpubkeys")
         assert {"pubkey": spammer.pubkey, "reason": "spam"} in listed
     assert call(relay, "stats")["connections_open"] >= 2
+    assert "2 clients are connected" in (await asyncio.to_thread(httpx.get, relay.http_url)).text
     body = b'{"method":"supportedmethods","params":[]}'
     # Each call on a connection of its own, hence on any worker.
     headers = {"Content-Type": RPC, "Connection": "close"}
