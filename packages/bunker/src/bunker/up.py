@@ -282,9 +282,10 @@ def _ask_profile() -> str:
 
 def _check_port(port: int) -> None:
     """Raise before a key is made, if the relay could not start anyway."""
-    from bunker_relay.server import StartError, bind
+    from bunker_relay.claim import StartError, bind
 
     try:
-        bind("127.0.0.1", port).close()
+        for listener in bind("127.0.0.1", port):
+            listener.close()
     except StartError as error:
         raise BunkerError(str(error)) from None
