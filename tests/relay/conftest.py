@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import _wire
 from _wire import RelayProcess, Start, running_relay
 from bunker_relay.engine import Database
 
@@ -21,6 +22,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run tests/relay/conformance against this relay instead of our own",
     )
+    parser.addoption(
+        "--patience",
+        type=float,
+        metavar="SECONDS",
+        help="how long to wait for what must come; 2 with --relay-url, as most that is missing then"
+        " will not come",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how long a client of a test waits."""
+    other = config.getoption("--relay-url", default=None)
+    patience = config.getoption("--patience", default=None) or (2.0 if other else None)
+    if patience is not None:
+        _wire.PATIENCE = patience
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -5,13 +5,17 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from _wire import NOBODY, Peer, Start, note
 from bunker_core.keys import SecretKey
@@ -268,9 +272,50 @@ def test_check_says_what_is_wrong(start: Start) -> None:
         port = silent.getsockname()[1]
         line = refused("check", f"ws://127.0.0.1:{port}", "--timeout", "0.3")
         assert "does not answer within 0.3 s" in line
-    assert "can't connect" in refused("check", f"ws://127.0.0.1:{port}")
+    assert "nobody listens there" in refused("check", f"ws://127.0.0.1:{port}")
+    assert "there is no such host" in refused("check", "wss://relay.invalid")
     assert "ws://" in refused("check", "https://example.com")
-    assert "does not speak WebSocket" in refused("check", gated.url + "/healthz")
+    assert "no relay at this address" in refused("check", gated.url + "/nowhere")
+    assert "it does not speak TLS" in refused("check", gated.url.replace("ws://", "wss://"))
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        ({"REQ": '["EOSE",NAME]', "EVENT": '["OK",NAME,true,""]'}, "delivers it to nobody"),
+        ({"REQ": '["CLOSED",NAME,"auth-required: who are you?"]'}, "it demands AUTH"),
+        ({"REQ": '["EOSE",NAME]', "EVENT": '["OK",NAME,false,"auth-required: x"]'}, "demands AUTH"),
+        ({"REQ": "hello"}, "not a message of NIP-01"),
+        ({}, "does not answer a subscription within"),
+        ({"REQ": "CLOSE"}, "closed the connection with code 4000, saying 'go away'"),
+    ],
+)
+def test_check_says_what_a_relay_does_wrong(replies: dict[str, str], words: str) -> None:
+    """A relay that drops signing requests, wants AUTH, talks nonsense, is silent or hangs up."""
+
+    def relay_that_is_none(client: ServerConnection) -> None:
+        for text in client:
+            message = json.loads(text)
+            name = message[1]["id"] if message[0] == "EVENT" else message[1]
+            reply = replies.get(message[0])
+            if reply == "CLOSE":
+                client.close(4000, "go away")
+            elif reply:
+                client.send(reply.replace("NAME", json.dumps(name)))
+
+    def handler(client: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            relay_that_is_none(client)
+
+    with serve(handler, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            port = server.socket.getsockname()[1]
+            assert words in refused("check", f"ws://127.0.0.1:{port}", "--timeout", "1")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_readiness(start: Start) -> None:

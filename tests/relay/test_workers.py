@@ -176,7 +176,10 @@ async def test_the_owners_word_holds_on_every_worker(relay: RelayProcess, pair: 
     for _ in range(2):
         listed = call(relay, "listbannedpubkeys")
         assert {"pubkey": spammer.pubkey, "reason": "spam"} in listed
-    assert call(relay, "stats")["connections_open"] >= 2
+    clients = call(relay, "stats")["connections_open"]
+    assert clients >= 2
+    page = (await asyncio.to_thread(httpx.get, relay.http_url)).text
+    assert f"{clients:.0f} clients are connected" in page
     body = b'{"method":"supportedmethods","params":[]}'
     # Each call on a connection of its own, hence on any worker.
     headers = {"Content-Type": RPC, "Connection": "close"}

@@ -35,7 +35,9 @@ def create_app(relay: Relay) -> Starlette:
             case _ if MEDIA_TYPE in request.headers.get("accept", ""):
                 response = JSONResponse(document(relay.config), media_type=MEDIA_TYPE)
             case _:
-                response = HTMLResponse(page(relay.config, len(relay.connections)), headers=HEADERS)
+                figures = (await relay.figures()).values()
+                connections = sum(int(found["connections_open"]) for found in figures)
+                response = HTMLResponse(page(relay.config, connections), headers=HEADERS)
         response.headers.update(_CORS)
         return response
 

@@ -18,12 +18,6 @@ from pydantic import (
     PlainSerializer,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from bunker_core.errors import InvalidEntity, InvalidURI
 from bunker_core.nip19 import parse_pubkey
@@ -227,7 +221,7 @@ class Metrics(_Section):
 class NatsSettings(_Section):
     """The bus between several hosts that are one relay; off without a server."""
 
-    servers: Annotated[tuple[NatsURL, ...], NoDecode, BeforeValidator(_split)] = ()
+    servers: Annotated[tuple[NatsURL, ...], BeforeValidator(_split)] = ()
     user: str | None = None
     # With one, what comes from the bus is believed; without, each signature is checked again.
     password_file: Path | None = None
@@ -247,16 +241,8 @@ class Log(_Section):
     level: LogLevel = LogLevel.INFO
 
 
-class Config(BaseSettings):
+class Config(_Section):
     """One relay's settings."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        nested_model_default_partial_update=True,
-    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=7777, ge=0, le=65_535)
@@ -265,12 +251,12 @@ class Config(BaseSettings):
     # PostgreSQL instead of a file in `data`. Not in a repr: it may hold a password.
     database: DatabaseURL | None = Field(default=None, repr=False)
     profile: Profile = Profile.OPEN
-    signers: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()
-    allow: Annotated[tuple[Pubkey, ...], NoDecode, BeforeValidator(_split)] = ()
+    signers: Annotated[tuple[Pubkey, ...], BeforeValidator(_split)] = ()
+    allow: Annotated[tuple[Pubkey, ...], BeforeValidator(_split)] = ()
     owner: Pubkey | None = None
     url: RelayURL | None = None
     mute: Mute = Mute.ACCEPT
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_split)] = ()
     name: str = Field(default="nostr-bunker relay", max_length=100)
     description: str = "A relay for remote signing: it forwards signing requests and keeps none."
     contact: str | None = None
@@ -297,15 +283,3 @@ class Config(BaseSettings):
         if self.profile is Profile.PRIVATE and not self.signers:
             raise ValueError("profile private needs a signer: set signers, or pass --signer NPUB")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments alone; `load` adds variables and a file."""
-        return (init_settings,)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
-from pydantic_settings.exceptions import SettingsError
 
 from bunker_relay.config import ENV_PREFIX, Config, has_password
 
@@ -33,7 +31,45 @@ def load(file: Path | None = None, **flags: Any) -> Config:
     Raises ConfigError.
     """
 
-    class Sources(Config):
+    if file is not None and not file.is_file():
+        raise ConfigError(f"there is no configuration file {file}")
+    variables = [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+    unknown = _unknown(variables)
+    if unknown:
+        raise ConfigError(f"unknown variable {unknown[0]}; `bunker relay config` shows all keys")
+    if has_password(os.environ.get(_DATABASE, "")):  # every child would get it, and show it
+        raise ConfigError(
+            f"{_DATABASE} holds a password: write it into the configuration file, or into a"
+            " password file that the URL names (?passfile=...)"
+        )
+    given = {key: value for key, value in flags.items() if value not in (None, (), [])}
+    try:
+        if file is None and not variables:
+            return Config(**given)
+        return _read(file, given)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+    except (OSError, ValueError) as error:  # the file can't be read, or is not TOML
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _read(file: Path | None, given: dict[str, Any]) -> Config:
+    # Imported here: it is a fifth of the start, and most relays have flags alone.
+    from pydantic_settings import (
+        BaseSettings,
+        PydanticBaseSettingsSource,
+        SettingsConfigDict,
+        TomlConfigSettingsSource,
+    )
+
+    class Sources(Config, BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix=ENV_PREFIX,
+            env_nested_delimiter="__",
+            enable_decoding=False,  # lists have commas, see `config`
+            nested_model_default_partial_update=True,
+        )
+
         @classmethod
         def settings_customise_sources(
             cls,
@@ -46,25 +82,7 @@ def load(file: Path | None = None, **flags: Any) -> Config:
             toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
             return (init_settings, env_settings, toml)
 
-    if file is not None and not file.is_file():
-        raise ConfigError(f"there is no configuration file {file}")
-    unknown = _unknown_variables()
-    if unknown:
-        raise ConfigError(f"unknown variable {unknown[0]}; `bunker relay config` shows all keys")
-    if has_password(os.environ.get(_DATABASE, "")):  # every child would get it, and show it
-        raise ConfigError(
-            f"{_DATABASE} holds a password: write it into the configuration file, or into a"
-            " password file that the URL names (?passfile=...)"
-        )
-    given = {key: value for key, value in flags.items() if value not in (None, (), [])}
-    try:
-        return Sources(**given)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
-    except SettingsError as error:  # a variable that should hold JSON and does not
-        raise ConfigError(str(error)) from None
-    except (OSError, ValueError) as error:  # the file can't be read, or is not TOML
-        raise ConfigError(f"{file}: {error}") from None
+    return Sources(**given)
 
 
 def to_toml(config: Config) -> str:
@@ -133,10 +151,6 @@ def _allowed(path: list[str]) -> str:
     return f"{low} to {bounds['le']}"
 
 
-def _unknown_variables() -> list[str]:
+def _unknown(variables: list[str]) -> list[str]:
     known = {f"{ENV_PREFIX}{key}".upper() for key in Config.model_fields}
-    return sorted(
-        name
-        for name in os.environ
-        if name.upper().startswith(ENV_PREFIX) and name.upper().partition("__")[0] not in known
-    )
+    return sorted(name for name in variables if name.upper().partition("__")[0] not in known)

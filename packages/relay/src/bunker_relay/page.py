@@ -25,7 +25,8 @@ _PAGE: Final = """<!doctype html>
 <title>{name}</title>
 <style>
 body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 38rem; margin: 4rem auto;
-  padding: 0 1rem; color: #222; background: #fff }}
+  padding: 0 1rem; color: #222; background: #fff;
+  overflow-wrap: anywhere }}
 dt {{ font-weight: 600 }} dd {{ margin: 0 0 .7rem }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #ddd; background: #181818 }} }}
 </style>

@@ -5,6 +5,9 @@ stands in the error.
 """
 
 import asyncio
+import errno
+import socket
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from typing import Any, TypeVar
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event, EventTemplate, sign_event
@@ -50,12 +53,23 @@ async def round_trip(url: str, *, signer: SecretKey, client: SecretKey, timeout:
         raise ProbeError(f"{step.fault} within {timeout:g} s") from None
     except InvalidURI:
         raise ProbeError("this is not a ws:// or wss:// URL") from None
-    except InvalidHandshake as error:
-        raise ProbeError(f"it does not speak WebSocket: {error}") from None
+    except InvalidStatus as error:
+        raise ProbeError(
+            f"no relay at this address: it does not speak WebSocket, and says HTTP"
+            f" {error.response.status_code}"
+        ) from None
+    except InvalidHandshake:
+        raise ProbeError(
+            "it does not speak WebSocket: no relay at this address, or one that wants wss://"
+            if url.startswith("ws://")
+            else "it does not speak WebSocket: no relay at this address"
+        ) from None
     except ConnectionClosed as error:
-        raise ProbeError(f"it closed the connection: {error}") from None
+        said = f", saying {error.rcvd.reason!r:.100}" if error.rcvd and error.rcvd.reason else ""
+        code = f" with code {error.rcvd.code}" if error.rcvd else ""
+        raise ProbeError(f"it closed the connection{code}{said}") from None
     except OSError as error:
-        raise ProbeError(f"can't connect: {error.strerror or error}") from None
+        raise ProbeError(f"can't connect: {_reason(error)}") from None
 
 
 async def keeps_requests(url: str, *, signer: SecretKey, timeout: float) -> bool:
@@ -67,6 +81,29 @@ async def keeps_requests(url: str, *, signer: SecretKey, timeout: float) -> bool
             lambda message: message if isinstance(message, Delivery | Eose | Closed) else None
         )
         return isinstance(reply, Delivery)
+
+
+def _hint(reason: str) -> str:
+    if reason.startswith("auth-required:"):
+        return " (it demands AUTH, NIP-42; many apps and signers can't do that)"
+    return ""
+
+
+def _reason(error: OSError) -> str:
+    """Say why there is no connection, and what that may come from."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return "it does not speak TLS; a relay without it has an address with ws://"
+        case socket.gaierror():
+            return f"there is no such host: {error.strerror}"
+        case ConnectionRefusedError():
+            return "nobody listens there; is the relay running, and is the port right?"
+        case _ if error.errno == errno.ECONNREFUSED or "Connect call failed" in str(error):
+            return "nobody listens there; is the relay running, and is the port right?"
+        case _:
+            return error.strerror or str(error)
 
 
 def _open(url: str) -> connect:
@@ -85,11 +122,11 @@ async def _converse(
     request = _event(client, signer.pubkey, "request")
     await app.send(request)
     # Both at once: a refusal is to be heard while nothing arrives.
-    await _first_failure(listener.receive(request), app.accepted(request))
+    await _first_failure(listener.receive(request), app.accepted(request, step))
     step.fault = "it does not deliver the signer's answer"
     answer = _event(signer, client.pubkey, "answer")
     await listener.send(answer)
-    await _first_failure(app.receive(answer), listener.accepted(answer))
+    await _first_failure(app.receive(answer), listener.accepted(answer, step))
     return time.perf_counter() - started
 
 
@@ -143,7 +180,9 @@ class _Peer:
             lambda message: message if isinstance(message, Eose | Closed) else None
         )
         if isinstance(reply, Closed):
-            raise ProbeError(f"it refuses to be asked for signing requests: {reply.reason}")
+            raise ProbeError(
+                f"it refuses to be asked for signing requests: {reply.reason}{_hint(reply.reason)}"
+            )
 
     async def receive(self, event: Event) -> None:
         def wanted(message: RelayMessage) -> bool | None:
@@ -151,13 +190,14 @@ class _Peer:
 
         await self.expect(wanted)
 
-    async def accepted(self, event: Event) -> None:
+    async def accepted(self, event: Event, step: "_Step") -> None:
         def wanted(message: RelayMessage) -> Ok | None:
             return message if isinstance(message, Ok) and message.event_id == event.id else None
 
         reply = await self.expect(wanted)
         if not reply.accepted:
-            raise ProbeError(f"it refuses a signing request: {reply.reason}")
+            raise ProbeError(f"it refuses a signing request: {reply.reason}{_hint(reply.reason)}")
+        step.fault = "it says OK to a signing request, and delivers it to nobody"
 
     async def expect(self, pick: Callable[[RelayMessage], _T | None]) -> _T:
         """Return what `pick` makes of the first message that it does not pass over."""

@@ -210,6 +210,8 @@ class _Server(uvicorn.Server):
         else:
             worker.ready()
         log.debug("started", profile=settings.profile.value, gated=settings.gated)
+        # In a thread, now that nobody waits for us: the first line is not to hold up a request.
+        asyncio.get_running_loop().run_in_executor(None, log.prepare)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody new, take leave of the clients, commit what waits."""
