@@ -22,7 +22,7 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
 from bunker_signer.reply import Reply
 from bunker_signer.sessions import Sessions
-from bunker_signer.store import Database, StoreError, audit_log, clients, journal, settings
+from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal, settings
 
 # Not `limit: 0` and not `since: now`: a request that was sent while we reconnected, or by a client
 # whose clock is behind, still has to reach us.
@@ -42,6 +42,7 @@ class Agent:
         self,
         identities: Sequence[Identity],
         database: Database,
+        writer: Writer,
         jobs: Jobs,
         relays: Iterable[str],
         *,
@@ -58,9 +59,7 @@ class Agent:
         self._clock = clock
         self._audit_days = audit_days
         sessions = Sessions(database, lambda: self.relays)
-        self.handler: Final = Handler(
-            self.identities, database, sessions, jobs, self.metrics, clock
-        )
+        self.handler: Final = Handler(self.identities, writer, sessions, jobs, self.metrics, clock)
         self.pool: Final = RelayPool(
             self._wanted_relays(),
             auth=[item.transport.sign for item in identities],

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sqlalchemy import Connection
+
 from bunker_core.channel import Scheme
 from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
@@ -21,7 +23,7 @@ from bunker_signer.operation import Refused
 from bunker_signer.policy import FREE
 from bunker_signer.reply import Reply
 from bunker_signer.sessions import Sessions
-from bunker_signer.store import Database, StoreError, clients, journal
+from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.clients import Client
 
 FRESH: Final = 300  # seconds that a request may be off our clock, either way
@@ -46,7 +48,7 @@ class Handler:
     def __init__(
         self,
         identities: Mapping[str, Identity],
-        database: Database,
+        writer: Writer,
         sessions: Sessions,
         jobs: Jobs,
         metrics: Metrics | None = None,
@@ -54,7 +56,7 @@ class Handler:
     ) -> None:
         """`identities` are named by their remote-signer pubkeys."""
         self._identities = identities
-        self._database = database
+        self._writer = writer
         self._sessions = sessions
         self._jobs = jobs
         self._metrics = metrics or Metrics()
@@ -77,8 +79,8 @@ class Handler:
         if abs(event.created_at - now) > FRESH:
             return self._drop(event, "stale")
         # What was handled before is found when it is written down; nothing happens until then.
-        with self._database.read() as connection:
-            client = clients.find(connection, identity.name, event.pubkey)
+        name = identity.name
+        client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
         if client is None and not self._stranger_events.take(self._clock()):
             return self._drop(event, "strangers")
         # 2 decrypt; a stranger learns nothing from a failure
@@ -130,10 +132,15 @@ class Handler:
             return answered
         if method is Method.LOGOUT and event.created_at < client.paired_at:
             return self._drop(event, "logout of an earlier session")
-        with self._database.write() as connection:
-            if not journal.mark_handled(connection, event.id, now):
-                return self._drop(event, "replayed")
-            clients.see(connection, client, now)
+
+        def see(connection: Connection) -> bool:
+            new = journal.mark_handled(connection, event.id, now)
+            if new:
+                clients.see(connection, client, now)
+            return new
+
+        if not await self._writer.write(see):
+            return self._drop(event, "replayed")
         if method is Method.CONNECT:
             result = self._sessions.connect(identity, request, event, client, now)
         else:

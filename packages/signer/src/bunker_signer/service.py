@@ -14,7 +14,7 @@ from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
 from bunker_signer.keyring import Keyring
 from bunker_signer.metrics import Metrics
-from bunker_signer.store import Database, settings
+from bunker_signer.store import Database, Writer, settings
 from bunker_signer.store.database import FILE_NAME
 
 
@@ -83,6 +83,8 @@ async def running(
             stack.callback(pair.user.close)
         database = open_database(config.data, config.database)
         stack.callback(database.close)
+        writer = Writer(database)
+        stack.callback(writer.close)
         identities = []
         with database.write() as connection:
             settings.set_relays(connection, config.relays)
@@ -110,7 +112,7 @@ async def running(
         desk = Desk(asked, clock=clock)
         stack.push_async_callback(desk.close)
         jobs = Jobs(
-            database,
+            writer,
             desk,
             deadline=config.approval_timeout,
             auth_url=config.auth_url,
@@ -121,6 +123,7 @@ async def running(
         agent = Agent(
             identities,
             database,
+            writer,
             jobs,
             config.relays,
             metrics=metrics,
