@@ -258,6 +258,7 @@ class Jobs:
         """Write the answer down; only then it may leave."""
         reply = job.reply(response)
         text = reply.text()
+        reply.unsent.append(text)
 
         def write(connection: Connection) -> bool:
             if lasting:
