@@ -13,7 +13,7 @@ from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import Response, format_permissions
 from bunker_core.pool import Incoming, RelayPool, Subscription
 from bunker_signer.delivery import Courier
-from bunker_signer.handler import REMEMBER, Handler
+from bunker_signer.handler import CLIENT_RATE, REMEMBER, Handler
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
 from bunker_signer.logs import get_logger
@@ -48,9 +48,13 @@ class Agent:
         *,
         metrics: Metrics | None = None,
         audit_days: int = 0,
+        client_rate: float = CLIENT_RATE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Audit entries older than `audit_days` are let go; 0 keeps all."""
+        """Audit entries older than `audit_days` are let go; 0 keeps all.
+
+        `client_rate` is how many requests a second one client may send.
+        """
         self.identities: Final = {item.remote_signer_pubkey: item for item in identities}
         self.database: Final = database
         self.relays: Final = tuple(relays)
@@ -59,7 +63,9 @@ class Agent:
         self._clock = clock
         self._audit_days = audit_days
         sessions = Sessions(database, lambda: self.relays)
-        self.handler: Final = Handler(self.identities, writer, sessions, jobs, self.metrics, clock)
+        self.handler: Final = Handler(
+            self.identities, writer, sessions, jobs, self.metrics, clock, client_rate
+        )
         self.pool: Final = RelayPool(
             self._wanted_relays(),
             auth=[item.transport.sign for item in identities],

@@ -36,7 +36,8 @@ _STRANGER_EVENTS: Final = (100.0, 200.0)  # per second, burst
 _STRANGER_REPLIES: Final = (1.0, 20.0)
 # A client that is paired may have a busy day, but not fill the disk: an app that loads hundreds
 # of encrypted messages at once is the busiest seen.
-_CLIENT_REQUESTS: Final = (100.0, 2000.0)
+CLIENT_RATE: Final = 100.0  # a second
+_CLIENT_BURST: Final = 20.0  # seconds' worth of them at once
 _CLIENTS_COUNTED: Final = 4096
 
 log = get_logger(__name__)
@@ -53,14 +54,19 @@ class Handler:
         jobs: Jobs,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        client_rate: float = CLIENT_RATE,
     ) -> None:
-        """`identities` are named by their remote-signer pubkeys."""
+        """`identities` are named by their remote-signer pubkeys.
+
+        `client_rate` is how many requests a second one client may send.
+        """
         self._identities = identities
         self._writer = writer
         self._sessions = sessions
         self._jobs = jobs
         self._metrics = metrics or Metrics()
         self._clock = clock
+        self._client_rate = client_rate
         self._stranger_events = TokenBucket(*_STRANGER_EVENTS)
         self._stranger_replies = TokenBucket(*_STRANGER_REPLIES)
         self._client_requests: Recent[TokenBucket] = Recent(_CLIENTS_COUNTED)
@@ -192,7 +198,7 @@ class Handler:
         name = f"{identity.name}:{pubkey}"
         bucket = self._client_requests.get(name)
         if bucket is None:
-            bucket = TokenBucket(*_CLIENT_REQUESTS)
+            bucket = TokenBucket(self._client_rate, self._client_rate * _CLIENT_BURST)
             self._client_requests.put(name, bucket)
         return bucket.take(self._clock())
 

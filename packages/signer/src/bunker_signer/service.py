@@ -10,6 +10,7 @@ from bunker_signer.agent import START_TIMEOUT, Agent
 from bunker_signer.approval import DEADLINE, Approver, Desk
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
+from bunker_signer.handler import CLIENT_RATE
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
 from bunker_signer.keyring import Keyring
@@ -34,6 +35,7 @@ class Config:
     auth_url: str = ""  # where a client is told to send its user
     auto_lock: float | None = None  # seconds
     audit_days: int = 0
+    client_rate: float = CLIENT_RATE  # requests a second of one client
 
 
 @dataclass(slots=True)
@@ -128,6 +130,7 @@ async def running(
             config.relays,
             metrics=metrics,
             audit_days=config.audit_days,
+            client_rate=config.client_rate,
             clock=clock,
         )
         await stack.enter_async_context(agent)
