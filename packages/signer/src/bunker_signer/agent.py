@@ -31,6 +31,9 @@ START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
 # Seconds between rounds of housekeeping. A client that was told to move is served for one round
 # more where it was; clients drop the old relays after 5 s.
 ROUND: Final = 10.0
+# Requests that may be worked on at a time, in bytes some tens of MB. What waits for a person is
+# bounded for each client; the rest is over in a moment, unless replies do not get away.
+AT_WORK: Final = 4096
 
 log = get_logger(__name__)
 
@@ -119,7 +122,10 @@ class Agent:
         if self._subscription is None:
             raise RuntimeError("serve is called inside the context")
         async for incoming in self._subscription:
-            self._spawn(self._serve(incoming))
+            if len(self._tasks) < AT_WORK:
+                self._spawn(self._serve(incoming))
+            else:
+                self._turn_away(incoming)
 
     def identity(self, name: str) -> Identity:
         """Return the key called `name`; raises BunkerError."""
@@ -194,6 +200,16 @@ class Agent:
         self._courier.heard_of(incoming.event.pubkey)
         if reply is not None:
             await self._send(reply)
+
+    def _turn_away(self, incoming: Incoming) -> None:
+        """Answer a client, once, that this is too much; nothing is kept of the request."""
+        try:
+            reply = self.handler.turn_away(incoming.event, incoming.relay_url)
+            if reply is not None:
+                event = reply.seal(int(self._clock()))
+                self.pool.publish(event, (*self.relays, *reply.relays)).forget()
+        except (BunkerError, NSEError) as error:
+            log.error("reply failed", client=incoming.event.pubkey, error=str(error))
 
     async def _send(self, reply: Reply) -> None:
         try:

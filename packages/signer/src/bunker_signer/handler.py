@@ -108,6 +108,29 @@ class Handler:
             return self._stranger(identity, event, request, scheme, relays, now)
         return await self._client(identity, event, request, scheme, relays, client, now)
 
+    def turn_away(self, event: VerifiedEvent, relay_url: str) -> Reply | None:
+        """Return the reply to a request while too many others are worked on; None drops it.
+
+        It is not written down, so that a repetition is looked at afresh. Raises StoreError.
+        """
+        now = int(self._clock())
+        identity = next(filter(None, map(self._identities.get, event.tag_values("p"))), None)
+        if identity is None or abs(event.created_at - now) > FRESH:
+            return self._drop(event, "stale")
+        name = identity.name
+        client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
+        if client is None:
+            return self._drop(event, "strangers")
+        try:
+            text, scheme = identity.channel(event.pubkey).open(event.content)
+            request = parse_request(text)
+        except (CryptoError, InvalidKey, NSEError, InvalidRPC):
+            return self._drop(event, "undecryptable")
+        response = Response(request.id, error="rate-limited: the signer is busy, ask again later")
+        self._metrics.count(request.method, response.error)
+        relays = (relay_url, *client.relays)
+        return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
+
     async def _client(
         self,
         identity: Identity,

@@ -9,6 +9,7 @@ only spares a delivery after a restart.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,7 +20,7 @@ from bunker_core.channel import Scheme
 from bunker_core.errors import BunkerError
 from bunker_core.event import VerifiedEvent, parse_event_json, verify
 from bunker_core.nip46 import Request, Response, parse_request, parse_response
-from bunker_signer.approval import DEADLINE, Answer, Desk, Item, TooMany, Verdict
+from bunker_signer.approval import DEADLINE, MAX_WAITING, Answer, Desk, Item, TooMany, Verdict
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
@@ -91,6 +92,7 @@ class Jobs:
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._running: dict[str, Job] = {}
+        self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
         self.on_interim: Callable[[Reply], None] = lambda _: None
         self.on_locked: Callable[[Identity], None] = lambda _: None
 
@@ -352,12 +354,20 @@ class Jobs:
         """Wait for the owner to unlock the key; raises Refused."""
         identity = job.identity
         if identity.state is KeyState.LOCKED:
+            client = (identity.name, job.client.pubkey)
+            if self._locked_out[client] >= MAX_WAITING:
+                raise Refused("locked: too many requests wait for the unlock", lasting=False)
             self.on_locked(identity)
+            self._locked_out[client] += 1
             try:
                 async with asyncio.timeout(self._left(job)):
                     await identity.wait_while(KeyState.LOCKED)
             except TimeoutError:
                 raise Refused("locked: the key was not unlocked in time", lasting=False) from None
+            finally:
+                self._locked_out[client] -= 1
+                if not self._locked_out[client]:
+                    del self._locked_out[client]
             pubkey = job.client.pubkey
             if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
                 raise Refused(_GONE)
