@@ -382,6 +382,20 @@ async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -
         assert content_of(again) == "hello"
 
 
+async def test_few_wait_for_an_unlock(relay_url: str, data: Path) -> None:
+    """One client can't fill the memory of a signer that is locked."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+        signer.identity.lock(time.time())
+        await asyncio.gather(
+            *(client.send("sign_event", NOTE, rid=f"{n}") for n in range(MAX_WAITING + 1))
+        )
+        assert (await client.receive()).error == "locked: too many requests wait for the unlock"
+        unlock(signer)
+        answers = [await client.receive() for _ in range(MAX_WAITING)]
+        assert {content_of(item) for item in answers} == {"hello"}
+        assert not signer.service.jobs._locked_out
+
+
 async def test_a_paused_key_refuses(relay_url: str, data: Path) -> None:
     """Paused is an answer at once."""
     async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
@@ -517,6 +531,27 @@ async def test_a_client_that_floods_is_limited(relay_url: str, data: Path) -> No
         answer = await client.ask("sign_event", NOTE, rid="x")
         assert answer.error == "rate-limited: too many requests"
         assert content_of(await other.ask("sign_event", NOTE)) == "hello"
+
+
+async def test_too_much_at_a_time_is_refused(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signer that can't keep up says so at once; the same again later is served."""
+    now = int(time.time())
+    async with (
+        rig(relay_url, data) as signer,
+        signer.client("sign_event") as client,
+        wire(relay_url, signer.pubkey) as stranger,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("bunker_signer.agent.AT_WORK", 0)
+            await stranger.send("connect", "", "guess")
+            answer = await client.ask("sign_event", NOTE, rid="x", created_at=now - 2)
+            assert answer.error == "rate-limited: the signer is busy, ask again later"
+        assert stranger.seen == []
+        assert signer.audit("request") == []
+        again = await client.ask("sign_event", NOTE, rid="x", created_at=now - 1)
+        assert content_of(again) == "hello"
 
 
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:
