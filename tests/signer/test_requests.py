@@ -285,6 +285,28 @@ async def test_a_client_that_is_gone_gets_nothing(relay_url: str, data: Path) ->
         assert (uses, signer.grants(client.key.pubkey)) == ([], ())
 
 
+async def test_a_client_that_is_revoked_on_the_way_in_is_not_asked_about(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between being looked up and being written down a request may lose its client."""
+    owner = Owner()
+    async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
+        writer = signer.service.jobs._writer
+        flush = writer.flush
+
+        def revoke_first() -> None:
+            with signer.database.write() as connection:
+                clients.remove(connection, "default", client.key.pubkey)
+            flush()
+
+        monkeypatch.setattr(writer, "flush", revoke_first)
+        answer = await client.ask("sign_event", NOTE)
+        assert answer.error == "denied: not connected any more"
+        with signer.database.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(requests)) == 0
+        assert owner.asked == []
+
+
 async def test_auth_url_goes_out_once(relay_url: str, data: Path) -> None:
     """R11: the page comes first, once, in the shape of NIP-46; the answer has the same id."""
     owner = Owner()

@@ -194,6 +194,9 @@ class Jobs:
                 if grant is not None:
                     grants.use(connection, grant, now)
             case Ask():
+                # Revoked since it was looked up: there would be grants otherwise, or no question.
+                if clients.find(connection, job.identity.name, job.client.pubkey) is None:
+                    return self._entry(job, State.OPEN), Refused(_GONE, lasting=False)
                 entry = self._entry(job, State.OPEN)
             case Refuse(error, grant):
                 lasting = not error.startswith("rate-limited:")

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -231,6 +232,9 @@ async def _run(
             announce(served, qr=qr)
         serve = asyncio.create_task(service.agent.serve())
         await _announce(service, grants, invitations, qr)
+        # What was loaded until now stays: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
         notify("READY=1")
         tasks: set[asyncio.Task[Any]] = {serve, asyncio.create_task(stopped.wait())}
         watchdog = asyncio.create_task(_watchdog(service))
