@@ -576,6 +576,19 @@ async def test_too_much_at_a_time_is_refused(
         assert content_of(again) == "hello"
 
 
+async def test_not_even_refusals_are_without_end(relay_url: str, data: Path) -> None:
+    """A client that floods a busy signer gets no more answers than a client may have."""
+    at = float(int(time.time()))
+    async with (
+        rig(relay_url, data, clock=lambda: at, client_rate=0.1) as signer,
+        signer.client() as client,
+    ):
+        event = verify(client.event(json.dumps({"id": "x", "method": "ping", "params": []})))
+        refuse = signer.agent.handler.turn_away
+        replies = [refuse(event, relay_url) for _ in range(4)]
+        assert [reply is not None for reply in replies] == [True, True, False, False]
+
+
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:
     """However many come, nothing of theirs is written down, and little is kept in memory."""
     async with rig(relay_url, data) as signer, signer.client() as client:

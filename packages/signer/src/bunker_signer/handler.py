@@ -121,6 +121,8 @@ class Handler:
         client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
         if client is None:
             return self._drop(event, "strangers")
+        if not self._has_room(identity, event.pubkey):
+            return self._drop(event, "flood")
         try:
             text, scheme = identity.channel(event.pubkey).open(event.content)
             request = parse_request(text)
