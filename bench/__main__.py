@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -218,11 +219,12 @@ class Bench:
         try:
             for run in range(1 if self.quick else 3):
                 self.run = run
-                floor = remote.crypto_floor()
+                parts = [remote.crypto_floor()]
                 async with running(relays.ours(), None) as target:
-                    floor.relay = target.name
-                    floor.run = self.run
-                    self.samples.append(floor)
+                    parts += await remote.journal_cost(target.url)
+                    for part in parts:
+                        part.relay, part.run = target.name, self.run
+                    self.samples += parts
                     found = await self.take(
                         "nip46",
                         target,
@@ -230,7 +232,11 @@ class Bench:
                     )
                     for sample in found:
                         if sample.measure == "nip46.sequential":
-                            sample.limit = floor.value
+                            floor = parts[0].value
+                            sample.limit = floor
+                            rest = replace(sample, measure="nip46.rest", values=(), limit=0.0)
+                            rest.value -= floor
+                            self.samples.append(rest)
             if self.quick or not remote.node_is_there():
                 return
             self.run = 0

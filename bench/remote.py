@@ -1,4 +1,9 @@
-"""Measure 4: sign_event from end to end, real client, relay and signer, each a process."""
+"""Measure 4: sign_event from end to end, real client, relay and signer, each a process.
+
+Beside it what it is made of: the cryptography alone (`floor`), the rest of the latency (`rest`),
+the processor time of each of the three processes at 32 at once, and of the signer's the part that
+writes requests down (`journal`).
+"""
 
 import asyncio
 import json
@@ -11,6 +16,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from bench.machine import usage
 from bench.meter import Sample, metered
 from bench.relays import Target, stop
@@ -20,11 +27,18 @@ from bunker_client import RemoteSigner
 from bunker_core import nip44
 from bunker_core.event import EventTemplate, sign_event, verify
 from bunker_core.keys import SecretKey
+from bunker_core.nip46 import ClientMetadata, Method
+from bunker_signer.policy import Grant
+from bunker_signer.store import Database, Writer, audit_log, clients, grants, journal
+from bunker_signer.store.database import FILE_NAME
+from bunker_signer.store.journal import Entry, State
 
 _NODE: Final = Path(__file__).parent.parent / "tests" / "interop" / "node"
 _PROGRAMS: Final = Path(__file__).parent / "peers"
 NOSTR_TOOLS: Final = "nostr-tools with NDK"
 _TIMEOUT: Final = 120.0
+_CORE: Final = "ms of its core"
+_UNLIMITED: Final = ("--client-rate", "1000000")
 
 
 def crypto_floor() -> Sample:
@@ -37,9 +51,9 @@ def crypto_floor() -> Sample:
     shared = nip44.conversation_key(key.shared_x(key.pubkey))
     note = sign_event(EventTemplate(1, "Signed from afar", (), 1_700_000_000), key)
     text = json.dumps({"id": "0" * 32, "result": note.to_json().decode()})
-    rounds = 200
-    start = time.perf_counter()
-    for _ in range(rounds):
+    taken = []
+    for _ in range(200):
+        start = time.perf_counter()
         payload = nip44.encrypt(text, shared)
         event = EventTemplate(24133, payload, (("p", key.pubkey),), 1_700_000_000)
         sealed = sign_event(event, key)
@@ -50,15 +64,64 @@ def crypto_floor() -> Sample:
         nip44.encrypt(text, shared)
         nip44.decrypt(payload, shared)
         nip44.decrypt(payload, shared)
-    each = (time.perf_counter() - start) / rounds
-    return Sample("nip46.floor", "", each * 1e3, "ms")
+        taken.append((time.perf_counter() - start) * 1e3)
+    return Sample("nip46.floor", "", percentile(taken, 50), "ms")
+
+
+async def journal_cost(relay: str) -> list[Sample]:
+    """Return what writing a granted request down takes of the signer's core.
+
+    That is its three steps (admitted, answered, delivered), alone and with 31 others.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        database = Database(Path(folder) / FILE_NAME)
+        client, now = "c" * 64, 1_700_000_000
+        with database.write() as connection:
+            granted = [Grant(Method.SIGN_EVENT.value, "1")]
+            clients.add(connection, "k", client, ClientMetadata(), [relay], "", granted, now)
+        writer = Writer(database)
+        number = 0
+
+        async def request() -> None:
+            nonlocal number
+            number += 1
+            digest = f"{number:064x}"
+            entry = Entry(digest, "k", client, "e" * 900, relay, State.APPROVED, now, "", "")
+
+            def admit(to: Connection) -> None:
+                journal.mark_handled(to, digest, now)
+                journal.find(to, digest)
+                grants.of(to, "k", client)
+                journal.add(to, entry)
+
+            def answer(to: Connection) -> None:
+                journal.answer(to, digest, "a" * 900)
+                audit_log.append(to, now, "request", "k", client_pubkey=client, event_id=digest)
+
+            writer.read(lambda at: clients.find(at, "k", client))
+            await writer.write(admit)
+            await writer.write(answer)
+            writer.write_soon(lambda to: journal.finish(to, digest))
+
+        samples = []
+        for name, together in (("alone", 1), ("shared", 32)):
+            start = time.process_time()
+            for _ in range(640 // together):
+                await asyncio.gather(*(request() for _ in range(together)))
+            each = (time.process_time() - start) / 640 * 1e3
+            samples.append(Sample(f"nip46.journal.{name}", "", each, _CORE))
+        writer.close()
+        database.close()
+    return samples
 
 
 async def round_trips(target: Target, count: int, seconds: float) -> list[Sample]:
     """Ask for signatures one after another, then 32 at once."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with (
-            running_signer(Path(folder), [target.url], allow="sign_event:1") as signer,
+            running_signer(
+                Path(folder), [target.url], allow="sign_event:1", arguments=_UNLIMITED
+            ) as signer,
             RemoteSigner.from_uri(signer.uri) as client,
         ):
             taken = []
@@ -81,16 +144,19 @@ async def round_trips(target: Target, count: int, seconds: float) -> list[Sample
                     await client.request_signature({"kind": 1, "content": text})
                     done += 1
 
-            before = usage(signer.process.pid)
+            pids = {"signer": signer.process.pid, "relay": target.pid, "client": os.getpid()}
+            before = {name: usage(pid, family=name != "client") for name, pid in pids.items()}
             with metered(target) as reading:
                 start = time.perf_counter()
                 end = start + seconds
                 await asyncio.gather(*(work(number) for number in range(32)))
                 elapsed = time.perf_counter() - start
-            used = usage(signer.process.pid).cpu - before.cpu
             concurrent = reading.sample("nip46.concurrent", target, done / elapsed, "requests/s")
-            cost = reading.sample("nip46.signer", target, used / done * 1e3, "ms of its core")
-    return [sequential, concurrent, cost]
+            costs = []
+            for name, pid in pids.items():
+                used = usage(pid, family=name != "client").cpu - before[name].cpu
+                costs.append(reading.sample(f"nip46.{name}", target, used / done * 1e3, _CORE))
+    return [sequential, concurrent, *costs]
 
 
 def node_is_there() -> bool:

@@ -3,13 +3,15 @@
     python -m bench.signer_load burst --clients 32 --requests 1000
     python -m bench.signer_load soak --seconds 600
 
-`burst` sends all requests at once and measures until the last signature was verified. `soak` keeps
-a steady load, with clients that come and go, and watches the signer's memory and file handles.
+`burst` asks for all signatures at once, measures until the last one was verified, and then reads in
+the audit log that each was made once. `soak` keeps a steady load, with clients that come and go,
+and watches the signer's memory and file handles. Both end after `--limit` seconds at the latest.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -17,13 +19,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_client import ClientError, RemoteSigner
 from bunker_core.keys import SecretKey
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants
+from bunker_signer.store import Database, audit_log
+from bunker_signer.store.database import FILE_NAME
 
 TIMEOUT = 900.0  # seconds: a burst is answered in the order it came
+# Limits lifted, as the relay's: a client of the burst asks for more than one is good for.
+UNLIMITED = ["--client-rate", "100000"]
 SAMPLE = 5.0  # seconds between two looks at the process
 
 
@@ -61,7 +69,7 @@ async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
     """Send `requests` from each of `clients`, all at once."""
     async with (
         running_relay(data / "relay", arguments=relay_config(data)) as relay,
-        running_signer(data / "signer", [relay.url]) as signer,
+        running_signer(data / "signer", [relay.url], arguments=UNLIMITED) as signer,
     ):
         connected = []
         try:
@@ -70,6 +78,7 @@ async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
                 await client.__aenter__()
                 connected.append(client)
             took: list[float] = []
+            before = cpu(signer)
             start = time.perf_counter()
             tasks = []
             for number in range(requests):
@@ -79,6 +88,7 @@ async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
                     await asyncio.sleep(0)
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             seconds = time.perf_counter() - start
+            used = cpu(signer) - before
         finally:
             for client in connected:
                 await client.__aexit__(None, None, None)
@@ -93,7 +103,9 @@ async def burst(data: Path, clients: int, requests: int) -> dict[str, object]:
             "p50_s": round(quantile(took, 0.50), 3),
             "p99_s": round(quantile(took, 0.99), 3),
             "max_s": round(max(took), 3),
+            "signer_ms": round(used / len(took) * 1e3, 3),
             **process_facts(signer),
+            **signed(data / "signer"),
         }
 
 
@@ -101,7 +113,7 @@ async def soak(data: Path, seconds: float, clients: int, rate: float) -> dict[st
     """Sign `rate` notes a second for `seconds`; clients leave and come back all the time."""
     async with (
         running_relay(data / "relay", arguments=relay_config(data)) as relay,
-        running_signer(data / "signer", [relay.url]) as signer,
+        running_signer(data / "signer", [relay.url], arguments=UNLIMITED) as signer,
     ):
         end = time.monotonic() + seconds
         took: list[float] = []
@@ -148,6 +160,25 @@ async def soak(data: Path, seconds: float, clients: int, rate: float) -> dict[st
         }
 
 
+def signed(data: Path) -> dict[str, int]:
+    """Return how many signatures the audit log has, whole, and of how many events."""
+    database = Database(data / FILE_NAME)
+    try:
+        with database.read() as connection:
+            audit_log.check(connection)
+            wanted = audit_log.AuditFilter(action="request", outcome="allowed")
+            events = [entry.event_id for entry in audit_log.entries(connection, wanted)]
+    finally:
+        database.close()
+    return {"signed": len(events), "signed_events": len(set(events))}
+
+
+def cpu(signer: RunningSigner) -> float:
+    """Return the seconds of processor time that the signer's process has used."""
+    fields = Path(f"/proc/{signer.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
@@ -170,13 +201,16 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--rate", type=float, default=60, help="requests a second (soak)")
+    parser.add_argument("--limit", type=float, default=900, help="seconds that it may take at most")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
         if given.mode == "burst":
-            result = asyncio.run(burst(data, given.clients, given.requests))
+            work = burst(data, given.clients, given.requests)
         else:
-            result = asyncio.run(soak(data, given.seconds, given.clients, given.rate))
+            work = soak(data, given.seconds, given.clients, given.rate)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            result = runner.run(asyncio.wait_for(work, given.limit))
     print(json.dumps(result, indent=2))
 
 

@@ -1,9 +1,10 @@
 """A signer that kills itself (SIGKILL) at a chosen step: a program for test_killed.py.
 
-    python _killed.py DATA RELAY [STEP]
+    python _killed.py DATA RELAY [STEP [PERMISSION]]
 
 STEP is `before:NAME` or `after:NAME`, a call of the request path. Every question is answered with
-"once". What is asked and signed is noted in DATA, one line each, so that a test can count it.
+"once"; what PERMISSION grants is not asked. What is asked and signed is noted in DATA, one line
+each, so that a test can count it.
 """
 
 import asyncio
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bunker_core.nip46 import parse_permissions
 from bunker_signer.approval import Answer, Question, Verdict
+from bunker_signer.policy import grants_of
 from bunker_signer.service import Config, Service, running
 
 
@@ -90,17 +93,18 @@ def arm(service: Service, step: str) -> None:
     )
 
 
-async def main(data: Path, relay: str, step: str) -> None:
+async def main(data: Path, relay: str, step: str = "", permission: str = "") -> None:
     data.mkdir(exist_ok=True)
     async with running(Config(data, (relay,)), [Yes(data)]) as service:
         identity = service.identities[0]
         wrap(identity, "sign", lambda: None, lambda: note(data / "signed", "1"))
         if step:
             arm(service, step)
-        uri = service.agent.invite(identity, f"secret-{os.getpid()}", ())
+        granted = parse_permissions(permission)
+        uri = service.agent.invite(identity, f"secret-{os.getpid()}", grants_of(granted))
         print(uri, flush=True)
         await service.agent.serve()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -18,7 +18,7 @@ from bunker_core.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_signer.store import Database, audit_log
-from signer._wire import Answer, wire
+from signer._wire import Answer, Wire, wire
 
 PROGRAM = Path(__file__).with_name("_killed.py")
 # The template has no created_at: its time is the request's, however late it is signed.
@@ -48,7 +48,7 @@ USED_TWICE = ["after:open", "before:answer"]
 
 @asynccontextmanager
 async def signer(
-    data: Path, relay: str, step: str = ""
+    data: Path, relay: str, step: str = "", permission: str = ""
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, BunkerURI]]:
     """Run the program; yield when it serves."""
     process = await asyncio.create_subprocess_exec(
@@ -57,6 +57,7 @@ async def signer(
         str(data),
         relay,
         step,
+        permission,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -107,6 +108,48 @@ async def test_killed_at_any_step(relay_url: str, data: Path, step: str) -> None
         wanted = audit_log.AuditFilter(action="request")
         assert [item.outcome for item in audit_log.entries(connection, wanted)] == ["allowed"]
     database.close()
+
+
+@pytest.mark.parametrize("step", ["after:decide", "after:open", "before:answer", "after:answer"])
+async def test_killed_among_many(relay_url: str, data: Path, step: str) -> None:
+    """Of requests whose steps share transactions, each has one signature and one audit entry."""
+    key, now = SecretKey.generate(), int(time.time())
+    names = [f"{number}" for number in range(20)]
+
+    async def send_all(client: Wire, created_at: int) -> None:
+        sending = (
+            client.send("sign_event", template(name), rid=name, created_at=created_at)
+            for name in names
+        )
+        await asyncio.gather(*sending, return_exceptions=True)
+
+    async with (
+        signer(data, relay_url, step, "sign_event") as (process, uri),
+        wire(relay_url, uri.remote_signer_pubkey, key) as client,
+    ):
+        await client.ask("connect", "", uri.secret, rid="c")
+        await send_all(client, now - 3)
+        async with asyncio.timeout(10):
+            assert await process.wait() == -signal.SIGKILL
+        answers = [item for item in client.seen if item.json["id"] != "c"]
+    async with wire(relay_url, uri.remote_signer_pubkey, key) as client, signer(data, relay_url):
+        await send_all(client, now - 2)
+        while {item.json["id"] for item in client.seen} != set(names):
+            await client.receive()
+        await client.ask("ping", rid="last")
+        answers += [item for item in client.seen if item.json["id"] in names]
+    events = {verify(parse_event_json(item.json["result"])) for item in answers}
+    assert sorted(event.content for event in events) == sorted(names)
+    database = Database(data / "signer.sqlite3")
+    with database.read() as connection:
+        audit_log.check(connection)
+        entries = audit_log.entries(connection, audit_log.AuditFilter(action="request"))
+        assert sorted(item.event_id for item in entries) == sorted(event.id for event in events)
+    database.close()
+
+
+def template(content: str) -> str:
+    return json.dumps({"kind": 1, "content": content, "created_at": 1_700_000_000})
 
 
 def signature(answer: Answer) -> str:

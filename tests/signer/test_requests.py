@@ -285,6 +285,28 @@ async def test_a_client_that_is_gone_gets_nothing(relay_url: str, data: Path) ->
         assert (uses, signer.grants(client.key.pubkey)) == ([], ())
 
 
+async def test_a_client_that_is_revoked_on_the_way_in_is_not_asked_about(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between being looked up and being written down a request may lose its client."""
+    owner = Owner()
+    async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
+        writer = signer.service.jobs._writer
+        flush = writer.flush
+
+        def revoke_first() -> None:
+            with signer.database.write() as connection:
+                clients.remove(connection, "default", client.key.pubkey)
+            flush()
+
+        monkeypatch.setattr(writer, "flush", revoke_first)
+        answer = await client.ask("sign_event", NOTE)
+        assert answer.error == "denied: not connected any more"
+        with signer.database.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(requests)) == 0
+        assert owner.asked == []
+
+
 async def test_auth_url_goes_out_once(relay_url: str, data: Path) -> None:
     """R11: the page comes first, once, in the shape of NIP-46; the answer has the same id."""
     owner = Owner()
@@ -380,6 +402,20 @@ async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -
         unlock(signer)
         again = await client.ask("sign_event", NOTE, rid="x", created_at=now - 1)
         assert content_of(again) == "hello"
+
+
+async def test_few_wait_for_an_unlock(relay_url: str, data: Path) -> None:
+    """One client can't fill the memory of a signer that is locked."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+        signer.identity.lock(time.time())
+        await asyncio.gather(
+            *(client.send("sign_event", NOTE, rid=f"{n}") for n in range(MAX_WAITING + 1))
+        )
+        assert (await client.receive()).error == "locked: too many requests wait for the unlock"
+        unlock(signer)
+        answers = [await client.receive() for _ in range(MAX_WAITING)]
+        assert {content_of(item) for item in answers} == {"hello"}
+        assert not signer.service.jobs._locked_out
 
 
 async def test_a_paused_key_refuses(relay_url: str, data: Path) -> None:
@@ -517,6 +553,40 @@ async def test_a_client_that_floods_is_limited(relay_url: str, data: Path) -> No
         answer = await client.ask("sign_event", NOTE, rid="x")
         assert answer.error == "rate-limited: too many requests"
         assert content_of(await other.ask("sign_event", NOTE)) == "hello"
+
+
+async def test_too_much_at_a_time_is_refused(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signer that can't keep up says so at once; the same again later is served."""
+    now = int(time.time())
+    async with (
+        rig(relay_url, data) as signer,
+        signer.client("sign_event") as client,
+        wire(relay_url, signer.pubkey) as stranger,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("bunker_signer.agent.AT_WORK", 0)
+            await stranger.send("connect", "", "guess")
+            answer = await client.ask("sign_event", NOTE, rid="x", created_at=now - 2)
+            assert answer.error == "rate-limited: the signer is busy, ask again later"
+        assert stranger.seen == []
+        assert signer.audit("request") == []
+        again = await client.ask("sign_event", NOTE, rid="x", created_at=now - 1)
+        assert content_of(again) == "hello"
+
+
+async def test_not_even_refusals_are_without_end(relay_url: str, data: Path) -> None:
+    """A client that floods a busy signer gets no more answers than a client may have."""
+    at = float(int(time.time()))
+    async with (
+        rig(relay_url, data, clock=lambda: at, client_rate=0.1) as signer,
+        signer.client() as client,
+    ):
+        event = verify(client.event(json.dumps({"id": "x", "method": "ping", "params": []})))
+        refuse = signer.agent.handler.turn_away
+        replies = [refuse(event, relay_url) for _ in range(4)]
+        assert [reply is not None for reply in replies] == [True, True, False, False]
 
 
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:

@@ -1,21 +1,32 @@
 """What the signer remembers, on SQLite and on PostgreSQL."""
 
+import asyncio
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 from bunker_core.nip46 import ClientMetadata, Request
 from bunker_signer.migrations import config_for
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.store import Database, StoreError, audit_log, clients, grants, journal, settings
+from bunker_signer.store import (
+    Database,
+    StoreError,
+    Writer,
+    audit_log,
+    clients,
+    grants,
+    journal,
+    settings,
+)
 from bunker_signer.store.database import HEAD
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 from bunker_signer.store.schema import metadata
@@ -296,3 +307,81 @@ def test_audit_and_states_on_this_database(database: Database) -> None:
         settings.set_key_state(connection, "default", None)
         assert settings.get_key_state(connection, "default") is None
         assert inspect(connection).has_table("audit")
+
+
+# --- group commit --------------------------------------------------------------------------------
+
+
+def commits_of(database: Database) -> list[Connection]:
+    """Return a list that grows with each commit."""
+    commits: list[Connection] = []
+    event.listen(database._engine, "commit", commits.append)
+    return commits
+
+
+def mark(writer: Writer, name: str) -> Any:
+    return writer.write(lambda to: journal.mark_handled(to, name, NOW))
+
+
+def handled(database: Database, *names: str) -> list[bool]:
+    with database.read() as connection:
+        return [journal.was_handled(connection, name) for name in names]
+
+
+async def test_what_one_turn_writes_is_one_transaction(database: Database) -> None:
+    """Steps that are handed in together share a commit; each has its own result after it."""
+    commits = commits_of(database)
+    writer = Writer(database)
+    assert await asyncio.gather(*(mark(writer, name) for name in "abb")) == [True, True, False]
+    assert len(commits) == 1
+    assert handled(database, "a", "b") == [True, True]
+    writer.close()
+
+
+async def test_a_step_that_fails_takes_no_other_along(database: Database) -> None:
+    """What raises is not written, by itself or by the database; the rest of its group is."""
+
+    def fail(to: Connection) -> None:
+        journal.mark_handled(to, "failed", NOW)
+        raise ZeroDivisionError
+
+    def refused(to: Connection) -> None:
+        journal.mark_handled(to, "refused", NOW)
+        journal.add(to, entry("d"))
+        journal.add(to, entry("d"))
+
+    writer = Writer(database)
+    steps = (mark(writer, "a"), writer.write(fail), writer.write(refused), mark(writer, "b"))
+    outcomes = await asyncio.gather(*steps, return_exceptions=True)
+    assert [type(item) for item in outcomes] == [bool, ZeroDivisionError, StoreError, bool]
+    names = ("a", "b", "failed", "refused")
+    assert handled(database, *names) == [True, True, False, False]
+    writer.close()
+
+
+async def test_what_nobody_waits_for_goes_along(database: Database) -> None:
+    """It is written with the next group, or when the writer closes."""
+    commits = commits_of(database)
+    writer = Writer(database)
+    writer.write_soon(lambda to: journal.mark_handled(to, "soon", NOW))
+    await mark(writer, "a")
+    assert len(commits) == 1
+    writer.write_soon(lambda to: journal.mark_handled(to, "last", NOW))
+    writer.close()
+    assert handled(database, "soon", "last") == [True, True]
+
+
+async def test_a_group_that_is_not_committed_fails_as_a_whole(tmp_path: Path) -> None:
+    """Nobody goes on as if it were written, and the next group is."""
+    path = tmp_path / "db"
+    database = Database(path)
+    writer = Writer(database)
+    writer.read(lambda at: at.connection.cursor().execute("PRAGMA busy_timeout=0"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    outcomes = await asyncio.gather(mark(writer, "a"), mark(writer, "b"), return_exceptions=True)
+    assert [type(item) for item in outcomes] == [StoreError, StoreError]
+    other.close()
+    assert await mark(writer, "a")
+    writer.close()
+    database.close()

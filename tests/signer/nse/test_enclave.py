@@ -57,6 +57,18 @@ def test_signatures_differ() -> None:
         assert nse.sign(EVENT).sig != nse.sign(EVENT).sig
 
 
+def test_an_opened_keypair_is_libsecp256k1s_own() -> None:
+    """Put together from the private half and the public one known before, it is the same."""
+    with NSE(MASTER) as nse:
+        nse.generate()
+        for _ in range(2):
+            with nse._opened():
+                whole = bytearray(keys.KEYPAIR_BYTES)
+                keys.load_keypair(nse._vault.secret, whole)
+                assert nse._vault.keypair == whole
+        assert not any(nse._vault.keypair)
+
+
 def test_faulty_signature_is_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signature that a fault made wrong, which could give the key away, is not returned."""
     sign = keys.sign

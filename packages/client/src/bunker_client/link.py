@@ -16,7 +16,13 @@ from bunker_client.call import (
     Patience,
     View,
 )
-from bunker_client.errors import ClientError, RelayUnreachable, SignerOffline, denial
+from bunker_client.errors import (
+    ClientError,
+    RelayUnreachable,
+    RequestTimeout,
+    SignerOffline,
+    denial,
+)
 from bunker_client.progress import Progress, Step
 from bunker_core import nip44
 from bunker_core.channel import Channel, rpc_template
@@ -38,6 +44,11 @@ MAX_CLOCK_SKEW: Final = 30.0  # seconds that ours may be off before a request go
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3
+# Requests that may be on the way at a time: whoever asks for a thousand signatures at once would
+# otherwise fill the relay's buffer for the signer, which then closes that connection, and have
+# every request asked for again before its turn has come.
+AT_ONCE: Final = 32
+_ON_THE_WAY: Final = (Step.SENT, Step.DELIVERED)
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +81,7 @@ class _Pending:
         self.tried: tuple[str, ...] = ()  # relays that may have seen the latest event
         self.response: Response | None = None
         self.shown: Step | None = None
+        self.has_turn = False
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -132,6 +144,7 @@ class Link:
         self._calls: dict[str | int, _Pending] = {}
         # weak: an iterator that nobody reads any more does not gather steps
         self._watchers: WeakSet[asyncio.Queue[Progress | None]] = WeakSet()
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -188,12 +201,18 @@ class Link:
     async def call(self, method: str, params: Iterable[str], patience: Patience) -> str:
         """Send a request and return the text of its result.
 
-        Raises RelayUnreachable, RelayRefused, SignerOffline, RequestTimeout, WaitingForApproval,
-        RequestDenied and SignerLocked.
+        It waits for its turn first when many others are on the way; that counts in
+        `patience.total` alone. Raises RelayUnreachable, RelayRefused, SignerOffline,
+        RequestTimeout, WaitingForApproval, RequestDenied and SignerLocked.
         """
         # 16 random bytes: ids that collide would mix up answers
         request = Request(secrets.token_hex(16), method, tuple(params))
-        pending = _Pending(Call(request, patience, asyncio.get_running_loop().time()))
+        now = asyncio.get_running_loop().time()
+        in_turn = method != Method.PING.value  # a ping tells what becomes of the others
+        if in_turn:
+            now = await self._take_turn(method, patience.total, now)
+        pending = _Pending(Call(request, patience, now))
+        pending.has_turn = in_turn
         self._calls[request.id] = pending
         try:
             self._send(pending)
@@ -205,6 +224,7 @@ class Link:
             del self._calls[request.id]
             if pending.publication:
                 pending.publication.forget()
+            self._end_turn(pending)
             self._show(pending)
         if response.error is not None:
             raise denial(method, response.error)
@@ -226,12 +246,33 @@ class Link:
             actions, pause = pending.call.review(loop.time(), self._view(pending))
             for action in actions:
                 self._act(action, pending)
+            if pending.call.step not in _ON_THE_WAY:
+                # Its answer is a matter of a person, or of somebody's return.
+                self._end_turn(pending)
             if pending.call.step is Step.QUEUED:
                 self.pool.hurry()
             self._show(pending)
             await pending.news(pause)
         pending.call.step = Step.ANSWERED
         return pending.response
+
+    async def _take_turn(self, method: str, total: float | None, now: float) -> float:
+        """Wait until fewer are on the way; return when the time of the request began."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return now
+        try:
+            async with asyncio.timeout(total):
+                await self._turns.acquire()
+        except TimeoutError:
+            why = "the requests before it are not answered"
+            raise RequestTimeout(method, total or 0.0, why) from None
+        return now if total is not None else asyncio.get_running_loop().time()
+
+    def _end_turn(self, pending: _Pending) -> None:
+        if pending.has_turn:
+            pending.has_turn = False
+            self._turns.release()
 
     def _view(self, pending: _Pending) -> View:
         publication = pending.publication
@@ -316,8 +357,9 @@ class Link:
         if call.step is pending.shown:
             return
         pending.shown = call.step
-        for watcher in self._watchers:
-            watcher.put_nowait(call.progress)
+        if self._watchers:  # an iteration over a WeakSet costs more than all the rest
+            for watcher in self._watchers:
+                watcher.put_nowait(call.progress)
         if self._on_progress:
             self._on_progress(call.progress)
 

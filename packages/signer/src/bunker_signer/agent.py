@@ -13,7 +13,7 @@ from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import Response, format_permissions
 from bunker_core.pool import Incoming, RelayPool, Subscription
 from bunker_signer.delivery import Courier
-from bunker_signer.handler import REMEMBER, Handler
+from bunker_signer.handler import CLIENT_RATE, REMEMBER, Handler
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
 from bunker_signer.logs import get_logger
@@ -22,7 +22,7 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
 from bunker_signer.reply import Reply
 from bunker_signer.sessions import Sessions
-from bunker_signer.store import Database, StoreError, audit_log, clients, journal, settings
+from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal, settings
 
 # Not `limit: 0` and not `since: now`: a request that was sent while we reconnected, or by a client
 # whose clock is behind, still has to reach us.
@@ -31,6 +31,9 @@ START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
 # Seconds between rounds of housekeeping. A client that was told to move is served for one round
 # more where it was; clients drop the old relays after 5 s.
 ROUND: Final = 10.0
+# Requests that may be worked on at a time, in bytes some tens of MB. What waits for a person is
+# bounded for each client; the rest is over in a moment, unless replies do not get away.
+AT_WORK: Final = 4096
 
 log = get_logger(__name__)
 
@@ -42,14 +45,19 @@ class Agent:
         self,
         identities: Sequence[Identity],
         database: Database,
+        writer: Writer,
         jobs: Jobs,
         relays: Iterable[str],
         *,
         metrics: Metrics | None = None,
         audit_days: int = 0,
+        client_rate: float = CLIENT_RATE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Audit entries older than `audit_days` are let go; 0 keeps all."""
+        """Audit entries older than `audit_days` are let go; 0 keeps all.
+
+        `client_rate` is how many requests a second one client may send.
+        """
         self.identities: Final = {item.remote_signer_pubkey: item for item in identities}
         self.database: Final = database
         self.relays: Final = tuple(relays)
@@ -59,7 +67,7 @@ class Agent:
         self._audit_days = audit_days
         sessions = Sessions(database, lambda: self.relays)
         self.handler: Final = Handler(
-            self.identities, database, sessions, jobs, self.metrics, clock
+            self.identities, writer, sessions, jobs, self.metrics, clock, client_rate
         )
         self.pool: Final = RelayPool(
             self._wanted_relays(),
@@ -114,7 +122,10 @@ class Agent:
         if self._subscription is None:
             raise RuntimeError("serve is called inside the context")
         async for incoming in self._subscription:
-            self._spawn(self._serve(incoming))
+            if len(self._tasks) < AT_WORK:
+                self._spawn(self._serve(incoming))
+            else:
+                self._turn_away(incoming)
 
     def identity(self, name: str) -> Identity:
         """Return the key called `name`; raises BunkerError."""
@@ -189,6 +200,16 @@ class Agent:
         self._courier.heard_of(incoming.event.pubkey)
         if reply is not None:
             await self._send(reply)
+
+    def _turn_away(self, incoming: Incoming) -> None:
+        """Answer a client, once, that this is too much; nothing is kept of the request."""
+        try:
+            reply = self.handler.turn_away(incoming.event, incoming.relay_url)
+            if reply is not None:
+                event = reply.seal(int(self._clock()))
+                self.pool.publish(event, (*self.relays, *reply.relays)).forget()
+        except (BunkerError, NSEError) as error:
+            log.error("reply failed", client=incoming.event.pubkey, error=str(error))
 
     async def _send(self, reply: Reply) -> None:
         try:

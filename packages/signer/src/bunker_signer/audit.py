@@ -6,7 +6,7 @@ could compute a whole new chain, so the hash of the last entry is worth noting e
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class AuditEntry:
 
     def to_json(self) -> str:
         """Return the entry as a line of an export."""
-        return orjson.dumps(asdict(self)).decode()
+        return orjson.dumps(self).decode()
 
     @classmethod
     def from_json(cls, line: str) -> "AuditEntry":
@@ -51,13 +51,18 @@ class AuditEntry:
         except (orjson.JSONDecodeError, TypeError):
             raise ChainError("a line is not an audit entry") from None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names."""
+        # `dataclasses.asdict` copies each value with care, and one is made for every request.
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def sealed(self) -> "AuditEntry":
         """Return the entry with its hash."""
-        return replace(self, hash=self.digest())
+        return AuditEntry(**{**self.to_dict(), "hash": self.digest()})
 
     def digest(self) -> str:
         """Return the hash that the entry should have."""
-        fields = asdict(self)
+        fields = self.to_dict()
         del fields["hash"]
         return sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

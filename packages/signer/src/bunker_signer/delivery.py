@@ -119,8 +119,9 @@ class Courier:
 
     async def _publish(self, reply: Reply) -> Publication | None:
         """Return None when a relay has delivered the reply, else what they said."""
-        publication = self._pool.publish(reply.seal(int(self._clock())), self._targets(reply))
-        open_now = set(self._targets(reply)).intersection(self._pool.open_relays)
+        targets = self._targets(reply)
+        publication = self._pool.publish(reply.seal(int(self._clock())), targets)
+        open_now = any(url in targets for url in self._pool.open_relays)
         receipt = await publication.delivered(RECEIPT_TIMEOUT if open_now else RECONNECT_TIMEOUT)
         if receipt is None and not publication.receipts and open_now:
             # Nobody has refused it: the relay is busy, and would be more so with it sent twice.

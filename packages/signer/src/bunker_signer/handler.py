@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sqlalchemy import Connection
+
 from bunker_core.channel import Scheme
 from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
@@ -21,7 +23,7 @@ from bunker_signer.operation import Refused
 from bunker_signer.policy import FREE
 from bunker_signer.reply import Reply
 from bunker_signer.sessions import Sessions
-from bunker_signer.store import Database, StoreError, clients, journal
+from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.clients import Client
 
 FRESH: Final = 300  # seconds that a request may be off our clock, either way
@@ -34,7 +36,8 @@ _STRANGER_EVENTS: Final = (100.0, 200.0)  # per second, burst
 _STRANGER_REPLIES: Final = (1.0, 20.0)
 # A client that is paired may have a busy day, but not fill the disk: an app that loads hundreds
 # of encrypted messages at once is the busiest seen.
-_CLIENT_REQUESTS: Final = (100.0, 2000.0)
+CLIENT_RATE: Final = 100.0  # a second
+_CLIENT_BURST: Final = 20.0  # seconds' worth of them at once
 _CLIENTS_COUNTED: Final = 4096
 
 log = get_logger(__name__)
@@ -46,19 +49,24 @@ class Handler:
     def __init__(
         self,
         identities: Mapping[str, Identity],
-        database: Database,
+        writer: Writer,
         sessions: Sessions,
         jobs: Jobs,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        client_rate: float = CLIENT_RATE,
     ) -> None:
-        """`identities` are named by their remote-signer pubkeys."""
+        """`identities` are named by their remote-signer pubkeys.
+
+        `client_rate` is how many requests a second one client may send.
+        """
         self._identities = identities
-        self._database = database
+        self._writer = writer
         self._sessions = sessions
         self._jobs = jobs
         self._metrics = metrics or Metrics()
         self._clock = clock
+        self._client_rate = client_rate
         self._stranger_events = TokenBucket(*_STRANGER_EVENTS)
         self._stranger_replies = TokenBucket(*_STRANGER_REPLIES)
         self._client_requests: Recent[TokenBucket] = Recent(_CLIENTS_COUNTED)
@@ -77,8 +85,8 @@ class Handler:
         if abs(event.created_at - now) > FRESH:
             return self._drop(event, "stale")
         # What was handled before is found when it is written down; nothing happens until then.
-        with self._database.read() as connection:
-            client = clients.find(connection, identity.name, event.pubkey)
+        name = identity.name
+        client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
         if client is None and not self._stranger_events.take(self._clock()):
             return self._drop(event, "strangers")
         # 2 decrypt; a stranger learns nothing from a failure
@@ -99,6 +107,31 @@ class Handler:
         if client is None:
             return self._stranger(identity, event, request, scheme, relays, now)
         return await self._client(identity, event, request, scheme, relays, client, now)
+
+    def turn_away(self, event: VerifiedEvent, relay_url: str) -> Reply | None:
+        """Return the reply to a request while too many others are worked on; None drops it.
+
+        It is not written down, so that a repetition is looked at afresh. Raises StoreError.
+        """
+        now = int(self._clock())
+        identity = next(filter(None, map(self._identities.get, event.tag_values("p"))), None)
+        if identity is None or abs(event.created_at - now) > FRESH:
+            return self._drop(event, "stale")
+        name = identity.name
+        client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
+        if client is None:
+            return self._drop(event, "strangers")
+        if not self._has_room(identity, event.pubkey):
+            return self._drop(event, "flood")
+        try:
+            text, scheme = identity.channel(event.pubkey).open(event.content)
+            request = parse_request(text)
+        except (CryptoError, InvalidKey, NSEError, InvalidRPC):
+            return self._drop(event, "undecryptable")
+        response = Response(request.id, error="rate-limited: the signer is busy, ask again later")
+        self._metrics.count(request.method, response.error)
+        relays = (relay_url, *client.relays)
+        return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
 
     async def _client(
         self,
@@ -130,10 +163,15 @@ class Handler:
             return answered
         if method is Method.LOGOUT and event.created_at < client.paired_at:
             return self._drop(event, "logout of an earlier session")
-        with self._database.write() as connection:
-            if not journal.mark_handled(connection, event.id, now):
-                return self._drop(event, "replayed")
-            clients.see(connection, client, now)
+
+        def see(connection: Connection) -> bool:
+            new = journal.mark_handled(connection, event.id, now)
+            if new:
+                clients.see(connection, client, now)
+            return new
+
+        if not await self._writer.write(see):
+            return self._drop(event, "replayed")
         if method is Method.CONNECT:
             result = self._sessions.connect(identity, request, event, client, now)
         else:
@@ -185,7 +223,7 @@ class Handler:
         name = f"{identity.name}:{pubkey}"
         bucket = self._client_requests.get(name)
         if bucket is None:
-            bucket = TokenBucket(*_CLIENT_REQUESTS)
+            bucket = TokenBucket(self._client_rate, self._client_rate * _CLIENT_BURST)
             self._client_requests.put(name, bucket)
         return bucket.take(self._clock())
 

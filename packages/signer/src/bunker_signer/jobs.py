@@ -2,13 +2,16 @@
 
 Every step is written to the journal in the transaction that holds what it stands for, before the
 next begins: a process that is killed anywhere goes on where it was, signs nothing that was not
-allowed, and never releases a second answer.
+allowed, and never releases a second answer. Requests that arrive together share transactions
+(`store/writer.py`); that an answer was delivered is noted with whatever is written next, since it
+only spares a delivery after a restart.
 """
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -17,7 +20,7 @@ from bunker_core.channel import Scheme
 from bunker_core.errors import BunkerError
 from bunker_core.event import VerifiedEvent, parse_event_json, verify
 from bunker_core.nip46 import Request, Response, parse_request, parse_response
-from bunker_signer.approval import DEADLINE, Answer, Desk, Item, TooMany, Verdict
+from bunker_signer.approval import DEADLINE, MAX_WAITING, Answer, Desk, Item, TooMany, Verdict
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
@@ -25,12 +28,14 @@ from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.operation import Operation, Refused, read_operation
 from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
 from bunker_signer.reply import Reply
-from bunker_signer.store import Database, StoreError, audit_log, clients, grants, journal
+from bunker_signer.store import StoreError, Writer, audit_log, clients, grants, journal
 from bunker_signer.store.clients import Client
 from bunker_signer.store.journal import Entry, State
 
 # What the NSE says when the key is fine and what it was given is not.
 _CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
+
+_GONE: Final = "denied: not connected any more"
 
 log = get_logger(__name__)
 
@@ -46,10 +51,10 @@ class Job:
     scheme: Scheme
     relays: set[str]  # grows when the request is repeated by another relay
     received_at: int
+    digest: str = field(init=False)
 
-    @property
-    def digest(self) -> str:
-        return journal.digest_of(self.identity.name, self.client.pubkey, self.request)
+    def __post_init__(self) -> None:
+        self.digest = journal.digest_of(self.identity.name, self.client.pubkey, self.request)
 
     def reply(self, response: Response) -> Reply:
         return Reply(
@@ -68,7 +73,7 @@ class Jobs:
 
     def __init__(
         self,
-        database: Database,
+        writer: Writer,
         desk: Desk,
         *,
         deadline: float = DEADLINE,
@@ -80,13 +85,14 @@ class Jobs:
 
         `auth_url` is sent to a client whose request waits; `{request}` in it becomes the digest.
         """
-        self._database = database
+        self._writer = writer
         self._desk = desk
         self._deadline = deadline
         self._auth_url = auth_url
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._running: dict[str, Job] = {}
+        self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
         self.on_interim: Callable[[Reply], None] = lambda _: None
         self.on_locked: Callable[[Identity], None] = lambda _: None
 
@@ -100,21 +106,27 @@ class Jobs:
         try:
             operation = read_operation(job.request, job.identity.user_pubkey, job.received_at)
         except Refused as refusal:
-            with self._database.write() as connection:
-                journal.mark_handled(connection, job.event.id, job.received_at)
+            event_id, now = job.event.id, job.received_at
+            await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
             return self._refuse(job, refusal)
         job.relays.update(job.client.relays)
         same = self._running.get(job.digest)
-        try:
-            entry = self._admit(job, operation, running=same is not None)
-        except Refused as refusal:
-            return self._refuse(job, refusal)
-        if entry is None:
-            return None
         if same is not None:
+            # Before it is written down: the answer may be on its way when that is done.
             same.relays |= job.relays
+            await self._admit(job, operation, running=True)
             return None
-        return await self._carry_on(job, operation, entry)
+        self._running[job.digest] = job
+        try:
+            admitted = await self._admit(job, operation, running=False)
+            if admitted is None:
+                return None
+            entry, refusal_by_rule = admitted
+            if refusal_by_rule is not None and not refusal_by_rule.lasting:
+                return self._refuse(job, refusal_by_rule)
+            return await self._carry_on(job, operation, entry)
+        finally:
+            del self._running[job.digest]
 
     async def resume(self, identity: Identity, entry: Entry) -> Reply | None:
         """Take up a request where an earlier run left it; None when its client is gone."""
@@ -125,70 +137,79 @@ class Jobs:
             operation = read_operation(request, identity.user_pubkey, entry.received_at)
         except (BunkerError, NSEError, Refused):
             log.error("journal entry unreadable", digest=entry.digest)
-            with self._database.write() as connection:
-                journal.forget(connection, entry.digest)
+            await self._writer.write(lambda to: journal.forget(to, entry.digest))
             return None
-        with self._database.read() as connection:
-            client = clients.find(connection, identity.name, event.pubkey)
+        client = self._writer.read(lambda at: clients.find(at, identity.name, event.pubkey))
         if client is None or entry.digest in self._running:
             return None
         relays = {entry.relay_url, *client.relays}
         job = Job(identity, client, event, request, scheme, relays, entry.received_at)
-        return await self._carry_on(job, operation, entry)
+        self._running[job.digest] = job
+        try:
+            return await self._carry_on(job, operation, entry)
+        finally:
+            del self._running[job.digest]
 
     def delivered(self, reply: Reply) -> None:
         """Note that a relay delivered the answer."""
         if reply.digest:
-            with self._database.write() as connection:
-                journal.finish(connection, reply.digest)
+            self._writer.write_soon(lambda to: journal.finish(to, reply.digest))
 
     # --- step 5: policy ----------------------------------------------------------------------
 
-    def _admit(self, job: Job, operation: Operation, *, running: bool) -> Entry | None:
-        """Write the request down with the policy's decision; raises Refused.
+    async def _admit(
+        self, job: Job, operation: Operation, *, running: bool
+    ) -> tuple[Entry, Refused | None] | None:
+        """Write the request down with the policy's decision; return both.
 
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
-        is used once. Returns None for an event that was handled before.
+        is used once. Returns None for an event that was handled before. A refusal that lasts is
+        the answer in the entry already.
         """
-        now, action = int(self._clock()), operation.action
-        with self._database.write() as connection:
-            if not journal.mark_handled(connection, job.event.id, now):
-                return None
-            clients.see(connection, job.client, now)
-            entry = journal.find(connection, job.digest)
-            if entry is not None or running:
-                return entry or self._entry(job, State.OPEN)
-            if job.identity.state is KeyState.PAUSED:
-                raise Refused("locked: the signer is paused", lasting=False)
-            held = grants.of(connection, job.identity.name, job.client.pubkey)
-            decision = decide(held, action, now)
-            match decision:
-                case Allow(grant):
-                    entry = self._entry(job, State.APPROVED, _rule(grant))
-                    if grant is not None:
-                        grants.use(connection, grant, now)
-                case Ask():
-                    entry = self._entry(job, State.OPEN)
-                case Refuse(error, grant):
-                    lasting = not error.startswith("rate-limited:")
-                    refusal = Refused(error, lasting=lasting, by=_rule(grant))
-                    if lasting:
-                        journal.add(connection, self._entry(job, State.OPEN))
-                    return self._refused(connection, job, operation, refusal)
-            journal.add(connection, entry)
-        return entry
+        now = int(self._clock())
+        admitted = await self._writer.write(
+            lambda to: self._write_down(to, job, operation, now, running=running)
+        )
+        if admitted is not None and (refusal := admitted[1]) is not None and refusal.lasting:
+            self._metrics.count(job.request.method, refusal.error)
+        return admitted
 
-    def _refused(
-        self, connection: Connection, job: Job, operation: Operation, refusal: Refused
-    ) -> Entry:
-        """Write a refusal by rule down as the answer."""
-        response = Response(job.request.id, error=refusal.error)
-        text = job.reply(response).text()
-        if refusal.lasting:
-            journal.answer(connection, job.digest, text)
-        self._audit(connection, job, operation, refusal.error, refusal.by)
-        self._metrics.count(job.request.method, refusal.error)
-        return replace(self._entry(job, State.ANSWERED, refusal.by), answer=text)
+    def _write_down(
+        self, connection: Connection, job: Job, operation: Operation, now: int, *, running: bool
+    ) -> tuple[Entry, Refused | None] | None:
+        if not journal.mark_handled(connection, job.event.id, now):
+            return None
+        clients.see(connection, job.client, now)
+        entry = journal.find(connection, job.digest)
+        if entry is not None or running:
+            return entry or self._entry(job, State.OPEN), None
+        if job.identity.state is KeyState.PAUSED:
+            paused = Refused("locked: the signer is paused", lasting=False)
+            return self._entry(job, State.OPEN), paused
+        held = grants.of(connection, job.identity.name, job.client.pubkey)
+        decision = decide(held, operation.action, now)
+        match decision:
+            case Allow(grant):
+                entry = self._entry(job, State.APPROVED, _rule(grant))
+                if grant is not None:
+                    grants.use(connection, grant, now)
+            case Ask():
+                # Revoked since it was looked up: there would be grants otherwise, or no question.
+                if clients.find(connection, job.identity.name, job.client.pubkey) is None:
+                    return self._entry(job, State.OPEN), Refused(_GONE, lasting=False)
+                entry = self._entry(job, State.OPEN)
+            case Refuse(error, grant):
+                lasting = not error.startswith("rate-limited:")
+                refusal = Refused(error, lasting=lasting, by=_rule(grant))
+                entry = self._entry(job, State.OPEN, refusal.by)
+                if lasting:
+                    answer = job.reply(Response(job.request.id, error=error)).text()
+                    entry = replace(entry, state=State.ANSWERED, answer=answer)
+                    journal.add(connection, entry)
+                self._audit(connection, job, operation, error, refusal.by)
+                return entry, refusal
+        journal.add(connection, entry)
+        return entry, None
 
     def _entry(self, job: Job, state: State, decided_by: str = "") -> Entry:
         return Entry(
@@ -210,7 +231,6 @@ class Jobs:
         if entry.state in (State.ANSWERED, State.DONE):
             text, _ = job.identity.channel(job.client.pubkey).open(entry.answer)
             return job.reply(parse_response(text))
-        self._running[job.digest] = job
         decided_by = entry.decided_by
         try:
             if entry.state is State.OPEN:
@@ -228,11 +248,9 @@ class Jobs:
             log.error("request failed", event_id=job.event.id, error=type(failure).__name__)
             outcome, lasting = "error: the signer failed", False
             response = Response(job.request.id, error=outcome)
-        finally:
-            del self._running[job.digest]
-        return self._answer(job, operation, response, outcome, decided_by, lasting=lasting)
+        return await self._answer(job, operation, response, outcome, decided_by, lasting=lasting)
 
-    def _answer(
+    async def _answer(
         self,
         job: Job,
         operation: Operation,
@@ -245,16 +263,21 @@ class Jobs:
         """Write the answer down; only then it may leave."""
         reply = job.reply(response)
         text = reply.text()
-        with self._database.write() as connection:
+        reply.unsent.append(text)
+
+        def write(connection: Connection) -> bool:
             if lasting:
                 released = journal.answer(connection, job.digest, text)
             else:
                 released = journal.find(connection, job.digest) is not None
                 journal.forget(connection, job.digest)
-            if not released:  # the client was revoked, or has logged out, in the meantime
-                outcome = "denied: not connected any more"
-                reply = job.reply(Response(job.request.id, error=outcome))
-            self._audit(connection, job, operation, outcome, decided_by)
+            said = outcome if released else _GONE
+            self._audit(connection, job, operation, said, decided_by)
+            return released
+
+        if not await self._writer.write(write):
+            # the client was revoked, or has logged out, in the meantime
+            reply = job.reply(Response(job.request.id, error=_GONE))
         self._metrics.count(job.request.method, reply.response.error)
         self._metrics.took(self._clock() - job.received_at)
         return reply
@@ -280,23 +303,28 @@ class Jobs:
             raise Refused("pending: too many requests wait for approval", lasting=False) from None
         if answer is None:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
-        with self._database.write() as connection:
-            self._take_rule(connection, job, operation, answer)
+        now = int(self._clock())
+
+        def write(connection: Connection) -> bool:
             if answer.allows and not journal.approve(connection, job.digest, answer.by):
-                raise Refused("denied: not connected any more", by=answer.by)
+                return False
+            self._take_rule(connection, job, operation, answer, now)
+            return True
+
+        if not await self._writer.write(write):
+            raise Refused(_GONE, by=answer.by)
         if not answer.allows:
             raise Refused(f"denied: {operation.action.permission} is not allowed", by=answer.by)
         return answer.by
 
     def _take_rule(
-        self, connection: Connection, job: Job, operation: Operation, answer: Answer
+        self, connection: Connection, job: Job, operation: Operation, answer: Answer, now: int
     ) -> None:
         """Turn "always" and "never" into a grant, if the client is still one."""
         if answer.verdict not in (Verdict.ALWAYS, Verdict.NEVER):
             return
         if clients.find(connection, job.identity.name, job.client.pubkey) is None:
             return
-        now = int(self._clock())
         grant = Grant(
             operation.action.method.value,
             operation.action.param,
@@ -329,15 +357,23 @@ class Jobs:
         """Wait for the owner to unlock the key; raises Refused."""
         identity = job.identity
         if identity.state is KeyState.LOCKED:
+            client = (identity.name, job.client.pubkey)
+            if self._locked_out[client] >= MAX_WAITING:
+                raise Refused("locked: too many requests wait for the unlock", lasting=False)
             self.on_locked(identity)
+            self._locked_out[client] += 1
             try:
                 async with asyncio.timeout(self._left(job)):
                     await identity.wait_while(KeyState.LOCKED)
             except TimeoutError:
                 raise Refused("locked: the key was not unlocked in time", lasting=False) from None
-            with self._database.read() as connection:
-                if clients.find(connection, identity.name, job.client.pubkey) is None:
-                    raise Refused("denied: not connected any more")
+            finally:
+                self._locked_out[client] -= 1
+                if not self._locked_out[client]:
+                    del self._locked_out[client]
+            pubkey = job.client.pubkey
+            if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
+                raise Refused(_GONE)
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
 

@@ -21,6 +21,7 @@ class Metrics:
             ("method", "outcome"),
             registry=self.registry,
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._dropped = Counter(
             "bunker_signer_dropped", "Events left unanswered", ("reason",), registry=self.registry
         )
@@ -49,7 +50,11 @@ class Metrics:
     def count(self, method: str, error: str | None) -> None:
         """Count an answer; `error` is its text."""
         outcome = "ok" if error is None else error.partition(":")[0]
-        self._requests.labels(method if method in _METHODS else "other", outcome).inc()
+        labels = method if method in _METHODS else "other", outcome
+        counter = self._counters.get(labels)
+        if counter is None:  # looking one up by its labels costs more than counting
+            counter = self._counters[labels] = self._requests.labels(*labels)
+        counter.inc()
 
     def drop(self, reason: str) -> None:
         """Count an event that gets no answer."""

@@ -21,9 +21,13 @@ class Reply:
     not_before: int  # created_at of the request
     digest: str = ""  # of the request in the journal, if it is there
     after: Callable[[], None] | None = field(default=None, compare=False)  # once it was sent
+    # Encrypted already and not sent yet, one at most: what the journal holds is what goes out.
+    unsent: list[str] = field(default_factory=list, compare=False, repr=False)
 
     def text(self) -> str:
-        """Return the encrypted response."""
+        """Return the encrypted response, with a nonce that was never sent."""
+        if self.unsent:
+            return self.unsent.pop()
         channel = self.identity.channel(self.client_pubkey)
         return channel.seal(self.response.to_json(), self.scheme)
 

@@ -10,11 +10,12 @@ from bunker_signer.agent import START_TIMEOUT, Agent
 from bunker_signer.approval import DEADLINE, Approver, Desk
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
+from bunker_signer.handler import CLIENT_RATE
 from bunker_signer.identity import Identity, KeyState
 from bunker_signer.jobs import Jobs
 from bunker_signer.keyring import Keyring
 from bunker_signer.metrics import Metrics
-from bunker_signer.store import Database, settings
+from bunker_signer.store import Database, Writer, settings
 from bunker_signer.store.database import FILE_NAME
 
 
@@ -34,6 +35,7 @@ class Config:
     auth_url: str = ""  # where a client is told to send its user
     auto_lock: float | None = None  # seconds
     audit_days: int = 0
+    client_rate: float = CLIENT_RATE  # requests a second of one client
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ async def running(
             stack.callback(pair.user.close)
         database = open_database(config.data, config.database)
         stack.callback(database.close)
+        writer = Writer(database)
+        stack.callback(writer.close)
         identities = []
         with database.write() as connection:
             settings.set_relays(connection, config.relays)
@@ -110,7 +114,7 @@ async def running(
         desk = Desk(asked, clock=clock)
         stack.push_async_callback(desk.close)
         jobs = Jobs(
-            database,
+            writer,
             desk,
             deadline=config.approval_timeout,
             auth_url=config.auth_url,
@@ -121,10 +125,12 @@ async def running(
         agent = Agent(
             identities,
             database,
+            writer,
             jobs,
             config.relays,
             metrics=metrics,
             audit_days=config.audit_days,
+            client_rate=config.client_rate,
             clock=clock,
         )
         await stack.enter_async_context(agent)

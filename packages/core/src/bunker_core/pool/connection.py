@@ -3,17 +3,17 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from bunker_core.pool.backoff import Backoff
 from bunker_core.pool.session import Effect, Ended, Noticed, RelaySession, Send
+from bunker_core.pool.socket import Socket
 
 # Larger than the largest NIP-46 frame that relays pass on; beyond it a relay is misbehaving.
 MAX_MESSAGE: Final = 32 * 1024 * 1024  # bytes
@@ -65,11 +65,10 @@ class RelayConnection:
         self._on_state = on_state
         self._clock = clock
         self._backoff = backoff or Backoff()
-        self._outbox: deque[str] = deque()
-        self._outgoing = asyncio.Event()
+        self._outbox: list[str] = []
         self._hurry = asyncio.Event()
         self._timers: set[asyncio.TimerHandle] = set()
-        self._socket: ClientConnection | None = None
+        self._socket: Socket | None = None
         self._checking: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name=f"relay {self.url}")
 
@@ -83,8 +82,9 @@ class RelayConnection:
         for effect in effects:
             match effect:
                 case Send(text):
+                    if not self._outbox:  # all of this turn leaves in one write
+                        asyncio.get_running_loop().call_soon(self._flush)
                     self._outbox.append(text)
-                    self._outgoing.set()
                 case Noticed(text):
                     # The relay's words, so cut and quoted before they reach a terminal.
                     log.info("relay %s says %r", self.url, text[:200])
@@ -142,6 +142,7 @@ class RelayConnection:
         try:
             async with connect(
                 self.url,
+                create_connection=Socket,
                 open_timeout=OPEN_TIMEOUT,
                 ping_interval=PING_INTERVAL,
                 ping_timeout=PING_INTERVAL,
@@ -152,6 +153,8 @@ class RelayConnection:
                 proxy=None,  # a relay's address is never handed to a proxy by a stray variable
             ) as socket:
                 opened_at = loop.time()
+                if not isinstance(socket, Socket):
+                    raise TypeError(type(socket).__name__)
                 await self._serve(socket)
         except ConnectionClosed as error:
             code = error.rcvd.code if error.rcvd else None
@@ -169,7 +172,7 @@ class RelayConnection:
             self.last_error = "relay closed the connection"
         finally:
             self.session.lost()
-            self._outbox.clear()  # what matters in it is sent again by session.opened()
+            self._outbox = []  # what matters in it is sent again by session.opened()
         log.info("relay %s: %s", self.url, self.last_error)
         if opened_at is None:
             return
@@ -178,25 +181,38 @@ class RelayConnection:
         else:
             self._backoff.ease(SHORT_LIVED_PAUSE)
 
-    async def _serve(self, socket: ClientConnection) -> None:
+    async def _serve(self, socket: Socket) -> None:
         self.last_error = None
         self.clock_skew = _skew(socket, self._clock())
         self._socket = socket
         self.apply(self.session.opened())
         self._set_state(ConnectionState.OPEN)
-        writer = asyncio.create_task(self._write(socket))
+        failures: list[Exception] = []
+
+        def take(message: bytes) -> None:
+            try:
+                self.apply(self.session.receive(message, self._now()))
+            except Exception as error:  # noqa: BLE001 -- raised where the connection is waited for
+                failures.append(error)
+                socket.transport.abort()
+
         try:
-            async for frame in socket:
-                self.apply(self.session.receive(frame, self._now()))
+            await socket.serve(take)
         finally:
             self._socket = None
-            tasks = [task for task in (writer, self._checking) if task]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            self._checking = None
+            if self._checking:
+                self._checking.cancel()
+                await asyncio.wait([self._checking])
+                self._checking = None
+            if failures:
+                raise failures[0]
 
-    async def _check(self, socket: ClientConnection) -> None:
+    def _flush(self) -> None:
+        texts, self._outbox = self._outbox, []
+        if self._socket:
+            self._socket.send_all(texts)
+
+    async def _check(self, socket: Socket) -> None:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 self.round_trip = await (await socket.ping())
@@ -209,16 +225,6 @@ class RelayConnection:
         """Return Unix seconds as the relay counts them, if it is far off our count."""
         skew = self.clock_skew or 0.0
         return int(self._clock() + (skew if abs(skew) > MAX_SKEW else 0.0))
-
-    async def _write(self, socket: ClientConnection) -> None:
-        try:
-            while True:
-                while self._outbox:
-                    await socket.send(self._outbox.popleft())
-                self._outgoing.clear()
-                await self._outgoing.wait()
-        except ConnectionClosed:
-            return  # the reader sees it too, and says why
 
     def _resubscribe_later(self, subscription_id: str) -> None:
         """Ask again after a while: a relay that is overloaded or restarting ends subscriptions."""
@@ -237,7 +243,7 @@ class RelayConnection:
             self._on_state(self)
 
 
-def _skew(socket: ClientConnection, now: float) -> float | None:
+def _skew(socket: Socket, now: float) -> float | None:
     """Return how many seconds the relay's clock is ahead of `now`, by the Date of its handshake."""
     date = socket.response.headers.get("Date") if socket.response else None
     try:

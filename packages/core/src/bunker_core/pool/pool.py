@@ -82,8 +82,9 @@ class RelayPool:
 
         One of several relays can't shift it alone. 0 when no relay said.
         """
-        known = [item.clock_skew for item in self._connections.values()]
-        return median_low([skew for skew in known if skew is not None] or [0.0])
+        skews = [item.clock_skew for item in self._connections.values()]
+        known = [skew for skew in skews if skew is not None]
+        return median_low(known) if len(known) > 1 else sum(known)
 
     def hurry(self) -> None:
         """Try again at once to reach the relays that are not connected."""

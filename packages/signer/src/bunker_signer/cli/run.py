@@ -2,10 +2,11 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,13 @@ LOCK: Final = "signer.lock"
     show_default=True,
     help="Let audit entries go after so many days; 0 keeps all.",
 )
+@click.option(
+    "--client-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=100,
+    show_default=True,
+    help="Requests a second that one client may send; twenty times as many at once.",
+)
 @database_option
 @click.option(
     "--http", metavar="HOST:PORT", help="Serve /healthz and /metrics (Prometheus).  [default: no]"
@@ -128,6 +136,7 @@ def run(
     auth_url: str,
     auto_lock: int | None,
     audit_days: int,
+    client_rate: float,
     database: str,
     http: str | None,
     console: str | None,
@@ -163,14 +172,25 @@ def run(
             auth_url,
             None if auto_lock is None else float(auto_lock),
             audit_days,
+            client_rate,
         )
         for hook in notify:
             parse_hook(hook)
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
         page = listening(console, console_url, console_proxies, console_cert, console_key)
-        with _locked(data), page as bound:
-            asyncio.run(_run(config, grants, accepted, qr, http, bound))
+        loop = asyncio.Runner(loop_factory=_event_loop())
+        with _locked(data), page as bound, loop as runner:
+            runner.run(_run(config, grants, accepted, qr, http, bound))
+
+
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's maker of event loops where there is one, None for asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 commands: Final[Sequence[click.Command]] = (run,)
@@ -215,6 +235,9 @@ async def _run(
             announce(served, qr=qr)
         serve = asyncio.create_task(service.agent.serve())
         await _announce(service, grants, invitations, qr)
+        # What was loaded until now stays: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
         notify("READY=1")
         tasks: set[asyncio.Task[Any]] = {serve, asyncio.create_task(stopped.wait())}
         watchdog = asyncio.create_task(_watchdog(service))

@@ -38,6 +38,8 @@ class Vault:
         self.scratch: Final = view[300:332]  # a second data key, while slots are checked
         self.saved_key: Final = view[332:364]  # the data key before a change of the slots
         self._operation: Final = view[32 : 32 + len(_ZEROS)]  # all but the data key
+        # The ciphertext that was opened last, its pubkey, and the public half of its keypair.
+        self._public: tuple[bytes, str, bytes] | None = None
         # Any key and a ciphertext of it, both known to nobody and worth nothing: see `_chaff`.
         self._dummy_key: Final = bytearray(KEY_BYTES)
         fill_random(self._dummy_key)
@@ -49,12 +51,19 @@ class Vault:
         The key must be the one of `pubkey`: a sealed key beside another's name is refused.
         """
         open_into(self.data_key, nonce, sealed, aad, self.secret)
+        if self._public is not None and self._public[:2] == (sealed, pubkey):
+            # The same ciphertext is the same private key, whose public half was computed and
+            # checked when it was opened first: a fifth of a signature.
+            self.keypair[:KEY_BYTES] = self.secret
+            self.keypair[KEY_BYTES:] = self._public[2]
+            return
         keys.load_keypair(self.secret, self.keypair)
         if keys.keypair_pubkey(self.keypair) != pubkey:
             raise NSEError(
                 "sealed key is not the one of its public key: the file was changed",
                 NSEErrorCode.DECRYPTION_FAILED,
             )
+        self._public = sealed, pubkey, bytes(self.keypair[KEY_BYTES:])
 
     def sign(self, pubkey: str, message: bytes) -> bytes:
         """Return a checked BIP-340 signature by the opened key."""

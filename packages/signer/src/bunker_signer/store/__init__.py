@@ -1,8 +1,9 @@
 """What the signer remembers: clients, grants, secrets, requests and their answers, the audit log.
 
-`database.py` is the engine and its transactions, `schema.py` the tables; each other file holds the
-functions of one thing. All of them take a connection, so that what belongs together is written in
-one transaction:
+`database.py` is the engine and its transactions, `schema.py` the tables; `writer.py` makes one
+transaction of what arrives together, `statement.py` the request path's SQL quick; each other file
+holds the functions of one thing. All of them take a connection, so that what belongs together is
+written in one transaction:
 
     with database.write() as connection:
         journal.finish(connection, ...)
@@ -13,5 +14,6 @@ the wire, encrypted; secrets as their SHA-256.
 """
 
 from bunker_signer.store.database import Database, StoreError
+from bunker_signer.store.writer import Writer
 
-__all__ = ["Database", "StoreError"]
+__all__ = ["Database", "StoreError", "Writer"]

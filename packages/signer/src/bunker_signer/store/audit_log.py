@@ -1,7 +1,7 @@
 """The audit log as it is stored: appended, read, let go from the old end."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -9,15 +9,15 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from bunker_signer.audit import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import audit, audit_ends
+from bunker_signer.store.statement import Statement
 
 _ONLY: Final = 1
 
-# Built once: they are run for every request.
 _ENDS: Final = select(audit_ends).where(audit_ends.c.id == _ONLY)
 # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
-_ENDS_LOCKED: Final = _ENDS.with_for_update()
-_APPEND: Final = audit.insert()
-_ADVANCE: Final = (
+_ENDS_LOCKED: Final = Statement(_ENDS.with_for_update())
+_APPEND: Final = Statement(audit.insert())
+_ADVANCE: Final = Statement(
     update(audit_ends)
     .where(audit_ends.c.id == _ONLY)
     .values(last_seq=bindparam("to_seq"), last_hash=bindparam("to_hash"))
@@ -40,11 +40,11 @@ class AuditFilter:
 def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> AuditEntry:
     """Add an entry in the transaction of what it tells about."""
     ends = _ends(connection, lock=True)
-    entry = replace(
-        AuditEntry(ends.last_seq + 1, at, action, key_name, **facts), previous=ends.last_hash
+    entry = AuditEntry(
+        ends.last_seq + 1, at, action, key_name, **facts, previous=ends.last_hash
     ).sealed()
-    connection.execute(_APPEND, _row(entry))
-    connection.execute(_ADVANCE, {"to_seq": entry.seq, "to_hash": entry.hash})
+    _APPEND.run(connection, **entry.to_dict())
+    _ADVANCE.run(connection, to_seq=entry.seq, to_hash=entry.hash)
     return entry
 
 
@@ -104,16 +104,18 @@ def let_go(connection: Connection, before: int) -> int:
 
 
 def _ends(connection: Connection, *, lock: bool = False) -> Ends:
-    row = connection.execute(_ENDS_LOCKED if lock else _ENDS).first()
+    if not lock:
+        row = connection.execute(_ENDS).first()
+        return _read_ends(row) if row else Ends(1, GENESIS, 0, GENESIS)
+    row = _ENDS_LOCKED.run(connection).fetchone()
     if row is None:
-        if not lock:
-            return Ends(1, GENESIS, 0, GENESIS)
         values = {"first_seq": 1, "first_previous": GENESIS, "last_seq": 0, "last_hash": GENESIS}
         fresh = insert(connection, audit_ends).values(id=_ONLY, **values)
         connection.execute(fresh.on_conflict_do_nothing())
-        row = connection.execute(_ENDS_LOCKED).one()
-    return Ends(row.first_seq, row.first_previous, row.last_seq, row.last_hash)
+        row = _ENDS_LOCKED.run(connection).fetchone()
+    return _read_ends(row)
 
 
-def _row(entry: AuditEntry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in AuditEntry.__slots__}
+def _read_ends(row: Any) -> Ends:
+    _, first_seq, first_previous, last_seq, last_hash = row
+    return Ends(first_seq, first_previous, last_seq, last_hash)

@@ -13,12 +13,26 @@ from bunker_signer.policy import Grant
 from bunker_signer.store import grants
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import clients, requests, secrets
+from bunker_signer.store.statement import Statement
 
 SECRET_LIFETIME: Final = 24 * 3600  # seconds that an unused secret is good for
 
-# Built once: it is run for every event.
-_FIND: Final = select(clients).where(
-    clients.c.key_name == bindparam("of_key"), clients.c.pubkey == bindparam("of_pubkey")
+# What a client is made of, in its order.
+_ASKED: Final = (
+    clients.c.key_name,
+    clients.c.pubkey,
+    clients.c.name,
+    clients.c.url,
+    clients.c.image,
+    clients.c.relays,
+    clients.c.requested,
+    clients.c.paired_at,
+    clients.c.last_seen,
+)
+_FIND: Final = Statement(
+    select(*_ASKED).where(
+        clients.c.key_name == bindparam("of_key"), clients.c.pubkey == bindparam("of_pubkey")
+    )
 )
 
 
@@ -121,13 +135,13 @@ def add(
 
 def find(connection: Connection, key_name: str, pubkey: str) -> Client | None:
     """Return a paired client."""
-    row = connection.execute(_FIND, {"of_key": key_name, "of_pubkey": pubkey}).first()
+    row = _FIND.run(connection, of_key=key_name, of_pubkey=pubkey).fetchone()
     return None if row is None else _client(row)
 
 
 def every(connection: Connection, key_name: str | None = None) -> tuple[Client, ...]:
     """Return all paired clients (of one key), the oldest first."""
-    query = select(clients).order_by(clients.c.paired_at, clients.c.pubkey)
+    query = select(*_ASKED).order_by(clients.c.paired_at, clients.c.pubkey)
     if key_name is not None:
         query = query.where(clients.c.key_name == key_name)
     return tuple(map(_client, connection.execute(query)))
@@ -173,14 +187,10 @@ def remove_secrets(connection: Connection) -> int:
 
 
 def _client(row: Any) -> Client:
+    key_name, pubkey, name, url, image, relays, requested, paired_at, last_seen = row
+    said = ClientMetadata(name, url, image)
     return Client(
-        row.key_name,
-        row.pubkey,
-        ClientMetadata(row.name, row.url, row.image),
-        tuple(json.loads(row.relays)),
-        row.requested,
-        row.paired_at,
-        row.last_seen,
+        key_name, pubkey, said, tuple(json.loads(relays)), requested, paired_at, last_seen
     )
 
 

@@ -1,12 +1,11 @@
 """The database: SQLite in the data directory by default, PostgreSQL by URL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
@@ -20,6 +19,8 @@ FILE_NAME: Final = "signer.sqlite3"  # in the data directory
 HEAD: Final = "0001"  # the newest migration; a test holds it against the folder
 
 _WRITE: Final = "bunker_write"
+
+T = TypeVar("T")
 
 
 class StoreError(BunkerError):
@@ -36,7 +37,10 @@ class Database:
             self._engine = create_engine(f"sqlite:///{url}" if isinstance(url, Path) else url)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StoreError(f"database {self._shown} can't be used: {error}") from None
-        if self._engine.dialect.name == "sqlite":
+        dialect = self._engine.dialect
+        # Statements of the request path raise the driver's own.
+        self._errors = (SQLAlchemyError, dialect.loaded_dbapi.Error)
+        if dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure)
             event.listen(self._engine, "begin", _begin)
         try:
@@ -61,14 +65,18 @@ class Database:
         with self._transaction(write=True) as connection:
             yield connection
 
+    def line(self) -> "Line":
+        """Return a connection that stays open, for one thread that is often here."""
+        return Line(self._engine.execution_options(**{_WRITE: True}), self._errors)
+
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Connection]:
         try:
             engine = self._engine.execution_options(**{_WRITE: write})
             with engine.begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(f"the signer's database failed: {_cause(error)}") from None
+        except self._errors as error:
+            raise _failed(error) from None
 
     def _migrate(self) -> None:
         with self._engine.begin() as connection:
@@ -83,11 +91,56 @@ class Database:
             upgrade(connection)
 
 
-@cache
-def insert_or_nothing(dialect_name: str, table: Table) -> SQLiteInsert | PostgresInsert:
-    """Return an INSERT that leaves alone what is there, built once."""
-    statement = sqlite_insert if dialect_name == "sqlite" else postgres_insert
-    return statement(table).on_conflict_do_nothing()
+class Line:
+    """One open connection: taking it from the pool and giving it back takes longer than a look."""
+
+    def __init__(self, engine: Engine, errors: tuple[type[Exception], ...]) -> None:
+        self._engine = engine
+        self._errors = errors
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """As `Database.write`."""
+        try:
+            connection = self._opened()
+            with connection.begin():
+                yield connection
+        except self._errors as error:
+            self._drop()
+            raise _failed(error) from None
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of `work`, which runs one `Statement`; raises StoreError."""
+        try:
+            connection = self._opened()
+            try:
+                return work(connection)
+            finally:
+                # SQLite reads without a transaction. The driver of PostgreSQL has begun one that
+                # SQLAlchemy does not know of.
+                if connection.dialect.name != "sqlite":
+                    connection.connection.rollback()
+        except self._errors as error:
+            self._drop()
+            raise _failed(error) from None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _drop(self) -> None:
+        """Open a new one next time: a server that was restarted knows nothing of this one."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self.close()
 
 
 def insert(connection: Connection, table: Table) -> SQLiteInsert | PostgresInsert:
@@ -108,10 +161,16 @@ def _begin(connection: Connection) -> None:
     # A transaction that reads before it writes has to say so at once: two that find out later
     # that both want to write can't both go on, and one of them would fail.
     write = connection.get_execution_options().get(_WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+    connection.connection.cursor().execute(begin)
 
 
-def _cause(error: SQLAlchemyError) -> str:
+def _failed(error: Exception) -> StoreError:
+    return StoreError(f"the signer's database failed: {_cause(error)}")
+
+
+def _cause(error: Exception) -> str:
     # SQLAlchemy's own text repeats the statement with its parameters
-    text = str(getattr(error, "orig", None) or type(error).__name__)
+    driver = getattr(error, "orig", error if not isinstance(error, SQLAlchemyError) else None)
+    text = str(driver or type(error).__name__)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -7,10 +7,21 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from bunker_signer.policy import Effect, Grant, Rate
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import grants
+from bunker_signer.store.statement import Statement
 
-# Built once: it is run for every request.
-_OF: Final = (
-    select(grants)
+_OF: Final = Statement(
+    select(
+        grants.c.method,
+        grants.c.param,
+        grants.c.effect,
+        grants.c.expires_at,
+        grants.c.uses_left,
+        grants.c.rate_count,
+        grants.c.rate_seconds,
+        grants.c.window_start,
+        grants.c.window_used,
+        grants.c.id,
+    )
     .where(
         grants.c.key_name == bindparam("of_key"), grants.c.client_pubkey == bindparam("of_client")
     )
@@ -20,8 +31,8 @@ _OF: Final = (
 
 def of(connection: Connection, key_name: str, client_pubkey: str) -> tuple[Grant, ...]:
     """Return the grants of a client, the oldest first."""
-    rows = connection.execute(_OF, {"of_key": key_name, "of_client": client_pubkey})
-    return tuple(map(_grant, rows))
+    cursor = _OF.run(connection, of_key=key_name, of_client=client_pubkey)
+    return tuple(map(_grant, cursor.fetchall()))
 
 
 def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant, now: int) -> None:
@@ -49,6 +60,8 @@ def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant,
 def use(connection: Connection, grant: Grant, now: int) -> None:
     """Count one use of a grant."""
     used = grant.used(now)
+    if used == grant:
+        return  # without a limit there is nothing to count
     connection.execute(
         update(grants)
         .where(grants.c.id == grant.id)
@@ -75,15 +88,8 @@ def _held_by(key_name: str, client_pubkey: str) -> Any:
 
 
 def _grant(row: Any) -> Grant:
-    rate = None if row.rate_count is None else Rate(row.rate_count, row.rate_seconds)
+    method, param, effect, expires_at, uses_left, count, seconds, start, used, number = row
+    rate = None if count is None else Rate(count, seconds)
     return Grant(
-        row.method,
-        row.param or None,
-        Effect(row.effect),
-        row.expires_at,
-        row.uses_left,
-        rate,
-        row.window_start,
-        row.window_used,
-        row.id,
+        method, param or None, Effect(effect), expires_at, uses_left, rate, start, used, number
     )

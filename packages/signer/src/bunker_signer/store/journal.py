@@ -15,20 +15,23 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, delete, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bunker_core.nip46 import Request
-from bunker_signer.store.database import insert_or_nothing
 from bunker_signer.store.schema import handled, requests
+from bunker_signer.store.statement import Statement
 
 # A client that comes back within the hour and repeats itself gets its answer.
 KEEP_ANSWERS: Final = 3600  # seconds
 
-# Statements of the request path are built once: building takes longer than running them.
-_FIND: Final = select(requests).where(requests.c.digest == bindparam("of_digest"))
-_ADD: Final = insert(requests)
-# Without the option SQLAlchemy does not ask PostgreSQL's driver how many rows were inserted.
-_COUNTED: Final = {"preserve_rowcount": True}
+_MARK: Final = Statement(
+    sqlite_insert(handled).on_conflict_do_nothing(),
+    postgres_insert(handled).on_conflict_do_nothing(),
+)
+_FIND: Final = Statement(select(requests).where(requests.c.digest == bindparam("of_digest")))
+_ADD: Final = Statement(insert(requests))
 
 
 class State(Enum):
@@ -66,9 +69,7 @@ def digest_of(key_name: str, client_pubkey: str, request: Request) -> str:
 
 def mark_handled(connection: Connection, event_id: str, now: int) -> bool:
     """Remember a request event; return whether it is new."""
-    row = {"event_id": event_id, "handled_at": now}
-    statement = insert_or_nothing(connection.dialect.name, handled)
-    return connection.execute(statement, row, execution_options=_COUNTED).rowcount == 1
+    return bool(_MARK.run(connection, event_id=event_id, handled_at=now).rowcount == 1)
 
 
 def was_handled(connection: Connection, event_id: str) -> bool:
@@ -79,42 +80,39 @@ def was_handled(connection: Connection, event_id: str) -> bool:
 
 def find(connection: Connection, digest: str) -> Entry | None:
     """Return the journal's entry of a request."""
-    row = connection.execute(_FIND, {"of_digest": digest}).first()
+    row = _FIND.run(connection, of_digest=digest).fetchone()
     return None if row is None else _entry(row)
 
 
 def add(connection: Connection, entry: Entry) -> None:
     """Write a request down."""
-    values = {
-        "digest": entry.digest,
-        "key_name": entry.key_name,
-        "client_pubkey": entry.client_pubkey,
-        "event": entry.event,
-        "relay_url": entry.relay_url,
-        "state": entry.state.value,
-        "received_at": entry.received_at,
-        "decided_by": entry.decided_by,
-        "answer": entry.answer,
-    }
-    connection.execute(_ADD, values)
+    _ADD.run(
+        connection,
+        digest=entry.digest,
+        key_name=entry.key_name,
+        client_pubkey=entry.client_pubkey,
+        event=entry.event,
+        relay_url=entry.relay_url,
+        state=entry.state.value,
+        received_at=entry.received_at,
+        decided_by=entry.decided_by,
+        answer=entry.answer,
+    )
 
 
 def approve(connection: Connection, digest: str, decided_by: str) -> bool:
     """Let an open request have the key; return whether it is still there."""
-    values = {"of_digest": digest, "to_state": State.APPROVED.value, "to_by": decided_by}
-    return connection.execute(_APPROVE, values).rowcount == 1
+    return _moved(connection, _APPROVE, digest, State.APPROVED, to_by=decided_by)
 
 
 def answer(connection: Connection, digest: str, text: str) -> bool:
     """Write the answer down; return False when there is one already, or the client is gone."""
-    values = {"of_digest": digest, "to_state": State.ANSWERED.value, "to_answer": text}
-    return connection.execute(_ANSWER, values).rowcount == 1
+    return _moved(connection, _ANSWER, digest, State.ANSWERED, to_answer=text)
 
 
 def finish(connection: Connection, digest: str) -> bool:
     """Note that the answer was delivered."""
-    values = {"of_digest": digest, "to_state": State.DONE.value}
-    return connection.execute(_FINISH, values).rowcount == 1
+    return _moved(connection, _FINISH, digest, State.DONE)
 
 
 def forget(connection: Connection, digest: str) -> None:
@@ -134,28 +132,28 @@ def clean(connection: Connection, now: int, keep_events: int) -> None:
     connection.execute(delete(requests).where(requests.c.received_at < now - KEEP_ANSWERS))
 
 
+def _moved(
+    connection: Connection, move: Statement, digest: str, state: State, **values: str
+) -> bool:
+    cursor = move.run(connection, of_digest=digest, to_state=state.value, **values)
+    return bool(cursor.rowcount == 1)
+
+
 def _move(*states: State, **values: str) -> Executable:
     """Return the statement that moves a request on from one of `states`."""
     known = requests.c.digest == bindparam("of_digest")
-    state = requests.c.state.in_([item.value for item in states])
+    state = or_(*(requests.c.state == item.value for item in states))
     columns: dict[str, Any] = {column: bindparam(name) for column, name in values.items()}
     return update(requests).where(known, state).values(state=bindparam("to_state"), **columns)
 
 
-_APPROVE: Final = _move(State.OPEN, State.APPROVED, decided_by="to_by")
-_ANSWER: Final = _move(State.OPEN, State.APPROVED, answer="to_answer")
-_FINISH: Final = _move(State.ANSWERED)
+_APPROVE: Final = Statement(_move(State.OPEN, State.APPROVED, decided_by="to_by"))
+_ANSWER: Final = Statement(_move(State.OPEN, State.APPROVED, answer="to_answer"))
+_FINISH: Final = Statement(_move(State.ANSWERED))
 
 
 def _entry(row: Any) -> Entry:
+    digest, key_name, pubkey, event, relay_url, state, received_at, decided_by, answer = row
     return Entry(
-        row.digest,
-        row.key_name,
-        row.client_pubkey,
-        row.event,
-        row.relay_url,
-        State(row.state),
-        row.received_at,
-        row.decided_by,
-        row.answer,
+        digest, key_name, pubkey, event, relay_url, State(state), received_at, decided_by, answer
     )

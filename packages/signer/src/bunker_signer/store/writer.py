@@ -1,0 +1,106 @@
+"""Group commit: what is to be written in one turn of the event loop is one transaction.
+
+Every step of a request is written down before the next begins, and a commit costs more than what
+is committed. Requests that arrive together share theirs: each hands its step in and goes on when
+the transaction that holds it was committed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from bunker_signer.logs import get_logger
+from bunker_signer.store.database import Database, StoreError
+
+T = TypeVar("T")
+# Seconds that what nobody waits for may stay unwritten while nothing else is written.
+SOON: Final = 0.1
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Something to write, and who waits for it."""
+
+    work: Callable[[Connection], Any]
+    written: asyncio.Future[Any] | None
+
+
+class Writer:
+    """Writes to `database` from one event loop, over a connection that stays open.
+
+    A `work` is a function of a connection. It may be called again when another one of its group
+    failed, so it changes nothing but the database; what follows from it is done by who waits.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._line = database.line()
+        self._steps: list[_Step] = []
+        self._flush: asyncio.Handle | None = None
+        self._flush_soon: asyncio.TimerHandle | None = None
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work`, one `Statement` at most, finds; raises StoreError."""
+        return self._line.read(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of `work` once it is committed; raises StoreError, and what it raises.
+
+        What raises is not written, whatever else is in its group.
+        """
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[T] = loop.create_future()
+        self._steps.append(_Step(work, written))
+        if self._flush is None:
+            # In the next turn: what is being read from the relays now belongs to the same group.
+            self._flush = loop.call_soon(self.flush)
+        return await written
+
+    def write_soon(self, work: Callable[[Connection], object]) -> None:
+        """Have `work` done with the next group, or a moment later; nothing waits for it."""
+        self._steps.append(_Step(work, None))
+        if self._flush is None and self._flush_soon is None:
+            self._flush_soon = asyncio.get_running_loop().call_later(SOON, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits, now."""
+        for handle in (self._flush, self._flush_soon):
+            if handle is not None:
+                handle.cancel()
+        self._flush = self._flush_soon = None
+        steps, self._steps = self._steps, []
+        while steps:
+            at: int | None = None
+            results: list[Any] = []
+            try:
+                with self._line.write() as connection:
+                    for at, step in enumerate(steps):  # noqa: B007 -- read when it raises
+                        results.append(step.work(connection))
+                    at = None
+            except Exception as error:  # noqa: BLE001 -- whoever waits gets it
+                # One that can't be written is left out; if it was the commit, none was written.
+                for step in steps if at is None else steps[at : at + 1]:
+                    _fail(step, error)
+                steps = [] if at is None else steps[:at] + steps[at + 1 :]
+            else:
+                for step, result in zip(steps, results, strict=True):
+                    if step.written is not None and not step.written.done():
+                        step.written.set_result(result)
+                return
+
+    def close(self) -> None:
+        """Write what waits, and close the connection."""
+        self.flush()
+        self._line.close()
+
+
+def _fail(step: _Step, error: Exception) -> None:
+    if step.written is None:
+        reason = str(error) if isinstance(error, StoreError) else type(error).__name__
+        log.error("a note was not written", error=reason)
+    elif not step.written.done():
+        step.written.set_exception(error)
