@@ -367,6 +367,32 @@ async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> 
         assert content_of(await client.receive()) == "hello"
 
 
+async def test_the_owner_is_told_of_a_lock_once(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst to a locked key is one notice, with the deadline and a link to answer at."""
+    link = "https://me.example/requests/{id}"
+    async with (
+        rig(relay_url, data, link=link, notify=["command:/bin/true"]) as signer,
+        signer.client("sign_event") as client,
+    ):
+        told: list[Any] = []
+        monkeypatch.setattr(signer.service.notifier, "tell", told.append)
+        for again in range(2):
+            signer.identity.lock(time.time())
+            for number in range(5):
+                await client.send("sign_event", note("x"), rid=f"{again}{number}")
+            while signer.identity.waiting < 5:
+                await client.ask("ping", rid="p")
+            assert len(told) == again + 1
+            unlock(signer)
+            for _ in range(5):
+                assert content_of(await client.receive()) == "x"
+        assert "bunker signer unlock --key default" in told[0].text
+        assert told[0].link == "https://me.example/requests"
+        assert 0 < told[0].deadline - time.time() <= 120
+
+
 async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -> None:
     """When nobody unlocks in time the client is told, and may ask the same again later."""
     async with (

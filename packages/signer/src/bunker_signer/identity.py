@@ -48,12 +48,18 @@ class Identity:
         self.user_pubkey: Final = user.get_public_key()
         self._state = state
         self._used_at = now
+        self._waiting = 0
         self._changed = asyncio.Event()
         self._channels: Recent[Channel] = Recent(CHANNELS)
 
     @property
     def state(self) -> KeyState:
         return self._state
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for another state."""
+        return self._waiting
 
     def set_state(self, state: KeyState, now: float) -> None:
         """Note a new state; who waits for it goes on."""
@@ -76,8 +82,12 @@ class Identity:
 
     async def wait_while(self, state: KeyState) -> None:
         """Return when the key is in another state."""
-        while self._state is state:
-            await self._changed.wait()
+        self._waiting += 1
+        try:
+            while self._state is state:
+                await self._changed.wait()
+        finally:
+            self._waiting -= 1
 
     def touch(self, now: float) -> None:
         """Note a use of the key."""

@@ -106,7 +106,8 @@ def status(data: Path, as_json: bool) -> None:
             click.echo(json.dumps(result))
             return
         for key in result["keys"]:
-            click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}")
+            waiting = f", {key['waiting']} requests wait for the unlock" if key["waiting"] else ""
+            click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}{waiting}")
         for url, word in result["relays"].items():
             click.echo(f"relay  {url}  {word}")
         click.echo(f"{result['waiting']} requests wait for an answer")

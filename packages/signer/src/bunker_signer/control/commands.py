@@ -63,6 +63,7 @@ class Commands:
                     "npub": encode_npub(item.user_pubkey),
                     "remote_signer_pubkey": item.remote_signer_pubkey,
                     "state": item.state.value,
+                    "waiting": item.waiting,
                     "memory": item.user.memory_level.value,
                     "auto_lock": item.auto_lock,
                 }
