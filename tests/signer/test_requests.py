@@ -226,6 +226,9 @@ async def test_always_becomes_a_grant_for_that_kind(relay_url: str, data: Path) 
         assert len(owner.asked) == 1
         (grant,) = signer.grants(client.key.pubkey)
         assert (grant.method, grant.param) == ("sign_event", "1")
+        (entry,) = signer.audit("grant")
+        assert (entry.method, entry.param, entry.outcome) == ("sign_event", "1", "allow")
+        assert (entry.client_pubkey, entry.decided_by) == (client.key.pubkey, "test")
         owner.answers.append(DENY)
         assert (await client.ask("sign_event", note("x", kind=0), rid="k")).error
         by = [item.decided_by for item in signer.audit("request")]
@@ -304,6 +307,42 @@ async def test_auth_url_goes_out_once(relay_url: str, data: Path) -> None:
         final = await client.receive()
         assert final.json["id"] == "x"
         assert content_of(final) == "hello"
+
+
+async def test_auth_url_does_not_go_out_again_after_a_restart(relay_url: str, data: Path) -> None:
+    """R11: nostr-tools takes the second page of a request for its answer, and rejects with it."""
+    owner, key = Owner(), SecretKey.generate()
+    url = "https://bunker.example/{request}"
+    async with (
+        rig(relay_url, data, approver=owner, auth_url=url) as signer,
+        signer.client(key=key) as client,
+    ):
+        await client.send("sign_event", NOTE, rid="x")
+        assert (await client.receive()).json["result"] == "auth_url"
+        await owner.question()
+    async with (
+        wire(relay_url, signer.pubkey, key) as client,
+        rig(relay_url, data, approver=owner, auth_url=url),
+    ):
+        _, answer = await owner.question()
+        answer.set_result(ONCE)
+        assert content_of(await client.receive()) == "hello"
+
+
+async def test_an_auth_url_is_not_the_answer(relay_url: str, data: Path) -> None:
+    """That the page was delivered does not pass for the answer's delivery."""
+    owner = Owner()
+    async with (
+        rig(relay_url, data, approver=owner, auth_url="https://bunker.example") as signer,
+        signer.client() as client,
+    ):
+        interim: list[Any] = []
+        signer.service.jobs.on_interim = interim.append
+        await client.send("sign_event", NOTE, rid="x")
+        _, answer = await owner.question()
+        answer.set_result(ONCE)
+        await client.receive()
+        assert [reply.digest for reply in interim] == [""]
 
 
 # --- grants, enforced ----------------------------------------------------------------------------
