@@ -10,7 +10,13 @@ import click
 from bunker_core.errors import BunkerError
 from bunker_signer.approval import Verdict
 from bunker_signer.cli.clients import json_option
-from bunker_signer.cli.options import data_option, expires_option, one_line_errors, uses_option
+from bunker_signer.cli.options import (
+    data_option,
+    expires_option,
+    one_line_errors,
+    short_hex,
+    uses_option,
+)
 
 
 @click.command()
@@ -21,11 +27,14 @@ def requests(data: Path, as_json: bool) -> None:
     from bunker_signer.control.protocol import send
 
     with one_line_errors():
-        for item in send(data, "requests"):
+        found = send(data, "requests")
+        for item in found:
             if as_json:
                 click.echo(json.dumps(item))
             else:
                 click.echo(f"{item['id']}  {item['left']} s left  {item['text']}")
+        if not found and not as_json:
+            click.echo("no request waits for an answer", err=True)
 
 
 @click.command()
@@ -43,7 +52,10 @@ def approve(
     expires: int | None,
     uses: int | None,
 ) -> None:
-    """Let requests have the key, once; with a limit it becomes a grant."""
+    """Let requests have the key, once.
+
+    With --always, --expires or --uses it becomes a grant: what is like it is not asked again.
+    """
     grant = always or expires is not None or uses is not None
     verdict = Verdict.ALWAYS if grant else Verdict.ONCE
     _answer(data, request_ids, verdict, seconds=expires, uses=uses)
@@ -72,6 +84,7 @@ def _answer(
     from bunker_signer.control.protocol import ControlError, NotRunning, send
 
     word = "approved" if verdict in (Verdict.ONCE, Verdict.ALWAYS) else "denied"
+    rule = "" if verdict in (Verdict.ONCE, Verdict.DENY) else "; from now on without asking"
     failed: list[str] = []
     with one_line_errors():
         for request_id in request_ids:
@@ -84,6 +97,7 @@ def _answer(
             except ControlError as error:
                 failed.append(str(error))
             else:
-                click.echo(f"{word}: {said['permission']} ({said['count']})")
+                many = "" if said["count"] == 1 else f", {said['count']} requests"
+                click.echo(f"{word}: {short_hex(said['permission'])}{many}{rule}")
         if failed:
             raise BunkerError("\n".join(failed))
