@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from bunker.harness import running_relay
 from bunker_core import nip44
@@ -22,8 +22,8 @@ from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.panic import revoke_everything
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.store import clients
-from bunker_signer.store.schema import handled, requests
+from bunker_signer.store import audit_log, clients
+from bunker_signer.store.schema import audit, handled, requests
 from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, Rig, rig
 from signer._wire import wire
 
@@ -483,6 +483,25 @@ async def test_a_key_that_was_changed_by_another_process_asks_for_the_unlock(
             await told.wait()
         unlock(signer)
         assert content_of(await client.receive()) == "hello"
+
+
+async def test_old_entries_of_the_audit_log_are_let_go(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--audit-days is kept by the running signer, and what is left is a chain."""
+    monkeypatch.setattr("bunker_signer.agent.ROUND", 0.02)
+    async with rig(relay_url, data, audit_days=1) as signer, signer.client() as client:
+        now = int(time.time())
+        with signer.database.write() as to:
+            to.execute(update(audit).values(at=now - 86400 - 60))
+        async with asyncio.timeout(10):
+            while signer.audit():
+                await client.ask("ping", rid="p")
+        with signer.database.write() as to:
+            audit_log.append(to, now, "lock", "default")
+        await client.ask("ping", rid="q")
+        with signer.database.read() as at:
+            assert audit_log.check(at)[0] == 1
 
 
 async def test_states_outlive_a_restart(relay_url: str, data: Path) -> None:

@@ -297,13 +297,17 @@ async def test_an_undelivered_response_is_sent_again(relay_url: str, data: Path)
                 assert (await listener.receive()).json == {"id": "1", "result": "ack"}
 
 
-async def test_an_empty_plaintext_is_returned(relay_url: str, data: Path) -> None:
-    """R9: an empty decryption is answered with the empty text: it is the true one."""
+async def test_an_empty_plaintext_is_returned(
+    relay_url: str, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R9: an empty decryption is answered with the empty text, the true one, and logged."""
+    caplog.set_level("INFO")
     async with rig(relay_url, data) as signer, signer.client(EVERYTHING) as client:
         peer = SecretKey.generate()
         payload = nip04.encrypt("", peer.shared_x(signer.user))
         answer = await client.ask("nip04_decrypt", peer.pubkey, payload)
         assert answer.json == {"id": "1", "result": ""}
+    assert "empty text decrypted" in caplog.text
 
 
 async def test_large_texts_are_encrypted_both_ways(relay_url: str, data: Path) -> None:

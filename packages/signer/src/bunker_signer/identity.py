@@ -8,10 +8,13 @@ from bunker_core.channel import Channel
 from bunker_core.event import Event, EventTemplate
 from bunker_core.nip46 import Method
 from bunker_signer.limits import Recent
+from bunker_signer.logs import get_logger
 from bunker_signer.nse import NSE
 from bunker_signer.policy import Action
 
 CHANNELS: Final = 1024  # conversation keys kept; strangers push out strangers
+
+log = get_logger(__name__)
 
 
 class KeyState(Enum):
@@ -107,8 +110,11 @@ class Identity:
             case Method.NIP04_ENCRYPT:
                 return self.user.nip04_encrypt(peer, text)
             case Method.NIP04_DECRYPT:
-                # An empty result hangs nostr-tools and applesauce, but it is the true one.
-                return self.user.nip04_decrypt(peer, text)
+                plaintext = self.user.nip04_decrypt(peer, text)
+                if not plaintext:
+                    # It hangs nostr-tools and applesauce, but it is the true one.
+                    log.info("empty text decrypted", key=self.name)
+                return plaintext
             case _:
                 raise ValueError(action.method)
 
