@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from _scripted import scripted_relay
 from bunker.harness import running_relay
 from bunker_core.channel import Scheme
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nip46 import Response
-from bunker_signer.delivery import TOO_MUCH, Courier
+from bunker_signer.delivery import RETRIES, TOO_MUCH, Courier
 from bunker_signer.limits import Recent
 from bunker_signer.reply import Reply
 from bunker_signer.store import Database, journal
@@ -30,7 +31,7 @@ async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path
     async with running_relay(tmp_path / "relay") as relay:
         port = int(relay.url.rpartition(":")[2])
         async with rig(relay.url, data, approver=owner) as signer:
-            given_up = watch(signer.agent._courier)
+            given_up = watch(signer.agent._courier, then=no_later)
             async with signer.client(key=key) as client:
                 await client.send("sign_event", NOTE, rid="x")
                 _, answer = await owner.question()
@@ -66,6 +67,45 @@ async def test_a_client_that_comes_back_later(relay_url: str, data: Path) -> Non
             back.set()
             late = await client.receive(timeout=40)
             assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
+async def test_a_client_that_speaks_again(relay_url: str, data: Path) -> None:
+    """A client that was away and sends anything at all gets its answer at once."""
+    owner, key = Owner(), SecretKey.generate()
+    async with rig(relay_url, data, approver=owner) as signer:
+        given_up = watch(signer.agent._courier, then=no_later)
+        async with signer.client(key=key) as client:
+            await client.send("sign_event", NOTE, rid="x")
+            _, answer = await owner.question()
+        answer.set_result(ONCE)
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            await client.send("ping", rid="p")
+            ids = {(await client.receive()).json["id"] for _ in range(2)}
+            assert ids == {"x", "p"}
+
+
+async def test_a_slow_relay_gets_the_reply_too(relay_url: str, data: Path) -> None:
+    """One relay delivered it; the other, which was away, has it when it is there again."""
+    key = SecretKey.generate()
+    async with (
+        scripted_relay() as slow,
+        rig(relay_url, data, relays=[slow.url]) as signer,
+        signer.client(key=key) as client,
+    ):
+        await slow.kill()
+        assert (await client.ask("ping", rid="x")).json["result"] == "pong"
+        await slow.start()
+        async with wire(slow.url, signer.pubkey, key) as elsewhere:
+            for connection in signer.agent.pool._connections.values():
+                connection.hurry()
+            assert (await elsewhere.receive()).json["id"] == "x"
+
+
+async def no_later(seconds: float) -> None:
+    """Wait the pauses of the first tries; what is tried later is not tried at all."""
+    await (asyncio.sleep(seconds) if seconds in RETRIES else asyncio.Event().wait())
 
 
 async def test_what_is_not_kept(relay_url: str, data: Path) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import func, select, update
 from bunker.harness import running_relay
 from bunker_core import nip44
 from bunker_core.bunker_uri import NostrConnectURI
-from bunker_core.event import parse_event_json, verify
+from bunker_core.channel import rpc_template
+from bunker_core.event import parse_event_json, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nip46 import Permission
 from bunker_signer.approval import MAX_WAITING, Answer, Verdict
@@ -406,6 +407,23 @@ async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> 
         assert content_of(await client.receive()) == "hello"
 
 
+async def test_a_client_that_was_revoked_while_the_key_was_locked(
+    relay_url: str, data: Path
+) -> None:
+    """Its request waits for an unlock that comes too late: the key is not used."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+        uses = count_key_uses(signer.identity)
+        signer.identity.lock(time.time())
+        await client.send("sign_event", NOTE, rid="x")
+        while not signer.identity.waiting:
+            await client.ask("ping", rid="p")
+        with signer.database.write() as connection:
+            clients.remove(connection, "default", client.key.pubkey)
+        unlock(signer)
+        assert (await client.receive()).error == "denied: not connected any more"
+        assert uses == []
+
+
 async def test_the_owner_is_told_of_a_lock_once(
     relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -601,6 +619,28 @@ async def test_a_client_that_floods_is_limited(relay_url: str, data: Path) -> No
         answer = await client.ask("sign_event", NOTE, rid="x")
         assert answer.error == "rate-limited: too many requests"
         assert content_of(await other.ask("sign_event", NOTE)) == "hello"
+
+
+async def test_strangers_cost_a_limited_number_of_key_agreements(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of strangers is looked into so often a second, and clients are served meanwhile."""
+    at = float(int(time.time()))
+    async with rig(relay_url, data, clock=lambda: at) as signer, signer.client() as client:
+        opened: list[str] = []
+        channel = signer.identity.channel
+
+        def counted(pubkey: str) -> Any:
+            opened.append(pubkey)
+            return channel(pubkey)
+
+        monkeypatch.setattr(signer.identity, "channel", counted)
+        template = rpc_template("A" * 200, signer.pubkey, int(at))
+        for _ in range(250):
+            event = sign_event(template, SecretKey.generate())
+            assert await signer.agent.handler.handle(verify(event), relay_url) is None
+        assert 100 < len(opened) <= 200
+        assert (await client.ask("ping", rid="p", created_at=int(at))).json["result"] == "pong"
 
 
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:

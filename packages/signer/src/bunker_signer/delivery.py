@@ -20,7 +20,7 @@ PATIENCE: Final = 30.0  # seconds more that it has if it is connected and silent
 RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 # Then it is kept and sent again at growing intervals: rust-nostr takes ten seconds to come back to
 # a relay that was down, NDK up to a minute, and neither says anything when it listens again.
-LATER: Final = 3.0  # seconds
+LATER: Final = 4.0  # seconds
 GROWTH: Final = 1.3
 # A relay limits how much one pubkey sends, and ours answers for all clients: so many replies are
 # on their way at a time, and one that was too much is sent again after so many seconds.
