@@ -25,6 +25,12 @@ TIMEOUT: Final = 60.0  # seconds for all that one program does
 
 OK: Final = "ok"
 NOT_OFFERED: Final = "not offered"
+_PACKAGES: Final = {
+    "NDK": "@nostr-dev-kit/ndk",
+    "applesauce": "applesauce-signers",
+    "nostrify": "@nostrify/nostrify",
+    "welshman": "@welshman/signer",
+}
 # In the order in which the matrix shows them.
 OPERATIONS: Final = (
     "connect",
@@ -50,6 +56,9 @@ class Row:
 
     name: str
     outcomes: dict[str, str] = field(default_factory=dict)
+    operations: tuple[str, ...] = OPERATIONS  # lines with the same ones are shown together
+    texts: dict[str, str] = field(default_factory=dict)  # of refusals, as the caller reads them
+    notes: list[str] = field(default_factory=list)  # what was seen and fits no cell
 
     async def attempt(self, operation: str, action: Callable[[], Awaitable[object]]) -> None:
         """Run one operation of ours and keep how it went; a failure does not end the row."""
@@ -58,12 +67,12 @@ class Row:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it belongs in the matrix
             self.outcomes[operation] = f"failed: {type(error).__name__}: {error}"
         else:
-            self.outcomes[operation] = OK
+            self.outcomes.setdefault(operation, OK)  # an operation in two parts may have failed
 
     def expect(self, *, not_offered: tuple[str, ...] = ()) -> None:
         """Fail unless every operation went well, but for those that the other side has not."""
-        expected = {name: NOT_OFFERED if name in not_offered else OK for name in OPERATIONS}
-        assert {name: self.outcomes.get(name, "missing") for name in OPERATIONS} == expected
+        expected = {name: NOT_OFFERED if name in not_offered else OK for name in self.operations}
+        assert {name: self.outcomes.get(name, "missing") for name in self.operations} == expected
 
 
 @dataclass(slots=True)
@@ -150,7 +159,9 @@ def library_version(name: str) -> str:
     """Return name and version of a library, as the matrix names it."""
     if name == "nostr_sdk":
         return f"nostr_sdk {version('nostr-sdk')}"
-    package = {"NDK": "@nostr-dev-kit/ndk", "applesauce": "applesauce-signers"}.get(name, name)
+    if name == "our client":
+        return name
+    package = _PACKAGES.get(name, name)
     return f"{name} {_pinned()[package]}"
 
 

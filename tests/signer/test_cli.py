@@ -20,6 +20,7 @@ from bunker.harness import RunningSigner, running_signer
 from bunker_core.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
+from bunker_core.nip19 import encode_npub
 from bunker_core.nip46 import ClientMetadata, Permission
 from bunker_signer.cli import signer as command
 from bunker_signer.nse import NSE, FileStorage
@@ -28,6 +29,10 @@ from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from signer._wire import Wire, wire
 
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
+
+
+def note(content: str, kind: int = 1) -> str:
+    return json.dumps({"kind": kind, "content": content, "created_at": 1_700_000_000})
 
 
 def invoke(*arguments: object, stdin: str | None = None) -> Result:
@@ -79,8 +84,9 @@ async def test_approve_and_deny_from_another_shell(relay_url: str, data: Path) -
         (asked,) = await waiting(data)
         assert (asked["permission"], asked["name"]) == ("sign_event:1", "App")
         assert "hello" in await run("requests", "--data", data)
-        assert "1 requests wait" in await run("status", "--data", data)
-        assert "approved: sign_event:1 (1)" in await run("approve", "--data", data, asked["id"])
+        assert "1 request waits for an answer" in await run("status", "--data", data)
+        said = await run("approve", "--data", data, asked["id"])
+        assert said == "approved: sign_event:1\n"
         event = verify(parse_event_json((await client.receive()).json["result"]))
         assert event.content == "hello"
         assert "no open request" in await fail("approve", "--data", data, asked["id"])
@@ -90,7 +96,8 @@ async def test_approve_and_deny_from_another_shell(relay_url: str, data: Path) -
         assert (await client.receive()).error.startswith("denied: ")
         await client.send("sign_event", NOTE, rid="3")
         (asked,) = await waiting(data)
-        await run("approve", "--data", data, "--expires", "1h", "--uses", "5", asked["id"])
+        said = await run("approve", "--data", data, "--expires", "1h", "--uses", "5", asked["id"])
+        assert said == "approved: sign_event:1; from now on without asking\n"
         await client.receive()
         held = json.loads(await run("grants", "--data", data, "--json", "App"))
         assert (held["method"], held["param"], held["uses_left"]) == ("sign_event", "1", 5)
@@ -98,6 +105,50 @@ async def test_approve_and_deny_from_another_shell(relay_url: str, data: Path) -
         audit = await run("audit", "--data", data, "--method", "sign_event")
         assert f"shell of uid {os.geteuid()}" in audit
         assert "hello" not in audit
+
+
+async def test_several_are_answered_at_once(relay_url: str, data: Path) -> None:
+    """One command answers several requests; what is over already keeps no other one waiting."""
+    async with paired(relay_url, data) as (_, client):
+        for number in range(3):
+            await client.send("sign_event", note("a"), rid=f"{number}")
+        await client.send("sign_event", note("b", kind=7), rid="k")
+        async with asyncio.timeout(15):
+            while sum(item["count"] for item in await waiting(data)) < 4:
+                pass
+        ids = [item["id"] for item in await waiting(data)]
+        done = await asyncio.to_thread(invoke, "approve", "--data", data, "over", *ids)
+        assert done.exit_code == 1
+        assert "no open request over" in done.output
+        assert "approved: sign_event:7" in done.output
+        for _ in range(4):
+            assert not (await client.receive()).error
+        assert "no request waits" in await run("requests", "--data", data)
+
+
+async def test_the_log_of_a_client_that_is_gone(relay_url: str, data: Path) -> None:
+    """The log is searched by a client's name or the beginning of its key, also after the end."""
+    async with paired(relay_url, data, allow="sign_event") as (_, client):
+        await client.ask("sign_event", NOTE)
+        key = client.key.pubkey
+        by_name = await run("audit", "--data", data, "--client", "App")
+        assert len(by_name.splitlines()) == 2
+        assert key[:8] in by_name
+        assert key not in by_name
+        await run("revoke", "--data", data, "App")
+        assert len((await run("audit", "--data", data, "--client", key[:9])).splitlines()) == 3
+        assert "no client in the log" in await fail("audit", "--data", data, "--client", "App")
+
+
+async def test_grants_as_people_write_them(relay_url: str, data: Path) -> None:
+    """What is misspelt is refused, not kept as a grant for nothing; a peer may be an npub."""
+    async with paired(relay_url, data) as (_, client):
+        for bad in ("nip44_decript", "nip44_decrypt:npub1x", "nip44_decrypt:abc"):
+            assert bad in await fail("grant", "--data", data, "App", bad)
+            assert bad in await fail("pair", "--data", data, "--allow", bad)
+        peer = SecretKey.generate()
+        await run("grant", "--data", data, "App", f"nip44_encrypt:{encode_npub(peer.pubkey)}")
+        assert not (await client.ask("nip44_encrypt", peer.pubkey, "x")).error
 
 
 async def test_clients_and_grants(relay_url: str, data: Path) -> None:
@@ -118,11 +169,13 @@ async def test_clients_and_grants(relay_url: str, data: Path) -> None:
         await run("rename", "--data", data, "App", "My app")
         held = listed.split()[0]
         await run("revoke", "--data", data, "My app", held)
-        assert await run("grants", "--data", data, "My app") == ""
+        assert await run("grants", "--data", data, "My app", "--json") == ""
+        assert "My app has no grants" in await run("grants", "--data", data, "My app")
         assert "no grant" in await fail("revoke", "--data", data, "My app", held)
         await run("revoke", "--data", data, "My app")
         assert (await client.ask("ping", rid="p")).error.startswith("denied: not connected")
-        assert await run("clients", "--data", data) == ""
+        assert await run("clients", "--data", data, "--json") == ""
+        assert "no client is paired" in await run("clients", "--data", data)
         assert "no client" in await fail("revoke", "--data", data, "My app")
         for bad in ("sign_event:x", "sign_event:1,ping", ""):
             assert "not a permission" in await fail("grant", "--data", data, "x", bad)
@@ -172,12 +225,12 @@ async def test_panic(relay_url: str, data: Path) -> None:
     async with paired(relay_url, data, allow="sign_event") as (_, client):
         await run("pair", "--data", data)
         said = await run("panic", "--data", data)
-        assert said.startswith("locked default; revoked 1 sessions and 1 unused URIs")
+        assert said.startswith("locked default; revoked 1 session and 1 unused URI;")
         assert (await client.ask("sign_event", NOTE)).error.startswith("denied: not connected")
     async with running_signer(data, [relay_url]) as process:
         assert any("(locked)" in line for line in process.lines)
         await run("unlock", "--data", data)
-    assert "revoked 0 sessions and 1 unused" in await run("panic", "--data", data)
+    assert "revoked 0 sessions and 1 unused URI;" in await run("panic", "--data", data)
     async with running_signer(data, [relay_url]) as process:
         assert any("(locked)" in line for line in process.lines)
 
@@ -230,7 +283,8 @@ async def test_pairing_that_fails(data: Path, tmp_path: Path, relay_url: str) ->
     (tmp_path / "text.png").write_text("x")
     assert "no QR code" in await fail("pair", "--data", data, tmp_path / "empty.png")
     assert "no image" in await fail("pair", "--data", data, tmp_path / "text.png")
-    assert "nostrconnect" in await fail("pair", "--data", data, "nonsense")
+    assert "neither" in await fail("pair", "--data", data, "nonsense")
+    assert "give it to the app" in await fail("pair", "--data", data, "bunker://abc")
     uri = NostrConnectURI("ab" * 32, (relay_url,), "s3cr3t")
     data.mkdir()
     assert "no signer is running" in await fail("pair", "--data", data, uri)

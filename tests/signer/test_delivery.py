@@ -2,18 +2,26 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
+from _scripted import scripted_relay
 from bunker.harness import running_relay
+from bunker_core.channel import Scheme
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
-from bunker_signer.delivery import TOO_MUCH, Courier
+from bunker_core.nip46 import Response
+from bunker_signer.delivery import RETRIES, TOO_MUCH, Courier
+from bunker_signer.limits import Recent
 from bunker_signer.reply import Reply
 from bunker_signer.store import Database, journal
 from bunker_signer.store.journal import State
 from signer._rig import ONCE, Owner, rig
-from signer._wire import wire
+from signer._wire import Wire, wire
 
+Sleep = Callable[[float], Awaitable[object]]
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
 
 
@@ -23,7 +31,7 @@ async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path
     async with running_relay(tmp_path / "relay") as relay:
         port = int(relay.url.rpartition(":")[2])
         async with rig(relay.url, data, approver=owner) as signer:
-            given_up = watch(signer.agent._courier)
+            given_up = watch(signer.agent._courier, then=no_later)
             async with signer.client(key=key) as client:
                 await client.send("sign_event", NOTE, rid="x")
                 _, answer = await owner.question()
@@ -43,15 +51,109 @@ async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path
                 assert verify(parse_event_json(late.json["result"])).content == "hello"
 
 
-def watch(courier: Courier) -> asyncio.Event:
-    """Return an event that is set when a reply was given up, and waits no pauses until then."""
+async def test_a_client_that_comes_back_later(relay_url: str, data: Path) -> None:
+    """A client that was away for longer than the first tries gets its answer without a word."""
+    owner, key = Owner(), SecretKey.generate()
+    async with rig(relay_url, data, approver=owner) as signer:
+        courier, back = signer.agent._courier, asyncio.Event()
+        given_up = watch(courier, then=lambda _: back.wait())
+        async with signer.client(key=key) as client:
+            await client.send("sign_event", NOTE, rid="x")
+            _, answer = await owner.question()
+        answer.set_result(ONCE)
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            back.set()
+            late = await client.receive(timeout=40)
+            assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
+async def test_a_client_that_speaks_again(relay_url: str, data: Path) -> None:
+    """A client that was away and sends anything at all gets its answer at once."""
+    owner, key = Owner(), SecretKey.generate()
+    async with rig(relay_url, data, approver=owner) as signer:
+        given_up = watch(signer.agent._courier, then=no_later)
+        async with signer.client(key=key) as client:
+            await client.send("sign_event", NOTE, rid="x")
+            _, answer = await owner.question()
+        answer.set_result(ONCE)
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            await client.send("ping", rid="p")
+            ids = {(await client.receive()).json["id"] for _ in range(2)}
+            assert ids == {"x", "p"}
+
+
+async def test_a_slow_relay_gets_the_reply_too(relay_url: str, data: Path) -> None:
+    """One relay delivered it; the other, which was away, has it when it is there again."""
+    key = SecretKey.generate()
+    async with (
+        scripted_relay() as slow,
+        rig(relay_url, data, relays=[slow.url]) as signer,
+        signer.client(key=key) as client,
+    ):
+        await slow.kill()
+        assert (await client.ask("ping", rid="x")).json["result"] == "pong"
+        await slow.start()
+        async with wire(slow.url, signer.pubkey, key) as elsewhere:
+            for connection in signer.agent.pool._connections.values():
+                connection.hurry()
+            assert (await elsewhere.receive()).json["id"] == "x"
+
+
+async def no_later(seconds: float) -> None:
+    """Wait the pauses of the first tries; what is tried later is not tried at all."""
+    await (asyncio.sleep(seconds) if seconds in RETRIES else asyncio.Event().wait())
+
+
+async def test_what_is_not_kept(relay_url: str, data: Path) -> None:
+    """A stranger that does not listen to its refusal leaves nothing behind but the first tries."""
+    async with rig(relay_url, data) as signer, wire(relay_url, signer.pubkey) as voice:
+        courier = signer.agent._courier
+        given_up = watch(courier)
+        silent = Wire(voice.pool, signer.pubkey, SecretKey.generate())
+        await silent.send("ping")
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        assert (len(courier._parked), courier._tasks) == (0, set())
+
+
+async def test_a_reply_that_goes_for_others_is_not_tried_again(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many replies find nobody, so many are kept and so many tasks try them."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        courier = signer.agent._courier
+        courier._parked = Recent(2)
+        monkeypatch.setattr(courier, "_try", never)
+        courier._sleep = lambda _: asyncio.Event().wait()
+        for number in range(9):
+            response = Response(f"{number}", "pong")
+            key = client.key.pubkey
+            assert not await courier.deliver(
+                Reply(signer.identity, key, response, Scheme.NIP44, (), 0)
+            )
+        async with asyncio.timeout(10):
+            while len(courier._tasks) > 2:
+                await asyncio.wait(courier._tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert len(courier._parked) == 2
+
+
+async def never(_: Reply) -> bool:
+    return False
+
+
+def watch(courier: Courier, then: Sleep = asyncio.sleep) -> asyncio.Event:
+    """Return an event that is set when a reply was given up; no pauses until then, `then` after."""
     deliver, given_up = courier.deliver, asyncio.Event()
     courier._sleep = lambda _: asyncio.sleep(0)
 
     async def watched(reply: Reply) -> bool:
         delivered = await deliver(reply)
         if not delivered:
-            courier._sleep = asyncio.sleep
+            courier._sleep = then
             given_up.set()
         return delivered
 

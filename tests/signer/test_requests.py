@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from bunker.harness import running_relay
 from bunker_core import nip44
 from bunker_core.bunker_uri import NostrConnectURI
-from bunker_core.event import parse_event_json, verify
+from bunker_core.channel import rpc_template
+from bunker_core.event import parse_event_json, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nip46 import Permission
 from bunker_signer.approval import MAX_WAITING, Answer, Verdict
@@ -22,8 +23,8 @@ from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.panic import revoke_everything
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.store import clients
-from bunker_signer.store.schema import handled, requests
+from bunker_signer.store import audit_log, clients
+from bunker_signer.store.schema import audit, handled, requests
 from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, Rig, rig
 from signer._wire import wire
 
@@ -226,6 +227,9 @@ async def test_always_becomes_a_grant_for_that_kind(relay_url: str, data: Path) 
         assert len(owner.asked) == 1
         (grant,) = signer.grants(client.key.pubkey)
         assert (grant.method, grant.param) == ("sign_event", "1")
+        (entry,) = signer.audit("grant")
+        assert (entry.method, entry.param, entry.outcome) == ("sign_event", "1", "allow")
+        assert (entry.client_pubkey, entry.decided_by) == (client.key.pubkey, "test")
         owner.answers.append(DENY)
         assert (await client.ask("sign_event", note("x", kind=0), rid="k")).error
         by = [item.decided_by for item in signer.audit("request")]
@@ -328,6 +332,42 @@ async def test_auth_url_goes_out_once(relay_url: str, data: Path) -> None:
         assert content_of(final) == "hello"
 
 
+async def test_auth_url_does_not_go_out_again_after_a_restart(relay_url: str, data: Path) -> None:
+    """R11: nostr-tools takes the second page of a request for its answer, and rejects with it."""
+    owner, key = Owner(), SecretKey.generate()
+    url = "https://bunker.example/{request}"
+    async with (
+        rig(relay_url, data, approver=owner, auth_url=url) as signer,
+        signer.client(key=key) as client,
+    ):
+        await client.send("sign_event", NOTE, rid="x")
+        assert (await client.receive()).json["result"] == "auth_url"
+        await owner.question()
+    async with (
+        wire(relay_url, signer.pubkey, key) as client,
+        rig(relay_url, data, approver=owner, auth_url=url),
+    ):
+        _, answer = await owner.question()
+        answer.set_result(ONCE)
+        assert content_of(await client.receive()) == "hello"
+
+
+async def test_an_auth_url_is_not_the_answer(relay_url: str, data: Path) -> None:
+    """That the page was delivered does not pass for the answer's delivery."""
+    owner = Owner()
+    async with (
+        rig(relay_url, data, approver=owner, auth_url="https://bunker.example") as signer,
+        signer.client() as client,
+    ):
+        interim: list[Any] = []
+        signer.service.jobs.on_interim = interim.append
+        await client.send("sign_event", NOTE, rid="x")
+        _, answer = await owner.question()
+        answer.set_result(ONCE)
+        await client.receive()
+        assert [reply.digest for reply in interim] == [""]
+
+
 # --- grants, enforced ----------------------------------------------------------------------------
 
 
@@ -387,6 +427,49 @@ async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> 
         assert told == ["default"]
         unlock(signer)
         assert content_of(await client.receive()) == "hello"
+
+
+async def test_a_client_that_was_revoked_while_the_key_was_locked(
+    relay_url: str, data: Path
+) -> None:
+    """Its request waits for an unlock that comes too late: the key is not used."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+        uses = count_key_uses(signer.identity)
+        signer.identity.lock(time.time())
+        await client.send("sign_event", NOTE, rid="x")
+        while not signer.identity.waiting:
+            await client.ask("ping", rid="p")
+        with signer.database.write() as connection:
+            clients.remove(connection, "default", client.key.pubkey)
+        unlock(signer)
+        assert (await client.receive()).error == "denied: not connected any more"
+        assert uses == []
+
+
+async def test_the_owner_is_told_of_a_lock_once(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst to a locked key is one notice, with the deadline and a link to answer at."""
+    link = "https://me.example/requests/{id}"
+    async with (
+        rig(relay_url, data, link=link, notify=["command:/bin/true"]) as signer,
+        signer.client("sign_event") as client,
+    ):
+        told: list[Any] = []
+        monkeypatch.setattr(signer.service.notifier, "tell", told.append)
+        for again in range(2):
+            signer.identity.lock(time.time())
+            for number in range(5):
+                await client.send("sign_event", note("x"), rid=f"{again}{number}")
+            while signer.identity.waiting < 5:
+                await client.ask("ping", rid="p")
+            assert len(told) == again + 1
+            unlock(signer)
+            for _ in range(5):
+                assert content_of(await client.receive()) == "x"
+        assert "bunker signer unlock --key default" in told[0].text
+        assert told[0].link == "https://me.example/requests"
+        assert 0 < told[0].deadline - time.time() <= 120
 
 
 async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -> None:
@@ -454,6 +537,25 @@ async def test_a_key_that_was_changed_by_another_process_asks_for_the_unlock(
             await told.wait()
         unlock(signer)
         assert content_of(await client.receive()) == "hello"
+
+
+async def test_old_entries_of_the_audit_log_are_let_go(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--audit-days is kept by the running signer, and what is left is a chain."""
+    monkeypatch.setattr("bunker_signer.agent.ROUND", 0.02)
+    async with rig(relay_url, data, audit_days=1) as signer, signer.client() as client:
+        now = int(time.time())
+        with signer.database.write() as to:
+            to.execute(update(audit).values(at=now - 86400 - 60))
+        async with asyncio.timeout(10):
+            while signer.audit():
+                await client.ask("ping", rid="p")
+        with signer.database.write() as to:
+            audit_log.append(to, now, "lock", "default")
+        await client.ask("ping", rid="q")
+        with signer.database.read() as at:
+            assert audit_log.check(at)[0] == 1
 
 
 async def test_states_outlive_a_restart(relay_url: str, data: Path) -> None:
@@ -587,6 +689,28 @@ async def test_not_even_refusals_are_without_end(relay_url: str, data: Path) -> 
         refuse = signer.agent.handler.turn_away
         replies = [refuse(event, relay_url) for _ in range(4)]
         assert [reply is not None for reply in replies] == [True, True, False, False]
+
+
+async def test_strangers_cost_a_limited_number_of_key_agreements(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of strangers is looked into so often a second, and clients are served meanwhile."""
+    at = float(int(time.time()))
+    async with rig(relay_url, data, clock=lambda: at) as signer, signer.client() as client:
+        opened: list[str] = []
+        channel = signer.identity.channel
+
+        def counted(pubkey: str) -> Any:
+            opened.append(pubkey)
+            return channel(pubkey)
+
+        monkeypatch.setattr(signer.identity, "channel", counted)
+        template = rpc_template("A" * 200, signer.pubkey, int(at))
+        for _ in range(250):
+            event = sign_event(template, SecretKey.generate())
+            assert await signer.agent.handler.handle(verify(event), relay_url) is None
+        assert 100 < len(opened) <= 200
+        assert (await client.ask("ping", rid="p", created_at=int(at))).json["result"] == "pong"
 
 
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from _scripted import Message, Peer, scripted_relay
 from bunker.harness import running_relay
 from bunker_core import nip04, nip44
 from bunker_core.bunker_uri import NostrConnectURI, parse_bunker_uri
@@ -19,6 +20,7 @@ from bunker_core.event import parse_event_json, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import ClientMetadata, Permission, parse_permissions
+from bunker_core.pool import RelayPool
 from bunker_signer.store import clients
 from signer._rig import rig
 from signer._wire import Answer, Wire, wire
@@ -241,6 +243,34 @@ async def test_the_uri_is_good_when_it_is_there(relay_url: str, data: Path) -> N
         assert uri.relays == (relay_url,)
 
 
+async def test_no_uri_before_the_subscription_stands(data: Path) -> None:
+    """R6: the signer is not there until a relay has confirmed its subscription by EOSE."""
+    asked: asyncio.Queue[tuple[Peer, str]] = asyncio.Queue()
+
+    async def hold(peer: Peer, message: Message) -> bool:
+        if message[0] != "REQ":
+            return False
+        asked.put_nowait((peer, message[1]))
+        return True
+
+    async def start() -> None:
+        async with rig(relay.url, data):
+            started.append(True)
+
+    started: list[bool] = []
+    async with scripted_relay(hold) as relay:
+        starting = asyncio.create_task(start())
+        peer, subscription_id = await asked.get()
+        for _ in range(3):  # time enough for a signer that would not wait
+            async with RelayPool([relay.url]) as pool:
+                await pool.connected(10)
+        assert not started
+        await peer.send("EOSE", subscription_id)
+        async with asyncio.timeout(10):
+            await starting
+        assert started
+
+
 async def test_requests_of_the_last_minute_are_wanted(relay_url: str, data: Path) -> None:
     """R7: a client whose clock is a minute behind, or a second ahead, is served."""
     async with rig(relay_url, data) as signer, signer.client() as client:
@@ -297,13 +327,17 @@ async def test_an_undelivered_response_is_sent_again(relay_url: str, data: Path)
                 assert (await listener.receive()).json == {"id": "1", "result": "ack"}
 
 
-async def test_an_empty_plaintext_is_returned(relay_url: str, data: Path) -> None:
-    """R9: an empty decryption is answered with the empty text: it is the true one."""
+async def test_an_empty_plaintext_is_returned(
+    relay_url: str, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R9: an empty decryption is answered with the empty text, the true one, and logged."""
+    caplog.set_level("INFO")
     async with rig(relay_url, data) as signer, signer.client(EVERYTHING) as client:
         peer = SecretKey.generate()
         payload = nip04.encrypt("", peer.shared_x(signer.user))
         answer = await client.ask("nip04_decrypt", peer.pubkey, payload)
         assert answer.json == {"id": "1", "result": ""}
+    assert "empty text decrypted" in caplog.text
 
 
 async def test_large_texts_are_encrypted_both_ways(relay_url: str, data: Path) -> None:
@@ -326,6 +360,21 @@ async def test_logout_is_acknowledged_and_then_done(relay_url: str, data: Path) 
         assert (await client.ask("logout", rid="bye")).json == {"id": "bye", "result": "ack"}
         answer = await client.ask("sign_event", json.dumps(NOTE), rid="after")
         assert answer.error.startswith("denied: not connected")
+
+
+async def test_logout_ends_the_session_after_the_answer(relay_url: str, data: Path) -> None:
+    """R12: the "ack" is on its way before the client is forgotten, not the other way round."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        known: list[int] = []
+        publish = signer.agent.pool.publish
+
+        def watched(*args: Any) -> Any:
+            known.append(len(signer.clients()))
+            return publish(*args)
+
+        signer.agent.pool.publish = watched  # type: ignore[method-assign, assignment]
+        await client.ask("logout")
+        assert known == [1]
 
 
 async def test_a_logout_from_before_the_pairing_is_ignored(relay_url: str, data: Path) -> None:

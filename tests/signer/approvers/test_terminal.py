@@ -80,6 +80,26 @@ async def test_answers(terminal: Terminal, typed: str, verdict: Verdict) -> None
     assert (answer.verdict, answer.by) == (verdict, "terminal")
 
 
+async def test_the_deadline_is_shown(terminal: Terminal) -> None:
+    """A person sees how long there is to think."""
+    approver = TerminalApprover(terminal.source, terminal.target, lambda: 18.0)
+    asking = asyncio.create_task(approver.ask(question()))
+    assert "42 s left" in await terminal.see("deny: ")
+    terminal.type("n\n")
+    await asking
+
+
+async def test_what_was_typed_before_is_no_answer(terminal: Terminal) -> None:
+    """A yes that was meant for a question which is over does not answer the next one."""
+    approver = TerminalApprover(terminal.source, terminal.target)
+    terminal.type("y\n")
+    await terminal.see("y")  # the terminal's echo: it lies there, unread
+    asking = asyncio.create_task(approver.ask(question()))
+    await terminal.see("deny: ")
+    terminal.type("n\n")
+    assert (await asking).verdict is Verdict.DENY
+
+
 async def test_one_question_at_a_time(terminal: Terminal) -> None:
     """A second question is shown when the first was answered, and gets the next line."""
     approver = TerminalApprover(terminal.source, terminal.target)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,36 @@ async def test_other_users_are_turned_away(tmp_path: Path) -> None:
         with pytest.raises(ControlError, match="are you its owner"):
             await call(tmp_path, "note")
     assert asked == []
+
+
+@pytest.mark.skipif(ME != 0, reason="only root can be somebody else for a moment")
+async def test_another_user_of_this_machine() -> None:
+    """Even where the directory and the socket are open to all, the kernel tells who calls."""
+    asked: list[int] = []
+
+    async def note(_said: Mapping[str, Any], uid: int, _secret: bytearray | None) -> Any:
+        asked.append(uid)
+
+    with tempfile.TemporaryDirectory() as base:
+        data = Path(base)
+        data.chmod(0o755)
+        async with ControlServer(data, {"note": note}, owner=ME):
+            (data / "control.sock").chmod(0o666)
+            os.seteuid(65534)  # nobody
+            try:
+                reader, writer = await asyncio.open_unix_connection(data / "control.sock")
+            finally:
+                os.seteuid(0)
+            try:
+                writer.write(b'{"command":"note","arguments":{}}\n')
+                reply = await reader.read()
+            except ConnectionError:
+                reply = b""
+            finally:
+                writer.close()
+            assert (reply, asked) == (b"", [])
+            await call(data, "note")
+            assert asked == [ME]
 
 
 @pytest.mark.parametrize(

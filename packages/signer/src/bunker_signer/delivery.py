@@ -1,9 +1,9 @@
-"""Seeing replies home: retried until a relay delivers, and once more when a relay comes back."""
+"""Seeing replies home: retried until a relay delivers, at once when there is hope."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bunker_core.messages import prefix
@@ -18,6 +18,10 @@ RECONNECT_TIMEOUT: Final = 0.5  # seconds to come back, when no relay is connect
 PATIENCE: Final = 30.0  # seconds more that it has if it is connected and silent
 # Pauses before a reply is sent again, in seconds, when no relay delivered it.
 RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
+# Then it is kept and sent again at growing intervals: rust-nostr takes ten seconds to come back to
+# a relay that was down, NDK up to a minute, and neither says anything when it listens again.
+LATER: Final = 4.0  # seconds
+GROWTH: Final = 1.3
 # A relay limits how much one pubkey sends, and ours answers for all clients: so many replies are
 # on their way at a time, and one that was too much is sent again after so many seconds.
 IN_FLIGHT: Final = 64
@@ -36,7 +40,7 @@ class _Parked:
 
     reply: Reply
     since: float
-    trying: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Courier:
@@ -50,7 +54,7 @@ class Courier:
         *,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._pool = pool
         self._own = own
@@ -65,22 +69,28 @@ class Courier:
     async def deliver(self, reply: Reply) -> bool:
         """Send `reply` until a relay has delivered it; return whether one has.
 
-        One that could not be delivered is kept: `relay_opened` and `heard_of` try it again.
+        One that could not be delivered is kept and tried again now and then, and as soon as
+        `relay_opened` or `heard_of` gives hope.
         """
         if await self._try(reply):
             return True
         log.warning("reply undelivered", client=reply.client_pubkey)
         self._metrics.sent(delivered=False)
-        self._parked.put(self._name(reply), _Parked(reply, self._clock()))
+        if reply.digest or reply.response.error is None:  # else a stranger's, or soon asked again
+            parked = _Parked(reply, self._clock())
+            given_up = self._parked.put(self._name(reply), parked)
+            if given_up:
+                given_up.wake.set()
+            self._spawn(self._keep_trying(parked))
         return False
 
     def relay_opened(self, relay_url: str) -> None:
         """Try once more what could not be delivered and may go by this relay."""
-        self._retry(lambda reply: relay_url in self._targets(reply))
+        self._wake(lambda reply: relay_url in self._targets(reply))
 
     def heard_of(self, client_pubkey: str) -> None:
         """Try once more what could not be delivered to a client that is there again."""
-        self._retry(lambda reply: reply.client_pubkey == client_pubkey)
+        self._wake(lambda reply: reply.client_pubkey == client_pubkey)
 
     async def close(self) -> None:
         """Stop; what is undelivered is in the journal."""
@@ -88,13 +98,10 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _retry(self, wanted: Callable[[Reply], bool]) -> None:
-        for name, parked in self._parked.items():
-            if self._clock() - parked.since > PARKED_FOR:
-                self._parked.pop(name)
-            elif wanted(parked.reply) and not parked.trying:
-                parked.trying = True
-                self._spawn(self._again(name, parked))
+    def _wake(self, wanted: Callable[[Reply], bool]) -> None:
+        for parked in self._parked.values():
+            if wanted(parked.reply):
+                parked.wake.set()
 
     async def _try(self, reply: Reply) -> bool:
         for pause in (*RETRIES, None):
@@ -137,13 +144,34 @@ class Courier:
             self._spawn(self._linger(publication))
         return None
 
-    async def _again(self, name: str, parked: _Parked) -> None:
+    async def _keep_trying(self, parked: _Parked) -> None:
+        """Try again at growing intervals, and a few times when there is hope."""
+        name, pause = self._name(parked.reply), LATER
+        while self._clock() - parked.since <= PARKED_FOR:
+            woken = await self._woken(parked, pause)
+            pause *= GROWTH
+            if not self._parked.holds(name, parked):
+                return  # given up for others, or sent anew
+            # A few times: the client may take longer to come back than we do.
+            if await (self._try(parked.reply) if woken else self._attempt(parked.reply)):
+                break
+        if self._parked.holds(name, parked):
+            self._parked.pop(name)
+
+    async def _woken(self, parked: _Parked, seconds: float) -> bool:
+        """Return True as soon as there is hope, False after `seconds` without."""
+        waiting = [
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.ensure_future(parked.wake.wait()),
+        ]
         try:
-            # A few times again: the client may take longer to come back than we do.
-            if await self._try(parked.reply):
-                self._parked.pop(name)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            parked.trying = False
+            for item in waiting:
+                item.cancel()
+        woken = parked.wake.is_set()
+        parked.wake.clear()
+        return woken
 
     async def _linger(self, publication: Publication) -> None:
         """Let the relays that were slow, or away, have the reply too."""

@@ -8,10 +8,13 @@ from bunker_core.channel import Channel
 from bunker_core.event import Event, EventTemplate
 from bunker_core.nip46 import Method
 from bunker_signer.limits import Recent
+from bunker_signer.logs import get_logger
 from bunker_signer.nse import NSE
 from bunker_signer.policy import Action
 
 CHANNELS: Final = 1024  # conversation keys kept; strangers push out strangers
+
+log = get_logger(__name__)
 
 
 class KeyState(Enum):
@@ -48,12 +51,18 @@ class Identity:
         self.user_pubkey: Final = user.get_public_key()
         self._state = state
         self._used_at = now
+        self._waiting = 0
         self._changed = asyncio.Event()
         self._channels: Recent[Channel] = Recent(CHANNELS)
 
     @property
     def state(self) -> KeyState:
         return self._state
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for another state."""
+        return self._waiting
 
     def set_state(self, state: KeyState, now: float) -> None:
         """Note a new state; who waits for it goes on."""
@@ -76,8 +85,12 @@ class Identity:
 
     async def wait_while(self, state: KeyState) -> None:
         """Return when the key is in another state."""
-        while self._state is state:
-            await self._changed.wait()
+        self._waiting += 1
+        try:
+            while self._state is state:
+                await self._changed.wait()
+        finally:
+            self._waiting -= 1
 
     def touch(self, now: float) -> None:
         """Note a use of the key."""
@@ -97,8 +110,11 @@ class Identity:
             case Method.NIP04_ENCRYPT:
                 return self.user.nip04_encrypt(peer, text)
             case Method.NIP04_DECRYPT:
-                # An empty result hangs nostr-tools and applesauce, but it is the true one.
-                return self.user.nip04_decrypt(peer, text)
+                plaintext = self.user.nip04_decrypt(peer, text)
+                if not plaintext:
+                    # It hangs nostr-tools and applesauce, but it is the true one.
+                    log.info("empty text decrypted", key=self.name)
+                return plaintext
             case _:
                 raise ValueError(action.method)
 

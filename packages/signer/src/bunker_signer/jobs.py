@@ -51,6 +51,7 @@ class Job:
     scheme: Scheme
     relays: set[str]  # grows when the request is repeated by another relay
     received_at: int
+    resumed: bool = False  # taken up from an earlier run
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,7 +144,7 @@ class Jobs:
         if client is None or entry.digest in self._running:
             return None
         relays = {entry.relay_url, *client.relays}
-        job = Job(identity, client, event, request, scheme, relays, entry.received_at)
+        job = Job(identity, client, event, request, scheme, relays, entry.received_at, resumed=True)
         self._running[job.digest] = job
         try:
             return await self._carry_on(job, operation, entry)
@@ -291,9 +292,12 @@ class Jobs:
 
     async def _approve(self, job: Job, operation: Operation) -> str:
         """Return who approved; raises Refused."""
-        if self._auth_url and self._desk.attended:
+        # Once only: nostr-tools takes a second one for the answer, and an error. Without a digest,
+        # as it is not the answer: it is not kept, and its delivery says nothing about the answer's.
+        if self._auth_url and self._desk.attended and not job.resumed:
             url = self._auth_url.replace("{request}", job.digest)
-            self.on_interim(job.reply(Response(job.request.id, "auth_url", url)))
+            interim = job.reply(Response(job.request.id, "auth_url", url))
+            self.on_interim(replace(interim, digest=""))
         item = Item(operation.action, job.digest, operation.template)
         name = job.client.metadata.name
         left = self._left(job)
@@ -333,6 +337,17 @@ class Jobs:
             uses_left=answer.uses,
         )
         grants.put(connection, job.identity.name, job.client.pubkey, grant, now)
+        audit_log.append(
+            connection,
+            now,
+            "grant",
+            job.identity.name,
+            client_pubkey=job.client.pubkey,
+            method=grant.method,
+            param=grant.param or "",
+            outcome=grant.effect.value,
+            decided_by=answer.by,
+        )
 
     # --- step 7: the key ---------------------------------------------------------------------
 

@@ -47,17 +47,23 @@ class Recent(Generic[Value]):
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: str, value: Value) -> None:
-        """Keep a value; the one not used for longest may go for it."""
+    def holds(self, key: str, value: Value) -> bool:
+        """Tell whether `value` is still kept as `key`; this is no use of it."""
+        return self._values.get(key) is value
+
+    def put(self, key: str, value: Value) -> Value | None:
+        """Keep a value; return the one that goes for it, if any: its forerunner, or the oldest."""
+        before = self._values.get(key)
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._capacity:
-            self._values.popitem(last=False)
+            before = self._values.popitem(last=False)[1]
+        return before
 
     def pop(self, key: str) -> None:
         """Drop a value."""
         self._values.pop(key, None)
 
-    def items(self) -> list[tuple[str, Value]]:
+    def values(self) -> list[Value]:
         """Return all, the one not used for longest first."""
-        return list(self._values.items())
+        return list(self._values.values())

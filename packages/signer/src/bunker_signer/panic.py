@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from bunker_signer.identity import KeyState
+from bunker_signer.plural import counted
 from bunker_signer.store import Database, audit_log, clients, settings
 
 
@@ -19,7 +20,8 @@ def revoke_everything(
         for client in known:
             clients.remove(connection, client.key_name, client.pubkey)
         secrets = clients.remove_secrets(connection)
+        outcome = f"{counted(len(known), 'session')} and {counted(secrets, 'unused URI')} revoked"
         for name in names:
             settings.set_key_state(connection, name, KeyState.LOCKED.value)
-            audit_log.append(connection, now, "panic", name, decided_by=by)
+            audit_log.append(connection, now, "panic", name, outcome=outcome, decided_by=by)
     return {"sessions": len(known), "secrets": secrets}

@@ -121,7 +121,7 @@ async def running(
             metrics=metrics,
             clock=clock,
         )
-        jobs.on_locked = lambda identity: notifier.tell(_locked(identity))
+        jobs.on_locked = _notice_of_lock(notifier, config, clock)
         agent = Agent(
             identities,
             database,
@@ -145,8 +145,27 @@ async def check_relays(relays: Sequence[str]) -> None:
         await pool.connected(START_TIMEOUT)
 
 
-def _locked(identity: Identity) -> Notice:
-    return Notice(
-        "Nostr key locked",
-        f"A request waits for the key {identity.name}: bunker signer unlock --key {identity.name}",
-    )
+def _notice_of_lock(
+    notifier: Notifier, config: Config, clock: Callable[[], float]
+) -> Callable[[Identity], None]:
+    """Return what tells the owner that requests wait for an unlock: once for all of them."""
+    deadlines: dict[str, float] = {}
+    page, one, _ = config.link.partition("{id}")
+    link = page.rstrip("/") if one else config.link  # where all requests are, not one
+
+    def tell(identity: Identity) -> None:
+        now = clock()
+        if identity.waiting and now < deadlines.get(identity.name, 0.0):
+            return
+        deadlines[identity.name] = now + config.approval_timeout
+        notifier.tell(
+            Notice(
+                "Nostr key locked",
+                f"A request waits for the key {identity.name}. Unlock it within "
+                f"{config.approval_timeout:.0f} s: bunker signer unlock --key {identity.name}",
+                int(now + config.approval_timeout),
+                link,
+            )
+        )
+
+    return tell

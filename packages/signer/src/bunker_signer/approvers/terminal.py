@@ -2,6 +2,9 @@
 
 import asyncio
 import sys
+import termios
+import time
+from collections.abc import Callable
 from typing import TextIO
 
 from bunker_signer.approval import Answer, Question, Verdict
@@ -13,14 +16,26 @@ _ANSWERS = {"y": Verdict.ONCE, "a": Verdict.ALWAYS, "x": Verdict.NEVER}
 class TerminalApprover:
     """Asks at the terminal, one question at a time."""
 
-    def __init__(self, source: TextIO = sys.stdin, target: TextIO = sys.stdout) -> None:
+    def __init__(
+        self,
+        source: TextIO = sys.stdin,
+        target: TextIO = sys.stdout,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._source = source
         self._target = target
+        self._clock = clock
         self._turn = asyncio.Lock()
 
     async def ask(self, question: Question) -> Answer:
         async with self._turn:
-            self._say(f"\n{describe(question)}\n[y] once  [a] always  [x] never  [N] deny: ")
+            left = max(0, round(question.deadline - self._clock()))
+            # What was typed before is no answer to what was not shown yet.
+            termios.tcflush(self._source, termios.TCIFLUSH)
+            self._say(
+                f"\n{describe(question)}\n"
+                f"{left} s left: [y] once  [a] always  [x] never  [N] deny: "
+            )
             try:
                 line = await self._read_line()
             except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import (
     Duration,
     any_key_option,
@@ -15,9 +16,12 @@ from bunker_signer.cli.options import (
     database_of,
     database_option,
     one_line_errors,
+    short_hex,
 )
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from bunker_signer.audit import AuditEntry
 
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 @click.pass_context
 @data_option
 @any_key_option
-@click.option("--client", help="Only of this client (its pubkey).")
+@click.option("--client", help="Only of this client: its name, or the beginning of its pubkey.")
 @click.option("--method", help="Only of this method: sign_event, nip44_decrypt, ...")
 @click.option(
     "--action", help="Only: request, pair, logout, grant, revoke, lock, unlock, panic, ..."
@@ -53,15 +57,10 @@ def audit(
         return
     from bunker_signer.store import audit_log
 
-    wanted = audit_log.AuditFilter(
-        key_name,
-        client,
-        method,
-        action,
-        outcome,
-        None if since is None else int(time.time()) - since,
-    )
+    after = None if since is None else int(time.time()) - since
     with one_line_errors(), database_of(data, database) as opened, opened.read() as connection:
+        pubkey = None if client is None else _pubkey(connection, client)
+        wanted = audit_log.AuditFilter(key_name, pubkey, method, action, outcome, after)
         for entry in audit_log.entries(connection, wanted, last):
             click.echo(entry.to_json() if as_json else _line(entry))
 
@@ -77,7 +76,10 @@ def audit(
 @click.option("--expect", metavar="HASH", help="The last hash of an earlier check: still there?")
 @database_option
 def verify(data: Path, export: Path | None, expect: str | None, database: str) -> None:
-    """Find a removed, changed or re-ordered entry; print the last hash, to note it elsewhere."""
+    """Find a removed, changed or re-ordered entry.
+
+    Prints the last hash: note it elsewhere, and give it to --expect next time.
+    """
     from bunker_signer.audit import AuditEntry, ChainError
     from bunker_signer.audit import verify as check
     from bunker_signer.store import audit_log
@@ -98,6 +100,18 @@ def verify(data: Path, export: Path | None, expect: str | None, database: str) -
 commands: Final[Sequence[click.Command]] = (audit,)
 
 
+def _pubkey(connection: "Connection", text: str) -> str:
+    """Return the client that is meant: of those that are paired, or in the log alone by now."""
+    from bunker_signer.store import audit_log, clients
+
+    named = {item.pubkey for item in clients.every(connection) if item.metadata.name == text}
+    logged = {item.client_pubkey for item in audit_log.entries(connection)} - {""}
+    found = named or {pubkey for pubkey in logged if pubkey.startswith(text.lower())}
+    if len(found) != 1:
+        raise BunkerError(f"{text!r} is {'more than one' if found else 'no'} client in the log")
+    return found.pop()
+
+
 def _line(entry: "AuditEntry") -> str:
     at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     words = [f"{entry.seq:6}", at, entry.action, entry.key_name]
@@ -108,4 +122,4 @@ def _line(entry: "AuditEntry") -> str:
     if entry.event_id:
         words.append(entry.event_id[:8])
     words += [word for word in (entry.outcome, f"({entry.decided_by})") if word not in ("", "()")]
-    return "  ".join(words)
+    return short_hex("  ".join(words))

@@ -25,6 +25,7 @@ from bunker_signer.cli.options import (
     rate_option,
     uses_option,
 )
+from bunker_signer.plural import counted
 from bunker_signer.policy import Effect, Grant, Rate
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def list_clients(data: Path, key_name: str | None, as_json: bool, database: str)
     with one_line_errors(), database_of(data, database) as opened:
         with opened.read() as connection:
             found = clients.every(connection, key_name)
+        if not found and not as_json:
+            click.echo("no client is paired; `bunker signer pair` invites one", err=True)
         for item in found:
             if as_json:
                 click.echo(
@@ -79,12 +82,18 @@ def list_clients(data: Path, key_name: str | None, as_json: bool, database: str)
 def list_grants(
     data: Path, client: str, key_name: str | None, as_json: bool, database: str
 ) -> None:
-    """List what CLIENT (its name, or the beginning of its pubkey) may do without asking."""
+    """List what CLIENT may do without asking.
+
+    CLIENT is its name, or the beginning of its pubkey.
+    """
     from bunker_signer.store import grants
 
     with one_line_errors(), database_of(data, database) as opened, opened.read() as connection:
         found = _find(connection, client, key_name)
-        for grant in grants.of(connection, found.key_name, found.pubkey):
+        held = grants.of(connection, found.key_name, found.pubkey)
+        if not held and not as_json:
+            click.echo(f"{_name(found)} has no grants: all that needs the key is asked", err=True)
+        for grant in held:
             if as_json:
                 click.echo(json.dumps({"id": grant.id, **_facts(grant)}))
             else:
@@ -112,7 +121,11 @@ def add_grant(
     rate: Rate | None,
     database: str,
 ) -> None:
-    """Let CLIENT do PERMISSION (sign_event:1, nip44_decrypt, nip44_decrypt:PEER) without asking."""
+    """Let CLIENT do PERMISSION without asking.
+
+    CLIENT is its name, or the beginning of its pubkey. PERMISSION is a method, with a kind or a
+    peer if it is for that one only: sign_event:1, nip44_decrypt, nip44_decrypt:npub1...
+    """
     from bunker_signer.store import audit_log, grants
 
     with one_line_errors(), database_of(data, database) as opened:
@@ -133,7 +146,7 @@ def add_grant(
                 outcome=effect.value,
                 decided_by=operator(),
             )
-        click.echo(f"{found.metadata.name or found.pubkey}: {_words(grant)}")
+        click.echo(f"{_name(found)}: {_words(grant)}")
 
 
 @click.command()
@@ -145,7 +158,10 @@ def add_grant(
 def revoke(
     data: Path, client: str, grant_id: int | None, key_name: str | None, database: str
 ) -> None:
-    """End the session of CLIENT, or take away one grant (its number in `grants`)."""
+    """End the session of CLIENT, or take one grant away.
+
+    CLIENT is its name, or the beginning of its pubkey; GRANT_ID is the number in `grants`.
+    """
     from bunker_signer.store import audit_log, clients, grants
 
     with one_line_errors(), database_of(data, database) as opened:
@@ -170,7 +186,7 @@ def revoke(
                 **facts,
             )
         what = "session ended" if grant_id is None else f"grant {grant_id} taken away"
-        click.echo(f"{found.metadata.name or found.pubkey}: {what}")
+        click.echo(f"{_name(found)}: {what}")
 
 
 @click.command()
@@ -219,12 +235,16 @@ def _facts(grant: Grant) -> dict[str, object]:
     }
 
 
+def _name(client: "Client") -> str:
+    return client.metadata.name or f"{client.pubkey[:8]}…"
+
+
 def _words(grant: Grant) -> str:
     words = f"{grant.effect.value} {grant.method}" + (f":{grant.param}" if grant.param else "")
     if grant.expires_at is not None:
         words += f" until {_time(grant.expires_at)}"
     if grant.uses_left is not None:
-        words += f", {grant.uses_left} uses left"
+        words += f", {counted(grant.uses_left, 'use')} left"
     if grant.rate is not None:
         words += f", at most {grant.rate.count} in {grant.rate.seconds} s"
     return words

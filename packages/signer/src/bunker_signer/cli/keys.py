@@ -20,13 +20,17 @@ from bunker_signer.cli.options import (
     one_line_errors,
     operator,
 )
+from bunker_signer.plural import counted
 
 
 @click.command()
 @data_option
 @any_key_option
 def lock(data: Path, key_name: str | None) -> None:
-    """Lock keys: what opens them is wiped, requests wait for the unlock."""
+    """Lock keys: requests wait for the unlock.
+
+    What opens them is wiped from memory.
+    """
     _tell(data, "lock", key_name)
 
 
@@ -71,8 +75,9 @@ def resume(data: Path, key_name: str | None) -> None:
 @data_option
 @database_option
 def panic(data: Path, database: str) -> None:
-    """Lock all keys, revoke all sessions and unused URIs, deny what waits; at once, unasked.
+    """Lock all keys, revoke all sessions, at once.
 
+    Unused URIs are worthless afterwards, and what waits is denied. Nothing is asked.
     Works on a stopped signer too: it will start with its keys locked.
     """
     from bunker_signer.control.protocol import NotRunning, send
@@ -88,8 +93,10 @@ def panic(data: Path, database: str) -> None:
                 counts = revoke_everything(opened, names, operator(), int(time.time()))
                 result = {"keys": names, **counts}
         click.echo(
-            f"locked {', '.join(result['keys'])}; revoked {result['sessions']} sessions and "
-            f"{result['secrets']} unused URIs; `bunker signer unlock` makes the keys usable again"
+            f"locked {', '.join(result['keys'])}; "
+            f"revoked {counted(result['sessions'], 'session')} and "
+            f"{counted(result['secrets'], 'unused URI')}; "
+            "`bunker signer unlock` makes the keys usable again"
         )
 
 
@@ -106,13 +113,18 @@ def status(data: Path, as_json: bool) -> None:
             click.echo(json.dumps(result))
             return
         for key in result["keys"]:
-            click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}")
+            waiting = f", {_waits(key['waiting'])} for the unlock" if key["waiting"] else ""
+            click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}{waiting}")
         for url, word in result["relays"].items():
             click.echo(f"relay  {url}  {word}")
-        click.echo(f"{result['waiting']} requests wait for an answer")
+        click.echo(f"{_waits(result['waiting'])} for an answer")
 
 
 commands: Final[Sequence[click.Command]] = (lock, unlock, pause, resume, panic, status)
+
+
+def _waits(number: int) -> str:
+    return f"{counted(number, 'request')} {'waits' if number == 1 else 'wait'}"
 
 
 def _tell(data: Path, command: str, key_name: str | None, secret: bytearray | None = None) -> None:

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from bunker_core.errors import BunkerError, InvalidURI
-from bunker_core.nip46 import parse_permissions
+from bunker_core.errors import BunkerError, InvalidEntity, InvalidURI
+from bunker_core.nip19 import parse_pubkey
+from bunker_core.nip46 import Method, Permission, parse_permissions
 from bunker_signer.data import default_data
 from bunker_signer.policy import Effect, Grant, Profile, Rate, grants_of, profile_grants
 
 if TYPE_CHECKING:
     from bunker_signer.store import Database
 
+_METHODS: Final = frozenset(method.value for method in Method)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION: Final = re.compile(r"(\d{1,6})([smhdw]?)")
+_HEX: Final = re.compile(r"\b[0-9a-f]{64}\b")
 _RATE: Final = re.compile(r"(\d{1,6})/(\d{0,6}[smhdw])")
 
 
@@ -109,7 +112,7 @@ def granted(profile: str, allow: str) -> tuple[Grant, ...]:
     extra = parse_permissions(allow)
     if allow and len(extra) != len(allow.split(",")):
         raise BunkerError(f"--allow {allow}: not a list like sign_event:1,nip44_encrypt")
-    return (*profile_grants(Profile(profile)), *grants_of(extra))
+    return (*profile_grants(Profile(profile)), *grants_of(map(_meant, extra)))
 
 
 def parse_grant(
@@ -119,9 +122,21 @@ def parse_grant(
     found = parse_permissions(text)
     if len(found) != 1 or "," in text:
         raise BunkerError(f"{text}: not a permission like sign_event:1 or nip44_decrypt")
-    (permission,) = found
+    permission = _meant(found[0])
     until = None if expires is None else now + expires
     return Grant(permission.method, permission.param, effect, until, uses, rate)
+
+
+def _meant(permission: Permission) -> Permission:
+    """Return a permission that can be of use: a misspelt one would never be; raises BunkerError."""
+    if permission.method not in _METHODS:
+        raise BunkerError(f"{permission.method} is no method of NIP-46")
+    if permission.param is None or permission.method == Method.SIGN_EVENT.value:
+        return permission
+    try:
+        return Permission(permission.method, parse_pubkey(permission.param))
+    except InvalidEntity as error:
+        raise BunkerError(f"{permission}: {error}") from None
 
 
 @contextmanager
@@ -164,6 +179,11 @@ def draw(uri: object) -> None:
     import segno
 
     segno.make(str(uri), error="l").terminal(compact=True)
+
+
+def short_hex(text: str) -> str:
+    """Return `text` with keys and ids cut to what a person compares."""
+    return _HEX.sub(lambda found: f"{found[0][:8]}…", text)
 
 
 def operator() -> str:

@@ -71,16 +71,25 @@ def pair(
 
 
 def _invite(data: Path, key_name: str, grants: Sequence[Grant], qr: bool, url: str) -> None:
-    from bunker_signer.keyring import remote_signer_pubkey
     from bunker_signer.store import clients, settings
 
     with database_of(data, url) as database:
-        pubkey = remote_signer_pubkey(data, key_name)
+        pubkey = _remote_signer(data, key_name)
         secret = new_secret()
         with database.write() as connection:
             relays = settings.get_relays(connection)
             clients.add_secret(connection, key_name, secret, grants, relays, int(time.time()))
         show_uri(BunkerURI(pubkey, relays, secret), qr)
+
+
+def _remote_signer(data: Path, key_name: str) -> str:
+    from bunker_signer.keyring import remote_signer_pubkey, user_key_names
+
+    if key_name not in user_key_names(data):
+        raise BunkerError(
+            f"there is no key {key_name} here; `bunker signer run --key {key_name}` makes it"
+        )
+    return remote_signer_pubkey(data, key_name)
 
 
 def _accept(
@@ -96,8 +105,12 @@ def _accept(
 
     if invitation == "-":
         invitation = sys.stdin.readline()
-    elif "://" not in invitation and Path(invitation).is_file():
+    elif "://" not in invitation:
+        if not Path(invitation).is_file():
+            raise BunkerError(f"{invitation} is neither a nostrconnect:// URI nor an image file")
         invitation = read_qr(Path(invitation))
+    if invitation.strip().startswith("bunker://"):
+        raise BunkerError("a bunker:// URI is what a signer shows; give it to the app instead")
     uri = parse_nostrconnect_uri(invitation)
     if allow_requested:
         grants = (*grants, *grants_of(uri.permissions))
@@ -133,16 +146,19 @@ def announce(
     publish: bool,
     database: str,
 ) -> None:
-    """Print the nostr.json (NIP-05) that makes the signer known, publish its NIP-89 event."""
+    """Print what makes the signer known to clients.
+
+    That is the nostr.json (NIP-05) to serve at its domain; with --publish its NIP-89 event is
+    published too.
+    """
     from bunker_signer.announce import well_known
     from bunker_signer.control.protocol import send
-    from bunker_signer.keyring import remote_signer_pubkey
     from bunker_signer.store import settings
 
     with one_line_errors():
         with database_of(data, database) as opened, opened.read() as connection:
             relays = settings.get_relays(connection)
-        pubkey = remote_signer_pubkey(data, key_name)
+        pubkey = _remote_signer(data, key_name)
         if publish:
             result = send(
                 data,
@@ -154,6 +170,8 @@ def announce(
             )
             for url, word in result["relays"].items():
                 click.echo(f"{url}: {word}", err=True)
+        if domain:
+            click.echo(f"to be served as https://{domain}/.well-known/nostr.json:", err=True)
         click.echo(json.dumps(well_known(pubkey, relays, nostrconnect_url), indent=2))
 
 

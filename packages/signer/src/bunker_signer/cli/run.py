@@ -75,7 +75,7 @@ LOCK: Final = "signer.lock"
 @click.option(
     "--approval-timeout",
     type=Duration(),
-    default=120,
+    default="2m",
     show_default=True,
     help="How long a request waits for an approval or an unlock. Silence is denial.",
 )

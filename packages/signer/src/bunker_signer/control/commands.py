@@ -63,6 +63,7 @@ class Commands:
                     "npub": encode_npub(item.user_pubkey),
                     "remote_signer_pubkey": item.remote_signer_pubkey,
                     "state": item.state.value,
+                    "waiting": item.waiting,
                     "memory": item.user.memory_level.value,
                     "auto_lock": item.auto_lock,
                 }
@@ -72,7 +73,7 @@ class Commands:
                 url: "serving" if url in self._agent.live_relays else error or state.value
                 for url, (state, error) in self._agent.pool.status().items()
             },
-            "waiting": len(self._inbox.questions()),
+            "waiting": sum(len(question.items) for question in self._inbox.questions()),
         }
 
     async def requests(self, _said: Said, _uid: int, _secret: bytearray | None) -> Any:
