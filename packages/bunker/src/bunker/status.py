@@ -162,7 +162,7 @@ def _opens(installation: Installation, master: Path) -> Finding:
 
 
 def _files(installation: Installation, master: Path) -> Iterator[Finding]:
-    private = [installation.data, installation.signer, installation.keys, master]
+    private = [installation.signer, installation.keys, master]
     private += installation.keys.iterdir()
     loose = [path for path in private if path.exists() and open_to_others(path)]
     for path in loose:
