@@ -222,11 +222,13 @@ async def test_what_waits_for_a_signer_is_handed_to_another_host(
     """A signer that wakes up at one host gets what another one holds for it."""
     more = 'grace.seconds = 60\nnats.prefix = "grace"'
     one, two = (start(config=_config(server, more)) for _ in range(2))
+    for relay in (one, two):
+        await until(relay, "bunker_relay_bus_connected", lambda found: found == 1)
     key = SecretKey.generate()
     async with Peer(one.url) as app, Peer(two.url) as signer:
         event = request(APP, key.pubkey)
         assert "held" in (await app.publish(event))[1]
-        await signer.subscribe("s", _to(key))
-        assert (await signer.delivered("s"))["id"] == event.id
-        await app.subscribe("s", _to(key))
+        await signer.send("REQ", "s", _to(key))
+        assert (await signer.delivered("s"))["id"] == event.id  # before EOSE or after it
+        assert await app.subscribe("s", _to(key)) == []
         assert await app.unread() == []

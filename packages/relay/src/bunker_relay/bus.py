@@ -16,11 +16,15 @@ from bunker_core.filter import Filter
 # Seconds for which a node goes on to hear what nobody wants: a REQ that is sent again takes no way
 # to the others, and misses nothing.
 LINGER: Final = 5.0
+MAX_WAKING: Final = 1_000  # pubkeys in one message of a node where somebody subscribed
 _MAX_KINDS: Final = 16  # in a filter, beyond which a node hears every kind of a recipient
 
-# How many subscriptions elsewhere got an event; HAD_IT when none is new to it, but some had it.
+# How many subscriptions elsewhere got an event; or HAD_IT when none is new to it, but some had it;
+# or UNKNOWN when it went out and a node that may have somebody for it has not answered.
 Answer = Callable[[int], None]
 HAD_IT: Final = -1
+UNKNOWN: Final = -2
+_RANKS: Final = {0: 0, UNKNOWN: 1, HAD_IT: 2}  # of bad news: which one is told
 
 
 class Node(Protocol):
@@ -183,10 +187,11 @@ class Buses:
 class Poll:
     """The answers of several nodes to one event, as one: good news at once, bad news at the end."""
 
-    __slots__ = ("_answer", "_best", "expected", "timer")
+    __slots__ = ("_answer", "_best", "expected", "heard", "timer")
 
     def __init__(self, answer: Answer) -> None:
         self.expected = 0
+        self.heard = False  # whether any node has answered
         self.timer: asyncio.TimerHandle | None = None
         self._answer: Answer | None = answer
         self._best = 0
@@ -197,11 +202,19 @@ class Poll:
         return self._answer is None
 
     def add(self, receivers: int) -> None:
-        """Take one node's answer."""
+        """Take the answer of one node that is waited for."""
         self.expected -= 1
-        self._best = receivers or self._best
+        self.note(receivers)
         if receivers > 0 or self.expected <= 0:
             self.end()
+
+    def note(self, receivers: int) -> None:
+        """Take an answer, and go on waiting."""
+        self.heard = True
+        if receivers > 0 or (
+            self._best <= 0 and _RANKS.get(receivers, 0) > _RANKS.get(self._best, 0)
+        ):
+            self._best = receivers
 
     def end(self) -> None:
         """Answer with what has come, unless that was done."""

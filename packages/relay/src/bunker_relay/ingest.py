@@ -7,7 +7,7 @@ from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
 from bunker_core.messages import encode_ok
-from bunker_relay.bus import HAD_IT, Alone, Bus
+from bunker_relay.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
 from bunker_relay.config import Config, Mute
 from bunker_relay.grace import GraceBuffer
 from bunker_relay.hub import Hub, Subscription
@@ -93,7 +93,7 @@ class Ingest:
         if self.grace.is_on and not self.bus.alone:
             recipients = {pubkey for item in subscription.filters for pubkey in item.tag("p") or ()}
             if recipients:
-                self.bus.tell({"waking": sorted(recipients)})
+                self.bus.tell({"waking": sorted(recipients)[:MAX_WAKING]})
 
     def receive(self, event: Event, *, trusted: bool, now: float) -> int:
         """Deliver an event that another node has taken.
@@ -171,7 +171,7 @@ class Ingest:
 
     def _heard(self, event: Event, known: tuple[str, int] | None, others: int, now: float) -> bytes:
         """Answer for an event that nobody here got, and `others` on other nodes."""
-        if others > 0:
+        if others > 0 or others == UNKNOWN:
             return self._forwarded(event)
         if others == HAD_IT or (known and known[1]):
             self._seen.put(event.id, (event.sig, self._hub.serial))

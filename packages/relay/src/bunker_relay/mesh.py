@@ -18,7 +18,7 @@ import orjson
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event_json
 from bunker_core.filter import Filter
-from bunker_relay.bus import LINGER, Answer, Interests, Node, Poll, matching_topics
+from bunker_relay.bus import LINGER, UNKNOWN, Answer, Interests, Node, Poll, matching_topics
 from bunker_relay.logs import defect, log
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Mesh:
         """Another worker has gone, and with it its subscriptions."""
         self._links.discard(link)
         for number in link.asked:
-            self._answered(number, 0)
+            self._answered(number, UNKNOWN)
         for asked, future in list(self._questions.values()):
             if asked is link:
                 future.cancel()
@@ -283,6 +283,7 @@ class Mesh:
     def _give_up(self, number: int) -> None:
         poll = self._polls.pop(number, None)
         if poll is not None:
+            poll.note(UNKNOWN)
             poll.end()
 
     def _next_number(self) -> int:

@@ -20,7 +20,16 @@ from nats.aio.msg import Msg
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, is_hex, parse_event_json
 from bunker_core.filter import Filter
-from bunker_relay.bus import LINGER, Answer, Interests, Node, Poll, recipients_of
+from bunker_relay.bus import (
+    LINGER,
+    MAX_WAKING,
+    UNKNOWN,
+    Answer,
+    Interests,
+    Node,
+    Poll,
+    recipients_of,
+)
 from bunker_relay.config import NatsSettings
 from bunker_relay.logs import defect, log
 
@@ -34,8 +43,8 @@ _MANY: Final = 16  # recipients, beyond which an event goes to every host, once
 _NOBODY: Final = "-"  # stands for the recipient of an event that has none
 _PATIENCE: Final = 0.5  # seconds for an answer
 _JOIN: Final = 2.0  # seconds that a start waits for the first connection
+_SETTLE: Final = 2.0  # seconds that EOSE waits for the server
 _RETRY: Final = 0.5  # seconds between two attempts to reach a server
-_MAX_WAKING: Final = 1_000  # pubkeys in one message of another host
 
 _Step = tuple[str, str, str, bytes]  # what, subject or topic, reply, payload
 
@@ -75,7 +84,7 @@ class Nats:
         self._client: Client | None = None
         self._connected = False
         self._came_up = asyncio.Event()
-        self._went_down = asyncio.Event()
+        self._went_down = False
         self._unsettled = 0
         self._inbox = ""
         self._number = 0
@@ -152,7 +161,7 @@ class Nats:
         self._flushes.append(flushed)
         self._step("flush")
         with suppress(TimeoutError):
-            await asyncio.wait_for(flushed, _PATIENCE)
+            await asyncio.wait_for(flushed, _SETTLE)
         self._unsettled -= min(seen, self._unsettled)
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -196,8 +205,8 @@ class Nats:
                 await client.subscribe(f"{self._prefix}.many", cb=self._received)
                 for topic in list(self._interests.told):
                     await self._take(client, ("subscribe", topic, "", b""))
-                await client.flush()
-                self._went_down.clear()
+                await _flush(client)
+                self._went_down = False
                 self._connected = True
                 self._came_up.set()
                 await self._send(client)
@@ -230,17 +239,11 @@ class Nats:
 
     async def _send(self, client: Client) -> None:
         """Do what is asked for, in order, until the connection is lost."""
-        down = asyncio.get_running_loop().create_task(self._went_down.wait())
-        try:
-            while not self._went_down.is_set():
-                while self._steps:
-                    await self._take(client, self._steps.popleft())
-                self._more.clear()
-                more = asyncio.get_running_loop().create_task(self._more.wait())
-                await asyncio.wait([down, more], return_when=asyncio.FIRST_COMPLETED)
-                more.cancel()
-        finally:
-            down.cancel()
+        while not self._went_down:
+            while self._steps:
+                await self._take(client, self._steps.popleft())
+            self._more.clear()
+            await self._more.wait()
 
     async def _take(self, client: Client, step: _Step) -> None:
         what, subject, reply, payload = step
@@ -263,7 +266,7 @@ class Nats:
                 if subscription is not None and subject not in self._interests.told:
                     await subscription.unsubscribe()
             case "flush":
-                await client.flush()
+                await _flush(client)
                 flushed = self._flushes.popleft()
                 if not flushed.done():
                     flushed.set_result(None)
@@ -296,9 +299,10 @@ class Nats:
                 return
             if (message.headers or {}).get("Status") == "503":
                 poll.add(0)
-            elif int(message.data):
-                poll.add(int(message.data))
-                poll.end()
+            else:  # how many will answer nobody knows: bad news waits for better
+                poll.note(int(message.data))
+                if int(message.data):
+                    poll.end()
             if poll.ended:
                 del self._polls[number]
 
@@ -309,7 +313,7 @@ class Nats:
         try:
             told = orjson.loads(message.data[ORIGIN_BYTES:])
             waking = told["waking"]
-            if len(waking) > _MAX_WAKING or not all(is_hex(pubkey, 64) for pubkey in waking):
+            if len(waking) > MAX_WAKING or not all(is_hex(pubkey, 64) for pubkey in waking):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
             self._counters.bus_malformed += 1
@@ -319,10 +323,13 @@ class Nats:
     def _give_up(self, number: int) -> None:
         poll = self._polls.pop(number, None)
         if poll is not None:
+            if not poll.heard:
+                poll.note(UNKNOWN)
             poll.end()
 
     async def _disconnected(self) -> None:
-        self._went_down.set()
+        self._went_down = True
+        self._more.set()
 
     async def _failed(self, error: Exception) -> None:
         log.debug("NATS", error=type(error).__name__)
@@ -333,3 +340,13 @@ class Nats:
         self._connected = False
         self._counters.bus_lost += 1
         log.error("NATS is lost; clients of this host alone hear each other until it is back")
+
+
+async def _flush(client: Client) -> None:
+    """Return when the server has done all that it was sent.
+
+    Twice: nats-py sends the ping of a flush at once, ahead of subscriptions that wait to be
+    written, which are then on their way when the second comes.
+    """
+    await client.flush()
+    await client.flush()
