@@ -78,7 +78,7 @@ class View:
     connected: Collection[str]
     connecting: bool  # whether a relay is still in its first attempts
     relay_errors: str  # why relays are not connected
-    heard_at: float | None  # when the signer last answered anything
+    heard_at: float | None  # when the latest of what the signer has answered was sent
     answers_pings: bool  # whether it ever answered one
 
 
@@ -107,6 +107,11 @@ class Call:
     def progress(self) -> Progress:
         """Where the request stands."""
         return Progress(str(self.request.id), self.request.method, self.step, self.auth_url)
+
+    @property
+    def sent_at(self) -> float:
+        """When the request was handed to the relays, the latest time."""
+        return self._sent_at
 
     def sent(self, now: float) -> None:
         """Note that the request was handed to the relays (again)."""
@@ -167,7 +172,8 @@ class Call:
 
     def _see_signer(self, now: float, view: View) -> list[Action]:
         """Tell a signer that asks its owner from one that is gone."""
-        heard = self._probed_at is not None and (view.heard_at or 0.0) >= self._probed_at
+        # What was sent later has its answer. A signer that is merely busy answers in order.
+        heard = self._probed_at is not None and (view.heard_at or 0.0) > self._sent_at
         if not heard:
             return []
         self._probed_at = None

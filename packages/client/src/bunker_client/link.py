@@ -405,10 +405,10 @@ class Link:
         pending = self._calls.get(response.id)
         if event.pubkey != self.remote:
             return  # the subscription asks for its author too: a second lock on the same door
-        loop = asyncio.get_running_loop()
-        self._heard_at = loop.time()
         if pending is None:
             return  # a double, or the answer to a request that was given up
+        loop = asyncio.get_running_loop()
+        self._heard_at = max(self._heard_at or 0.0, pending.call.sent_at)
         if response.auth_url is not None:
             if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
                 self._on_auth_url(response.auth_url)
