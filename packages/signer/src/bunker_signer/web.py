@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -65,7 +65,7 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         listener.close()
         raise BunkerError(f"--http {address} can't be served: {error}") from None
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
-    server = _Quiet(config)
+    server = QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"
@@ -75,9 +75,9 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         listener.close()
 
 
-class _Quiet(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """Leaves signals to the signer."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
+    def capture_signals(self) -> Iterator[None]:
         yield

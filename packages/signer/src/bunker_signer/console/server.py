@@ -1,11 +1,10 @@
 """Where the console listens, in the signer's process."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -21,6 +20,7 @@ from bunker_signer.console.app import Console, create_app
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.waiting import Waiting
 from bunker_signer.service import Service
+from bunker_signer.web import QuietServer
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 _URL: Final = "url"  # the address that `bunker signer console` makes links for
@@ -57,6 +57,7 @@ class Listening:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, int(port)))
+            self._socket.listen()  # who is told the address may come at once
             tls = config.certificate is not None
             self.address: Final[Address] = (
                 parse_address(config.url)
@@ -91,7 +92,7 @@ class Listening:
             accounts.remember(_URL, self.address.origin)
             signer = Signer(service.agent, service.keyring, clock)
             console = Console(self.address, accounts, self.waiting, signer, clock)
-            server = _Server(self._uvicorn(console))
+            server = QuietServer(self._uvicorn(console))
             task = asyncio.create_task(server.serve(sockets=[self._socket]))
             try:
                 yield console
@@ -149,11 +150,3 @@ def new_link(data: Path, now: int) -> str:
         return f"{accounts.recall(_URL)}/bind/{accounts.new_link(now)}"
     finally:
         accounts.close()
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the signer."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
