@@ -44,7 +44,7 @@ def console_port(listens: str) -> int:
         return int(free.getsockname()[1])
 
 
-def show_console(lines: list[str], *, qr: bool) -> None:
+def show_console(lines: list[str], *, qr: bool | None) -> None:
     """Show where the console is, by what the signer printed: until a device is bound, a link."""
     link = next((line for line in lines if "/bind/" in line), None)
     origin = next((line.split()[1] for line in lines if line.startswith("console ")), None)
@@ -58,5 +58,5 @@ def show_console(lines: list[str], *, qr: bool) -> None:
         if here
         else "Answer on your phone: scan this with it, good once and for ten minutes."
     )
-    show_uri(link, qr and not here)
+    show_uri(link, qr is not False and not here)
     click.echo()

@@ -54,7 +54,7 @@ class Options:
 
     installation: Installation
     port: int
-    qr: bool
+    qr: bool | None  # None: what a phone can reach
     profile: str
     allow: str
     master_key_file: Path | None
@@ -79,7 +79,7 @@ class Options:
 @click.option(
     "--qr/--no-qr",
     default=None,
-    help="Show the URI as a QR code.  [default: with --domain; without one no phone reaches it]",
+    help="Show what is to be scanned as QR codes.  [default: what a phone can reach]",
 )
 @click.option(
     "--profile",
@@ -162,7 +162,7 @@ def up(
         options = Options(
             installation,
             port,
-            domain is not None if qr is None else qr,
+            qr,
             profile or Profile.ASK.value,
             allow,
             master_key_file,
@@ -257,7 +257,7 @@ class _Show:
             data_option=_data(installation),
         )
         self._recovery = ""  # a passphrase is shown once
-        if options.qr:
+        if options.domain is not None if options.qr is None else options.qr:
             draw(lines[-1])  # on top: a small terminal has all the rest in view
         click.echo(screen.text())
         click.echo(f"{lines[-1]}\n")
