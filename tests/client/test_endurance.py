@@ -56,7 +56,12 @@ async def test_every_request_through_a_relay_that_keeps_dying_is_answered_once(
     async with (
         asyncio.timeout(DEADLINE),
         running_relay(tmp_path / "relay") as relay,
-        running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
+        running_signer(
+            tmp_path / "signer",
+            [relay.url],
+            allow="sign_event:1",
+            arguments=("--client-rate", "100000"),  # one client asks as fast as it is answered
+        ) as signer,
         RemoteSigner.from_uri(signer.uri, timeout=30, approval_timeout=60) as app,
     ):
 

@@ -126,6 +126,6 @@ def test_the_page_names_every_command() -> None:
     names = [
         line.partition(" =")[0] for line in pyproject.splitlines() if '"bunker_client.cli' in line
     ]
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         assert f"`bunker {name}" in PAGE
