@@ -511,7 +511,7 @@ async def test_a_paused_key_refuses(relay_url: str, data: Path) -> None:
 
 async def test_an_idle_key_locks_itself(relay_url: str, data: Path) -> None:
     """After the idle time what opens the key is wiped; it is written down who did it."""
-    async with rig(relay_url, data, auto_lock=0.5) as signer, signer.client("sign_event") as client:
+    async with rig(relay_url, data, auto_lock=2) as signer, signer.client("sign_event") as client:
         assert content_of(await client.ask("sign_event", NOTE, rid="1")) == "hello"
         async with asyncio.timeout(10):
             await signer.identity.wait_while(KeyState.UNLOCKED)
