@@ -60,7 +60,7 @@ async def on_each_worker(relay: RelayProcess, stack: AsyncExitStack) -> list[Pee
             peer = await stack.enter_async_context(Peer(relay.url))
             await peer.hear_challenge()
             after = metrics(relay)["bunker_relay_connections_total"]
-            (worker,) = (name for name in after if after[name] > before[name])
+            (worker,) = (name for name in after if after[name] > before.get(name, 0))
             found.setdefault(worker, peer)
     return [found["0"], found["1"]]
 
