@@ -296,14 +296,14 @@ async def test_a_client_that_is_revoked_on_the_way_in_is_not_asked_about(
     owner = Owner()
     async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
         writer = signer.service.jobs._writer
-        flush = writer.flush
+        commit = writer._commit
 
-        def revoke_first() -> None:
+        def revoke_first(steps: Any) -> None:
             with signer.database.write() as connection:
                 clients.remove(connection, "default", client.key.pubkey)
-            flush()
+            commit(steps)
 
-        monkeypatch.setattr(writer, "flush", revoke_first)
+        monkeypatch.setattr(writer, "_commit", revoke_first)
         answer = await client.ask("sign_event", NOTE)
         assert answer.error == "denied: not connected any more"
         with signer.database.read() as connection:

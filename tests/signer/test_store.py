@@ -30,6 +30,7 @@ from bunker_signer.store import (
 from bunker_signer.store.database import HEAD
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 from bunker_signer.store.schema import metadata
+from bunker_signer.store.writer import GROUP
 
 if TYPE_CHECKING:
     from _postgres import PostgresServer
@@ -335,6 +336,23 @@ async def test_what_one_turn_writes_is_one_transaction(database: Database) -> No
     assert await asyncio.gather(*(mark(writer, name) for name in "abb")) == [True, True, False]
     assert len(commits) == 1
     assert handled(database, "a", "b") == [True, True]
+    writer.close()
+
+
+async def test_an_answer_does_not_wait_for_all_that_begins(database: Database) -> None:
+    """A group is bounded, the next one follows by itself, and last steps come first."""
+    commits = commits_of(database)
+    writer = Writer(database)
+    written: list[str] = []
+
+    async def step(name: str, *, last: bool = False) -> None:
+        await writer.write(lambda to: journal.mark_handled(to, name, NOW), last=last)
+        written.append(name)
+
+    first = [f"first {number}" for number in range(2 * GROUP)]
+    await asyncio.gather(*map(step, first), step("answer", last=True))
+    assert written == ["answer", *first]
+    assert len(commits) == 3
     writer.close()
 
 

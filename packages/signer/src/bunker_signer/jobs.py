@@ -276,7 +276,7 @@ class Jobs:
             self._audit(connection, job, operation, said, decided_by)
             return released
 
-        if not await self._writer.write(write):
+        if not await self._writer.write(write, last=True):
             # the client was revoked, or has logged out, in the meantime
             reply = job.reply(Response(job.request.id, error=_GONE))
         self._metrics.count(job.request.method, reply.response.error)

@@ -6,6 +6,7 @@ the transaction that holds it was committed.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -18,6 +19,9 @@ from bunker_signer.store.database import Database, StoreError
 T = TypeVar("T")
 # Seconds that what nobody waits for may stay unwritten while nothing else is written.
 SOON: Final = 0.1
+# Steps in a transaction at most. A commit is shared well by so many; in larger groups all clients
+# would wait for the last one's answer, and then the signer for all of them to ask again.
+GROUP: Final = 16
 
 log = get_logger(__name__)
 
@@ -39,7 +43,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._line = database.line()
-        self._steps: list[_Step] = []
+        self._steps: deque[_Step] = deque()
+        self._last_steps: deque[_Step] = deque()
         self._flush: asyncio.Handle | None = None
         self._flush_soon: asyncio.TimerHandle | None = None
 
@@ -47,32 +52,52 @@ class Writer:
         """Return what `work`, one `Statement` at most, finds; raises StoreError."""
         return self._line.read(work)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, last: bool = False) -> T:
         """Return the result of `work` once it is committed; raises StoreError, and what it raises.
 
-        What raises is not written, whatever else is in its group.
+        What raises is not written, whatever else is in its group. `last` says that an answer can
+        go when this is written: it comes before what only begins.
         """
         loop = asyncio.get_running_loop()
         written: asyncio.Future[T] = loop.create_future()
-        self._steps.append(_Step(work, written))
+        (self._last_steps if last else self._steps).append(_Step(work, written))
         if self._flush is None:
             # In the next turn: what is being read from the relays now belongs to the same group.
-            self._flush = loop.call_soon(self.flush)
+            self._flush = loop.call_soon(self._write_group)
         return await written
 
     def write_soon(self, work: Callable[[Connection], object]) -> None:
         """Have `work` done with the next group, or a moment later; nothing waits for it."""
         self._steps.append(_Step(work, None))
         if self._flush is None and self._flush_soon is None:
-            self._flush_soon = asyncio.get_running_loop().call_later(SOON, self.flush)
+            self._flush_soon = asyncio.get_running_loop().call_later(SOON, self._write_group)
 
     def flush(self) -> None:
-        """Write what waits, now."""
+        """Write all that waits, now."""
         for handle in (self._flush, self._flush_soon):
             if handle is not None:
                 handle.cancel()
         self._flush = self._flush_soon = None
-        steps, self._steps = self._steps, []
+        while steps := self._group():
+            self._commit(steps)
+
+    def _write_group(self) -> None:
+        """Write a group, and in the next turn the next one."""
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+        self._flush = self._flush_soon = None
+        self._commit(self._group())
+        if self._steps or self._last_steps:
+            self._flush = asyncio.get_running_loop().call_soon(self._write_group)
+
+    def _group(self) -> list[_Step]:
+        steps: list[_Step] = []
+        for waiting in (self._last_steps, self._steps):
+            while waiting and len(steps) < GROUP:
+                steps.append(waiting.popleft())
+        return steps
+
+    def _commit(self, steps: list[_Step]) -> None:
         while steps:
             at: int | None = None
             results: list[Any] = []
