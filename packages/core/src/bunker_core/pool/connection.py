@@ -213,9 +213,12 @@ class RelayConnection:
             self._socket.send_all(texts)
 
     async def _check(self, socket: Socket) -> None:
+        # What websockets measures by the loop's clock is 0 on uvloop, which counts milliseconds.
+        start = time.perf_counter()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                self.round_trip = await (await socket.ping())
+                await (await socket.ping())
+            self.round_trip = time.perf_counter() - start
         except (TimeoutError, ConnectionClosed):
             socket.transport.abort()  # the reader sees it, and connects again
         else:
