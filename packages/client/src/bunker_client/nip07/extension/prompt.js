@@ -22,6 +22,7 @@ async function show() {
   at("scope").textContent = `More than once means ${permission} for this site alone; bunker nip07 sites lists it.`;
   const buttons = [...document.querySelectorAll("button")];
   for (const button of buttons) button.disabled = true;
+  document.body.hidden = false; // only a whole question can be answered
   setTimeout(() => {
     for (const button of buttons) button.disabled = false;
     document.querySelector(".no").focus();
