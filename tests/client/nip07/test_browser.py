@@ -1,36 +1,24 @@
 """`window.nostr` in a real Chromium, from the page to the sealed key and back."""
 
 import asyncio
-import shutil
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
-from _require import need
 from bunker_core.event import parse_event, verify
+from signer.console._stage import FLAGS, bunker, chromium
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
 
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>An app</title><p>An app</p>
 <iframe src="/inner"></iframe>"""
 
@@ -72,7 +60,7 @@ class Setup:
 async def run(*arguments: str) -> str:
     """Run `bunker ...`; return what it prints."""
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("bunker")),
+        bunker(),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -85,9 +73,7 @@ async def run(*arguments: str) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setup]:
     """The commands of the documentation: a key, the host, the extension."""
-    need(find_spec("playwright"), "playwright, of requirements/interop.txt")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    need(chromium, "Chromium, of .ci/apt-console.txt")
+    program = chromium()
     from playwright.async_api import async_playwright
 
     folder = tmp_path_factory.mktemp("nip07")
@@ -103,7 +89,7 @@ async def setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setup
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
             str(profile),
-            executable_path=str(chromium),
+            executable_path=program,
             headless=True,
             args=[
                 *FLAGS,
