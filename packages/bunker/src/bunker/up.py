@@ -66,6 +66,11 @@ class Options:
     notify: tuple[str, ...]
     auth_url: str
 
+    @property
+    def draws_uri(self) -> bool:
+        """Whether the URI is shown as a code: without a domain no phone reaches the relay."""
+        return self.domain is not None if self.qr is None else self.qr
+
 
 @click.command()
 @data_option
@@ -257,7 +262,7 @@ class _Show:
             data_option=_data(installation),
         )
         self._recovery = ""  # a passphrase is shown once
-        if options.domain is not None if options.qr is None else options.qr:
+        if options.draws_uri:
             draw(lines[-1])  # on top: a small terminal has all the rest in view
         click.echo(screen.text())
         click.echo(f"{lines[-1]}\n")
