@@ -14,7 +14,8 @@ from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
 from bunker_core.nip46 import Method, Request, Response, parse_request
 from bunker_signer.identity import Identity
-from bunker_signer.jobs import Job, Jobs
+from bunker_signer.job import Job
+from bunker_signer.jobs import Jobs
 from bunker_signer.limits import Recent, TokenBucket
 from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics

@@ -11,62 +11,28 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Connection
-
-from bunker_core.channel import Scheme
 from bunker_core.errors import BunkerError
-from bunker_core.event import VerifiedEvent, parse_event_json, verify
-from bunker_core.nip46 import Request, Response, parse_request, parse_response
-from bunker_signer.approval import DEADLINE, MAX_WAITING, Answer, Desk, Item, TooMany, Verdict
+from bunker_core.event import parse_event_json, verify
+from bunker_core.nip46 import Response, parse_request, parse_response
+from bunker_signer import record
+from bunker_signer.approval import DEADLINE, MAX_WAITING, Desk, Item, TooMany
 from bunker_signer.identity import Identity, KeyState
+from bunker_signer.job import Job
 from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.operation import Operation, Refused, read_operation
-from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
 from bunker_signer.reply import Reply
-from bunker_signer.store import StoreError, Writer, audit_log, clients, grants, journal
-from bunker_signer.store.clients import Client
+from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.journal import Entry, State
 
 # What the NSE says when the key is fine and what it was given is not.
 _CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
 
-_GONE: Final = "denied: not connected any more"
-
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Job:
-    """One request on its way to the key."""
-
-    identity: Identity
-    client: Client
-    event: VerifiedEvent
-    request: Request
-    scheme: Scheme
-    relays: set[str]  # grows when the request is repeated by another relay
-    received_at: int
-    resumed: bool = False  # taken up from an earlier run
-    digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.digest = journal.digest_of(self.identity.name, self.client.pubkey, self.request)
-
-    def reply(self, response: Response) -> Reply:
-        return Reply(
-            self.identity,
-            self.client.pubkey,
-            response,
-            self.scheme,
-            tuple(self.relays),
-            self.event.created_at,
-            self.digest,
-        )
 
 
 class Jobs:
@@ -169,61 +135,11 @@ class Jobs:
         """
         now = int(self._clock())
         admitted = await self._writer.write(
-            lambda to: self._write_down(to, job, operation, now, running=running)
+            lambda to: record.admit(to, job, operation, now, running=running)
         )
         if admitted is not None and (refusal := admitted[1]) is not None and refusal.lasting:
             self._metrics.count(job.request.method, refusal.error)
         return admitted
-
-    def _write_down(
-        self, connection: Connection, job: Job, operation: Operation, now: int, *, running: bool
-    ) -> tuple[Entry, Refused | None] | None:
-        if not journal.mark_handled(connection, job.event.id, now):
-            return None
-        clients.see(connection, job.client, now)
-        entry = journal.find(connection, job.digest)
-        if entry is not None or running:
-            return entry or self._entry(job, State.OPEN), None
-        if job.identity.state is KeyState.PAUSED:
-            paused = Refused("locked: the signer is paused", lasting=False)
-            return self._entry(job, State.OPEN), paused
-        held = grants.of(connection, job.identity.name, job.client.pubkey)
-        decision = decide(held, operation.action, now)
-        match decision:
-            case Allow(grant):
-                entry = self._entry(job, State.APPROVED, _rule(grant))
-                if grant is not None:
-                    grants.use(connection, grant, now)
-            case Ask():
-                # Revoked since it was looked up: there would be grants otherwise, or no question.
-                if clients.find(connection, job.identity.name, job.client.pubkey) is None:
-                    return self._entry(job, State.OPEN), Refused(_GONE, lasting=False)
-                entry = self._entry(job, State.OPEN)
-            case Refuse(error, grant):
-                lasting = not error.startswith("rate-limited:")
-                refusal = Refused(error, lasting=lasting, by=_rule(grant))
-                entry = self._entry(job, State.OPEN, refusal.by)
-                if lasting:
-                    answer = job.reply(Response(job.request.id, error=error)).text()
-                    entry = replace(entry, state=State.ANSWERED, answer=answer)
-                    journal.add(connection, entry)
-                self._audit(connection, job, operation, error, refusal.by)
-                return entry, refusal
-        journal.add(connection, entry)
-        return entry, None
-
-    def _entry(self, job: Job, state: State, decided_by: str = "") -> Entry:
-        return Entry(
-            job.digest,
-            job.identity.name,
-            job.client.pubkey,
-            job.event.to_json().decode(),
-            next(iter(job.relays), ""),
-            state,
-            job.received_at,
-            decided_by,
-            "",
-        )
 
     # --- from the decision to the answer -----------------------------------------------------
 
@@ -266,19 +182,15 @@ class Jobs:
         text = reply.text()
         reply.unsent.append(text)
 
-        def write(connection: Connection) -> bool:
-            if lasting:
-                released = journal.answer(connection, job.digest, text)
-            else:
-                released = journal.find(connection, job.digest) is not None
-                journal.forget(connection, job.digest)
-            said = outcome if released else _GONE
-            self._audit(connection, job, operation, said, decided_by)
-            return released
-
-        if not await self._writer.write(write, last=True):
-            # the client was revoked, or has logged out, in the meantime
-            reply = job.reply(Response(job.request.id, error=_GONE))
+        now = int(self._clock())
+        released = await self._writer.write(
+            lambda to: record.answer(
+                to, job, operation, now, text, outcome, decided_by, lasting=lasting
+            ),
+            last=True,
+        )
+        if not released:
+            reply = job.reply(Response(job.request.id, error=record.GONE))
         self._metrics.count(job.request.method, reply.response.error)
         self._metrics.took(self._clock() - job.received_at)
         return reply
@@ -309,45 +221,11 @@ class Jobs:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
         now = int(self._clock())
 
-        def write(connection: Connection) -> bool:
-            if answer.allows and not journal.approve(connection, job.digest, answer.by):
-                return False
-            self._take_rule(connection, job, operation, answer, now)
-            return True
-
-        if not await self._writer.write(write):
-            raise Refused(_GONE, by=answer.by)
+        if not await self._writer.write(lambda to: record.approve(to, job, operation, now, answer)):
+            raise Refused(record.GONE, by=answer.by)
         if not answer.allows:
             raise Refused(f"denied: {operation.action.permission} is not allowed", by=answer.by)
         return answer.by
-
-    def _take_rule(
-        self, connection: Connection, job: Job, operation: Operation, answer: Answer, now: int
-    ) -> None:
-        """Turn "always" and "never" into a grant, if the client is still one."""
-        if answer.verdict not in (Verdict.ALWAYS, Verdict.NEVER):
-            return
-        if clients.find(connection, job.identity.name, job.client.pubkey) is None:
-            return
-        grant = Grant(
-            operation.action.method.value,
-            operation.action.param,
-            Effect.ALLOW if answer.allows else Effect.DENY,
-            expires_at=None if answer.seconds is None else now + answer.seconds,
-            uses_left=answer.uses,
-        )
-        grants.put(connection, job.identity.name, job.client.pubkey, grant, now)
-        audit_log.append(
-            connection,
-            now,
-            "grant",
-            job.identity.name,
-            client_pubkey=job.client.pubkey,
-            method=grant.method,
-            param=grant.param or "",
-            outcome=grant.effect.value,
-            decided_by=answer.by,
-        )
 
     # --- step 7: the key ---------------------------------------------------------------------
 
@@ -388,7 +266,7 @@ class Jobs:
                     del self._locked_out[client]
             pubkey = job.client.pubkey
             if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
-                raise Refused(_GONE)
+                raise Refused(record.GONE)
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
 
@@ -401,25 +279,3 @@ class Jobs:
 
     def _left(self, job: Job) -> float:
         return max(0.0, job.received_at + self._deadline - self._clock())
-
-    def _audit(
-        self, connection: Connection, job: Job, operation: Operation, outcome: str, by: str
-    ) -> None:
-        audit_log.append(
-            connection,
-            int(self._clock()),
-            "request",
-            job.identity.name,
-            client_pubkey=job.client.pubkey,
-            method=operation.action.method.value,
-            param=operation.action.param or "",
-            event_id=operation.subject(job.identity.user_pubkey) or job.event.id,
-            outcome=outcome,
-            decided_by=by,
-        )
-
-
-def _rule(grant: Grant | None) -> str:
-    if grant is None:
-        return ""
-    return f"grant {grant.method}" + (f":{grant.param}" if grant.param else "")
