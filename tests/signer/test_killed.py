@@ -17,7 +17,7 @@ import pytest
 from bunker_core.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
-from bunker_signer.store import Database, audit_log
+from bunker_signer.store import Database, audit_log, journal
 from signer._wire import Answer, Wire, wire
 
 PROGRAM = Path(__file__).with_name("_killed.py")
@@ -41,6 +41,10 @@ APPROVED = [
     "before:note",
     "after:note",
 ]
+# What a grant allows is one transaction, decision and answer together: nothing of it ...
+UNWRITTEN = ["before:decide", "before:open", "after:open"]
+# ... or all of it is there.
+WRITTEN = ["after:decide", "before:publish", "after:publish", "before:note", "after:note"]
 # The key was used, and the process died before the answer was written down: it is used again, for
 # the same event, and the first signature never left.
 USED_TWICE = ["after:open", "before:answer"]
@@ -110,7 +114,40 @@ async def test_killed_at_any_step(relay_url: str, data: Path, step: str) -> None
     database.close()
 
 
-@pytest.mark.parametrize("step", ["after:decide", "after:open", "before:answer", "after:answer"])
+@pytest.mark.parametrize("step", [*UNWRITTEN, *WRITTEN])
+async def test_killed_on_a_granted_request(relay_url: str, data: Path, step: str) -> None:
+    """What a grant allows is forgotten as a whole, or kept and answered without being asked for."""
+    key = SecretKey.generate()
+    created_at = int(time.time()) - 2
+    async with (
+        signer(data, relay_url, step, "sign_event") as (process, uri),
+        wire(relay_url, uri.remote_signer_pubkey, key) as client,
+    ):
+        remote = uri.remote_signer_pubkey
+        await client.ask("connect", "", uri.secret, rid="c")
+        await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at)
+        async with asyncio.timeout(10):
+            assert await process.wait() == -signal.SIGKILL
+        answers = [item for item in client.seen if item.json["id"] == "x"]
+    assert not (answers and step in UNWRITTEN)
+    database = Database(data / "signer.sqlite3")
+    with database.read() as connection:
+        assert len(journal.undone(connection)) == (step in WRITTEN)
+    async with wire(relay_url, remote, key) as client, signer(data, relay_url):
+        if step in WRITTEN:
+            answers.append(await client.receive())
+        again = await client.ask("sign_event", TEMPLATE, rid="x", created_at=created_at + 2)
+        answers += [again, *(item for item in client.seen if item.json["id"] == "x")]
+    assert len({signature(item) for item in answers}) == 1
+    assert lines(data / "signed") == (2 if step == "after:open" else 1)
+    with database.read() as connection:
+        audit_log.check(connection)
+        wanted = audit_log.AuditFilter(action="request")
+        assert [item.outcome for item in audit_log.entries(connection, wanted)] == ["allowed"]
+    database.close()
+
+
+@pytest.mark.parametrize("step", [*UNWRITTEN, *WRITTEN])
 async def test_killed_among_many(relay_url: str, data: Path, step: str) -> None:
     """Of requests whose steps share transactions, each has one signature and one audit entry."""
     key, now = SecretKey.generate(), int(time.time())

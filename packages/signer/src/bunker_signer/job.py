@@ -23,6 +23,7 @@ class Job:
     relays: set[str]  # grows when the request is repeated by another relay
     received_at: int
     resumed: bool = False  # taken up from an earlier run
+    result: str | None = field(default=None, repr=False)  # what the key made of it
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:

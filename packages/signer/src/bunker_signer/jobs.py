@@ -2,9 +2,9 @@
 
 Every step is written to the journal in the transaction that holds what it stands for, before the
 next begins: a process that is killed anywhere goes on where it was, signs nothing that was not
-allowed, and never releases a second answer. Requests that arrive together share transactions
-(`store/writer.py`); that an answer was delivered is noted with whatever is written next, since it
-only spares a delivery after a restart.
+allowed, and never releases a second answer. What a grant allows takes one step, decision and answer
+together. Requests that arrive together share transactions (`store/writer.py`); that an answer was
+delivered is noted with whatever is written next, since it only spares a delivery after a restart.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from bunker_signer.logs import get_logger
 from bunker_signer.metrics import Metrics
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.operation import Operation, Refused, read_operation
+from bunker_signer.record import Admitted
 from bunker_signer.reply import Reply
 from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.journal import Entry, State
@@ -88,10 +89,11 @@ class Jobs:
             admitted = await self._admit(job, operation, running=False)
             if admitted is None:
                 return None
-            entry, refusal_by_rule = admitted
-            if refusal_by_rule is not None and not refusal_by_rule.lasting:
-                return self._refuse(job, refusal_by_rule)
-            return await self._carry_on(job, operation, entry)
+            if admitted.reply is not None:
+                return self._release(job, admitted.reply)
+            if admitted.refusal is not None:
+                return self._refuse(job, admitted.refusal)
+            return await self._carry_on(job, operation, admitted.entry)
         finally:
             del self._running[job.digest]
 
@@ -124,22 +126,27 @@ class Jobs:
 
     # --- step 5: policy ----------------------------------------------------------------------
 
-    async def _admit(
-        self, job: Job, operation: Operation, *, running: bool
-    ) -> tuple[Entry, Refused | None] | None:
-        """Write the request down with the policy's decision; return both.
+    async def _admit(self, job: Job, operation: Operation, *, running: bool) -> Admitted | None:
+        """Write the request down with the policy's decision (see `record.admit`).
 
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
-        is used once. Returns None for an event that was handled before. A refusal that lasts is
-        the answer in the entry already.
+        is used once; and if nobody has to be asked, the answer belongs to it, too.
         """
         now = int(self._clock())
-        admitted = await self._writer.write(
-            lambda to: record.admit(to, job, operation, now, running=running)
+        return await self._writer.write(
+            lambda to: record.admit(
+                to, job, operation, now, lambda: self._use_at_once(job, operation), running=running
+            )
         )
-        if admitted is not None and (refusal := admitted[1]) is not None and refusal.lasting:
-            self._metrics.count(job.request.method, refusal.error)
-        return admitted
+
+    def _use_at_once(self, job: Job, operation: Operation) -> str | None:
+        """Return a result; None when the key is not unlocked, or whatever else is wrong with it."""
+        if job.identity.state is not KeyState.UNLOCKED:
+            return None
+        try:
+            return self._use_key(job, operation)
+        except Exception:  # noqa: BLE001 -- met again, and answered, when it is tried in its turn
+            return None
 
     # --- from the decision to the answer -----------------------------------------------------
 
@@ -153,7 +160,7 @@ class Jobs:
             if entry.state is State.OPEN:
                 decided_by = await self._approve(job, operation)
             result = await self._operate(job, operation)
-            response, outcome, lasting = Response(job.request.id, result), "allowed", True
+            response, outcome, lasting = Response(job.request.id, result), record.ALLOWED, True
         except Refused as refusal:
             response = Response(job.request.id, error=refusal.error)
             outcome, lasting = refusal.error, refusal.lasting
@@ -181,7 +188,6 @@ class Jobs:
         reply = job.reply(response)
         text = reply.text()
         reply.unsent.append(text)
-
         now = int(self._clock())
         released = await self._writer.write(
             lambda to: record.answer(
@@ -191,9 +197,13 @@ class Jobs:
         )
         if not released:
             reply = job.reply(Response(job.request.id, error=record.GONE))
+        return self._release(job, reply)
+
+    def _release(self, job: Job, reply: Reply) -> Reply:
+        """Return an answer that is written down, to go by all relays that brought the request."""
         self._metrics.count(job.request.method, reply.response.error)
         self._metrics.took(self._clock() - job.received_at)
-        return reply
+        return replace(reply, relays=tuple(job.relays))
 
     def _refuse(self, job: Job, refusal: Refused) -> Reply:
         """Answer what never came as far as the journal."""
@@ -235,7 +245,7 @@ class Jobs:
         while True:
             await self._unlocked(job)
             try:
-                return self._use_key(identity, operation)
+                return self._use_key(job, operation)
             except NSEError as failure:
                 if identity.user.locked:
                     # Another process changed its slots (`bunker key`): only an unlock helps.
@@ -270,12 +280,20 @@ class Jobs:
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
 
-    def _use_key(self, identity: Identity, operation: Operation) -> str:
-        """Return a result: the only place where the key is opened for a client."""
-        identity.touch(self._clock())
-        if operation.template is not None:
-            return identity.sign(operation.template).to_json().decode()
-        return identity.crypt(operation.action, operation.action.peer or "", operation.text)
+    def _use_key(self, job: Job, operation: Operation) -> str:
+        """Return a result: the only place where the key is opened for a client.
+
+        A transaction that is made again finds the result there: the key was used for it already.
+        """
+        if job.result is None:
+            identity, template = job.identity, operation.template
+            identity.touch(self._clock())
+            if template is not None:
+                job.result = identity.sign(template).to_json().decode()
+            else:
+                action = operation.action
+                job.result = identity.crypt(action, action.peer or "", operation.text)
+        return job.result
 
     def _left(self, job: Job) -> float:
         return max(0.0, job.received_at + self._deadline - self._clock())

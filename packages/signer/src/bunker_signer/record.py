@@ -4,7 +4,8 @@ The journal's entry, what it stands for (a grant's use, the owner's approval, th
 line in the audit log are changed together or not at all.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -15,52 +16,70 @@ from bunker_signer.identity import KeyState
 from bunker_signer.job import Job
 from bunker_signer.operation import Operation, Refused
 from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
+from bunker_signer.reply import Reply
 from bunker_signer.store import audit_log, clients, grants, journal
 from bunker_signer.store.journal import Entry, State
 
+ALLOWED: Final = "allowed"  # an outcome in the audit log; the others are the errors' texts
 GONE: Final = "denied: not connected any more"
 
 
-def admit(
-    connection: Connection, job: Job, operation: Operation, now: int, *, running: bool
-) -> tuple[Entry, Refused | None] | None:
-    """Write a request down with the policy's decision, and return both.
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """How a request came into the journal: as `entry`, with a refusal or a reply if it has one."""
 
-    `running` says that the same request is being worked on. Returns None for an event that was
-    handled before. A refusal that lasts is the answer in the entry already.
+    entry: Entry
+    refusal: Refused | None = None
+    reply: Reply | None = None
+
+
+def admit(
+    connection: Connection,
+    job: Job,
+    operation: Operation,
+    now: int,
+    use_key: Callable[[], str | None],
+    *,
+    running: bool,
+) -> Admitted | None:
+    """Write a request down with the policy's decision; None for an event that was handled before.
+
+    What a grant allows is answered in the same transaction, by the result of `use_key`, unless
+    that is None. A refusal that lasts is the answer in the entry already. `running` says that the
+    same request is being worked on.
     """
     if not journal.mark_handled(connection, job.event.id, now):
         return None
     clients.see(connection, job.client, now)
     entry = journal.find(connection, job.digest)
     if entry is not None or running:
-        return entry or _entry(job, State.OPEN), None
+        return Admitted(entry or _entry(job, State.OPEN))
     if job.identity.state is KeyState.PAUSED:
-        return _entry(job, State.OPEN), Refused("locked: the signer is paused", lasting=False)
+        paused = Refused("locked: the signer is paused", lasting=False)
+        return Admitted(_entry(job, State.OPEN), paused)
     held = grants.of(connection, job.identity.name, job.client.pubkey)
-    decision = decide(held, operation.action, now)
-    match decision:
+    match decide(held, operation.action, now):
         case Allow(grant):
-            entry = _entry(job, State.APPROVED, _rule(grant))
             if grant is not None:
                 grants.use(connection, grant, now)
+            result = use_key()
+            if result is None:
+                admitted = Admitted(_entry(job, State.APPROVED, _rule(grant)))
+            else:
+                admitted = _answered(job, Response(job.request.id, result), _rule(grant))
+                _audit(connection, job, operation, now, ALLOWED, _rule(grant))
         case Ask():
             # Revoked since it was looked up: there would be grants otherwise, or no question.
             if clients.find(connection, job.identity.name, job.client.pubkey) is None:
-                return _entry(job, State.OPEN), Refused(GONE, lasting=False)
-            entry = _entry(job, State.OPEN)
+                return Admitted(_entry(job, State.OPEN), Refused(GONE, lasting=False))
+            admitted = Admitted(_entry(job, State.OPEN))
         case Refuse(error, grant):
-            lasting = not error.startswith("rate-limited:")
-            refusal = Refused(error, lasting=lasting, by=_rule(grant))
-            entry = _entry(job, State.OPEN, refusal.by)
-            if lasting:
-                answer = job.reply(Response(job.request.id, error=error)).text()
-                entry = replace(entry, state=State.ANSWERED, answer=answer)
-                journal.add(connection, entry)
-            _audit(connection, job, operation, now, error, refusal.by)
-            return entry, refusal
-    journal.add(connection, entry)
-    return entry, None
+            _audit(connection, job, operation, now, error, _rule(grant))
+            if error.startswith("rate-limited:"):
+                return Admitted(_entry(job, State.OPEN), Refused(error, lasting=False))
+            admitted = _answered(job, Response(job.request.id, error=error), _rule(grant))
+    journal.add(connection, admitted.entry)
+    return admitted
 
 
 def approve(connection: Connection, job: Job, operation: Operation, now: int, said: Answer) -> bool:
@@ -122,6 +141,15 @@ def _take_rule(
         outcome=grant.effect.value,
         decided_by=said.by,
     )
+
+
+def _answered(job: Job, response: Response, decided_by: str) -> Admitted:
+    """Return the entry of a request with its answer, encrypted as it will leave."""
+    reply = job.reply(response)
+    text = reply.text()
+    reply.unsent.append(text)
+    entry = replace(_entry(job, State.ANSWERED, decided_by), answer=text)
+    return Admitted(entry, reply=reply)
 
 
 def _entry(job: Job, state: State, decided_by: str = "") -> Entry:
