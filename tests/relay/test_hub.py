@@ -64,15 +64,16 @@ def test_a_removed_subscription_leaves_the_index_empty(filters: list[list[Filter
     """After the last one has gone nothing of it is left, and removing twice is harmless."""
     hub = Hub()
     subscriptions = [
-        Subscription(str(n), tuple(group), Frames(), lambda _event, _filter: True)
-        for n, group in enumerate(filters)
+        Subscription(name, tuple(group), Frames(), lambda _event, _filter: True)
+        for group in filters
+        for name in ("one", "another", "one")  # the third is of the first one's audience
     ]
     for subscription in subscriptions:
         hub.add(subscription)
     for subscription in subscriptions * 2:
         hub.remove(subscription)
     assert hub.subscriptions == 0
-    assert not any((hub._tags, hub._ids, hub._authors, hub._kinds, hub._any))
+    assert not any((hub._audiences, hub._tags, hub._ids, hub._authors, hub._kinds, hub._any))
 
 
 def test_held_events_come_after_the_stored_ones_and_once() -> None:
@@ -122,6 +123,48 @@ def test_the_json_of_an_event_is_made_once() -> None:
         subscribe(hub, Filter(), name=str(number))
     assert hub.publish(event) == 10
     assert made == 1
+
+
+def test_an_audience_is_looked_at_once() -> None:
+    """Filters and frame are the same for subscriptions with the same id and filters."""
+    looked_at = 0
+
+    class Watched(Filter):
+        def matches(self, event: Event) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return super().matches(event)
+
+    hub = Hub()
+    item = Watched(kinds=frozenset({24133}))
+    sinks = [subscribe(hub, item) for _ in range(10)]
+    other = subscribe(hub, item, name="other")
+    assert hub.publish(EVENT) == 11
+    assert looked_at == 2
+    assert len({id(sink.frames[0]) for sink in sinks}) == 1
+    assert other.frames == [b'["EVENT","other",' + EVENT.to_json() + b"]"]
+
+
+def test_whoever_may_see_an_event_is_asked_unless_all_may() -> None:
+    """Of an audience those get an event whose client may have it, and all do when it is open."""
+    asked: list[str] = []
+
+    def may(name: str, answer: bool) -> Subscription:
+        def sees(_event: Event, _filter: Filter) -> bool:
+            asked.append(name)
+            return answer
+
+        subscription = Subscription("s", (Filter(),), Frames(), sees)
+        subscription.release(())
+        return subscription
+
+    hub = Hub(lambda event, _filter: event.kind == 1)
+    for subscription in (may("friend", True), may("stranger", False)):
+        hub.add(subscription)
+    assert hub.publish(EVENT) == 1
+    assert sorted(asked) == ["friend", "stranger"]
+    assert hub.publish(replace(EVENT, kind=1)) == 2
+    assert len(asked) == 2
 
 
 def test_a_publish_looks_at_candidates_alone() -> None:

@@ -26,7 +26,7 @@ class Subscription:
     subscription, so that an event that is published again reaches only those that came later.
     """
 
-    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial")
+    __slots__ = ("_prefix", "_sees", "closed", "filters", "held", "id", "serial", "sink")
 
     def __init__(
         self,
@@ -38,57 +38,73 @@ class Subscription:
         """`sees` tells whether this client may have an event that a filter matches."""
         self.id = subscription_id
         self.filters = filters
+        self.sink = sink
         self.serial = 0  # set by the hub
         self.closed = False
+        self.held: dict[str, bytes] | None = {}  # JSON by event id, while the stored ones are sent
         self._sees = sees
-        self._sink = sink
         self._prefix = b'["EVENT",' + orjson.dumps(subscription_id) + b","
-        self._held: dict[str, bytes] | None = {}
 
     def wants(self, event: Event) -> bool:
         """Tell whether any filter matches an event that this client may have."""
-        for item in self.filters:  # noqa: SIM110 -- any() costs as much again as a match
-            if item.matches(event) and self._sees(event, item):
-                return True
-        return False
+        return self.sees(event, [item for item in self.filters if item.matches(event)])
 
-    def send(self, event_id: str, event_json: bytes, frames: dict[bytes, bytes]) -> None:
-        """Send a live event, or hold it while the stored ones are on their way.
+    def sees(self, event: Event, matching: Iterable[Filter]) -> bool:
+        """Tell whether this client may have an event that the filters in `matching` match."""
+        return any(self._sees(event, item) for item in matching)
 
-        `frames` is the event's own: subscriptions with the same id share the bytes of a frame.
-        """
-        if self._held is None:
-            prefix = self._prefix
-            frame = frames.get(prefix)
-            if frame is None:
-                frames[prefix] = frame = prefix + event_json + b"]"
-            self._sink.put(frame)
-        elif event_id not in self._held:
-            self._held[event_id] = event_json
-            self._sink.reserve(len(event_json))
+    def frame(self, event_json: bytes) -> bytes:
+        """Return what carries an event to this subscription, and to all others with its id."""
+        return self._prefix + event_json + b"]"
+
+    def send(self, event_id: str, event_json: bytes) -> None:
+        """Send a live event, or hold it while the stored ones are on their way."""
+        if self.held is None:
+            self.sink.put(self.frame(event_json))
+        else:
+            self.hold(event_id, event_json)
+
+    def hold(self, event_id: str, event_json: bytes) -> None:
+        """Keep a live event until `release`."""
+        if self.held is not None and event_id not in self.held:
+            self.held[event_id] = event_json
+            self.sink.reserve(len(event_json))
 
     def send_stored(self, event_json: bytes) -> None:
         """Send a stored event."""
-        self._sink.put(self._prefix + event_json + b"]")
+        self.sink.put(self.frame(event_json))
 
     def release(self, sent: Iterable[str]) -> None:
         """Send what was held, less the ids already `sent`, and from now on send at once."""
-        held, self._held = self._held or {}, None
-        self._sink.reserve(-sum(map(len, held.values())))
+        held, self.held = self.held or {}, None
+        self.sink.reserve(-sum(map(len, held.values())))
         for event_id in sent:
             held.pop(event_id, None)
         for event_json in held.values():
-            self._sink.put(self._prefix + event_json + b"]")
+            self.sink.put(self.frame(event_json))
 
     def end(self) -> None:
         """Drop what is held; nothing is sent any more."""
         self.closed = True
-        if self._held:
-            self._sink.reserve(-sum(map(len, self._held.values())))
-            self._held = {}
+        if self.held:
+            self.sink.reserve(-sum(map(len, self.held.values())))
+            self.held = {}
 
 
-_Table = dict[object, set[Subscription]]
+class Audience:
+    """Subscriptions with the same id and filters, such as those of all readers of one app.
+
+    What is the same for all of them is looked at once an event: filters and frame.
+    """
+
+    __slots__ = ("filters", "members")
+
+    def __init__(self, filters: tuple[Filter, ...]) -> None:
+        self.filters = filters
+        self.members: set[Subscription] = set()
+
+
+_Table = dict[object, set[Audience]]
 
 
 class Hub:
@@ -98,7 +114,13 @@ class Hub:
     ids, else authors, else kinds. An event looks up its own values alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_open: Callable[[Event, Filter], bool] = lambda _event, _filter: False):
+        """`is_open` tells whether anyone may have an event that a filter matches.
+
+        Where it does not, each subscription is asked whether its client may.
+        """
+        self._is_open = is_open
+        self._audiences: dict[tuple[str, tuple[Filter, ...]], Audience] = {}
         self._tags: _Table = {}
         self._ids: _Table = {}
         self._authors: _Table = {}
@@ -109,8 +131,13 @@ class Hub:
 
     def add(self, subscription: Subscription) -> None:
         """Enter `subscription`; from now on it gets what it wants."""
-        for table, key in self._slots(subscription.filters):
-            table.setdefault(key, set()).add(subscription)
+        name = subscription.id, subscription.filters
+        audience = self._audiences.get(name)
+        if audience is None:
+            audience = self._audiences[name] = Audience(subscription.filters)
+            for table, key in self._slots(subscription.filters):
+                table.setdefault(key, set()).add(audience)
+        audience.members.add(subscription)
         self.serial += 1
         subscription.serial = self.serial
         self.subscriptions += 1
@@ -120,13 +147,19 @@ class Hub:
         if subscription.closed:
             return
         subscription.end()
-        for table, key in self._slots(subscription.filters):
-            members = table.get(key)
-            if members is not None:
-                members.discard(subscription)
-                if not members:
-                    del table[key]
         self.subscriptions -= 1
+        name = subscription.id, subscription.filters
+        audience = self._audiences[name]
+        audience.members.discard(subscription)
+        if audience.members:
+            return
+        del self._audiences[name]
+        for table, key in self._slots(subscription.filters):
+            found = table.get(key)
+            if found is not None:
+                found.discard(audience)
+                if not found:
+                    del table[key]
 
     def publish(self, event: Event, after: int = 0) -> int:
         """Send `event` to every subscription that wants it and return how many those are.
@@ -135,21 +168,32 @@ class Hub:
         waits for a subscriber.
         """
         event_json: bytes | None = None
-        frames: dict[bytes, bytes] = {}
         receivers = 0
-        for subscription in self._candidates(event):
-            # A slow client that is closed on the way takes its other subscriptions with it.
-            if subscription.serial <= after or subscription.closed:
+        for audience in self._candidates(event):
+            matching = [item for item in audience.filters if item.matches(event)]
+            if not matching:
                 continue
-            if subscription.wants(event):
+            is_open = any(self._is_open(event, item) for item in matching)
+            frame: bytes | None = None
+            for subscription in tuple(audience.members):  # closing a slow client changes the set
+                # ... and takes its other subscriptions with it.
+                if subscription.serial <= after or subscription.closed:
+                    continue
+                if not is_open and not subscription.sees(event, matching):
+                    continue
                 if event_json is None:
                     event_json = event.to_json()  # once a publish, whatever the audience
-                subscription.send(event.id, event_json, frames)
+                if subscription.held is None:
+                    if frame is None:
+                        frame = subscription.frame(event_json)
+                    subscription.sink.put(frame)
+                else:
+                    subscription.hold(event.id, event_json)
                 receivers += 1
         return receivers
 
-    def _candidates(self, event: Event) -> Iterable[Subscription]:
-        found: list[set[Subscription]] = []
+    def _candidates(self, event: Event) -> Iterable[Audience]:
+        found: list[set[Audience]] = []
         # An empty table is the rule, and costs nothing: remote signing is entered under its #p.
         if self._tags:
             for tag in event.tags:
@@ -168,11 +212,11 @@ class Hub:
         if not found:
             return ()
         if len(found) == 1:
-            return list(found[0])  # a copy: closing a slow client changes the set
+            return tuple(found[0])  # a copy: closing a slow client changes the set
         return set().union(*found)
 
     def _slots(self, filters: Iterable[Filter]) -> Iterable[tuple[_Table, object]]:
-        """Name the places in the index where a subscription with `filters` is entered."""
+        """Name the places in the index where an audience with `filters` is entered."""
         for item in filters:
             if item.never:
                 continue

@@ -68,15 +68,19 @@ class Policy:
             return "auth-required: name a pubkey in authors or #p, or authenticate as one"
         return ""
 
-    def sees(self, event: Event, item: Filter, pubkeys: AbstractSet[str]) -> bool:
-        """Tell whether a client authenticated as `pubkeys` may have `event`, which `item` matches.
+    def is_open(self, event: Event, item: Filter) -> bool:
+        """Tell whether anyone may have `event`, which `item` matches.
 
         Judged for each event, however the filter came to match it.
         """
         if not self._gated or event.kind != NOSTR_CONNECT:
             return True
         # A filter that matches and has authors or #p has named one of the event's own parties.
-        if item.authors is not None or item.tag("p") is not None:
+        return item.authors is not None or item.tag("p") is not None
+
+    def sees(self, event: Event, item: Filter, pubkeys: AbstractSet[str]) -> bool:
+        """Tell whether a client authenticated as `pubkeys` may have `event`, as for `is_open`."""
+        if self.is_open(event, item):
             return True
         return event.pubkey in pubkeys or not pubkeys.isdisjoint(event.tag_values("p"))
 

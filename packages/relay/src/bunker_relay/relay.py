@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.types import Receive, Scope, Send
 
 from bunker_core.event import Event
+from bunker_core.filter import Filter
 from bunker_core.relay_url import parse_relay_url
 from bunker_relay.bus import Alone, Bus, Buses
 from bunker_relay.claim import StartError
@@ -51,7 +52,11 @@ class Relay:
         self.counters = Counters()
         self.mesh: Mesh | None = None
         self.bus = self._make_bus(worker)
-        self.hub = Hub() if self.bus.alone else _SharedHub(self.bus)
+        self.hub = (
+            Hub(self.policy.is_open)
+            if self.bus.alone
+            else _SharedHub(self.policy.is_open, self.bus)
+        )
         self.store: Store | None = None
         if config.profile is not Profile.BUNKER:
             # Imported here: SQLAlchemy is half of the start, and a relay without a database is not
@@ -299,8 +304,8 @@ class Relay:
 class _SharedHub(Hub):
     """A hub whose subscriptions the other nodes know of."""
 
-    def __init__(self, bus: Bus) -> None:
-        super().__init__()
+    def __init__(self, is_open: Callable[[Event, Filter], bool], bus: Bus) -> None:
+        super().__init__(is_open)
         self._bus = bus
 
     def add(self, subscription: Subscription) -> None:
