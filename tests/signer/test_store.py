@@ -329,13 +329,14 @@ def handled(database: Database, *names: str) -> list[bool]:
         return [journal.was_handled(connection, name) for name in names]
 
 
-async def test_what_one_turn_writes_is_one_transaction(database: Database) -> None:
-    """Steps that are handed in together share a commit; each has its own result after it."""
+async def test_steps_of_one_turn_share_transactions(database: Database) -> None:
+    """Half of those that wait have a commit in common; each has its own result after it."""
     commits = commits_of(database)
     writer = Writer(database)
-    assert await asyncio.gather(*(mark(writer, name) for name in "abb")) == [True, True, False]
-    assert len(commits) == 1
-    assert handled(database, "a", "b") == [True, True]
+    results = await asyncio.gather(*(mark(writer, name) for name in "aabcdef"))
+    assert results == [True, False, True, True, True, True, True]
+    assert len(commits) == 3  # four of seven, two of three, the last one
+    assert all(handled(database, *"abcdef"))
     writer.close()
 
 
@@ -352,7 +353,7 @@ async def test_an_answer_does_not_wait_for_all_that_begins(database: Database) -
     first = [f"first {number}" for number in range(2 * GROUP)]
     await asyncio.gather(*map(step, first), step("answer", last=True))
     assert written == ["answer", *first]
-    assert len(commits) == 3
+    assert len(commits) == 6  # 16 of 33, half of 17, and so on
     writer.close()
 
 

@@ -32,7 +32,13 @@ from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import Method, Request, Response, parse_response
-from bunker_core.pool import ConnectionState, Publication, RelayPool, Subscription
+from bunker_core.pool import (
+    ConnectionState,
+    Incoming,
+    Publication,
+    RelayPool,
+    Subscription,
+)
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
 # ours may be ahead: relays apply `since` to live events too. Requests have ids that nobody else
@@ -82,26 +88,32 @@ class _Pending:
         self.response: Response | None = None
         self.shown: Step | None = None
         self.has_turn = False
-        self._news = asyncio.Event()
+        self._fresh = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Have the call reviewed now."""
-        self._news.set()
+        self._fresh = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def settle(self, response: Response) -> None:
         """Take the first answer."""
         if self.response is None:
             self.response = response
-            self._news.set()
+            self.wake()
 
     async def news(self, timeout: float) -> None:
         """Wait until something happens, `timeout` seconds at most."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+        if not self._fresh:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(timeout, self.wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        self._fresh = False
 
 
 class Link:
@@ -216,6 +228,7 @@ class Link:
         self._calls[request.id] = pending
         try:
             self._send(pending)
+            await asyncio.sleep(0)  # it is written in this turn, and looked at while it travels
             response = await self._drive(pending)
         except BaseException:
             pending.call.step = Step.FAILED
@@ -384,16 +397,19 @@ class Link:
         old, self._subscription = self._subscription, subscription
         if self._reader:
             self._reader.cancel()
-        self._reader = asyncio.create_task(self._read(subscription))
+        self._reader = asyncio.create_task(subscription.serve(self._take))
         if old:
             old.close()
 
-    async def _read(self, subscription: Subscription) -> None:
-        async for incoming in subscription:
-            try:
-                self._receive(incoming.event)
-            except BunkerError as error:
-                log.debug("event %s is no response: %s", incoming.event.id, error)
+    def _take(self, incoming: Incoming) -> None:
+        try:
+            self._receive(incoming.event)
+        except BunkerError as error:
+            log.debug("event %s is no response: %s", incoming.event.id, error)
+        except (
+            Exception
+        ):  # what the app does with an auth_url or with news is not the relay's fault
+            log.exception("event %s can't be taken", incoming.event.id)
 
     def _receive(self, event: VerifiedEvent) -> None:
         text, _ = self._channel(event.pubkey).open(event.content)

@@ -121,11 +121,7 @@ class Agent:
         """Answer requests until the subscription is closed."""
         if self._subscription is None:
             raise RuntimeError("serve is called inside the context")
-        async for incoming in self._subscription:
-            if len(self._tasks) < AT_WORK:
-                self._spawn(self._serve(incoming))
-            else:
-                self._turn_away(incoming)
+        await self._subscription.serve(self._take)
 
     def identity(self, name: str) -> Identity:
         """Return the key called `name`; raises BunkerError."""
@@ -186,6 +182,12 @@ class Agent:
 
     # --- requests ----------------------------------------------------------------------------
 
+    def _take(self, incoming: Incoming) -> None:
+        if len(self._tasks) < AT_WORK:
+            self._spawn(self._serve(incoming))
+        else:
+            self._turn_away(incoming)
+
     async def _serve(self, incoming: Incoming) -> None:
         try:
             reply = await self.handler.handle(incoming.event, incoming.relay_url)
@@ -210,6 +212,8 @@ class Agent:
                 self.pool.publish(event, (*self.relays, *reply.relays)).forget()
         except (BunkerError, NSEError) as error:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
+        except Exception as error:  # noqa: BLE001 -- one event must not cost the connection
+            log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
 
     async def _send(self, reply: Reply) -> None:
         try:

@@ -26,7 +26,7 @@ class Incoming:
 
 
 class Subscription:
-    """An async iterator of `Incoming`. It ends when `close` is called."""
+    """An async iterator of `Incoming`, unless `serve` hands them out, until `close` is called."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Subscription:
         self.live_relays: set[str] = set()
         self.refusals: dict[str, str] = {}
         self._seen = SeenIds(REMEMBERED_IDS)
+        self._take: Callable[[Incoming], None] | None = None
         self._waiting: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
@@ -50,11 +51,13 @@ class Subscription:
         """Take an event from a relay; doubles are dropped."""
         if not self._seen.add(incoming.event.id):
             return
-        if len(self._waiting) >= MAX_WAITING:
+        if self._take is not None:
+            self._take(incoming)
+        elif len(self._waiting) >= MAX_WAITING:
             self.dropped += 1
-            return
-        self._waiting.append(incoming)
-        self._arrived.set()
+        else:
+            self._waiting.append(incoming)
+            self._arrived.set()
 
     def set_live(self, relay_url: str) -> None:
         """Note that the relay serves the subscription."""
@@ -94,6 +97,21 @@ class Subscription:
             self._closed = True
             self._close(self)
             self._arrived.set()
+
+    async def serve(self, take: Callable[[Incoming], None]) -> None:
+        """Hand every event to `take`, which must not raise, as it comes, until `close`.
+
+        Instead of iterating: a task that is woken for each event costs as much as the event.
+        """
+        while self._waiting:
+            take(self._waiting.popleft())
+        self._take = take
+        try:
+            while not self._closed:
+                self._arrived.clear()
+                await self._arrived.wait()
+        finally:
+            self._take = None
 
     def __aiter__(self) -> "Subscription":
         return self

@@ -19,8 +19,7 @@ from bunker_signer.store.database import Database, StoreError
 T = TypeVar("T")
 # Seconds that what nobody waits for may stay unwritten while nothing else is written.
 SOON: Final = 0.1
-# Steps in a transaction at most. A commit is shared well by so many; in larger groups all clients
-# would wait for the last one's answer, and then the signer for all of them to ask again.
+# Steps in a transaction at most; a commit is shared well by so many.
 GROUP: Final = 16
 
 log = get_logger(__name__)
@@ -45,6 +44,7 @@ class Writer:
         self._line = database.line()
         self._steps: deque[_Step] = deque()
         self._last_steps: deque[_Step] = deque()
+        self._notes: deque[_Step] = deque()  # that nobody waits for
         self._flush: asyncio.Handle | None = None
         self._flush_soon: asyncio.TimerHandle | None = None
 
@@ -68,7 +68,7 @@ class Writer:
 
     def write_soon(self, work: Callable[[Connection], object]) -> None:
         """Have `work` done with the next group, or a moment later; nothing waits for it."""
-        self._steps.append(_Step(work, None))
+        self._notes.append(_Step(work, None))
         if self._flush is None and self._flush_soon is None:
             self._flush_soon = asyncio.get_running_loop().call_later(SOON, self._write_group)
 
@@ -87,13 +87,23 @@ class Writer:
             self._flush_soon.cancel()
         self._flush = self._flush_soon = None
         self._commit(self._group())
-        if self._steps or self._last_steps:
+        if self._steps or self._last_steps or self._notes:
             self._flush = asyncio.get_running_loop().call_soon(self._write_group)
 
     def _group(self) -> list[_Step]:
+        """Take half of what waits, so that the first are answered while the others are worked on.
+
+        Were it all, every client would wait for the last one's answer, and then the signer for all
+        of them to ask again: one process works at a time, and a core does nothing.
+        """
+        most = min(GROUP, (len(self._last_steps) + len(self._steps) + 1) // 2)
         steps: list[_Step] = []
-        for waiting in (self._last_steps, self._steps):
-            while waiting and len(steps) < GROUP:
+        for waiting, room in (
+            (self._last_steps, most),
+            (self._steps, most),
+            (self._notes, most + GROUP),  # they go along
+        ):
+            while waiting and len(steps) < room:
                 steps.append(waiting.popleft())
         return steps
 
