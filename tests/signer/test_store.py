@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from bunker_signer.store import (
 from bunker_signer.store.database import HEAD
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 from bunker_signer.store.schema import metadata
-from bunker_signer.store.writer import GROUP
+from bunker_signer.store.writer import CHECKPOINT, GROUP
 
 if TYPE_CHECKING:
     from _postgres import PostgresServer
@@ -402,5 +403,26 @@ async def test_a_group_that_is_not_committed_fails_as_a_whole(tmp_path: Path) ->
     assert [type(item) for item in outcomes] == [StoreError, StoreError]
     other.close()
     assert await mark(writer, "a")
+    writer.close()
+    database.close()
+
+
+async def test_the_log_is_copied_beside_the_commits(tmp_path: Path) -> None:
+    """Long before a commit would have to, a thread has brought SQLite's log into its database."""
+    path = tmp_path / "db"
+    database = Database(path)
+    writer = Writer(database)
+    before = path.stat().st_size
+    steps = [replace(entry(f"{number}"), event="e" * 4096) for number in range(CHECKPOINT)]
+
+    def write(step: Entry) -> Any:
+        return writer.write(lambda to: journal.add(to, step))
+
+    await asyncio.gather(*map(write, steps[:-1]))
+    assert path.stat().st_size == before
+    await write(steps[-1])
+    assert writer._checkpoint is not None
+    await writer._checkpoint
+    assert path.stat().st_size > before + 4096 * (CHECKPOINT - 1)
     writer.close()
     database.close()

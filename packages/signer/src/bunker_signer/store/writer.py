@@ -21,6 +21,9 @@ T = TypeVar("T")
 SOON: Final = 0.1
 # Steps in a transaction at most; a commit is shared well by so many.
 GROUP: Final = 16
+# Steps after which the database's log is copied, by a thread: SQLite would do it within a commit,
+# and every request on the way would wait for the disk.
+CHECKPOINT: Final = 256
 
 log = get_logger(__name__)
 
@@ -41,7 +44,10 @@ class Writer:
     """
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._line = database.line()
+        self._since_checkpoint = 0  # steps
+        self._checkpoint: asyncio.Future[None] | None = None
         self._steps: deque[_Step] = deque()
         self._last_steps: deque[_Step] = deque()
         self._notes: deque[_Step] = deque()  # that nobody waits for
@@ -87,6 +93,7 @@ class Writer:
             self._flush_soon.cancel()
         self._flush = self._flush_soon = None
         self._commit(self._group())
+        self._checkpoint_if_due()
         if self._steps or self._last_steps or self._notes:
             self._flush = asyncio.get_running_loop().call_soon(self._write_group)
 
@@ -125,7 +132,21 @@ class Writer:
                 for step, result in zip(steps, results, strict=True):
                     if step.written is not None and not step.written.done():
                         step.written.set_result(result)
+                self._since_checkpoint += len(steps)
                 return
+
+    def _checkpoint_if_due(self) -> None:
+        running = self._checkpoint is not None and not self._checkpoint.done()
+        if self._since_checkpoint >= CHECKPOINT and not running:
+            self._since_checkpoint = 0
+            loop = asyncio.get_running_loop()
+            self._checkpoint = loop.run_in_executor(None, self._copy_log)
+
+    def _copy_log(self) -> None:
+        try:
+            self._database.checkpoint()
+        except StoreError as error:
+            log.warning("the database's log was not copied", error=str(error))
 
     def close(self) -> None:
         """Write what waits, and close the connection."""
