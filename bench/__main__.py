@@ -23,7 +23,8 @@ from bench.throughput import Ammunition
 from bench.traffic import Traffic, shot
 
 _HERE = Path(__file__).parent
-_PARTS = ("query", "idle", "isolation", "growth", "storm", "nip46")  # that come after the rounds
+# What comes after the rounds.
+_PARTS = ("query", "idle", "isolation", "growth", "storm", "workers", "nip46")
 
 
 class Bench:
@@ -66,6 +67,7 @@ class Bench:
             ("idle", self._idle),
             ("isolation growth", self._isolation_and_growth),
             ("storm", self._storm),
+            ("workers", self._workers),
             ("nip46", self._remote),
         ):
             if self.only and self.only not in name:
@@ -214,12 +216,31 @@ class Bench:
             target = Target(recipe, "", 0)
             await self.take("storm", target, partial(endurance.storm, recipe, self.core, 2_000))
 
+    async def _workers(self) -> None:
+        """Measure 1 with a process for each core, which they share with the load."""
+        if self.quick:
+            return
+        os.sched_setaffinity(0, {self.core, self.load_core})
+        try:
+            for run in range(self.rounds):
+                self.run = run
+                for count in (1, 2):
+                    async with running(relays.ours("--workers", str(count)), None) as target:
+                        name = f"workers.{count}"
+                        measure = partial(
+                            throughput.ingest, connections=32, unanswered=256, name=name
+                        )
+                        shots = self.ammunition.ingest
+                        await self.take(name, target, partial(measure, target, shots, self.seconds))
+        finally:
+            os.sched_setaffinity(0, {self.load_core})
+
     async def _remote(self) -> None:
         os.sched_setaffinity(0, {self.core, self.load_core})  # three processes, both cores
         try:
             for run in range(1 if self.quick else 3):
                 self.run = run
-                parts = [remote.crypto_floor()]
+                parts = remote.crypto_floor()
                 async with running(relays.ours(), None) as target:
                     parts += await remote.journal_cost(target.url)
                     for part in parts:

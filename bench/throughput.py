@@ -80,10 +80,16 @@ class Pair:
 
 
 async def ingest(
-    target: Target, frames: Sequence[bytes], seconds: float, name: str = "ingest"
+    target: Target,
+    frames: Sequence[bytes],
+    seconds: float,
+    name: str = "ingest",
+    *,
+    connections: int = CONNECTIONS,
+    unanswered: int = WINDOW,
 ) -> Sample:
-    """Publish over 4 connections, 64 unanswered on each: answers a second."""
-    sockets = await connect(target, CONNECTIONS)
+    """Publish over 4 connections, 64 `unanswered` on each: answers a second."""
+    sockets = await connect(target, connections)
     answers = {True: 0, False: 0}
     start = end = 0.0
 
@@ -95,9 +101,8 @@ async def ingest(
 
     with metered(target) as reading:
         start = time.perf_counter()
-        window(
-            sockets, [frames[index::CONNECTIONS] for index in range(CONNECTIONS)], WINDOW, answered
-        )
+        shots = [frames[index::connections] for index in range(connections)]
+        window(sockets, shots, unanswered, answered)
         await _until(start + seconds, lambda: sum(answers.values()) >= len(frames))
     close(sockets)
     await asyncio.sleep(0.05)
