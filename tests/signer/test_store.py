@@ -311,6 +311,19 @@ def test_audit_and_states_on_this_database(database: Database) -> None:
         assert inspect(connection).has_table("audit")
 
 
+def test_entries_of_one_transaction_are_one_chain(database: Database) -> None:
+    """Also after one that was not committed: its end is forgotten with it."""
+    with contextlib.suppress(ZeroDivisionError), database.write() as connection:
+        audit_log.append(connection, NOW, "lock", "lost")
+        raise ZeroDivisionError
+    for _ in range(2):
+        with database.write() as connection:
+            for number in range(3):
+                audit_log.append(connection, NOW + number, "lock", "default")
+    with database.read() as connection:
+        assert audit_log.check(connection)[0] == 6
+
+
 # --- group commit --------------------------------------------------------------------------------
 
 

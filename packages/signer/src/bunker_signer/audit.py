@@ -8,6 +8,7 @@ could compute a whole new chain, so the hash of the last entry is worth noting e
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -54,17 +55,26 @@ class AuditEntry:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by their names."""
         # `dataclasses.asdict` copies each value with care, and one is made for every request.
-        return {name: getattr(self, name) for name in self.__slots__}
+        return dict(zip(_FIELDS, _values(self), strict=True))
 
     def sealed(self) -> "AuditEntry":
         """Return the entry with its hash."""
-        return AuditEntry(**{**self.to_dict(), "hash": self.digest()})
+        fields = self.to_dict()
+        fields["hash"] = _digest(fields)
+        return AuditEntry(**fields)
 
     def digest(self) -> str:
         """Return the hash that the entry should have."""
-        fields = self.to_dict()
-        del fields["hash"]
-        return sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return _digest(self.to_dict())
+
+
+_FIELDS: Final = tuple(AuditEntry.__slots__)
+_values: Final = attrgetter(*_FIELDS)
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    del fields["hash"]
+    return sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,8 @@ class Jobs:
         """Return an answer that is written down, to go by all relays that brought the request."""
         self._metrics.count(job.request.method, reply.response.error)
         self._metrics.took(self._clock() - job.received_at)
+        if len(reply.relays) == len(job.relays):
+            return reply
         return replace(reply, relays=tuple(job.relays))
 
     def _refuse(self, job: Job, refusal: Refused) -> Reply:

@@ -32,11 +32,8 @@ class Operation:
 
     action: Action
     template: EventTemplate | None = field(default=None, repr=False)
+    event_id: str = ""  # of what is to be signed
     text: str = field(default="", repr=False)
-
-    def subject(self, user_pubkey: str) -> str:
-        """Return the id of the event that is to be signed, "" for encryption."""
-        return "" if self.template is None else event_id(self.template, user_pubkey)
 
 
 def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
@@ -50,8 +47,8 @@ def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
     except ValueError:
         raise Refused("unsupported: unknown method") from None
     if method is Method.SIGN_EVENT:
-        template = _template(request, user_pubkey, now)
-        return Operation(Action(method, kind=template.kind), template)
+        template, identifier = _template(request, user_pubkey, now)
+        return Operation(Action(method, kind=template.kind), template, identifier)
     try:
         peer = parse_pubkey(request.param(0))
     except InvalidEntity as error:
@@ -59,8 +56,11 @@ def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
     return Operation(Action(method, peer=peer), text=request.param(1))
 
 
-def _template(request: Request, user_pubkey: str, now: int) -> EventTemplate:
-    """Read params[0]: JSON text in every library, an object from hand-made clients."""
+def _template(request: Request, user_pubkey: str, now: int) -> tuple[EventTemplate, str]:
+    """Read params[0]: JSON text in every library, an object from hand-made clients.
+
+    Returns the template and its event id.
+    """
     value: Any = request.params[0] if request.params else None
     if isinstance(value, str):
         try:
@@ -69,10 +69,12 @@ def _template(request: Request, user_pubkey: str, now: int) -> EventTemplate:
             raise Refused("invalid: the event is not JSON") from None
     try:
         template = parse_template(value, now=now)
-        event_id(template, user_pubkey)  # text that has no UTF-8 is found now, not by the key
+        identifier = event_id(
+            template, user_pubkey
+        )  # text that has no UTF-8 is found now, not by the key
     except InvalidEvent as error:
         raise Refused(f"invalid: {error}") from None
     author = value.get("pubkey")
     if author and author != user_pubkey:
         raise Refused("invalid: the event is of another author than this signer's user")
-    return template
+    return template, identifier

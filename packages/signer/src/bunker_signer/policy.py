@@ -75,6 +75,8 @@ class Grant:
 
     def used(self, now: int) -> "Grant":
         """Return the grant after one use."""
+        if self.uses_left is None and self.rate is None:
+            return self
         uses_left = None if self.uses_left is None else max(0, self.uses_left - 1)
         if self.rate is None:
             return replace(self, uses_left=uses_left)

@@ -5,7 +5,7 @@ line in the audit log are changed together or not at all.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
@@ -148,11 +148,10 @@ def _answered(job: Job, response: Response, decided_by: str) -> Admitted:
     reply = job.reply(response)
     text = reply.text()
     reply.unsent.append(text)
-    entry = replace(_entry(job, State.ANSWERED, decided_by), answer=text)
-    return Admitted(entry, reply=reply)
+    return Admitted(_entry(job, State.ANSWERED, decided_by, text), reply=reply)
 
 
-def _entry(job: Job, state: State, decided_by: str = "") -> Entry:
+def _entry(job: Job, state: State, decided_by: str = "", answer: str = "") -> Entry:
     return Entry(
         job.digest,
         job.identity.name,
@@ -162,7 +161,7 @@ def _entry(job: Job, state: State, decided_by: str = "") -> Entry:
         state,
         job.received_at,
         decided_by,
-        "",
+        answer,
     )
 
 
@@ -177,7 +176,7 @@ def _audit(
         client_pubkey=job.client.pubkey,
         method=operation.action.method.value,
         param=operation.action.param or "",
-        event_id=operation.subject(job.identity.user_pubkey) or job.event.id,
+        event_id=operation.event_id or job.event.id,
         outcome=outcome,
         decided_by=by,
     )

@@ -12,6 +12,7 @@ from bunker_signer.store.schema import audit, audit_ends
 from bunker_signer.store.statement import Statement
 
 _ONLY: Final = 1
+_KNOWN: Final = "bunker.audit.ends"  # in the info of a connection
 
 _ENDS: Final = select(audit_ends).where(audit_ends.c.id == _ONLY)
 # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
@@ -39,12 +40,17 @@ class AuditFilter:
 
 def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> AuditEntry:
     """Add an entry in the transaction of what it tells about."""
-    ends = _ends(connection, lock=True)
+    # Nobody else appends before the transaction ends: many entries of one look up the end once.
+    transaction = connection.get_transaction()
+    known: tuple[object, Ends] | None = connection.info.get(_KNOWN)
+    ends = known[1] if known and known[0] is transaction else _ends(connection, lock=True)
     entry = AuditEntry(
         ends.last_seq + 1, at, action, key_name, **facts, previous=ends.last_hash
     ).sealed()
     _APPEND.run(connection, **entry.to_dict())
     _ADVANCE.run(connection, to_seq=entry.seq, to_hash=entry.hash)
+    ends = Ends(ends.first_seq, ends.first_previous, entry.seq, entry.hash)
+    connection.info[_KNOWN] = transaction, ends
     return entry
 
 

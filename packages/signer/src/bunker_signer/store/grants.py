@@ -60,7 +60,7 @@ def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant,
 def use(connection: Connection, grant: Grant, now: int) -> None:
     """Count one use of a grant."""
     used = grant.used(now)
-    if used == grant:
+    if used is grant:
         return  # without a limit there is nothing to count
     connection.execute(
         update(grants)
