@@ -77,7 +77,7 @@ class View:
     owing: Collection[str]  # connected relays that have not answered it
     connected: Collection[str]
     connecting: bool  # whether a relay is still in its first attempts
-    relay_errors: str  # why relays are not connected
+    relay_errors: str  # why no relay is connected
     heard_at: float | None  # when the latest of what the signer has answered was sent
     answers_pings: bool  # whether it ever answered one
 

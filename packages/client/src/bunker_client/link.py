@@ -294,11 +294,12 @@ class Link:
             receipts=tuple(publication.receipts.values()) if publication else (),
             owing=[url for url in connected if publication and url in publication.awaited],
             connected=connected,
-            connecting=any(
+            connecting=len(connected) < len(self.pool.relay_urls)
+            and any(
                 state is ConnectionState.CONNECTING and error is None
                 for state, error in self.pool.status().values()
             ),
-            relay_errors=self.pool.describe_errors(),
+            relay_errors="" if connected else self.pool.describe_errors(),
             heard_at=self._heard_at,
             answers_pings=self._answers_pings,
         )

@@ -41,6 +41,7 @@ class RelayPool:
         self._on_lost = on_lost
         self._clock = clock
         self._connections: dict[str, RelayConnection] = {}
+        self._open_relays: tuple[str, ...] = ()  # asked for at every step of every request
         self._subscriptions: dict[str, Subscription] = {}
         self._publications: dict[str, Publication] = {}
         self._changed = asyncio.Event()
@@ -70,11 +71,7 @@ class RelayPool:
     @property
     def open_relays(self) -> tuple[str, ...]:
         """The relays that are connected now."""
-        return tuple(
-            url
-            for url, connection in self._connections.items()
-            if connection.state is ConnectionState.OPEN
-        )
+        return self._open_relays
 
     @property
     def clock_skew(self) -> float:
@@ -124,6 +121,7 @@ class RelayPool:
         connection = self._connections.pop(parse_relay_url(relay_url), None)
         if connection is None:
             return
+        self._note_open_relays()
         await connection.close()
         for publication in list(self._publications.values()):
             publication.drop(connection.url)
@@ -203,6 +201,7 @@ class RelayPool:
                 pass
 
     def _take_state(self, connection: RelayConnection) -> None:
+        self._note_open_relays()
         self._changed.set()
         if connection.state is ConnectionState.OPEN:
             if self._on_open:
@@ -212,6 +211,13 @@ class RelayPool:
             subscription.set_down(connection.url)
         if self._on_lost:
             self._on_lost(connection.url)
+
+    def _note_open_relays(self) -> None:
+        self._open_relays = tuple(
+            url
+            for url, connection in self._connections.items()
+            if connection.state is ConnectionState.OPEN
+        )
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription.subscription_id, None)
