@@ -5,8 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Final, Self, TypedDict
-from weakref import WeakSet
+from typing import Any, Final, Self
 
 from bunker_client.call import (
     APPROVAL_TIMEOUT,
@@ -23,7 +22,9 @@ from bunker_client.errors import (
     SignerOffline,
     denial,
 )
-from bunker_client.progress import Progress, Step
+from bunker_client.options import Options
+from bunker_client.pending import Pending
+from bunker_client.progress import Progress, Step, Watchers
 from bunker_core import nip44
 from bunker_core.channel import Channel, rpc_template
 from bunker_core.errors import BunkerError, PoolError
@@ -35,7 +36,6 @@ from bunker_core.nip46 import Method, Request, Response, parse_response
 from bunker_core.pool import (
     ConnectionState,
     Incoming,
-    Publication,
     RelayPool,
     Subscription,
 )
@@ -57,63 +57,6 @@ AT_ONCE: Final = 32
 _ON_THE_WAY: Final = (Step.SENT, Step.DELIVERED)
 
 log = logging.getLogger(__name__)
-
-
-class Options(TypedDict, total=False):
-    """What every way to a remote signer takes; times are seconds.
-
-    `timeout` is machine time: a round trip. `approval_timeout` is the owner's time to agree once
-    the signer has the request. `offline_timeout` is how long a signer may be offline before
-    SignerOffline: 0 raises it at once, None waits as long as `timeout`. `on_auth_url` is called
-    with a page where the owner has to agree, `on_progress` with every step of every request; both
-    on the event loop. `relay_check_interval` is how often the signer is asked for its relays.
-    """
-
-    timeout: float
-    approval_timeout: float
-    offline_timeout: float | None
-    on_auth_url: Callable[[str], None] | None
-    on_progress: Callable[[Progress], None] | None
-    relay_check_interval: float
-    clock: Callable[[], float]
-
-
-class _Pending:
-    """A call and what the event loop keeps for it."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.publication: Publication | None = None
-        self.tried: tuple[str, ...] = ()  # relays that may have seen the latest event
-        self.response: Response | None = None
-        self.shown: Step | None = None
-        self.has_turn = False
-        self._fresh = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        """Have the call reviewed now."""
-        self._fresh = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def settle(self, response: Response) -> None:
-        """Take the first answer."""
-        if self.response is None:
-            self.response = response
-            self.wake()
-
-    async def news(self, timeout: float) -> None:
-        """Wait until something happens, `timeout` seconds at most."""
-        if not self._fresh:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(timeout, self.wake)
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-        self._fresh = False
 
 
 class Link:
@@ -153,9 +96,8 @@ class Link:
         self._on_stranger = on_stranger
         self._clock = clock
         self._channels: dict[str, Channel] = {}
-        self._calls: dict[str | int, _Pending] = {}
-        # weak: an iterator that nobody reads any more does not gather steps
-        self._watchers: WeakSet[asyncio.Queue[Progress | None]] = WeakSet()
+        self._calls: dict[str | int, Pending] = {}
+        self._watchers = Watchers()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -179,8 +121,7 @@ class Link:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for watcher in self._watchers:
-            watcher.put_nowait(None)
+        self._watchers.end()
         await self.pool.__aexit__(None, None, None)
 
     async def adopt(self, remote: str) -> None:
@@ -223,7 +164,7 @@ class Link:
         in_turn = method != Method.PING.value  # a ping tells what becomes of the others
         if in_turn:
             now = await self._take_turn(method, patience.total, now)
-        pending = _Pending(Call(request, patience, now))
+        pending = Pending(Call(request, patience, now))
         pending.has_turn = in_turn
         self._calls[request.id] = pending
         try:
@@ -246,13 +187,11 @@ class Link:
 
     def progress(self) -> AsyncIterator[Progress]:
         """Return an iterator of each step of each request from now on, until the link ends."""
-        watcher: asyncio.Queue[Progress | None] = asyncio.Queue()
-        self._watchers.add(watcher)
-        return _watch(watcher)
+        return self._watchers.watch()
 
     # --- out -----------------------------------------------------------------------------------
 
-    async def _drive(self, pending: _Pending) -> Response:
+    async def _drive(self, pending: Pending) -> Response:
         """See the request through, until it is answered or its patience is over."""
         loop = asyncio.get_running_loop()
         while pending.response is None:
@@ -282,12 +221,12 @@ class Link:
             raise RequestTimeout(method, total or 0.0, why) from None
         return now if total is not None else asyncio.get_running_loop().time()
 
-    def _end_turn(self, pending: _Pending) -> None:
+    def _end_turn(self, pending: Pending) -> None:
         if pending.has_turn:
             pending.has_turn = False
             self._turns.release()
 
-    def _view(self, pending: _Pending) -> View:
+    def _view(self, pending: Pending) -> View:
         publication = pending.publication
         connected = self.pool.open_relays
         return View(
@@ -304,7 +243,7 @@ class Link:
             answers_pings=self._answers_pings,
         )
 
-    def _act(self, action: Action, pending: _Pending) -> None:
+    def _act(self, action: Action, pending: Pending) -> None:
         match action:
             case Action.SEND:
                 self._send(pending)
@@ -325,7 +264,7 @@ class Link:
         except ClientError as error:
             log.debug("the signer does not answer a ping: %s", error)
 
-    def _send(self, pending: _Pending) -> None:
+    def _send(self, pending: Pending) -> None:
         if pending.publication:
             pending.publication.forget()
         pending.publication = self.pool.publish(
@@ -365,15 +304,14 @@ class Link:
         for relay in tuple(relays):
             await self.pool.remove_relay(relay)
 
-    def _show(self, pending: _Pending) -> None:
+    def _show(self, pending: Pending) -> None:
         """Tell who wants to know, if the request has come to another step."""
         call = pending.call
         if call.step is pending.shown:
             return
         pending.shown = call.step
-        if self._watchers:  # an iteration over a WeakSet costs more than all the rest
-            for watcher in self._watchers:
-                watcher.put_nowait(call.progress)
+        if self._watchers:
+            self._watchers.tell(call.progress)
         if self._on_progress:
             self._on_progress(call.progress)
 
@@ -446,8 +384,3 @@ class Link:
             channel = Channel(peer, conversation_key, self.key.shared_x)
             self._channels[peer] = channel
         return channel
-
-
-async def _watch(watcher: asyncio.Queue[Progress | None]) -> AsyncIterator[Progress]:
-    while (progress := await watcher.get()) is not None:
-        yield progress

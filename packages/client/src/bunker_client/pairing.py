@@ -8,7 +8,8 @@ from typing import Final, Self, Unpack
 import orjson
 
 from bunker_client.errors import PairingFailed
-from bunker_client.link import Link, Options
+from bunker_client.link import Link
+from bunker_client.options import Options
 from bunker_client.remote_signer import RemoteSigner
 from bunker_core.bunker_uri import NostrConnectURI, new_secret
 from bunker_core.keys import SecretKey

@@ -1,7 +1,10 @@
 """Where a request stands, for a program to show to a person."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
+from weakref import WeakSet
 
 
 class Step(Enum):
@@ -41,3 +44,37 @@ class Progress:
     def __str__(self) -> str:
         where = f": {self.auth_url}" if self.auth_url else ""
         return f"{self.method}: {_SENTENCES[self.step]}{where}"
+
+
+class Watchers:
+    """Whoever reads the steps of all requests, each in an iterator of his own.
+
+    One that nobody reads any more does not gather steps: it is held by its reader alone.
+    """
+
+    def __init__(self) -> None:
+        self._queues: WeakSet[asyncio.Queue[Progress | None]] = WeakSet()
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def watch(self) -> AsyncIterator[Progress]:
+        """Return an iterator of each step from now on, until the end."""
+        queue: asyncio.Queue[Progress | None] = asyncio.Queue()
+        self._queues.add(queue)
+        return _read(queue)
+
+    def tell(self, progress: Progress) -> None:
+        """Let all have a step."""
+        for queue in self._queues:
+            queue.put_nowait(progress)
+
+    def end(self) -> None:
+        """End all iterators."""
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+
+async def _read(queue: asyncio.Queue[Progress | None]) -> AsyncIterator[Progress]:
+    while (progress := await queue.get()) is not None:
+        yield progress

@@ -9,7 +9,8 @@ import orjson
 
 from bunker_client.call import Patience
 from bunker_client.errors import ClientError, InvalidReply, PairingFailed, RequestDenied
-from bunker_client.link import Link, Options
+from bunker_client.link import Link
+from bunker_client.options import Options
 from bunker_client.progress import Progress
 from bunker_client.session import Session
 from bunker_core.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri

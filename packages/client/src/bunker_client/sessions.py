@@ -14,7 +14,7 @@ import orjson
 
 from bunker_client.errors import SessionError
 from bunker_client.files import write_private
-from bunker_client.link import Options
+from bunker_client.options import Options
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.sealed import KEY_BYTES, seal, unseal
 from bunker_client.session import Session

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 from bunker_client.errors import ClientError
 from bunker_client.http import fetch_json
-from bunker_client.link import Options
+from bunker_client.options import Options
 from bunker_client.pairing import PAIRING_TIMEOUT, Pairing
 from bunker_client.qr import QR
 from bunker_client.remote_signer import RemoteSigner

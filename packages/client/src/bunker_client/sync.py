@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from bunker_client.errors import ClientError
-from bunker_client.link import Options
+from bunker_client.options import Options
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.session import Session
 from bunker_core.bunker_uri import BunkerURI
