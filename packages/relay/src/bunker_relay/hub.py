@@ -26,7 +26,7 @@ class Subscription:
     subscription, so that an event that is published again reaches only those that came later.
     """
 
-    __slots__ = ("_prefix", "_sees", "closed", "filters", "held", "id", "serial", "sink")
+    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial")
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Subscription:
         """`sees` tells whether this client may have an event that a filter matches."""
         self.id = subscription_id
         self.filters = filters
-        self.sink = sink
+        self._sink = sink
         self.serial = 0  # set by the hub
         self.closed = False
-        self.held: dict[str, bytes] | None = {}  # JSON by event id, while the stored ones are sent
+        self._held: dict[str, bytes] | None = {}  # JSON by event id, while the stored ones are sent
         self._sees = sees
         self._prefix = b'["EVENT",' + orjson.dumps(subscription_id) + b","
 
@@ -57,38 +57,33 @@ class Subscription:
         """Return what carries an event to this subscription, and to all others with its id."""
         return self._prefix + event_json + b"]"
 
-    def send(self, event_id: str, event_json: bytes) -> None:
-        """Send a live event, or hold it while the stored ones are on their way."""
-        if self.held is None:
-            self.sink.put(self.frame(event_json))
-        else:
-            self.hold(event_id, event_json)
-
-    def hold(self, event_id: str, event_json: bytes) -> None:
-        """Keep a live event until `release`."""
-        if self.held is not None and event_id not in self.held:
-            self.held[event_id] = event_json
-            self.sink.reserve(len(event_json))
+    def send(self, event_id: str, event_json: bytes, frame: bytes) -> None:
+        """Send a live event as its `frame`, or hold it while the stored ones are on their way."""
+        if self._held is None:
+            self._sink.put(frame)
+        elif event_id not in self._held:
+            self._held[event_id] = event_json
+            self._sink.reserve(len(event_json))
 
     def send_stored(self, event_json: bytes) -> None:
         """Send a stored event."""
-        self.sink.put(self.frame(event_json))
+        self._sink.put(self.frame(event_json))
 
     def release(self, sent: Iterable[str]) -> None:
         """Send what was held, less the ids already `sent`, and from now on send at once."""
-        held, self.held = self.held or {}, None
-        self.sink.reserve(-sum(map(len, held.values())))
+        held, self._held = self._held or {}, None
+        self._sink.reserve(-sum(map(len, held.values())))
         for event_id in sent:
             held.pop(event_id, None)
         for event_json in held.values():
-            self.sink.put(self.frame(event_json))
+            self._sink.put(self.frame(event_json))
 
     def end(self) -> None:
         """Drop what is held; nothing is sent any more."""
         self.closed = True
-        if self.held:
-            self.sink.reserve(-sum(map(len, self.held.values())))
-            self.held = {}
+        if self._held:
+            self._sink.reserve(-sum(map(len, self._held.values())))
+            self._held = {}
 
 
 class Audience:
@@ -114,7 +109,9 @@ class Hub:
     ids, else authors, else kinds. An event looks up its own values alone.
     """
 
-    def __init__(self, is_open: Callable[[Event, Filter], bool] = lambda _event, _filter: False):
+    def __init__(
+        self, is_open: Callable[[Event, Filter], bool] = lambda _event, _filter: False
+    ) -> None:
         """`is_open` tells whether anyone may have an event that a filter matches.
 
         Where it does not, each subscription is asked whether its client may.
@@ -183,12 +180,9 @@ class Hub:
                     continue
                 if event_json is None:
                     event_json = event.to_json()  # once a publish, whatever the audience
-                if subscription.held is None:
-                    if frame is None:
-                        frame = subscription.frame(event_json)
-                    subscription.sink.put(frame)
-                else:
-                    subscription.hold(event.id, event_json)
+                if frame is None:
+                    frame = subscription.frame(event_json)
+                subscription.send(event.id, event_json, frame)
                 receivers += 1
         return receivers
 
@@ -198,15 +192,15 @@ class Hub:
         if self._tags:
             for tag in event.tags:
                 if len(tag) > 1:
-                    members = self._tags.get((tag[0], tag[1]))
-                    if members is not None:
-                        found.append(members)
-        if self._kinds and (members := self._kinds.get(event.kind)) is not None:
-            found.append(members)
-        if self._authors and (members := self._authors.get(event.pubkey)) is not None:
-            found.append(members)
-        if self._ids and (members := self._ids.get(event.id)) is not None:
-            found.append(members)
+                    audiences = self._tags.get((tag[0], tag[1]))
+                    if audiences is not None:
+                        found.append(audiences)
+        if self._kinds and (audiences := self._kinds.get(event.kind)) is not None:
+            found.append(audiences)
+        if self._authors and (audiences := self._authors.get(event.pubkey)) is not None:
+            found.append(audiences)
+        if self._ids and (audiences := self._ids.get(event.id)) is not None:
+            found.append(audiences)
         if self._any:
             found.append(self._any[None])
         if not found:

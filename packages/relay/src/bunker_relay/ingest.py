@@ -87,7 +87,8 @@ class Ingest:
     def subscribed(self, subscription: Subscription, now: float) -> None:
         """Hand a new subscription what waited for it in the grace buffer."""
         for event in self.grace.claim(subscription, now):
-            subscription.send(event.id, event.to_json())
+            event_json = event.to_json()
+            subscription.send(event.id, event_json, subscription.frame(event_json))
             self._seen.put(event.id, (event.sig, self._hub.serial))
             self._counters.events_delivered += 1
         if self.grace.is_on and not self.bus.alone:
