@@ -186,8 +186,7 @@ class Jobs:
     ) -> Reply:
         """Write the answer down; only then it may leave."""
         reply = job.reply(response)
-        text = reply.text()
-        reply.unsent.append(text)
+        text = reply.kept()
         now = int(self._clock())
         released = await self._writer.write(
             lambda to: record.answer(
@@ -232,7 +231,6 @@ class Jobs:
         if answer is None:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
         now = int(self._clock())
-
         if not await self._writer.write(lambda to: record.approve(to, job, operation, now, answer)):
             raise Refused(record.GONE, by=answer.by)
         if not answer.allows:

@@ -69,9 +69,8 @@ def _template(request: Request, user_pubkey: str, now: int) -> tuple[EventTempla
             raise Refused("invalid: the event is not JSON") from None
     try:
         template = parse_template(value, now=now)
-        identifier = event_id(
-            template, user_pubkey
-        )  # text that has no UTF-8 is found now, not by the key
+        # Now, and not by the key: text that has no UTF-8 is found here.
+        identifier = event_id(template, user_pubkey)
     except InvalidEvent as error:
         raise Refused(f"invalid: {error}") from None
     author = value.get("pubkey")
