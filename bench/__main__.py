@@ -9,7 +9,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -222,24 +223,21 @@ class Bench:
         """Measure 1 with a process for each core, which they share with the load."""
         if self.quick:
             return
-        os.sched_setaffinity(0, {self.core, self.load_core})
-        try:
+        shots = self.ammunition.ingest
+        with self._both_cores():
             for run in range(self.rounds):
                 self.run = run
                 for count in (1, 2):
+                    name = f"workers.{count}"
                     async with running(relays.ours("--workers", str(count)), None) as target:
-                        name = f"workers.{count}"
                         measure = partial(
-                            throughput.ingest, connections=32, unanswered=256, name=name
-                        )
-                        shots = self.ammunition.ingest
-                        await self.take(name, target, partial(measure, target, shots, self.seconds))
-        finally:
-            os.sched_setaffinity(0, {self.load_core})
+                            throughput.ingest, target, shots, self.seconds, name,
+                            connections=32, unanswered=256,
+                        )  # fmt: skip
+                        await self.take(name, target, measure)
 
     async def _remote(self) -> None:
-        os.sched_setaffinity(0, {self.core, self.load_core})  # three processes, both cores
-        try:
+        with self._both_cores():  # for three processes
             for run in range(1 if self.quick else 3):
                 self.run = run
                 parts = remote.crypto_floor()
@@ -265,6 +263,13 @@ class Bench:
             self.run = 0
             async with running(relays.ours(), None) as target:
                 await self.take("nip46", target, lambda: remote.node_round_trips(target, 50))
+
+    @contextmanager
+    def _both_cores(self) -> Iterator[None]:
+        """Let what is measured and the load have both cores, here and in what is started."""
+        os.sched_setaffinity(0, {self.core, self.load_core})
+        try:
+            yield
         finally:
             os.sched_setaffinity(0, {self.load_core})
 

@@ -88,7 +88,7 @@ async def ingest(
     connections: int = CONNECTIONS,
     unanswered: int = WINDOW,
 ) -> Sample:
-    """Publish over 4 connections, 64 `unanswered` on each: answers a second."""
+    """Publish over `connections`, so many `unanswered` on each: answers a second."""
     sockets = await connect(target, connections)
     answers = {True: 0, False: 0}
     start = end = 0.0

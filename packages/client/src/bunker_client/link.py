@@ -33,12 +33,7 @@ from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nip46 import Method, Request, Response, parse_response
-from bunker_core.pool import (
-    ConnectionState,
-    Incoming,
-    RelayPool,
-    Subscription,
-)
+from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
 # ours may be ahead: relays apply `since` to live events too. Requests have ids that nobody else
