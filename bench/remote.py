@@ -24,11 +24,11 @@ from bench.relays import Target, stop
 from bench.stats import percentile
 from bunker.harness import running_signer
 from bunker_client import RemoteSigner
-from bunker_core import nip44
 from bunker_core.event import EventTemplate, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip46 import ClientMetadata, Method
+from bunker_core.nips import nip44
+from bunker_core.nips.nip46 import ClientMetadata, Method
 from bunker_signer.policy import Grant
 from bunker_signer.store import Database, Writer, audit_log, clients, grants, journal
 from bunker_signer.store.database import FILE_NAME

@@ -2,7 +2,7 @@
 
 
 class Frames:
-    """A sink of `bunker_relay.hub`."""
+    """A sink of `bunker_relay.event.hub`."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []

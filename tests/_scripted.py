@@ -12,14 +12,14 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from bunker_core.bunker_uri import BunkerURI
-from bunker_core.channel import Channel, Scheme, rpc_template
 from bunker_core.errors import BunkerError
 from bunker_core.event import Event, parse_event, parse_template, sign_event
 from bunker_core.filter import Filter, parse_filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip44 import conversation_key
+from bunker_core.nips.bunker_uri import BunkerURI
+from bunker_core.nips.channel import Channel, Scheme, rpc_template
+from bunker_core.nips.nip44 import conversation_key
 from bunker_core.pool import RelayPool
 
 Message = list[Any]

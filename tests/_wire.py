@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from bunker_core.event import EventTemplate, Tags, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
-from bunker_core.nip42 import auth_template
+from bunker_core.nips.nip42 import auth_template
 
 Message = list[Any]
 PATIENCE = 30.0  # seconds that a test waits for what must come

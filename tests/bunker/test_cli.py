@@ -62,7 +62,7 @@ def test_commands_that_need_everything_are_hidden_without_it(
     """With relay and command alone, `bunker` offers `relay` and nothing else."""
     declared = [
         EntryPoint("relay", "bunker_relay.cli:relay", "bunker.commands"),
-        EntryPoint("up", "bunker.up:up [all]", "bunker.commands"),
+        EntryPoint("up", "bunker.up.command:up [all]", "bunker.commands"),
     ]
     monkeypatch.setattr("bunker.cli.entry_points", lambda **_: declared)
     context = click.Context(main)

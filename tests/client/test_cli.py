@@ -12,10 +12,10 @@ from _scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_sig
 from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import Session, Sessions
-from bunker_core import nip44
-from bunker_core.bunker_uri import BunkerURI, parse_nostrconnect_uri
 from bunker_core.event import EventTemplate, parse_event_json, sign_event, verify
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips import nip44
+from bunker_core.nips.bunker_uri import BunkerURI, parse_nostrconnect_uri
+from bunker_core.nips.nip19 import encode_npub
 
 NOTE = '{"kind": 1, "content": "hello"}'
 

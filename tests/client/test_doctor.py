@@ -18,8 +18,8 @@ from bunker_client.doctor import (
     examine_session,
     examine_signer,
 )
-from bunker_core.bunker_uri import parse_bunker_uri
-from bunker_core.nip46 import parse_permissions
+from bunker_core.nips.bunker_uri import parse_bunker_uri
+from bunker_core.nips.nip46 import parse_permissions
 
 TIMEOUT = 1.0  # seconds for each step
 

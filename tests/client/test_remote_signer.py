@@ -19,10 +19,10 @@ from bunker_client import (
     RemoteSigner,
     RequestDenied,
 )
-from bunker_core.channel import Scheme
 from bunker_core.errors import InvalidEvent, InvalidURI
 from bunker_core.event import EventTemplate, sign_event
-from bunker_core.nip46 import ClientMetadata, Permission
+from bunker_core.nips.channel import Scheme
+from bunker_core.nips.nip46 import ClientMetadata, Permission
 from bunker_core.relay_url import parse_relay_url
 
 NOW = 1_700_000_000

@@ -29,10 +29,10 @@ from bunker_client import (
     signer_from,
     sync_signer_from,
 )
-from bunker_core.bunker_uri import parse_nostrconnect_uri
 from bunker_core.errors import BunkerError, InvalidInput, InvalidURI
-from bunker_core.nip19 import encode_npub
-from bunker_core.nip46 import Permission
+from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
+from bunker_core.nips.nip19 import encode_npub
+from bunker_core.nips.nip46 import Permission
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 PEER = secret_key(9).pubkey

@@ -28,6 +28,23 @@ IO_MODULES = {
     "websockets",
 }
 
+# The rooms of each package, the highest first: a room imports only what stands behind it here.
+ROOMS = {
+    "bunker": "cli pytest_plugin testbed demo reference status backup up installation harness",
+    "bunker_client": (
+        "cli nip07 signers sync sessions doctor pair remote_signer request files errors"
+    ),
+    "bunker_core": ("pool signer nips bounds messages filter event kinds relay_url keys errors"),
+    "bunker_relay": "cli http relay client event nodes store metrics logs load config",
+    "bunker_signer": (
+        "cli console control service approvers request key store qr nse policy process"
+    ),
+}
+# The reference pages are generated from the commands.
+_UPWARDS = {("bunker.reference", "bunker.cli")}
+# What a folder holds at most, `__init__`, `__main__` and `py.typed` left aside.
+MOST_IN_A_FOLDER = 15
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Yield the dotted name and the path of every module of the five packages."""
@@ -145,3 +162,44 @@ def test_core_outside_of_the_pool_does_not_import_it() -> None:
         and (found := imports_any(name, {"bunker_core.pool"}))
     }
     assert not broken
+
+
+@pytest.mark.parametrize("package", sorted(ROOMS))
+def test_rooms_import_only_downwards(package: str) -> None:
+    """Every module has a room, and no room imports one that stands above it."""
+    rooms = ROOMS[package].split()
+    climbs = set()
+    for name in members(package):
+        room = _room(name)
+        if room in {"", "__main__"}:
+            continue
+        assert room in rooms, f"{name} is in no room"
+        for other in imports(name, MODULES[name]):
+            inside = other.startswith(f"{package}.") and _room(other) in rooms
+            if inside and rooms.index(_room(other)) < rooms.index(room):
+                climbs.add((name, ".".join(other.split(".")[:2])))
+    assert climbs <= _UPWARDS
+
+
+def test_folders_are_small() -> None:
+    """A listing is read at a glance."""
+    crowded = {
+        str(folder.relative_to(PACKAGES)): len(entries)
+        for folder in PACKAGES.glob("*/src/**/")
+        if not _LEFT_ASIDE.intersection(folder.parts)
+        and len(entries := _entries(folder)) > MOST_IN_A_FOLDER
+    }
+    assert not crowded
+
+
+# One NIP a file, one picture, template or page a file: lists, not structure.
+_LEFT_ASIDE = {"nips", "templates", "static", "extension", "__pycache__"}
+
+
+def _entries(folder: Path) -> list[str]:
+    aside = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
+    return [item.name for item in folder.iterdir() if item.name not in aside]
+
+
+def _room(module: str) -> str:
+    return [*module.split("."), ""][1]

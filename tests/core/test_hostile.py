@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _strategies import secret_key
-from bunker_core import nip04, nip19, nip44
-from bunker_core.bunker_uri import parse_bunker_uri, parse_nostrconnect_uri
 from bunker_core.errors import (
     BunkerError,
     CryptoError,
@@ -25,7 +23,9 @@ from bunker_core.errors import (
 from bunker_core.event import EventTemplate, parse_event_json, parse_template, sign_event
 from bunker_core.filter import parse_filter
 from bunker_core.messages import parse_client_message, parse_relay_message
-from bunker_core.nip46 import (
+from bunker_core.nips import nip04, nip19, nip44
+from bunker_core.nips.bunker_uri import parse_bunker_uri, parse_nostrconnect_uri
+from bunker_core.nips.nip46 import (
     parse_metadata,
     parse_permissions,
     parse_relay_list,

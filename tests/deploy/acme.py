@@ -23,8 +23,8 @@ import pytest
 
 from _proxy import caddy, free_port, running, self_signed
 from _require import need
-from bunker.caddy import Site, wait_until_served
 from bunker.harness import running_relay
+from bunker.up.caddy import Site, wait_until_served
 
 PEBBLE = os.environ.get("BUNKER_TEST_PEBBLE") or shutil.which("pebble")
 

@@ -9,8 +9,8 @@ import pytest
 
 from _proxy import caddy, free_port, running, self_signed
 from _require import need
-from bunker.caddy import Site
 from bunker.harness import running_relay, running_signer
+from bunker.up.caddy import Site
 from bunker_client import RemoteSigner
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

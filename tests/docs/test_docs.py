@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from _require import need
 from bunker.cli import main
 from bunker.reference import pages
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips.nip19 import encode_npub
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

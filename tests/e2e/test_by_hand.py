@@ -9,7 +9,7 @@ from pathlib import Path
 from bunker.harness import running_relay, running_signer
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import encode_npub, encode_nsec
+from bunker_core.nips.nip19 import encode_npub, encode_nsec
 from bunker_signer.nse import NSE, FileStorage
 
 

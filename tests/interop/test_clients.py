@@ -6,7 +6,7 @@ import pytest
 
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_core.event import parse_event, verify
-from bunker_core.nip19 import parse_pubkey
+from bunker_core.nips.nip19 import parse_pubkey
 from interop.peers import Peer, Row, library_version, node, python, running
 
 # All that the clients use, and no reaction (kind 7): asking for one has to be denied.

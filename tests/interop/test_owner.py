@@ -18,9 +18,9 @@ from typing import Any, Final
 import pytest
 
 from bunker.harness import RunningRelay, RunningSigner, running_relay, running_signer
-from bunker_core import nip44
 from bunker_core.event import parse_event, verify
 from bunker_core.keys import SecretKey
+from bunker_core.nips import nip44
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Grant
 from interop.driven import LIBRARIES, Driven, LibraryError, Owner, driven, owner

@@ -8,11 +8,11 @@ import pytest
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner
 from bunker_client.errors import RequestDenied
-from bunker_client.pairing import Pairing
-from bunker_core import nip04, nip44
+from bunker_client.pair.pairing import Pairing
 from bunker_core.event import verify
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import parse_pubkey
+from bunker_core.nips import nip04, nip44
+from bunker_core.nips.nip19 import parse_pubkey
 from interop.peers import NOT_OFFERED, OK, Row, library_version, node, python, running
 
 GRANTS = "sign_event:1,nip44_encrypt,nip44_decrypt,nip04_encrypt,nip04_decrypt"

@@ -19,9 +19,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from _wire import NOBODY, Peer, Start, note
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips.nip19 import encode_npub
 from bunker_relay.cli import relay
-from bunker_relay.store import FILE
+from bunker_relay.store.store import FILE
 
 
 def relay_command(*arguments: str, **options: Any) -> Result:
@@ -54,8 +54,8 @@ def test_help_shows_every_command_without_loading_the_relay() -> None:
 def test_the_bunker_profile_does_not_load_a_database() -> None:
     """Without a database SQLAlchemy is not even imported."""
     code = (
-        "import sys; import bunker_relay.server; assert 'sqlalchemy' not in sys.modules;"
-        "import bunker_relay.store; assert 'sqlalchemy' in sys.modules;"
+        "import sys; import bunker_relay.http.server; assert 'sqlalchemy' not in sys.modules;"
+        "import bunker_relay.store.store; assert 'sqlalchemy' in sys.modules;"
         "assert 'alembic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bunker_core.keys import SecretKey
-from bunker_core.nip46 import parse_permissions
-from bunker_signer.agent import Agent
-from bunker_signer.approval import Answer, Approver, Question, Verdict
-from bunker_signer.audit import AuditEntry
-from bunker_signer.identity import Identity
+from bunker_core.nips.nip46 import parse_permissions
+from bunker_signer.key.identity import Identity
 from bunker_signer.policy import Grant, grants_of
-from bunker_signer.service import Config, Service, running
+from bunker_signer.request.approval import Answer, Approver, Question, Verdict
+from bunker_signer.service.agent import Agent
+from bunker_signer.service.service import Config, Service, running
 from bunker_signer.store import Database, audit_log, clients, grants
+from bunker_signer.store.audit_chain import AuditEntry
 from signer._wire import Wire, wire
 
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bunker_core import nip44
-from bunker_core.channel import Channel, Scheme, rpc_template
 from bunker_core.event import Event, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.nips import nip44
+from bunker_core.nips.channel import Channel, Scheme, rpc_template
 from bunker_core.pool import RelayPool
 
 TIMEOUT = 10.0  # seconds for an answer that takes milliseconds

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunker_core.nip46 import Method, parse_permissions
+from bunker_core.nips.nip46 import Method, parse_permissions
 from bunker_signer.policy import (
     FREE,
     Action,

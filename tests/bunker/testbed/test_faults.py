@@ -10,7 +10,7 @@ from bunker.testbed import Client, Fault, FaultName, Faults, Relay, Signer, Test
 from bunker_client import RequestDenied, RequestTimeout
 from bunker_client.errors import ClientError, SignerOffline
 from bunker_core.keys import SecretKey
-from bunker_signer.approval import Verdict
+from bunker_signer.request.approval import Verdict
 
 NOTE = {"kind": 1, "content": "hello"}
 

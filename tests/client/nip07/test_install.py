@@ -25,7 +25,7 @@ NOTE = {"kind": 1, "content": "hello", "tags": [], "created_at": 1_790_000_000}
 @pytest.fixture
 def signer(tmp_path: Path) -> str:
     """A sealed key, as `bunker key new` makes it."""
-    from bunker_signer.key_cli import key
+    from bunker_signer.cli.key import key
 
     result = CliRunner().invoke(key, ["new", "--data", str(tmp_path / "signer")])
     assert result.exit_code == 0, result.output

@@ -8,7 +8,7 @@ import pytest
 from bunker_client.errors import ClientError
 from bunker_client.nip07.sites import HOUR, Answer, Sites, parse_origin
 from bunker_core.errors import InvalidInput
-from bunker_core.nip46 import Permission
+from bunker_core.nips.nip46 import Permission
 
 NOW = 1_790_000_000
 SITE, OTHER = "https://notes.example", "https://other.example"

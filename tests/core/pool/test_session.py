@@ -12,7 +12,7 @@ from bunker_core.event import Event, EventTemplate, Sign, VerifiedEvent, sign_ev
 from bunker_core.filter import Filter
 from bunker_core.kinds import CLIENT_AUTH
 from bunker_core.messages import Closed, Delivery, Eose, Notice, Ok, serialize
-from bunker_core.nip42 import check_auth
+from bunker_core.nips.nip42 import check_auth
 from bunker_core.pool.session import (
     Answered,
     Effect,

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bunker_core.event import EventTemplate
-from bunker_core.nip46 import Method
-from bunker_signer.approval import Item, Question
+from bunker_core.nips.nip46 import Method
 from bunker_signer.approvers.notify import HookError, Notice, Notifier, parse_hook
 from bunker_signer.policy import Action
+from bunker_signer.request.approval import Item, Question
 
 NOTICE = Notice("Title", "Text", 1_800_000_000, "https://x.example/1", "abc")
 

@@ -10,11 +10,11 @@ from typing import TextIO
 import pytest
 
 from bunker_core.event import EventTemplate
-from bunker_core.nip46 import Method
-from bunker_signer.approval import Item, Question, Verdict
+from bunker_core.nips.nip46 import Method
 from bunker_signer.approvers.describe import describe, headline
 from bunker_signer.approvers.terminal import TerminalApprover
 from bunker_signer.policy import Action
+from bunker_signer.request.approval import Item, Question, Verdict
 
 
 @dataclass

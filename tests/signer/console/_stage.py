@@ -19,7 +19,7 @@ import httpx
 from _require import need
 from bunker.harness import RunningSigner, running_signer
 from bunker_client import RemoteSigner
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.console.server import new_link
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants

@@ -17,7 +17,7 @@ from PIL import Image
 from bunker.harness import running_relay
 from bunker_client import Pairing, RemoteSigner
 from bunker_core.keys import SecretKey
-from bunker_core.nip46 import ClientMetadata, parse_permissions
+from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.policy import Profile
 from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, visitor
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bunker_client import RemoteSigner, RequestDenied
-from bunker_core.bunker_uri import NostrConnectURI
-from bunker_core.nip46 import ClientMetadata, parse_permissions
-from bunker_signer.console.texts import texts_of
+from bunker_core.nips.bunker_uri import NostrConnectURI
+from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
+from bunker_signer.console.view.texts import texts_of
 from bunker_signer.policy import Profile
 from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, paired, sign, visitor
 

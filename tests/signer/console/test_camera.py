@@ -13,8 +13,8 @@ import segno
 from PIL import Image
 
 from bunker_client import Pairing, RequestDenied
-from bunker_core.nip46 import ClientMetadata
-from bunker_signer.console.pictures import FRAME_EVERY, Busy, Pictures
+from bunker_core.nips.nip46 import ClientMetadata
+from bunker_signer.qr.pictures import FRAME_EVERY, Busy, Pictures
 from signer.console._stage import Stage, bind, bound, browser, http, sign, visitor
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from _require import need
 from interop.peers import running
 from signer.console._stage import bind, browser, bunker, node_script, visitor
-from signer.console.test_passkeys import add_passkey, sensor
+from signer.console.auth.test_passkeys import add_passkey, sensor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,7 @@ import pytest
 
 from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.nips.nip46 import ClientMetadata
 from signer.console._stage import DESK, PHONE, Stage, bind, key_of, paired, sign, visitor
 
 if TYPE_CHECKING:

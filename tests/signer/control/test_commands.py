@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bunker_core.bunker_uri import parse_bunker_uri
 from bunker_core.event import verify
 from bunker_core.filter import Filter
+from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.pool import RelayPool
 from bunker_signer.control.commands import Commands
-from bunker_signer.identity import KeyState
+from bunker_signer.key.identity import KeyState
 from bunker_signer.policy import Grant
 from signer._rig import Owner, Rig, rig
 from signer._wire import Wire, wire

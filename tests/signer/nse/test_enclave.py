@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from _require import need
-from bunker_core import keys, nip04, nip44
+from bunker_core import keys
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
+from bunker_core.nips import nip04, nip44
 from bunker_signer.nse import (
     NSE,
     FileStorage,

@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bunker_core import nip44
 from bunker_core.event import EventTemplate, parse_event_json, verify
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import parse_pubkey
+from bunker_core.nips import nip44
+from bunker_core.nips.nip19 import parse_pubkey
 from bunker_signer.nse import NSE, FileStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.wrap.master_key import MasterKey
 

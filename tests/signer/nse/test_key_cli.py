@@ -15,7 +15,7 @@ import pytest
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import encode_nsec
+from bunker_core.nips.nip19 import encode_nsec
 from bunker_signer.control.server import ControlServer as SignerServer
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.control import ControlServer
@@ -24,7 +24,7 @@ from signer.nse.conftest import Token
 
 EVENT = EventTemplate(1, "hello", (), 1700000000)
 Command = Callable[[Mapping[str, Any], int, bytearray | None], Awaitable[Any]]
-COMMAND = [sys.executable, "-m", "bunker_signer.key_cli"]
+COMMAND = [sys.executable, "-m", "bunker_signer.cli.key"]
 
 
 class Cli:

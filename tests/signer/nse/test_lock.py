@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from _require import need
-from bunker_core import nip49
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
+from bunker_core.nips import nip49
 from bunker_signer.nse import NSE, AsyncNSE, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.attempts import FREE, MAX_WAIT, Attempts
 from bunker_signer.nse.control import ControlServer, ask

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from _require import need
-from bunker_core import nip44
 from bunker_core.keys import SecretKey
+from bunker_core.nips import nip44
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.blob import BlobV2, parse_blob
 from bunker_signer.nse.memory import MemoryLevel, Page

@@ -22,7 +22,7 @@ import click
 
 from bunker import __version__
 from bunker.installation import Installation
-from bunker.questions import data_option
+from bunker.up.questions import data_option
 from bunker_core.errors import BunkerError
 
 FORMAT: Final = 1

@@ -15,7 +15,7 @@ from bunker_core.event import verify
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.nips.nip46 import ClientMetadata
 from bunker_core.pool import RelayPool
 
 CONTENT: Final = "Signed from desktop, key on phone!"

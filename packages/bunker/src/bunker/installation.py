@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bunker_core.nip19 import encode_npub
-from bunker_signer.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_core.nips.nip19 import encode_npub
+from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
 from bunker_signer.nse import NSE, FileStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.model import DEFAULT_NAME
 

@@ -22,7 +22,7 @@ import click
 
 from bunker.backup import LAST_BACKUP
 from bunker.installation import DATABASE, Installation, open_to_others
-from bunker.questions import RECOVERY_FILE, data_option, master_key_option
+from bunker.up.questions import RECOVERY_FILE, data_option, master_key_option
 from bunker_client.doctor import Health, examine_signer
 from bunker_core.errors import BunkerError
 from bunker_signer.control.protocol import ControlError, NotRunning, send

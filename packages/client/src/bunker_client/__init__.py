@@ -6,7 +6,6 @@ async with RemoteSigner.from_uri("bunker://...") as signer:
     event = await signer.request_signature({"kind": 1, "content": "Signed from afar"})
 """
 
-from bunker_client.batch import decrypt_all
 from bunker_client.errors import (
     ClientError,
     InvalidReply,
@@ -20,12 +19,13 @@ from bunker_client.errors import (
     SignerOffline,
     WaitingForApproval,
 )
-from bunker_client.pairing import Pairing
-from bunker_client.progress import Progress, Step
-from bunker_client.qr import QR
+from bunker_client.pair.pairing import Pairing
+from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
-from bunker_client.session import Session
-from bunker_client.sessions import FileMasterKey, KeyringMasterKey, Sessions
+from bunker_client.request.batch import decrypt_all
+from bunker_client.request.progress import Progress, Step
+from bunker_client.request.session import Session
+from bunker_client.sessions.sessions import FileMasterKey, KeyringMasterKey, Sessions
 from bunker_client.signers import BunkerClient, pair, signer_from, sync_signer_from
 from bunker_client.sync import SyncRemoteSigner
 from bunker_core.signer import Signer, SyncSigner

@@ -19,15 +19,15 @@ from bunker_client.errors import (
     RequestTimeout,
     SignerOffline,
 )
-from bunker_client.http import fetch_json
-from bunker_client.link import Link
 from bunker_client.remote_signer import RemoteSigner
+from bunker_client.request.http import fetch_json
+from bunker_client.request.link import Link
 from bunker_core.errors import BunkerError, PoolError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template, sign_event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip46 import Method, Permission
+from bunker_core.nips.nip46 import Method, Permission
 from bunker_core.pool import RelayPool
 from bunker_core.relay_url import is_loopback
 

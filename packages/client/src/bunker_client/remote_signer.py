@@ -7,13 +7,12 @@ from typing import Any, Final, Self, Unpack
 
 import orjson
 
-from bunker_client.call import Patience
 from bunker_client.errors import ClientError, InvalidReply, PairingFailed, RequestDenied
-from bunker_client.link import Link
-from bunker_client.options import Options
-from bunker_client.progress import Progress
-from bunker_client.session import Session
-from bunker_core.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri
+from bunker_client.request.call import Patience
+from bunker_client.request.link import Link
+from bunker_client.request.options import Options
+from bunker_client.request.progress import Progress
+from bunker_client.request.session import Session
 from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI, PoolError
 from bunker_core.event import (
     EventTemplate,
@@ -24,7 +23,8 @@ from bunker_core.event import (
     verify,
 )
 from bunker_core.keys import SecretKey
-from bunker_core.nip46 import (
+from bunker_core.nips.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri
+from bunker_core.nips.nip46 import (
     ClientMetadata,
     Method,
     Permission,

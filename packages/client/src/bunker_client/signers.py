@@ -16,19 +16,19 @@ from typing import Final, Self, Unpack, cast
 from urllib.parse import parse_qsl
 
 from bunker_client.errors import ClientError
-from bunker_client.http import fetch_json
-from bunker_client.options import Options
-from bunker_client.pairing import PAIRING_TIMEOUT, Pairing
-from bunker_client.qr import QR
+from bunker_client.pair.pairing import PAIRING_TIMEOUT, Pairing
+from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
-from bunker_client.sessions import DEFAULT_NAME, Sessions
+from bunker_client.request.http import fetch_json
+from bunker_client.request.options import Options
+from bunker_client.sessions.sessions import DEFAULT_NAME, Sessions
 from bunker_client.sync import SyncOf
-from bunker_core.bunker_uri import BunkerURI
 from bunker_core.errors import InvalidURI
 from bunker_core.keys import SecretKey
-from bunker_core.nip05 import parse_document, parse_identifier
-from bunker_core.nip19 import parse_pubkey
-from bunker_core.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
+from bunker_core.nips.bunker_uri import BunkerURI
+from bunker_core.nips.nip05 import parse_document, parse_identifier
+from bunker_core.nips.nip19 import parse_pubkey
+from bunker_core.nips.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
 from bunker_core.relay_url import parse_relay_url
 from bunker_core.signer import Signer
 

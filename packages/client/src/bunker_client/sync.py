@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from bunker_client.errors import ClientError
-from bunker_client.options import Options
 from bunker_client.remote_signer import RemoteSigner
-from bunker_client.session import Session
-from bunker_core.bunker_uri import BunkerURI
+from bunker_client.request.options import Options
+from bunker_client.request.session import Session
 from bunker_core.event import EventTemplate, VerifiedEvent
 from bunker_core.keys import SecretKey
-from bunker_core.nip46 import ClientMetadata, Permission
+from bunker_core.nips.bunker_uri import BunkerURI
+from bunker_core.nips.nip46 import ClientMetadata, Permission
 from bunker_core.signer import Signer
 
 T = TypeVar("T")

@@ -81,9 +81,9 @@ def run(config_file: Path | None, **flags: Any) -> None:
     configuration again: lists, limits and rates change, the address and the data directory stay.
     """
     gc.disable()  # what is loaded stays; `server` turns it on when the relay has started
-    from bunker_relay.claim import StartError
+    from bunker_relay.http.server import serve
     from bunker_relay.load import ConfigError
-    from bunker_relay.server import serve
+    from bunker_relay.nodes.claim import StartError
 
     try:
         serve(lambda: _load(config_file, flags))
@@ -116,8 +116,8 @@ def check(url: str, timeout: float) -> None:
     """Send a signing request through the relay at URL and back, and say what is wrong."""
     import asyncio
 
-    from bunker_relay.check import check_relay
-    from bunker_relay.probe import ProbeError
+    from bunker_relay.http.check import check_relay
+    from bunker_relay.http.probe import ProbeError
 
     try:
         lines = asyncio.run(check_relay(url, timeout))
@@ -135,8 +135,8 @@ def check(url: str, timeout: float) -> None:
 )
 def export_command(config_file: Path | None, data: Path | None, output: IO[bytes]) -> None:
     """Write all stored events as JSON lines, oldest first."""
-    from bunker_relay.outcome import StoreError
-    from bunker_relay.transfer import export_events
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import export_events
 
     database, shown = _database(config_file, data)
     progress = _Progress("Exporting")
@@ -157,8 +157,8 @@ def export_command(config_file: Path | None, data: Path | None, output: IO[bytes
 @click.argument("file", type=click.File("rb"))
 def import_command(config_file: Path | None, data: Path | None, file: IO[bytes]) -> None:
     """Store the events of FILE, JSON lines; - reads standard input. Signatures are checked."""
-    from bunker_relay.outcome import StoreError
-    from bunker_relay.transfer import Tally, import_events
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import Tally, import_events
 
     database, shown = _database(config_file, data, create=True)
     known = file.seekable()
@@ -187,8 +187,8 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     """Delete what is expired or too old and give the space back to the disk."""
     import time
 
-    from bunker_relay.outcome import StoreError
-    from bunker_relay.transfer import vacuum as vacuum_database
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import vacuum as vacuum_database
 
     database, shown = _database(config_file, data)
     if keep_days is None:
@@ -243,7 +243,7 @@ def _database(
 
     A file has to be there unless it may be made.
     """
-    from bunker_relay.store import FILE
+    from bunker_relay.store.store import FILE
 
     config = _load_or_fail(config_file, {"data": data})
     if config.database is not None:

@@ -13,27 +13,27 @@ from starlette.types import Receive, Scope, Send
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+from bunker_core.nips.nip98 import Authorizations
 from bunker_core.relay_url import parse_relay_url
-from bunker_relay.bus import Alone, Bus, Buses
-from bunker_relay.claim import StartError
+from bunker_relay.client.connection import Connection, Parts
+from bunker_relay.client.cork import Turn
+from bunker_relay.client.direct import EXTENSION as DIRECT
 from bunker_relay.config import Config, Profile
-from bunker_relay.connection import Connection
-from bunker_relay.cork import Turn
-from bunker_relay.direct import EXTENSION as DIRECT
-from bunker_relay.hub import Hub, Subscription
-from bunker_relay.ingest import Ingest
-from bunker_relay.limits import Addresses, Buckets
-from bunker_relay.lists import FILE as LISTS
-from bunker_relay.lists import Lists, ListsError
+from bunker_relay.event.hub import Hub, Subscription
+from bunker_relay.event.ingest import Ingest
+from bunker_relay.event.limits import Addresses, Buckets
+from bunker_relay.event.lists import FILE as LISTS
+from bunker_relay.event.lists import Lists, ListsError
+from bunker_relay.event.policy import Policy
 from bunker_relay.logs import defect, log
 from bunker_relay.metrics import Counters
-from bunker_relay.nip98 import Authorizations
-from bunker_relay.policy import Policy
+from bunker_relay.nodes.bus import Alone, Bus, Buses
+from bunker_relay.nodes.claim import StartError
 
 if TYPE_CHECKING:
-    from bunker_relay.mesh import Mesh
-    from bunker_relay.store import Store
-    from bunker_relay.workers import Worker
+    from bunker_relay.nodes.mesh import Mesh
+    from bunker_relay.nodes.workers import Worker
+    from bunker_relay.store.store import Store
 
 _TOO_MANY: Final = 429  # HTTP status, RFC 6585
 
@@ -61,7 +61,7 @@ class Relay:
         if config.profile is not Profile.BUNKER:
             # Imported here: SQLAlchemy is half of the start, and a relay without a database is not
             # to load it.
-            from bunker_relay import store
+            from bunker_relay.store import store
 
             self.store = store.Store(
                 config.database or config.data / store.FILE,
@@ -74,7 +74,17 @@ class Relay:
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.connections: set[Connection] = set()
-        self.turn = Turn()
+        self.parts = Parts(
+            policy=self.policy,
+            hub=self.hub,
+            ingest=self.ingest,
+            store=self.store,
+            bus=self.bus,
+            queries=self.queries,
+            counters=self.counters,
+            turn=Turn(),
+            connections=self.connections,
+        )
         self._connecting = Buckets(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
         self._connections_by_address: dict[str, int] = {}
@@ -96,13 +106,17 @@ class Relay:
         if line is not None:
             await send({"type": "websocket.accept"})
             self._count(address, 1)
-            connection = Connection(self, address, scope, receive, send, line)
+            connection = Connection(
+                self.parts, address, self.urls_for(scope), scope, receive, send, line
+            )
             connection.attach(line, lambda: self._count(address, -1))
             return  # nothing of ASGI waits with the client
         with self._counted(address):
             await send({"type": "websocket.accept"})
             try:
-                await Connection(self, address, scope, receive, send).run()
+                await Connection(
+                    self.parts, address, self.urls_for(scope), scope, receive, send
+                ).run()
             except OSError:
                 return  # the client has gone
             except Exception as error:
@@ -189,7 +203,7 @@ class Relay:
     def _make_bus(self, worker: "Worker | None") -> Bus:
         parts: list[Bus] = []
         if worker is not None:
-            from bunker_relay.mesh import Mesh
+            from bunker_relay.nodes.mesh import Mesh
 
             self.mesh = Mesh(
                 self, self.counters, index=worker.index, count=worker.count, folder=worker.folder
@@ -204,7 +218,7 @@ class Relay:
     def _make_nats(self, worker: "Worker | None") -> Bus:
         settings = self.config.nats
         try:
-            from bunker_relay.nats_bus import ORIGIN_BYTES, Nats
+            from bunker_relay.nodes.nats_bus import ORIGIN_BYTES, Nats
         except ImportError:
             raise StartError(
                 "nats.servers is set, but nats-py is missing: install nostr-bunker-relay[nats]"

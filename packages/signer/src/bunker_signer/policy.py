@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from bunker_core.nip46 import Method, Permission
+from bunker_core.nips.nip46 import Method, Permission
 
 # What every connected client may do: none of it opens the user key.
 FREE: Final = frozenset(

@@ -20,7 +20,7 @@ from bunker.testbed.faults import Fault, FaultName
 from bunker.testbed.relay import Relay
 from bunker.testbed.signer import Signer
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Verdict
+from bunker_signer.request.approval import Verdict
 
 MAX_BODY: Final = 65_536  # bytes
 _CALL_TIMEOUT: Final = 10.0  # seconds that `wait` waits

@@ -8,8 +8,8 @@ from bunker.testbed.thread import LoopThread
 from bunker.testbed.transcript import Transcript
 from bunker.testbed.wire import Party, Wire
 from bunker_relay import relay as relays
-from bunker_relay.app import create_app
 from bunker_relay.config import Config
+from bunker_relay.http.app import create_app
 
 
 class Relay:

@@ -11,20 +11,20 @@ from typing import Final
 from bunker.testbed.faults import Faults
 from bunker.testbed.thread import LoopThread
 from bunker.testbed.wire import Party
-from bunker_core.bunker_uri import new_secret, parse_nostrconnect_uri
-from bunker_core.channel import rpc_template
 from bunker_core.event import sign_event
 from bunker_core.keys import SecretKey
-from bunker_core.nip19 import encode_npub
-from bunker_core.nip46 import parse_permissions
+from bunker_core.nips.bunker_uri import new_secret, parse_nostrconnect_uri
+from bunker_core.nips.channel import rpc_template
+from bunker_core.nips.nip19 import encode_npub
+from bunker_core.nips.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
-from bunker_signer.approval import Answer, Question, Verdict
-from bunker_signer.identity import Identity, KeyState
-from bunker_signer.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.policy import Grant, Profile, grants_of, profile_grants
-from bunker_signer.service import Config, Service, running
+from bunker_signer.request.approval import Answer, Question, Verdict
+from bunker_signer.service.service import Config, Service, running
 
 _KEY_BYTES: Final = 32
 _RECEIPT_TIMEOUT: Final = 3.0  # seconds

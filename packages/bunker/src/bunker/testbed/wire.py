@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bunker.testbed.faults import Fault, FaultName, Faults
 from bunker.testbed.transcript import Direction, Entry, Transcript
-from bunker_core import nip44
-from bunker_core.channel import Channel, Scheme, rpc_template
 from bunker_core.errors import BunkerError
 from bunker_core.event import Event, parse_event_json, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nip46 import Method, Request, Response, parse_request, parse_response
+from bunker_core.nips import nip44
+from bunker_core.nips.channel import Channel, Scheme, rpc_template
+from bunker_core.nips.nip46 import Method, Request, Response, parse_request, parse_response
 
 # What `deny` denies: all that opens the user key.
 _KEYED: Final = frozenset(

@@ -73,9 +73,9 @@ async def _findings(common: Common, uri: str | None, permissions: str) -> "Async
         examine_session,
         examine_signer,
     )
-    from bunker_core.bunker_uri import parse_bunker_uri
     from bunker_core.errors import BunkerError
-    from bunker_core.nip46 import parse_permissions
+    from bunker_core.nips.bunker_uri import parse_bunker_uri
+    from bunker_core.nips.nip46 import parse_permissions
 
     if uri:
         parsed = parse_bunker_uri(uri)

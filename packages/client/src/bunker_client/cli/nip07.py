@@ -137,7 +137,7 @@ def forget(origin: str, directory: Path | None) -> None:
 
 async def _check(settings: Any) -> None:
     """Raise BunkerError when there is no such signer: better now than in a browser's log."""
-    from bunker_client.sessions import DEFAULT_NAME
+    from bunker_client.sessions.sessions import DEFAULT_NAME
     from bunker_client.signers import signer_from
 
     kind, _, rest = settings.signer.partition(":")

@@ -91,7 +91,7 @@ def forget(common: Common, name: str, local: bool) -> None:
 
 async def _accept(common: Common, uri: str, permissions: str, name: str) -> None:
     from bunker_client.remote_signer import RemoteSigner
-    from bunker_core.nip46 import ClientMetadata, parse_permissions
+    from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 
     signer = RemoteSigner.from_uri(
         uri,
@@ -111,9 +111,9 @@ async def _invite(
     pictures: tuple[Path | None, Path | None],
     timeout: float,
 ) -> None:
-    from bunker_client.qr import QR
+    from bunker_client.pair.qr import QR
     from bunker_client.signers import pair as invite
-    from bunker_core.nip46 import ClientMetadata, parse_permissions
+    from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 
     def show(code: QR) -> None:
         svg, png = pictures
@@ -160,7 +160,7 @@ def _keep(common: Common, session: Any) -> None:
 
 
 def _describe(name: str, session: Any) -> dict[str, Any]:
-    from bunker_core.nip19 import encode_npub
+    from bunker_core.nips.nip19 import encode_npub
 
     return {
         "name": name,

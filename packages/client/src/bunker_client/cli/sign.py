@@ -9,7 +9,7 @@ import click
 
 from bunker_client.cli.common import Common, common_options, gather, read_text, run
 from bunker_core.errors import BunkerError
-from bunker_core.nip19 import parse_pubkey
+from bunker_core.nips.nip19 import parse_pubkey
 
 
 @click.command()
@@ -149,7 +149,7 @@ async def _decrypt(common: Common, peer: str, nip04: bool) -> None:
 
 
 async def _decrypt_batch(common: Common) -> None:
-    from bunker_client.batch import decrypt_all
+    from bunker_client.request.batch import decrypt_all
 
     messages = []
     for number, line in enumerate(filter(None, map(str.strip, read_text().splitlines())), 1):
@@ -173,7 +173,7 @@ async def _decrypt_batch(common: Common) -> None:
 
 
 async def _whoami(common: Common) -> None:
-    from bunker_core.nip19 import encode_npub
+    from bunker_core.nips.nip19 import encode_npub
 
     async with common.signer() as signer:
         pubkey = await signer.get_public_key()

@@ -19,7 +19,7 @@ import orjson
 
 from bunker_client.errors import ClientError
 from bunker_client.files import write_private
-from bunker_client.sessions import KeyringMasterKey, Sessions
+from bunker_client.sessions.sessions import KeyringMasterKey, Sessions
 
 NAME: Final = "nostr_bunker"  # of the host; background.js connects to it
 EXTENSION_ID: Final = "lkgglgoecennjonfokknppjpkddbejop"  # from the key in manifest.json

@@ -7,8 +7,8 @@ from typing import Any, Final
 from bunker_core.errors import InvalidInput
 from bunker_core.event import EventTemplate, parse_template
 from bunker_core.kinds import MAX_KIND
-from bunker_core.nip19 import parse_pubkey
-from bunker_core.nip46 import Method, Permission
+from bunker_core.nips.nip19 import parse_pubkey
+from bunker_core.nips.nip46 import Method, Permission
 from bunker_core.signer import Signer
 
 # NIP-07's methods and what NIP-46 calls the same thing.

@@ -11,7 +11,7 @@ import orjson
 from bunker_client.errors import ClientError
 from bunker_client.files import write_private
 from bunker_core.errors import InvalidInput
-from bunker_core.nip46 import Permission
+from bunker_core.nips.nip46 import Permission
 
 HOUR: Final = 3600  # seconds
 MAX_ORIGIN: Final = 300  # characters; a host name has 253 at most

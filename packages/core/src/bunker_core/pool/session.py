@@ -26,7 +26,7 @@ from bunker_core.messages import (
     prefix,
     serialize,
 )
-from bunker_core.nip42 import auth_template
+from bunker_core.nips.nip42 import auth_template
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from bunker_core.bounds.seen import SeenIds
 from bunker_core.errors import PoolError
 from bunker_core.event import VerifiedEvent
 from bunker_core.filter import Filter
-from bunker_core.seen import SeenIds
 
 REMEMBERED_IDS: Final = 16384
 # Events that may wait for a reader. Beyond it the newest is dropped and counted: a flood must not

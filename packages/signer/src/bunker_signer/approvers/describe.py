@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from bunker_core.nip46 import Method
-from bunker_signer.approval import Question
+from bunker_core.nips.nip46 import Method
+from bunker_signer.request.approval import Question
 
 _SHOWN_CHARACTERS: Final = 280
 _SHOWN_ITEMS: Final = 5

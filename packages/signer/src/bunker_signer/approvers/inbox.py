@@ -3,7 +3,7 @@
 import asyncio
 
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Answer, Question
+from bunker_signer.request.approval import Answer, Question
 
 
 class UnknownQuestion(BunkerError):

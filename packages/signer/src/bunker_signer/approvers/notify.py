@@ -13,9 +13,9 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Answer, Question
 from bunker_signer.approvers.describe import headline
-from bunker_signer.logs import get_logger
+from bunker_signer.process.logs import get_logger
+from bunker_signer.request.approval import Answer, Question
 
 TIMEOUT: Final = 10.0  # seconds for a server or a command
 

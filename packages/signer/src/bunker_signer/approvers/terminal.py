@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from bunker_signer.approval import Answer, Question, Verdict
 from bunker_signer.approvers.describe import describe
+from bunker_signer.request.approval import Answer, Question, Verdict
 
 _ANSWERS = {"y": Verdict.ONCE, "a": Verdict.ALWAYS, "x": Verdict.NEVER}
 

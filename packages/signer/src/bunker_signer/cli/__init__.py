@@ -2,8 +2,7 @@
 
 import click
 
-from bunker_signer.cli import approvals, audit, clients, keys, pair, run
-from bunker_signer.console import options as console
+from bunker_signer.cli import approvals, audit, clients, console, keys, pair, run
 
 
 @click.group()

@@ -8,7 +8,6 @@ from typing import Final
 import click
 
 from bunker_core.errors import BunkerError
-from bunker_signer.approval import Verdict
 from bunker_signer.cli.clients import json_option
 from bunker_signer.cli.options import (
     data_option,
@@ -17,6 +16,7 @@ from bunker_signer.cli.options import (
     short_hex,
     uses_option,
 )
+from bunker_signer.request.approval import Verdict
 
 
 @click.command()

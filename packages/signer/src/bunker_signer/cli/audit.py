@@ -22,7 +22,7 @@ from bunker_signer.cli.options import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from bunker_signer.audit import AuditEntry
+    from bunker_signer.store.audit_chain import AuditEntry
 
 
 @click.group(invoke_without_command=True)
@@ -80,9 +80,9 @@ def verify(data: Path, export: Path | None, expect: str | None, database: str) -
 
     Prints the last hash: note it elsewhere, and give it to --expect next time.
     """
-    from bunker_signer.audit import AuditEntry, ChainError
-    from bunker_signer.audit import verify as check
     from bunker_signer.store import audit_log
+    from bunker_signer.store.audit_chain import AuditEntry, ChainError
+    from bunker_signer.store.audit_chain import verify as check
 
     with one_line_errors():
         if export is not None:

@@ -25,8 +25,8 @@ from bunker_signer.cli.options import (
     rate_option,
     uses_option,
 )
-from bunker_signer.plural import counted
 from bunker_signer.policy import Effect, Grant, Rate
+from bunker_signer.process.plural import counted
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -20,7 +20,7 @@ from bunker_signer.cli.options import (
     one_line_errors,
     operator,
 )
-from bunker_signer.plural import counted
+from bunker_signer.process.plural import counted
 
 
 @click.command()
@@ -81,8 +81,8 @@ def panic(data: Path, database: str) -> None:
     Works on a stopped signer too: it will start with its keys locked.
     """
     from bunker_signer.control.protocol import NotRunning, send
-    from bunker_signer.keyring import user_key_names
-    from bunker_signer.panic import revoke_everything
+    from bunker_signer.key.keyring import user_key_names
+    from bunker_signer.key.panic import revoke_everything
 
     with one_line_errors():
         try:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from bunker_core.errors import BunkerError, InvalidEntity, InvalidURI
-from bunker_core.nip19 import parse_pubkey
-from bunker_core.nip46 import Method, Permission, parse_permissions
-from bunker_signer.data import default_data
+from bunker_core.nips.nip19 import parse_pubkey
+from bunker_core.nips.nip46 import Method, Permission, parse_permissions
 from bunker_signer.policy import Effect, Grant, Profile, Rate, grants_of, profile_grants
+from bunker_signer.process.data import default_data
 
 if TYPE_CHECKING:
     from bunker_signer.store import Database
@@ -142,7 +142,7 @@ def _meant(permission: Permission) -> Permission:
 @contextmanager
 def database_of(data: Path, url: str) -> "Iterator[Database]":
     """Yield the database of the signer in `data`, whether it runs or not; raises BunkerError."""
-    from bunker_signer.service import open_database
+    from bunker_signer.service.service import open_database
     from bunker_signer.store.database import FILE_NAME
 
     if not url and not (data / FILE_NAME).exists():

@@ -10,9 +10,9 @@ from typing import Final
 
 import click
 
-from bunker_core.bunker_uri import BunkerURI, new_secret, parse_nostrconnect_uri
 from bunker_core.errors import BunkerError
-from bunker_core.nip46 import format_permissions
+from bunker_core.nips.bunker_uri import BunkerURI, new_secret, parse_nostrconnect_uri
+from bunker_core.nips.nip46 import format_permissions
 from bunker_signer.cli.options import (
     allow_option,
     data_option,
@@ -83,7 +83,7 @@ def _invite(data: Path, key_name: str, grants: Sequence[Grant], qr: bool, url: s
 
 
 def _remote_signer(data: Path, key_name: str) -> str:
-    from bunker_signer.keyring import remote_signer_pubkey, user_key_names
+    from bunker_signer.key.keyring import remote_signer_pubkey, user_key_names
 
     if key_name not in user_key_names(data):
         raise BunkerError(
@@ -101,7 +101,7 @@ def _accept(
     expires: int | None,
 ) -> None:
     from bunker_signer.control.protocol import send
-    from bunker_signer.qr import read_qr
+    from bunker_signer.qr.read import read_qr
 
     if invitation == "-":
         invitation = sys.stdin.readline()
@@ -151,8 +151,8 @@ def announce(
     That is the nostr.json (NIP-05) to serve at its domain; with --publish its NIP-89 event is
     published too.
     """
-    from bunker_signer.announce import well_known
     from bunker_signer.control.protocol import send
+    from bunker_signer.key.announce import well_known
     from bunker_signer.store import settings
 
     with one_line_errors():

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bunker_core.bunker_uri import NostrConnectURI, new_secret, parse_nostrconnect_uri
 from bunker_core.errors import BunkerError
+from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret, parse_nostrconnect_uri
 from bunker_core.relay_url import parse_relay_url
+from bunker_signer.cli.console import announce, console_options, listening
 from bunker_signer.cli.options import (
     Duration,
     allow_option,
@@ -28,13 +29,12 @@ from bunker_signer.cli.options import (
     qr_option,
     show_uri,
 )
-from bunker_signer.console.options import announce, console_options, listening
 from bunker_signer.policy import Grant
 
 if TYPE_CHECKING:
-    from bunker_signer.approval import Approver
     from bunker_signer.console.server import Listening
-    from bunker_signer.service import Config, Service
+    from bunker_signer.request.approval import Approver
+    from bunker_signer.service.service import Config, Service
 
 LOCK: Final = "signer.lock"
 
@@ -154,8 +154,8 @@ def run(
     """
     # Imported here, and below: `bunker --help` and completion stay quick.
     from bunker_signer.approvers.notify import parse_hook
-    from bunker_signer.logs import configure
-    from bunker_signer.service import Config
+    from bunker_signer.process.logs import configure
+    from bunker_signer.service.service import Config
 
     configure(verbose=verbose, as_json=log_format == "json")
     with one_line_errors():
@@ -208,8 +208,8 @@ async def _run(
     from bunker_signer.control.commands import Commands
     from bunker_signer.control.server import ControlServer
     from bunker_signer.nse import harden_process
-    from bunker_signer.service import check_relays, running
-    from bunker_signer.systemd import notify
+    from bunker_signer.process.systemd import notify
+    from bunker_signer.service.service import check_relays, running
 
     harden_process()
     stopped = asyncio.Event()
@@ -226,7 +226,7 @@ async def _run(
         table = Commands(service.agent, service.inbox, service.keyring).table
         await stack.enter_async_context(ControlServer(config.data, table, os.geteuid()))
         if http:
-            from bunker_signer.web import create_app, serving
+            from bunker_signer.service.web import create_app, serving
 
             app = create_app(service.agent, lambda: service.desk.waiting)
             click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
@@ -254,7 +254,7 @@ async def _run(
 async def _announce(
     service: "Service", grants: tuple[Grant, ...], invitations: list[NostrConnectURI], qr: bool
 ) -> None:
-    from bunker_core.nip19 import encode_npub
+    from bunker_core.nips.nip19 import encode_npub
 
     first = service.identities[0]
     for identity in service.identities:
@@ -276,7 +276,7 @@ async def _announce(
 
 async def _watchdog(service: "Service") -> None:
     """Show systemd that the loop turns, if it wants to know."""
-    from bunker_signer.systemd import notify, watchdog_interval
+    from bunker_signer.process.systemd import notify, watchdog_interval
 
     interval = watchdog_interval()
     while interval is not None:

@@ -15,18 +15,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
-from bunker_signer.console import words
-from bunker_signer.console.accounts import Accounts
-from bunker_signer.console.address import Address
-from bunker_signer.console.guard import Guard, Tries
+from bunker_signer.console.auth.accounts import Accounts
+from bunker_signer.console.auth.address import Address
+from bunker_signer.console.auth.guard import Guard, Tries
+from bunker_signer.console.auth.passkeys import Passkeys
 from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login
 from bunker_signer.console.pages import requests as request_pages
-from bunker_signer.console.passkeys import Passkeys
-from bunker_signer.console.pictures import Pictures
 from bunker_signer.console.routing import Visit, forms_token, visit_of
 from bunker_signer.console.signer import Signer
-from bunker_signer.console.texts import texts_of
-from bunker_signer.console.waiting import Waiting
+from bunker_signer.console.view import words
+from bunker_signer.console.view.texts import texts_of
+from bunker_signer.console.view.waiting import Waiting
+from bunker_signer.qr.pictures import Pictures
 
 _STATIC: Final = Path(str(files("bunker_signer.console") / "static"))
 ROUTES: Final[list[BaseRoute]] = [

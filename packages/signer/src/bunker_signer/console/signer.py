@@ -8,13 +8,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from bunker_core.bunker_uri import BunkerURI, NostrConnectURI, new_secret
-from bunker_signer.agent import Agent
-from bunker_signer.audit import AuditEntry
-from bunker_signer.identity import Identity, KeyState
-from bunker_signer.keyring import Keyring
+from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
+from bunker_signer.service.agent import Agent
 from bunker_signer.store import audit_log, clients, grants
+from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
 from bunker_signer.store.clients import Client
 

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bunker_core.bunker_uri import new_secret, parse_nostrconnect_uri
-from bunker_core.nip19 import encode_npub
-from bunker_signer.agent import Agent
-from bunker_signer.announce import announcement
-from bunker_signer.approval import Answer, Question, Verdict
+from bunker_core.nips.bunker_uri import new_secret, parse_nostrconnect_uri
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.describe import describe
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.control.protocol import ControlError
 from bunker_signer.control.server import Command
-from bunker_signer.identity import Identity, KeyState
-from bunker_signer.keyring import Keyring
-from bunker_signer.panic import revoke_everything
+from bunker_signer.key.announce import announcement
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.panic import revoke_everything
 from bunker_signer.policy import Grant
+from bunker_signer.request.approval import Answer, Question, Verdict
+from bunker_signer.service.agent import Agent
 from bunker_signer.store import audit_log
 
 Said = Mapping[str, Any]

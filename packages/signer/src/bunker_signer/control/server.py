@@ -19,8 +19,8 @@ from bunker_signer.control.protocol import (
     peer_uid,
     short_path,
 )
-from bunker_signer.logs import get_logger
 from bunker_signer.nse import NSEError
+from bunker_signer.process.logs import get_logger
 
 # Takes the arguments of a request, the uid that sends it, and its passphrase, if any.
 Command = Callable[[Mapping[str, Any], int, bytearray | None], Awaitable[Any]]

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from bunker_core.event import MAX_TIMESTAMP, is_hex
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.storage import MAX_BLOB_BYTES
 

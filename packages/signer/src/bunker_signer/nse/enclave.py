@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bunker_core import keys, nip04, nip44, nip49
+from bunker_core import keys
 from bunker_core.errors import CryptoError, InvalidEntity, InvalidEvent, InvalidKey
 from bunker_core.event import Event, EventTemplate, event_id
 from bunker_core.keys import Buffer, wipe
+from bunker_core.nips import nip04, nip44, nip49
 from bunker_signer.nse import slots as slot_work
 from bunker_signer.nse.blob import BlobV1, BlobV2
 from bunker_signer.nse.errors import NSEError, NSEErrorCode

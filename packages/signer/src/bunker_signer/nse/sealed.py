@@ -17,7 +17,7 @@ from typing import Self
 from bunker_core import keys
 from bunker_core.errors import InvalidKey
 from bunker_core.keys import Buffer
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.nse import slots as slot_work
 from bunker_signer.nse.attempts import Attempts
 from bunker_signer.nse.autolock import AutoLock

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bunker_core.nip19 import encode_npub
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.nse.blob import MAX_SLOTS, BlobV2, Slot
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import fill_random

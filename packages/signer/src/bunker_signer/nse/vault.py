@@ -11,8 +11,9 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bunker_core import keys, nip44
+from bunker_core import keys
 from bunker_core.keys import Buffer
+from bunker_core.nips import nip44
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
 

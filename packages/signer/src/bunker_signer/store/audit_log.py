@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from bunker_signer.audit import GENESIS, AuditEntry, ChainError, Ends, verify
+from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import audit, audit_ends
 from bunker_signer.store.statement import Statement

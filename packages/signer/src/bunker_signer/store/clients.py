@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from bunker_core.nip46 import ClientMetadata
+from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
 from bunker_signer.store import grants
 from bunker_signer.store.database import insert

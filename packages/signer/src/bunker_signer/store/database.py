@@ -104,7 +104,7 @@ class Database:
                 if version == HEAD:
                     return
         # Imported here: most starts have nothing to do, and alembic takes its time to load.
-        from bunker_signer.migrations import upgrade
+        from bunker_signer.store.migrations import upgrade
 
         with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
             upgrade(connection)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Executable, bindparam, delete, insert, or_, s
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from bunker_core.nip46 import Request
+from bunker_core.nips.nip46 import Request
 from bunker_signer.store.schema import handled, requests
 from bunker_signer.store.statement import Statement
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from bunker_signer.logs import get_logger
+from bunker_signer.process.logs import get_logger
 from bunker_signer.store.database import Database, StoreError
 
 T = TypeVar("T")

@@ -2,11 +2,9 @@
 
 from starlette.responses import Response
 
-from bunker_signer.console import plain
-from bunker_signer.console.accounts import LINK_LIFETIME
-from bunker_signer.console.guard import cookie
+from bunker_signer.console.auth.accounts import LINK_LIFETIME
+from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
-from bunker_signer.console.qr import qr_svg
 from bunker_signer.console.routing import (
     LANGUAGE_COOKIE,
     Form,
@@ -16,7 +14,9 @@ from bunker_signer.console.routing import (
     always,
     page,
 )
-from bunker_signer.console.texts import LANGUAGES
+from bunker_signer.console.view import plain
+from bunker_signer.console.view.texts import LANGUAGES
+from bunker_signer.qr.draw import qr_svg
 
 
 async def show(visit: Visit) -> Response:

@@ -5,12 +5,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from bunker_core.nip19 import encode_npub
-from bunker_signer.console.qr import qr_svg
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.console.routing import Form, Problem, Visit, action, page
-from bunker_signer.identity import Identity, KeyState
-from bunker_signer.keyring import opens_by_master_key
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.keyring import opens_by_master_key
 from bunker_signer.nse import NSEError
+from bunker_signer.qr.draw import qr_svg
 
 MAX_PASSPHRASE: Final = 1024  # bytes
 

@@ -7,12 +7,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from bunker_core.nip19 import encode_npub
-from bunker_signer.approval import Answer, Question, Verdict
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.inbox import UnknownQuestion
-from bunker_signer.console import live, words
+from bunker_signer.console import live
 from bunker_signer.console.routing import Form, Problem, Visit, action, page
-from bunker_signer.console.waiting import seen
+from bunker_signer.console.view import words
+from bunker_signer.console.view.waiting import seen
+from bunker_signer.request.approval import Answer, Question, Verdict
 
 if TYPE_CHECKING:
     from bunker_signer.console.app import Console

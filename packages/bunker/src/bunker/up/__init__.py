@@ -1,0 +1,1 @@
+"""`bunker up`: an installation, made and run."""

@@ -1,0 +1,113 @@
+"""The first run of `bunker up`: the user's key is made or taken in, and a recovery copy written."""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bunker.installation import Installation
+from bunker_core.errors import BunkerError
+from bunker_core.keys import wipe
+from bunker_core.nips.nip19 import Nsec, encode_npub, parse
+from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
+from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse.wrap.master_key import MasterKey
+
+# Without 0, 1, l and o, which are mistaken for each other on paper.
+_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+_GROUPS: Final = 5
+_GROUP_SIZE: Final = 4  # 5 groups of 4 characters of 32: 100 bits
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """A key that the user has already: an nsec, or an ncryptsec with its passphrase."""
+
+    text: str
+    passphrase: str = ""
+
+    def __repr__(self) -> str:
+        return "ImportedKey()"
+
+
+class FirstRunFailed(BunkerError):
+    """The key could not be made or taken in; nothing was kept."""
+
+
+def make_keys(
+    installation: Installation, master_key_file: Path | None, imported: ImportedKey | None
+) -> str:
+    """Make both keys, sealed under the master key, which is made too; return the npub.
+
+    Raises BunkerError and NSEError.
+    """
+    path = master_key_file or installation.master_key
+    for directory in (installation.data, installation.signer):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        create_master_key(path)
+    master = MasterKey.from_file(path)
+    try:
+        storage = FileStorage(str(installation.keys))
+        with NSE(storage=storage, protector=master) as user:
+            pubkey = _store(user, imported)
+        with NSE(storage=storage, name=TRANSPORT_NAME, protector=master) as transport:
+            transport.generate()
+    finally:
+        master.close()
+    return encode_npub(pubkey)
+
+
+def _store(user: NSE, imported: ImportedKey | None) -> str:
+    if imported is None:
+        return user.generate().pubkey
+    text = imported.text.strip()
+    if text.startswith("ncryptsec1"):
+        return user.import_ncryptsec(text, imported.passphrase).pubkey
+    entity = parse(text)
+    if not isinstance(entity, Nsec):
+        raise FirstRunFailed("that is not a private key; give an nsec1… or an ncryptsec1…")
+    return user.import_key(entity.secret).pubkey
+
+
+def write_recovery(
+    installation: Installation, master_key_file: Path | None, passphrase: str, path: Path
+) -> None:
+    """Write the user's key to `path`, encrypted under `passphrase` (NIP-49).
+
+    Raises BunkerError and NSEError; an existing file is left as it is.
+    """
+    master = MasterKey.from_file(master_key_file or installation.master_key)
+    secret = bytearray(passphrase.encode())
+    try:
+        with NSE(storage=FileStorage(str(installation.keys)), protector=master) as user:
+            text = _sheet(encode_npub(user.get_public_key()), user.export_ncryptsec(secret))
+    finally:
+        master.close()
+        wipe(secret)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise FirstRunFailed(f"recovery copy {path}: {error.strerror}") from None
+
+
+def new_passphrase(choose: Callable[[str], str] = secrets.choice) -> str:
+    """Return a passphrase to write down."""
+    groups = ("".join(choose(_ALPHABET) for _ in range(_GROUP_SIZE)) for _ in range(_GROUPS))
+    return "-".join(groups)
+
+
+def _sheet(npub: str, ncryptsec: str) -> str:
+    return (
+        f"Recovery copy of the Nostr key {npub}\n\n"
+        f"{ncryptsec}\n\n"
+        "It is encrypted under your recovery passphrase (NIP-49). Keep this file away from the\n"
+        "machine that it came from, and the passphrase away from this file. Whoever has both has\n"
+        "the key. To use it: `bunker up` in an empty place, and paste it at the first question.\n"
+    )

@@ -1,0 +1,212 @@
+"""What is asked before there is a key, at the terminal or by options; `bunker init`, `recovery`."""
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import click
+
+from bunker.installation import Installation, default_data
+from bunker.up.first_run import ImportedKey, make_keys, new_passphrase, write_recovery
+from bunker.up.screen import shown as shown_path
+from bunker_core.errors import BunkerError
+from bunker_signer.cli.options import granted
+from bunker_signer.nse import NSEError
+from bunker_signer.policy import Profile
+
+RECOVERY_FILE: Final = "recovery.txt"
+# A host name, also one that is not written in ASCII; no scheme, port or path.
+_DOMAIN: Final = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*")
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_data,
+    help="Directory of the relay's and the signer's data.  [default: ~/.local/share/nostr-bunker]",
+)
+master_key_option = click.option(
+    "--master-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="BUNKER_MASTER_KEY_FILE",
+    help="File of the master key, made on the first run; best on another disk than the data.",
+)
+
+
+def first_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that answer the questions about the key."""
+    options = [
+        click.option(
+            "--import-key",
+            type=click.File("r"),
+            help="First run: take the key in this file, nsec1… or ncryptsec1…, and make none.",
+        ),
+        click.option(
+            "--import-passphrase-file",
+            type=click.File("r"),
+            help="First run: the passphrase of an ncryptsec1….",
+        ),
+        click.option(
+            "--recovery-passphrase-file",
+            type=click.File("r"),
+            help="First run: write the recovery copy under the passphrase in this file.",
+        ),
+        click.option("--yes", is_flag=True, help="Ask no questions; take the defaults."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the options say; `asks` is whether a person is there to say the rest."""
+
+    import_key: TextIO | None
+    import_passphrase_file: TextIO | None
+    recovery_passphrase_file: TextIO | None
+    yes: bool
+
+    @property
+    def asks(self) -> bool:
+        return sys.stdin.isatty() and not self.yes
+
+
+def check_flags(port: int, allow: str, domain: str | None) -> None:
+    """Raise BunkerError for what could not work, before a question is asked or a key is made."""
+    from bunker_relay.nodes.claim import StartError, bind
+
+    granted(Profile.ASK.value, allow)
+    if domain is not None and not _DOMAIN.fullmatch(domain):
+        raise BunkerError(f"--domain {domain}: not a name like relay.example.org")
+    try:
+        for listener in bind("127.0.0.1", port):
+            listener.close()
+    except StartError as error:
+        raise BunkerError(str(error)) from None
+
+
+def first_run(
+    installation: Installation,
+    master_key_file: Path | None,
+    answers: Answers,
+    last_question: Callable[[], None] = lambda: None,
+) -> str:
+    """Make or take in the key, and write the recovery copy; return what to say of that.
+
+    `last_question` is asked before anything is made. Raises BunkerError, NSEError.
+    """
+    imported = _given_key(answers.import_key, answers.import_passphrase_file)
+    file = answers.recovery_passphrase_file
+    passphrase = file.read().strip() if file else ""
+    if answers.asks:
+        imported = imported or _ask_key()
+        passphrase = passphrase or _ask_passphrase("2. ")
+    last_question()
+    make_keys(installation, master_key_file, imported)
+    return _recover(installation, master_key_file, passphrase, answers.asks)
+
+
+@click.command()
+@data_option
+@master_key_option
+@first_run_options
+def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
+    """Make the key without starting anything, for services that are set up by hand.
+
+    Prints what the relay has to know: the pubkey of this signer, and that of its user.
+    """
+    installation = Installation(data)
+    if installation.has_keys:
+        raise click.ClickException(f"there is a key in {installation.keys} already")
+    try:
+        recovery = first_run(installation, master_key_file, Answers(**options))
+        click.echo(f"you       {installation.npub()}")
+        said = recovery or "none; `bunker recovery` writes one"
+        click.echo("recovery  " + said.replace("\n", f"\n{' ' * 10}"))
+        click.echo(f"BUNKER_RELAY_SIGNERS={installation.remote_signer_pubkey()}")
+        click.echo(f"BUNKER_RELAY_OWNER={installation.user_pubkey()}")
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@data_option
+@master_key_option
+@click.option(
+    "--passphrase-file",
+    type=click.File("r"),
+    help="File of the passphrase. Without it you are asked; without a terminal one is made.",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def recovery(
+    data: Path,
+    master_key_file: Path | None,
+    passphrase_file: TextIO | None,
+    file: Path,
+) -> None:
+    """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
+    installation = Installation(data)
+    if passphrase_file is not None:
+        passphrase = passphrase_file.read().strip()
+    elif sys.stdin.isatty():
+        passphrase = _ask_passphrase()
+    else:
+        passphrase = ""  # nobody to ask: one is made and shown
+    shown = "" if passphrase else new_passphrase()
+    try:
+        write_recovery(installation, master_key_file, passphrase or shown, file)
+    except (BunkerError, NSEError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{installation.npub()} is in {file}, encrypted under your passphrase")
+    if shown:
+        click.echo(f"passphrase, shown once, write it down: {shown}")
+
+
+def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | None:
+    if file is None:
+        return None
+    return ImportedKey(file.read().strip(), passphrase.read().strip() if passphrase else "")
+
+
+def _ask_key() -> ImportedKey | None:
+    text = _ask_hidden(
+        "1. Your key, not shown: Enter makes a new one, or paste nsec1…, ncryptsec1…"
+    )
+    if not text:
+        return None
+    passphrase = ""
+    if text.startswith("ncryptsec1"):
+        passphrase = click.prompt("   Its passphrase", hide_input=True)
+    return ImportedKey(text, passphrase)
+
+
+def _ask_passphrase(number: str = "") -> str:
+    question = (
+        f"{number}A passphrase for the recovery copy, not shown: Enter makes one, or type yours"
+    )
+    while True:
+        first = _ask_hidden(question)
+        if not first or first == _ask_hidden("   The same again"):
+            return first
+        click.echo("   These differ; once more.")
+
+
+def _ask_hidden(question: str) -> str:
+    answer = click.prompt(question, default="", hide_input=True, show_default=False)
+    return str(answer).strip()
+
+
+def _recover(
+    installation: Installation, master_key_file: Path | None, passphrase: str, asks: bool
+) -> str:
+    """Write the recovery copy if there is a passphrase; return what to say of it."""
+    if not passphrase and not asks:
+        return ""
+    shown = "" if passphrase else new_passphrase()
+    path = installation.data / RECOVERY_FILE
+    write_recovery(installation, master_key_file, passphrase or shown, path)
+    hint = f"{shown_path(path)}: move it away or print it"
+    return f"{hint}\npassphrase, shown once, write it down: {shown}" if shown else hint

@@ -1,0 +1,1 @@
+"""How a client and a remote signer find each other: URIs and their pictures."""

@@ -1,0 +1,95 @@
+"""Pairing that starts at the client: a nostrconnect:// URI for the signer to scan (NIP-46)."""
+
+import asyncio
+import hmac
+from collections.abc import Iterable
+from typing import Final, Self, Unpack
+
+import orjson
+
+from bunker_client.errors import PairingFailed
+from bunker_client.remote_signer import RemoteSigner
+from bunker_client.request.link import Link
+from bunker_client.request.options import Options
+from bunker_core.keys import SecretKey
+from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret
+from bunker_core.nips.nip46 import ClientMetadata, Permission, Response
+from bunker_core.relay_url import parse_relay_url
+
+PAIRING_TIMEOUT: Final = 180.0  # seconds: a person has to find his phone and scan
+
+
+class Pairing:
+    """An invitation to a remote signer. Entering subscribes; then show `uri`, then `wait`.
+
+        async with Pairing(["wss://relay.example.com"]) as pairing:
+            print(pairing.uri)
+            signer = await pairing.wait()
+
+    The signer lives as long as the context. Entering raises RelayUnreachable.
+    """
+
+    def __init__(
+        self,
+        relays: Iterable[str],
+        *,
+        client_key: SecretKey | None = None,
+        permissions: Iterable[Permission] = (),
+        metadata: ClientMetadata | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        key = client_key or SecretKey.generate()
+        self.uri: Final = NostrConnectURI(
+            key.pubkey,
+            tuple(map(parse_relay_url, relays)),
+            new_secret(),
+            tuple(permissions),
+            metadata or ClientMetadata(),
+        )
+        self._answered: asyncio.Future[str] | None = None
+        self._signer: RemoteSigner | None = None
+        self._link = Link(key, self.uri.relays, None, options, self._consider)
+
+    async def __aenter__(self) -> Self:
+        self._answered = asyncio.get_running_loop().create_future()
+        await self._link.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await (self._signer or self._link).__aexit__(None, None, None)
+
+    async def wait(self, timeout: float = PAIRING_TIMEOUT) -> RemoteSigner:
+        """Return the signer that answered with the secret; raises PairingFailed after `timeout`."""
+        if self._answered is None:
+            raise RuntimeError("wait is called inside the context")
+        try:
+            async with asyncio.timeout(timeout):
+                remote = await self._answered
+        except TimeoutError:
+            raise PairingFailed(f"no signer answered the invitation in {timeout:g} s") from None
+        await self._link.adopt(remote)
+        signer = RemoteSigner(self._link)
+        await signer.settle()
+        signer.watch_relays(at_once=False)
+        self._signer = signer
+        return signer
+
+    def _consider(self, author: str, response: Response) -> None:
+        """Take the author of a response for our signer if it knows the secret (NIP-46: MUST)."""
+        if self._answered is None or self._answered.done() or response.error is not None:
+            return
+        if hmac.compare_digest(_secret_in(response).encode(), self.uri.secret.encode()):
+            self._answered.set_result(author)
+
+
+def _secret_in(response: Response) -> str:
+    """Return the secret as signers send it: bare, or in an object of their own."""
+    result = response.result or ""
+    if result.startswith("{"):
+        try:
+            value = orjson.loads(result)
+        except orjson.JSONDecodeError:
+            return result
+        if isinstance(value, dict) and isinstance(value.get("echoed_secret"), str):
+            return str(value["echoed_secret"])
+    return result

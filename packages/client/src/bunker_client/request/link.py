@@ -1,0 +1,381 @@
+"""The line to a remote signer: requests out, responses in, over whichever relay works."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, Self
+
+from bunker_client.errors import (
+    ClientError,
+    RelayUnreachable,
+    RequestTimeout,
+    SignerOffline,
+    denial,
+)
+from bunker_client.request.call import (
+    APPROVAL_TIMEOUT,
+    REQUEST_TIMEOUT,
+    Action,
+    Call,
+    Patience,
+    View,
+)
+from bunker_client.request.options import Options
+from bunker_client.request.pending import Pending
+from bunker_client.request.progress import Progress, Step, Watchers
+from bunker_core.errors import BunkerError, PoolError
+from bunker_core.event import Event, VerifiedEvent, sign_event
+from bunker_core.filter import Filter
+from bunker_core.keys import SecretKey
+from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.nips import nip44
+from bunker_core.nips.channel import Channel, rpc_template
+from bunker_core.nips.nip46 import Method, Request, Response, parse_response
+from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
+
+# Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
+# ours may be ahead: relays apply `since` to live events too. Requests have ids that nobody else
+# knows, so an old answer can do no harm.
+LOOK_BACK: Final = 900
+OPEN_TIMEOUT: Final = 10.0  # seconds for a first relay
+RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable intervals"
+MAX_CLOCK_SKEW: Final = 30.0  # seconds that ours may be off before a request goes by the relays'
+# A second signer on the same key may refuse what the first one grants: an error waits this long
+# for a success before it counts, in seconds.
+SECOND_OPINION: Final = 0.3
+# Requests that may be on the way at a time: whoever asks for a thousand signatures at once would
+# otherwise fill the relay's buffer for the signer, which then closes that connection, and have
+# every request asked for again before its turn has come.
+AT_ONCE: Final = 32
+_ON_THE_WAY: Final = (Step.SENT, Step.DELIVERED)
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """Requests and responses between `key` and one remote signer. An async context manager.
+
+    `remote` is None while a nostrconnect:// invitation is out; then `on_stranger` is given every
+    response together with its author. `on_progress` is called with each step of each request.
+    """
+
+    def __init__(
+        self,
+        key: SecretKey,
+        relays: Iterable[str],
+        remote: str | None,
+        options: Options,
+        on_stranger: Callable[[str, Response], None] | None = None,
+    ) -> None:
+        clock = options.get("clock", time.time)
+        self.key = key
+        self.remote = remote
+        self.patience = Patience(
+            options.get("timeout", REQUEST_TIMEOUT),
+            options.get("approval_timeout", APPROVAL_TIMEOUT),
+            options.get("offline_timeout"),
+        )
+        self._open_timeout = min(OPEN_TIMEOUT, self.patience.machine)
+        self.relay_check_interval = options.get("relay_check_interval", RELAY_CHECK_INTERVAL)
+        self.pool = RelayPool(
+            relays,
+            auth=[lambda template: sign_event(template, key)],
+            on_open=self._resend,
+            on_lost=lambda _: self._wake(),
+            clock=clock,
+        )
+        self._on_auth_url = options.get("on_auth_url")
+        self._on_progress = options.get("on_progress")
+        self._on_stranger = on_stranger
+        self._clock = clock
+        self._channels: dict[str, Channel] = {}
+        self._calls: dict[str | int, Pending] = {}
+        self._watchers = Watchers()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._subscription: Subscription | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ping: asyncio.Task[None] | None = None
+        self._heard_at: float | None = None
+        self._answers_pings = False
+
+    async def __aenter__(self) -> Self:
+        """Connect and subscribe; raises RelayUnreachable."""
+        await self.pool.__aenter__()
+        try:
+            await self._subscribe()
+        except BaseException:
+            await self.pool.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [task for task in (self._reader, self._ping) if task]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._watchers.end()
+        await self.pool.__aexit__(None, None, None)
+
+    async def adopt(self, remote: str) -> None:
+        """Take `remote` as the signer and listen to it alone from now on."""
+        self.remote = remote
+        await self._subscribe()
+
+    async def move_to(self, relays: Iterable[str]) -> None:
+        """Use `relays` instead of the present ones, once the subscription is live on one of them.
+
+        Raises PoolError when none of them answers in time; then nothing changes.
+        """
+        if self._subscription is None:
+            raise RuntimeError("move_to is called inside the context")
+        wanted = tuple(dict.fromkeys(relays))
+        before = self.pool.relay_urls
+        for relay in wanted:
+            self.pool.add_relay(relay)
+        try:
+            await self._subscription.live(self._open_timeout, wanted)
+        except PoolError:
+            await self._leave(relay for relay in wanted if relay not in before)
+            raise
+        left = [relay for relay in before if relay not in wanted]
+        await self._leave(left)
+        if left:  # what is unanswered was asked where nobody listens any more
+            for pending in self._calls.values():
+                self._send(pending)
+
+    async def call(self, method: str, params: Iterable[str], patience: Patience) -> str:
+        """Send a request and return the text of its result.
+
+        It waits for its turn first when many others are on the way; that counts in
+        `patience.total` alone. Raises RelayUnreachable, RelayRefused, SignerOffline,
+        RequestTimeout, WaitingForApproval, RequestDenied and SignerLocked.
+        """
+        # 16 random bytes: ids that collide would mix up answers
+        request = Request(secrets.token_hex(16), method, tuple(params))
+        now = asyncio.get_running_loop().time()
+        in_turn = method != Method.PING.value  # a ping tells what becomes of the others
+        if in_turn:
+            now = await self._take_turn(method, patience.total, now)
+        pending = Pending(Call(request, patience, now))
+        pending.has_turn = in_turn
+        self._calls[request.id] = pending
+        try:
+            self._send(pending)
+            await asyncio.sleep(0)  # it is written in this turn, and looked at while it travels
+            response = await self._drive(pending)
+        except BaseException:
+            pending.call.step = Step.FAILED
+            raise
+        finally:
+            del self._calls[request.id]
+            if pending.publication:
+                pending.publication.forget()
+            self._end_turn(pending)
+            self._show(pending)
+        if response.error is not None:
+            raise denial(method, response.error)
+        # Amber and applesauce answer `null` to switch_relays
+        return response.result or ""
+
+    def progress(self) -> AsyncIterator[Progress]:
+        """Return an iterator of each step of each request from now on, until the link ends."""
+        return self._watchers.watch()
+
+    # --- out -----------------------------------------------------------------------------------
+
+    async def _drive(self, pending: Pending) -> Response:
+        """See the request through, until it is answered or its patience is over."""
+        loop = asyncio.get_running_loop()
+        while pending.response is None:
+            actions, pause = pending.call.review(loop.time(), self._view(pending))
+            for action in actions:
+                self._act(action, pending)
+            if pending.call.step not in _ON_THE_WAY:
+                # Its answer is a matter of a person, or of somebody's return.
+                self._end_turn(pending)
+            if pending.call.step is Step.QUEUED:
+                self.pool.hurry()
+            self._show(pending)
+            await pending.news(pause)
+        pending.call.step = Step.ANSWERED
+        return pending.response
+
+    async def _take_turn(self, method: str, total: float | None, now: float) -> float:
+        """Wait until fewer are on the way; return when the time of the request began."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return now
+        try:
+            async with asyncio.timeout(total):
+                await self._turns.acquire()
+        except TimeoutError:
+            why = "the requests before it are not answered"
+            raise RequestTimeout(method, total or 0.0, why) from None
+        return now if total is not None else asyncio.get_running_loop().time()
+
+    def _end_turn(self, pending: Pending) -> None:
+        if pending.has_turn:
+            pending.has_turn = False
+            self._turns.release()
+
+    def _view(self, pending: Pending) -> View:
+        publication = pending.publication
+        connected = self.pool.open_relays
+        return View(
+            receipts=tuple(publication.receipts.values()) if publication else (),
+            owing=[url for url in connected if publication and url in publication.awaited],
+            connected=connected,
+            connecting=len(connected) < len(self.pool.relay_urls)
+            and any(
+                state is ConnectionState.CONNECTING and error is None
+                for state, error in self.pool.status().values()
+            ),
+            relay_errors="" if connected else self.pool.describe_errors(),
+            heard_at=self._heard_at,
+            answers_pings=self._answers_pings,
+        )
+
+    def _act(self, action: Action, pending: Pending) -> None:
+        match action:
+            case Action.SEND:
+                self._send(pending)
+            case Action.PROBE:
+                if self._ping is None or self._ping.done():
+                    self._ping = asyncio.create_task(self._probe())
+            case Action.CHECK_RELAYS:
+                if pending.publication:
+                    self.pool.check(pending.publication.awaited)
+
+    async def _probe(self) -> None:
+        """Ask the signer whether it is there; if it is not, ask again for all that was asked."""
+        try:
+            await self.call(Method.PING.value, (), Patience(self.patience.machine, offline=0.0))
+        except SignerOffline:
+            for pending in self._calls.values():
+                self._send(pending)
+        except ClientError as error:
+            log.debug("the signer does not answer a ping: %s", error)
+
+    def _send(self, pending: Pending) -> None:
+        if pending.publication:
+            pending.publication.forget()
+        pending.publication = self.pool.publish(
+            self._seal(pending.call.request), on_receipt=lambda _: pending.wake()
+        )
+        pending.tried = self.pool.open_relays
+        pending.call.sent(asyncio.get_running_loop().time())
+
+    def _seal(self, request: Request) -> Event:
+        if self.remote is None:
+            raise RuntimeError("no remote signer yet")
+        content = self._channel(self.remote).seal(request.to_json())
+        skew = self.pool.clock_skew
+        # Relays and signers drop what is minutes old or from the future: if our clock is wrong,
+        # a request goes by theirs.
+        now = self._clock() + (skew if abs(skew) > MAX_CLOCK_SKEW else 0.0)
+        return sign_event(rpc_template(content, self.remote, int(now)), self.key)
+
+    def _resend(self, relay_url: str) -> None:
+        """Ask again what has no answer, after a reconnect: the answer may have been missed.
+
+        The event is fresh, because relays and signers drop one that they saw; the request id is
+        the same, so that the signer repeats its answer instead of signing twice.
+        """
+        for pending in self._calls.values():
+            if relay_url in pending.tried:
+                self._send(pending)
+            else:  # the pool has sent it by now
+                pending.tried += (relay_url,)
+        self._wake()
+
+    def _wake(self) -> None:
+        for pending in self._calls.values():
+            pending.wake()
+
+    async def _leave(self, relays: Iterable[str]) -> None:
+        for relay in tuple(relays):
+            await self.pool.remove_relay(relay)
+
+    def _show(self, pending: Pending) -> None:
+        """Tell who wants to know, if the request has come to another step."""
+        call = pending.call
+        if call.step is pending.shown:
+            return
+        pending.shown = call.step
+        if self._watchers:
+            self._watchers.tell(call.progress)
+        if self._on_progress:
+            self._on_progress(call.progress)
+
+    # --- in ------------------------------------------------------------------------------------
+
+    async def _subscribe(self) -> None:
+        """Subscribe before anything is published; raises RelayUnreachable."""
+        wanted: dict[str, Any] = {"authors": frozenset({self.remote})} if self.remote else {}
+        subscription = self.pool.subscribe(
+            Filter(
+                kinds=frozenset({NOSTR_CONNECT}),
+                tags=(("p", frozenset({self.key.pubkey})),),
+                since=int(self._clock()) - LOOK_BACK,
+                **wanted,
+            )
+        )
+        try:
+            await self.pool.connected(self._open_timeout)
+            await subscription.live(self._open_timeout)
+        except PoolError as error:
+            raise RelayUnreachable(str(error)) from None
+        old, self._subscription = self._subscription, subscription
+        if self._reader:
+            self._reader.cancel()
+        self._reader = asyncio.create_task(subscription.serve(self._take))
+        if old:
+            old.close()
+
+    def _take(self, incoming: Incoming) -> None:
+        try:
+            self._receive(incoming.event)
+        except BunkerError as error:
+            log.debug("event %s is no response: %s", incoming.event.id, error)
+        except (
+            Exception
+        ):  # what the app does with an auth_url or with news is not the relay's fault
+            log.exception("event %s can't be taken", incoming.event.id)
+
+    def _receive(self, event: VerifiedEvent) -> None:
+        text, _ = self._channel(event.pubkey).open(event.content)
+        response = parse_response(text)
+        if self.remote is None:
+            if self._on_stranger:
+                self._on_stranger(event.pubkey, response)
+            return
+        pending = self._calls.get(response.id)
+        if event.pubkey != self.remote:
+            return  # the subscription asks for its author too: a second lock on the same door
+        if pending is None:
+            return  # a double, or the answer to a request that was given up
+        loop = asyncio.get_running_loop()
+        self._heard_at = max(self._heard_at or 0.0, pending.call.sent_at)
+        if response.auth_url is not None:
+            if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
+                self._on_auth_url(response.auth_url)
+            self._show(pending)
+            pending.wake()
+        elif response.error is not None:
+            loop.call_later(SECOND_OPINION, pending.settle, response)
+        else:
+            self._answers_pings |= pending.call.request.method == Method.PING.value
+            pending.settle(response)
+
+    def _channel(self, peer: str) -> Channel:
+        channel = self._channels.get(peer)
+        if channel is None:
+            if len(self._channels) > 16:  # strangers, while an invitation is out
+                self._channels.clear()
+            conversation_key = nip44.conversation_key(self.key.shared_x(peer))
+            channel = Channel(peer, conversation_key, self.key.shared_x)
+            self._channels[peer] = channel
+        return channel

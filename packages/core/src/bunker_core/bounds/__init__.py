@@ -1,0 +1,1 @@
+"""Memory and rates that a stranger cannot exceed."""

@@ -1,0 +1,1 @@
+"""The protocol, one NIP a file."""

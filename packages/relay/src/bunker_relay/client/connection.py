@@ -1,0 +1,363 @@
+"""One WebSocket: reads frames, carries out what the session asks for, closes in order."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.types import Receive, Scope, Send
+
+from bunker_core.errors import InvalidMessage
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+from bunker_core.kinds import is_ephemeral
+from bunker_core.messages import Closed, CountReply, Eose, parse_client_message
+from bunker_relay.client.outbox import Outbox
+from bunker_relay.client.session import (
+    CountQuery,
+    Effect,
+    HangUp,
+    Ingest,
+    Query,
+    Session,
+    Unsubscribe,
+    frame,
+)
+from bunker_relay.event.hub import Subscription
+from bunker_relay.logs import defect, log
+from bunker_relay.store.outcome import StoreError
+
+if TYPE_CHECKING:
+    from bunker_relay.client.cork import Cork, Turn
+    from bunker_relay.client.direct import DirectProtocol
+    from bunker_relay.event.hub import Hub
+    from bunker_relay.event.ingest import Ingest as EventIngest
+    from bunker_relay.event.limits import Buckets
+    from bunker_relay.event.policy import Policy
+    from bunker_relay.metrics import Counters
+    from bunker_relay.nodes.bus import Bus
+    from bunker_relay.store.store import Store
+
+POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
+SERVICE_RESTART: Final = 1012  # IANA's registry of close codes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every connection of a relay works with."""
+
+    policy: "Policy"
+    hub: "Hub"
+    ingest: "EventIngest"
+    store: "Store | None"
+    bus: "Bus"
+    queries: "Buckets"
+    counters: "Counters"
+    turn: "Turn"
+    connections: "set[Connection]"
+
+
+class Connection:
+    """One client of the relay."""
+
+    def __init__(
+        self,
+        relay: Parts,
+        address: str,
+        relay_urls: frozenset[str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        line: "DirectProtocol | None" = None,
+    ) -> None:
+        """`address` is whose rate limits the client shares; an AUTH names one of `relay_urls`.
+
+        With a `line`, `attach` serves it.
+        """
+        self._relay = relay
+        self._receive = receive
+        self._asgi_send = send
+        self._line = line
+        # Our server offers it; under another, a client that does not read lingers.
+        self._abort = scope.get("extensions", {}).get("bunker.abort")
+        most = relay.policy.limits.max_outbox_bytes
+        self._outbox: Outbox | Cork
+        if self._line is not None:
+            self._abort = self._line.abort
+            self._outbox = self._line.open_cork(relay.turn, most, self._overflowed)
+        else:
+            self._outbox = Outbox(self._send, most, self._overflowed)
+        self._session = Session(
+            relay.policy,
+            self._outbox,
+            address=address,
+            queries=relay.queries,
+            challenge=secrets.token_hex(16),
+            relay_urls=relay_urls,
+        )
+        self._pending_saves = 0
+        self._saved: asyncio.Event | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._query_turn = asyncio.Lock()
+        self._ended = False
+        self._done: Callable[[], None] | None = None
+
+    async def run(self) -> None:
+        """Serve the client until it, or the relay, closes."""
+        self._relay.connections.add(self)
+        self._outbox.put(self._session.greet())
+        try:
+            while not self._ended:
+                message = await self._receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                self._take(message.get("text"))
+                await self._have_room()
+        finally:
+            self._end()
+
+    def attach(self, line: "DirectProtocol", done: Callable[[], None]) -> None:
+        """Serve the client by the line's calls; `done` is called when it has gone."""
+        self._done = done
+        self._relay.connections.add(self)
+        self._outbox.put(self._session.greet())
+        line.attach(self._take_attached, self._line_ended)
+
+    def _line_ended(self) -> None:
+        line = self._line
+        if line is not None and line.waiting and not self._ended:
+            self._spawn(self._finish(line))
+        else:
+            self._end()
+
+    async def _finish(self, line: "DirectProtocol") -> None:
+        """Take what was sent before the end and held back until now."""
+        while line.waiting and not self._ended:
+            await self._have_room()
+            line.go_on()
+        self._end()
+
+    async def shut_down(self) -> None:
+        """Tell the client that the relay stops, once its events are saved, and close."""
+        while self._pending_saves and not self._ended:
+            await self._next_save()
+        for subscription in list(self._session.subscriptions.values()):
+            self._refuse(subscription, "error: shutting down")
+        await self._close(SERVICE_RESTART, "shutting down")
+
+    def drop(self) -> None:
+        """End the connection at once, whatever was still to be sent."""
+        if self._abort is not None:
+            self._abort()
+        self._end()
+
+    def _take_attached(self, text: str | bytes | None) -> None:
+        self._take(text)
+        if self._outbox.crowded or (
+            self._pending_saves
+            and self._pending_saves >= self._relay.policy.limits.max_pending_saves
+        ):
+            self._hold()
+
+    def _hold(self) -> None:
+        """Read no further until there is room."""
+        line = self._line
+        if line is None:
+            raise AssertionError  # only an attached connection is held
+
+        async def go_on() -> None:
+            await self._have_room()
+            line.go_on()
+
+        line.hold()
+        self._spawn(go_on())
+
+    def _take(self, text: str | bytes | None) -> None:
+        """Carry out one message, without waiting for anything.
+
+        Raises UnicodeDecodeError for bytes that are not UTF-8.
+        """
+        self._relay.counters.messages += 1
+        now = time.time()
+        session = self._session
+        effects: Iterable[Effect]
+        try:
+            message = parse_client_message(text) if text is not None else None
+        except InvalidMessage as error:
+            if isinstance(text, bytes):
+                text.decode()  # only here: orjson takes nothing that is not UTF-8
+            effects = session.refuse(error, now)
+        else:
+            if type(message) is Event:  # nearly all that a busy relay reads
+                self._publish(message, now)
+                return
+            effects = session.answer(message, now) if message else session.receive_binary(now)
+        for effect in effects:
+            self._carry_out(effect, now)
+            if self._ended:  # it did not read, and the last frame was one too many
+                return
+
+    def _publish(self, event: Event, now: float) -> None:
+        ok = self._relay.ingest.submit(
+            event, self._session.address, self._session.pubkeys, now, self._later
+        )
+        if ok is None:
+            self._pending_saves += 1
+        else:
+            self._outbox.put(ok)
+
+    def _carry_out(self, effect: Effect, now: float) -> None:
+        relay = self._relay
+        match effect:
+            case bytes():
+                self._outbox.put(effect)
+            case Ingest(event):
+                self._publish(event, now)
+            case Query(subscription):
+                self._subscribe(subscription, now)
+            case Unsubscribe(subscription):
+                relay.hub.remove(subscription)
+            case CountQuery(subscription_id, filters):
+                self._spawn(self._send_count(subscription_id, filters))
+            case HangUp():
+                relay.counters.offenders_closed += 1
+                self._spawn(self._close(POLICY_VIOLATION, "too many invalid messages"))
+
+    def _subscribe(self, subscription: Subscription, now: float) -> None:
+        relay = self._relay
+        relay.counters.queries += 1
+        relay.hub.add(subscription)
+        relay.ingest.subscribed(subscription, now)
+        if relay.store is None or not needs_store(subscription.filters):
+            if relay.bus.settled:
+                self._outbox.put(frame(Eose(subscription.id)))
+            else:
+                self._spawn(self._settle(subscription))
+            subscription.release(())
+        else:
+            self._spawn(self._send_stored(relay.store, subscription))
+
+    def _later(self, ok: bytes) -> None:
+        """Answer an event that had to be saved first."""
+        self._pending_saves -= 1
+        self._outbox.put(ok)
+        if self._saved is not None:
+            self._saved.set()
+
+    async def _settle(self, subscription: Subscription) -> None:
+        """Say EOSE when the other nodes know of the subscription, and nothing is missed."""
+        await self._relay.bus.settle()
+        if not subscription.closed:
+            self._outbox.put(frame(Eose(subscription.id)))
+
+    async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
+        limits, bus = self._relay.policy.limits, self._relay.bus
+        async with self._query_turn:  # one at a time: a scrape waits behind its own queries
+            if not bus.settled:
+                await bus.settle()  # what others store from now on comes live
+            if subscription.closed:
+                return
+            try:
+                found = await store.query(
+                    subscription.filters,
+                    int(time.time()),
+                    default=limits.default_limit,
+                    most=limits.max_limit,
+                )
+            except StoreError as error:
+                self._relay.counters.queries_failed += 1
+                self._refuse(subscription, f"error: {error}")
+                return
+            for stored in found:
+                if subscription.closed:
+                    return
+                subscription.send_stored(stored.json)
+                await self._outbox.drained()
+            await bus.settle()  # what others stored and we found is held here by now
+            if not subscription.closed:
+                self._outbox.put(frame(Eose(subscription.id)))
+                subscription.release(stored.id for stored in found)
+
+    async def _send_count(self, subscription_id: str, filters: tuple[Filter, ...]) -> None:
+        self._relay.counters.queries += 1
+        count = 0
+        async with self._query_turn:
+            if self._relay.store is not None:
+                try:
+                    count = await self._relay.store.count(filters, int(time.time()))
+                except StoreError as error:
+                    self._relay.counters.queries_failed += 1
+                    self._outbox.put(frame(Closed(subscription_id, f"error: {error}")))
+                    return
+        self._outbox.put(frame(CountReply(subscription_id, count)))
+
+    def _refuse(self, subscription: Subscription, reason: str) -> None:
+        if not subscription.closed:
+            self._relay.hub.remove(subscription)
+            self._session.subscriptions.pop(subscription.id, None)
+            self._outbox.put(frame(Closed(subscription.id, reason)))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            defect("a task failed", error)
+
+    async def _have_room(self) -> None:
+        """Read no further from a client that does not read its replies or floods the store."""
+        await self._outbox.drained()
+        while self._pending_saves >= self._relay.policy.limits.max_pending_saves:
+            await self._next_save()
+
+    async def _next_save(self) -> None:
+        self._saved = asyncio.Event()
+        await self._saved.wait()
+        self._saved = None
+
+    async def _send(self, data: bytes) -> None:
+        await self._asgi_send({"type": "websocket.send", "text": data.decode()})
+
+    def _overflowed(self) -> None:
+        """Drop the slow client, and it alone."""
+        self._relay.counters.slow_clients_closed += 1
+        log.info("closed a client that does not read", limit_bytes=self._outbox.max_bytes)
+        self.drop()
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._outbox.flushed()
+        self._outbox.close()
+        try:
+            await self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
+        except (OSError, RuntimeError):
+            return  # it has gone already
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        for subscription in self._session.subscriptions.values():
+            self._relay.hub.remove(subscription)
+        self._session.subscriptions.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._outbox.close()
+        self._relay.connections.discard(self)
+        if self._done is not None:
+            self._done()
+
+
+def needs_store(filters: tuple[Filter, ...]) -> bool:
+    """Tell whether a stored event could match; what remote signing asks for never does."""
+    return any(
+        not item.never
+        and item.limit != 0
+        and (item.kinds is None or not all(map(is_ephemeral, item.kinds)))
+        for item in filters
+    )

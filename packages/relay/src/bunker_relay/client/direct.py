@@ -1,0 +1,275 @@
+"""The direct line: text messages go from uvicorn's WebSocket protocol straight to the session.
+
+Between a socket and an ASGI application stand a queue, a task switch, two dicts and a pause of
+reading for every message: more than the relay itself takes for an event, but for the signature.
+Once the relay has accepted a connection it attaches to this class instead, which calls it for each
+message as it is read. All else stays uvicorn's: handshake, pings, closing, and every frame that is
+not one whole, masked text message, for that one goes to the same parser as ever.
+
+`server` offers the direct line; without it, or under another server, the relay speaks ASGI.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from bunker_relay.client.cork import Cork, Turn
+from bunker_relay.logs import defect
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without a wheel
+    from websockets.utils import apply_mask
+
+EXTENSION: Final = "bunker.direct"  # in the scope's `extensions`
+
+_TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
+_ALL: Final = sys.maxsize
+
+Text = str | bytes  # bytes as they came, not known to be UTF-8
+Take = Callable[[Text | None], None]
+
+
+class _Ended:
+    """Stands where the queue was: all that still comes that way is the end."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def put_nowait(self, _message: object) -> None:
+        """Tell that the connection ends."""
+        self._ended()
+
+
+class DirectProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket connection that an application may attach to."""
+
+    _attached = False
+    _take: Take | None = None
+    _cork: Cork | None = None
+    _held = False
+    _later: deque[Text | None] | None = None
+    _ours: bytearray | None = None  # the beginning of a frame whose end has not come
+    _wanted = 0  # bytes without which `_ours` can't be read on
+    _theirs = 0  # bytes that the stock parser has to get before we look at frames again
+
+    async def run_asgi(self) -> None:
+        """Offer the direct line and run the application, which may attach and return."""
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[EXTENSION] = self
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except Exception as error:  # noqa: BLE001
+            defect("a connection could not be served", error)
+            self.send_500_response()
+            self._attached = False
+        if self._attached:
+            self._forget()
+        elif self.close_timer is None:
+            self.transport.close()
+
+    # --- for the application -------------------------------------------------------------------
+
+    def open_cork(self, turn: Turn, max_bytes: int, overflow: Callable[[], None]) -> Cork:
+        """Return the outbox of this connection."""
+        self._cork = Cork(turn, self.transport, max_bytes, overflow)
+        return self._cork
+
+    def attach(self, take: Take, ended: Callable[[], None]) -> None:
+        """Call `take` with the text of every message from now on, None for a binary one.
+
+        It raises UnicodeDecodeError for text that is not UTF-8: who parses it finds that out.
+        After `hold` the messages wait until `go_on`. `ended` is called when nothing more will be
+        read, perhaps more than once. The application may return: the connection stays.
+        """
+        self._take = take
+        self._attached = True
+        later: deque[Text | None] = deque()
+        ends = False
+        # A client may have sent before it could know that it was accepted.
+        while not self.queue.empty():
+            message: Any = self.queue.get_nowait()
+            if message["type"] == "websocket.receive":
+                later.append(message.get("text"))
+            else:
+                ends = True
+        self._later = later or None
+        self.queue = _Ended(ended)  # type: ignore[assignment]
+        if self.conn.reader.buffer or self.conn.current_size is not None:
+            self._theirs = _ALL  # in the middle of a frame, of which we have not seen the header
+        self.read_paused = False
+        self.go_on()
+        if ends:
+            ended()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether messages wait for `go_on`."""
+        return self._later is not None
+
+    def hold(self) -> None:
+        """Read no further."""
+        if not self._held:
+            self._held = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Hand out what waits, then read on."""
+        self._held = False
+        while self._later is not None and not self._held:
+            text = self._later.popleft()
+            if not self._later:
+                self._later = None
+            self._hand_over(text)
+        if not self._held and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the connection, whatever was still to be sent."""
+        self._take = None
+        self.transport.abort()
+
+    # --- in ------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        if self._take is None:
+            super().data_received(data)
+            return
+        if self._ours is not None:
+            self._ours += data
+            if len(self._ours) < self._wanted:
+                return
+            data, self._ours = bytes(self._ours), None
+        try:
+            self._read(data, self._take)
+        except UnicodeDecodeError:
+            self._fail(1007)
+        except Exception as error:  # noqa: BLE001
+            defect("a message could not be handled", error)
+            self.abort()
+
+    def _read(self, data: bytes, take: Take) -> None:
+        """Hand out the frames in `data`; see RFC 6455, section 5.2."""
+        at, size = 0, len(data)
+        while at < size:
+            if self._theirs or self.close_sent:
+                at = self._pass_on(data, at)
+                continue
+            # A header has 2 bytes, and 2 or 8 more when the length does not fit; then the mask.
+            wanted = 2
+            if size - at >= 2:
+                length = data[at + 1] - 0x80  # negative without a mask
+                if length < 126:
+                    start = at + 6
+                elif length == 126:
+                    start = at + 8
+                    wanted = 4
+                    length = int.from_bytes(data[at + 2 : at + 4])
+                else:
+                    start = at + 14
+                    wanted = 10
+                    length = int.from_bytes(data[at + 2 : at + 10])
+            if size - at < wanted:
+                self._ours, self._wanted = bytearray(data[at:]), wanted
+                return
+            end = start + length
+            if (
+                data[at] != _TEXT
+                or not 0 <= length <= self.config.ws_max_size
+                or self.conn.current_size is not None  # a fragmented message is on its way
+            ):
+                self._theirs = end - at if length >= 0 else _ALL
+                continue
+            if end > size:
+                self._ours, self._wanted = bytearray(data[at:]), end - at
+                return
+            text = apply_mask(data[start:end], data[start - 4 : start])
+            at = end
+            if self._held:
+                self._wait(text)
+            else:
+                take(text)
+            if self._take is None:
+                return
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand over a message that the stock parser has read: fragmented, or binary."""
+        if self._take is None:
+            super().send_receive_event_to_app()
+            return
+        data = b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        text = data if self.curr_msg_data_type == "text" else None
+        if self._held:
+            self._wait(text)
+        else:
+            self._hand_over(text)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take no more frames to send."""
+        if self._cork is not None:
+            self._cork.close()
+        super().connection_lost(exc)
+
+    def _wait(self, text: Text | None) -> None:
+        if self._later is None:
+            self._later = deque()
+        self._later.append(text)
+
+    def _forget(self) -> None:
+        """Drop what only the handshake needed: a client that waits costs memory and no more."""
+        self.scope = self.request = self.response = None  # type: ignore[assignment]
+
+    def _hand_over(self, text: Text | None) -> None:
+        if self._take is None:
+            return
+        try:
+            self._take(text)
+        except UnicodeDecodeError:
+            self._fail(1007)
+        except Exception as error:  # noqa: BLE001
+            defect("a message could not be handled", error)
+            self.abort()
+
+    def _pass_on(self, data: bytes, at: int) -> int:
+        """Give the stock parser what is its; return where it ends."""
+        if self._cork is not None:
+            self._cork.flush()  # what it answers comes after our answers
+        if self.close_sent:
+            self._theirs = _ALL
+        end = min(len(data), at + self._theirs)
+        self._theirs -= end - at
+        super().data_received(data[at:end])
+        return end if not self.transport.is_closing() else len(data)
+
+    def _fail(self, code: int) -> None:
+        if self._cork is not None:
+            self._cork.flush()
+        self.conn.send_close(code)
+        self.handle_parser_exception()
+        self._take = None
+
+    # --- out -----------------------------------------------------------------------------------
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._cork is not None:
+            self._cork.wake()
+
+    def shutdown(self) -> None:
+        """Send what is corked, then close."""
+        if self._cork is not None:
+            self._cork.flush()
+        super().shutdown()

@@ -1,0 +1,197 @@
+"""One client's side of the protocol, without any I/O: messages in, frames and effects out.
+
+A frame (bytes) goes to the client; an effect is for the caller to carry out, in order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bunker_core.errors import InvalidAuth, InvalidMessage
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+from bunker_core.messages import (
+    Auth,
+    Challenge,
+    ClientMessage,
+    Close,
+    Closed,
+    Count,
+    Notice,
+    Ok,
+    RelayMessage,
+    Req,
+    encode,
+    parse_client_message,
+)
+from bunker_core.nips.nip42 import check_auth
+from bunker_relay.config import Rate
+from bunker_relay.event.hub import Sink, Subscription
+from bunker_relay.event.limits import Buckets
+from bunker_relay.event.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """The client publishes an event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A subscription begins: add it to the hub, then send what is stored."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """A subscription has ended: take it out of the hub."""
+
+    subscription: Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class CountQuery:
+    """The client asks how many stored events match."""
+
+    subscription_id: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The client goes on sending what can't be read: close the connection."""
+
+
+Effect = bytes | Ingest | Query | Unsubscribe | CountQuery | HangUp
+
+
+class Session:
+    """Subscriptions and authenticated pubkeys of one client.
+
+    `address` is whose rate limits it shares: an IP address or network; `queries` is the bucket
+    for REQ and COUNT.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sink: Sink,
+        *,
+        address: str,
+        queries: Buckets,
+        challenge: str,
+        relay_urls: frozenset[str],
+    ) -> None:
+        """`challenge` is fresh and random; an AUTH has to name one of `relay_urls`."""
+        self.address: Final = address
+        self.pubkeys: set[str] = set()
+        self.subscriptions: dict[str, Subscription] = {}
+        self._policy = policy
+        self._sink = sink
+        self._queries = queries
+        self._offences: Buckets | None = None
+        self._challenge = challenge
+        self._relay_urls = relay_urls
+
+    def greet(self) -> bytes:
+        """Return the first frame: the challenge, which a client may answer whenever it wants."""
+        return frame(Challenge(self._challenge))
+
+    def receive(self, data: str, now: float) -> Iterator[Effect]:
+        """Take one text frame at `now` (Unix seconds) and yield what follows from it."""
+        try:
+            message = parse_client_message(data)
+        except InvalidMessage as error:
+            yield from self.refuse(error, now)
+            return
+        yield from self.answer(message, now)
+
+    def answer(self, message: ClientMessage, now: float) -> Iterator[Effect]:
+        """Take one message that was read and yield what follows from it."""
+        match message:
+            case Event():
+                yield Ingest(message)
+            case Req():
+                yield from self._subscribe(message, now)
+            case Close(subscription_id):
+                yield from self.end(subscription_id)
+            case Auth(event):
+                yield frame(self._authenticate(event, int(now)))
+            case Count(subscription_id, filters):
+                reason = self._query_refusal(filters, now)
+                if reason:
+                    yield frame(Closed(subscription_id, reason))
+                else:
+                    yield CountQuery(subscription_id, filters)
+
+    def receive_binary(self, now: float) -> Iterator[Effect]:
+        """Take a binary frame, which Nostr has no use for."""
+        yield from self.refuse(InvalidMessage("invalid: binary frames are not for Nostr"), now)
+
+    def end(self, subscription_id: str) -> Iterator[Effect]:
+        """End a subscription, if it is there."""
+        subscription = self.subscriptions.pop(subscription_id, None)
+        if subscription is not None:
+            yield Unsubscribe(subscription)
+
+    def _subscribe(self, request: Req, now: float) -> Iterator[Effect]:
+        # NIP-01: a used id replaces the old subscription, also when the new one is refused.
+        yield from self.end(request.subscription_id)
+        reason = self._query_refusal(request.filters, now)
+        most = self._policy.limits.max_subscriptions
+        if not reason and len(self.subscriptions) >= most:
+            reason = f"rate-limited: more than {most} subscriptions"
+        if reason:
+            yield frame(Closed(request.subscription_id, reason))
+            return
+        subscription = Subscription(
+            request.subscription_id, request.filters, self._sink, self._sees
+        )
+        self.subscriptions[request.subscription_id] = subscription
+        yield Query(subscription)
+
+    def _sees(self, event: Event, item: Filter) -> bool:
+        return self._policy.sees(event, item, self.pubkeys)
+
+    def _query_refusal(self, filters: tuple[Filter, ...], now: float) -> str:
+        reason = self._policy.query_refusal(filters, self.pubkeys)
+        if not reason and not self._queries.take(self.address, now):
+            reason = "rate-limited: too many queries, slow down"
+        return reason
+
+    def refuse(self, error: InvalidMessage, now: float) -> Iterator[Effect]:
+        """Answer what could not be read: with OK or CLOSED when it names an id, else NOTICE."""
+        if error.event_id is not None:
+            yield frame(Ok(error.event_id, False, error.reason))
+        elif error.subscription_id is not None:
+            # The client will take the subscription of this id for closed, so it has to be.
+            yield from self.end(error.subscription_id)
+            yield frame(Closed(error.subscription_id, error.reason))
+        else:
+            yield frame(Notice(error.reason))
+            if self._offences is None:
+                most = self._policy.limits.max_offences
+                self._offences = Buckets(Rate(per_second=most / 60, burst=most))
+            if not self._offences.take("", now):
+                yield HangUp()
+
+    def _authenticate(self, event: Event, now: int) -> Ok:
+        if (
+            event.pubkey not in self.pubkeys
+            and len(self.pubkeys) >= self._policy.limits.max_auth_pubkeys
+        ):
+            return Ok(event.id, False, "rate-limited: too many pubkeys on one connection")
+        try:
+            check_auth(event, self._relay_urls, self._challenge, now)
+        except InvalidAuth as error:
+            return Ok(event.id, False, f"invalid: {error}")
+        self.pubkeys.add(event.pubkey)
+        return Ok(event.id, True, "")
+
+
+def frame(message: RelayMessage) -> bytes:
+    """Return the message as the bytes of one text frame."""
+    return encode(message)

@@ -1,0 +1,1 @@
+"""One event's way: what is taken, kept for a moment, and whom it goes to."""

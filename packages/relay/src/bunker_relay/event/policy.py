@@ -1,0 +1,158 @@
+"""Who may publish what, and who may see it: profile, the gate of kind 24133, the owner's lists.
+
+A signing request is encrypted, but who talks to which signer, when and how much, is not. With
+`signers` set the relay tells that only to those who could know it already.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import orjson
+
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+from bunker_core.kinds import CLIENT_AUTH, NOSTR_CONNECT
+from bunker_core.nips import nip13, nip40
+from bunker_relay.config import Config, Profile
+from bunker_relay.event.lists import Lists
+
+_REPOSTS: Final = (6, 16)  # NIP-18
+_PROTECTED: Final = ("-",)  # NIP-70
+_SIGNING: Final = frozenset({NOSTR_CONNECT})
+
+
+class Policy:
+    """The rules of one relay."""
+
+    def __init__(self, config: Config, lists: Lists) -> None:
+        self._lists = lists
+        # Throw-away signers for which the gate is open while a readiness probe runs.
+        self.probes: set[str] = set()
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take new settings; they hold from the next event on, for open subscriptions too."""
+        self.limits = limits = config.limits
+        # For every event; a field of a pydantic model is ten times as far away.
+        self._max_tags = limits.max_event_tags
+        self._max_content = limits.max_content_length
+        self._min_pow = limits.min_pow_difficulty
+        self._max_ahead = limits.created_at_upper_limit  # seconds
+        self._max_age = limits.created_at_lower_limit  # seconds; 0 for any
+        self._profile = config.profile
+        self._gated = config.gated
+        self.signers = frozenset(config.signers)
+        self._allow = frozenset(config.allow) | self.signers
+        if config.owner is not None:
+            self._allow |= {config.owner}
+
+    def event_refusal(self, event: Event, pubkeys: AbstractSet[str], now: int) -> str:
+        """Return why an event is not taken from a client authenticated as `pubkeys`, or "".
+
+        Everything that is cheap to see; the signature comes after it.
+        """
+        return (
+            self._shape_refusal(event, now)
+            or self._author_refusal(event)
+            or _protection_refusal(event, pubkeys)
+        )
+
+    def query_refusal(self, filters: tuple[Filter, ...], pubkeys: AbstractSet[str]) -> str:
+        """Return why a client authenticated as `pubkeys` may not ask this, or ""."""
+        limits = self.limits
+        if len(filters) > limits.max_filters:
+            return f"invalid: more than {limits.max_filters} filters"
+        if any(_value_count(item) > limits.max_filter_values for item in filters):
+            return f"invalid: more than {limits.max_filter_values} values in a filter"
+        if self._gated and not pubkeys and any(map(_scans_signing, filters)):
+            return "auth-required: name a pubkey in authors or #p, or authenticate as one"
+        return ""
+
+    def is_open(self, event: Event, item: Filter) -> bool:
+        """Tell whether anyone may have `event`, which `item` matches.
+
+        Judged for each event, however the filter came to match it.
+        """
+        if not self._gated or event.kind != NOSTR_CONNECT:
+            return True
+        # A filter that matches and has authors or #p has named one of the event's own parties.
+        return item.authors is not None or item.tag("p") is not None
+
+    def sees(self, event: Event, item: Filter, pubkeys: AbstractSet[str]) -> bool:
+        """Tell whether a client authenticated as `pubkeys` may have `event`, as for `is_open`."""
+        if self.is_open(event, item):
+            return True
+        return event.pubkey in pubkeys or not pubkeys.isdisjoint(event.tag_values("p"))
+
+    def _serves(self, parties: tuple[str, ...]) -> bool:
+        return not self.signers.isdisjoint(parties) or not self.probes.isdisjoint(parties)
+
+    def _shape_refusal(self, event: Event, now: int) -> str:
+        if event.kind == CLIENT_AUTH:
+            return "invalid: kind 22242 is for AUTH"  # NIP-42: never broadcast
+        if len(event.tags) > self._max_tags:
+            return f"invalid: too large, more than {self._max_tags} tags"
+        if len(event.content) > self._max_content:
+            return f"invalid: too large, content over {self._max_content} characters"
+        if self._min_pow and event.kind != NOSTR_CONNECT:
+            too_easy = nip13.refusal(event, self._min_pow)
+            if too_easy:
+                return too_easy
+        if event.created_at > now + self._max_ahead:
+            return "invalid: created_at is too far in the future"
+        if self._max_age and event.created_at < now - self._max_age:
+            return "invalid: created_at is too far in the past"
+        expires_at = nip40.expiration(event)
+        if expires_at is not None and expires_at <= now:
+            return "invalid: event has expired"
+        return ""
+
+    def _author_refusal(self, event: Event) -> str:
+        if event.pubkey in self._lists.banned_pubkeys:
+            return "blocked: this pubkey is banned here"
+        if event.kind == NOSTR_CONNECT:
+            # Client keys are thrown away after use: only the signers' keys can be known.
+            if self._gated and not self._serves((event.pubkey, *event.tag_values("p"))):
+                return "restricted: this relay serves other signers"
+            return ""
+        if self._profile is Profile.BUNKER:
+            return f"blocked: this relay takes kind {NOSTR_CONNECT} alone"
+        if not self._lists.takes_kind(event.kind):
+            return f"blocked: kind {event.kind} is not taken here"
+        if (
+            self._profile is Profile.PRIVATE
+            and event.pubkey not in self._allow
+            and event.pubkey not in self._lists.allowed_pubkeys
+        ):
+            return "restricted: this pubkey may not publish here"
+        return ""
+
+
+def _protection_refusal(event: Event, pubkeys: AbstractSet[str]) -> str:
+    """NIP-70: an event tagged `-` is taken from its authenticated author alone."""
+    if event.pubkey not in pubkeys and _PROTECTED in event.tags:
+        if not pubkeys:
+            return "auth-required: this event may only be published by its author"
+        return "restricted: this event may only be published by its author"
+    if event.kind in _REPOSTS and '"-"' in event.content and _embeds_protected(event.content):
+        return "blocked: a protected event may not be reposted"
+    return ""
+
+
+def _embeds_protected(content: str) -> bool:
+    try:
+        embedded = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return False
+    tags = embedded.get("tags") if isinstance(embedded, dict) else None
+    return isinstance(tags, list) and ["-"] in tags
+
+
+def _scans_signing(item: Filter) -> bool:
+    """Tell whether a filter asks for signing traffic and nothing else, of anyone."""
+    return item.kinds == _SIGNING and item.authors is None and item.tag("p") is None
+
+
+def _value_count(item: Filter) -> int:
+    lists = (item.ids, item.authors, item.kinds, *(values for _, values in item.tags))
+    return sum(len(values) for values in lists if values is not None)

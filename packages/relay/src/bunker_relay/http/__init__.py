@@ -1,0 +1,1 @@
+"""What speaks HTTP: the server, the app, health, administration, the information document."""

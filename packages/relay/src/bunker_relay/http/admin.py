@@ -1,0 +1,165 @@
+"""The owner's remote control: NIP-86 calls, authorized by NIP-98 with the owner's key."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bunker_core.event import is_hex
+from bunker_core.kinds import MAX_KIND
+from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
+from bunker_relay.event.lists import ListsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bunker_relay.relay import Relay
+
+CONTENT_TYPE: Final = "application/nostr+json+rpc"
+_MAX_BODY: Final = 65_536  # bytes
+_STATS: Final = "stats"
+_BODY_TIMEOUT: Final = 10.0  # seconds
+
+
+class InvalidCall(Exception):
+    """A method that is not there or parameters that do not fit."""
+
+
+class Admin:
+    """Answers the owner's calls."""
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+        self._methods: dict[str, Callable[[list[Any]], Any]] = {
+            "supportedmethods": lambda _: sorted([*self._methods, _STATS]),
+            "banpubkey": self._ban_pubkey,
+            "unbanpubkey": self._unban_pubkey,
+            "listbannedpubkeys": lambda _: _listed(relay.lists.banned_pubkeys),
+            "allowpubkey": self._allow_pubkey,
+            "unallowpubkey": self._unallow_pubkey,
+            "listallowedpubkeys": lambda _: _listed(relay.lists.allowed_pubkeys),
+            "allowkind": self._allow_kind,
+            "disallowkind": self._disallow_kind,
+            "listallowedkinds": lambda _: sorted(relay.lists.allowed_kinds),
+            "listdisallowedkinds": lambda _: sorted(relay.lists.disallowed_kinds),
+        }
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one POST."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > _MAX_BODY:
+                        return _error(413, "the call is too large")
+        except TimeoutError:
+            return _error(408, "the call did not arrive in time")
+        now = time.time()
+        try:
+            await self._authorize(request, bytes(body), now)
+        except InvalidAuthorization as error:
+            return _error(401, str(error))
+        try:
+            call = orjson.loads(bytes(body))
+            if call["method"] == _STATS:
+                return JSONResponse({"result": await self._stats()})
+            method = self._methods[call["method"]]
+            params = call.get("params", [])
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return _error(400, "unknown method; supportedmethods lists those that are there")
+        if not isinstance(params, list):
+            return _error(400, "params is not a list")
+        try:
+            result = method(params)
+        except InvalidCall as error:
+            return _error(400, str(error))
+        except OSError as error:
+            return _error(500, f"the lists can't be written: {error.strerror}")
+        except ListsError as error:
+            return _error(500, str(error))
+        if result is True:
+            await self._relay.share({"lists": True})
+        return JSONResponse({"result": result})
+
+    async def _stats(self) -> dict[str, float]:
+        """Return counters and gauges, of all workers together."""
+        total: Counter[str] = Counter()
+        for figures in (await self._relay.figures()).values():
+            total.update(figures)
+        return dict(total)
+
+    async def _authorize(self, request: Request, body: bytes, now: float) -> None:
+        relay = self._relay
+        pubkey, event_id = check_authorization(
+            request.headers.get("authorization", ""),
+            relay_urls=relay.urls_for(request.scope),
+            method=request.method,
+            body=body,
+            now=int(now),
+        )
+        if relay.config.owner is None or pubkey != relay.config.owner:
+            raise InvalidAuthorization("not the owner's key")
+        elsewhere = await relay.share({"authorization": event_id})
+        used = not relay.authorizations.use(event_id, now)
+        if used or any(answer.get("used") for answer in elsewhere):
+            raise InvalidAuthorization("authorization was used before")
+
+    def _ban_pubkey(self, params: list[Any]) -> bool:
+        pubkey, reason = _pubkey(params)
+        with self._relay.lists.change():
+            self._relay.lists.banned_pubkeys[pubkey] = reason
+        return True
+
+    def _unban_pubkey(self, params: list[Any]) -> bool:
+        with self._relay.lists.change():
+            self._relay.lists.banned_pubkeys.pop(_pubkey(params)[0], None)
+        return True
+
+    def _allow_pubkey(self, params: list[Any]) -> bool:
+        pubkey, reason = _pubkey(params)
+        with self._relay.lists.change():
+            self._relay.lists.allowed_pubkeys[pubkey] = reason
+        return True
+
+    def _unallow_pubkey(self, params: list[Any]) -> bool:
+        with self._relay.lists.change():
+            self._relay.lists.allowed_pubkeys.pop(_pubkey(params)[0], None)
+        return True
+
+    def _allow_kind(self, params: list[Any]) -> bool:
+        with self._relay.lists.change():
+            self._relay.lists.allow_kind(_kind(params))
+        return True
+
+    def _disallow_kind(self, params: list[Any]) -> bool:
+        with self._relay.lists.change():
+            self._relay.lists.disallow_kind(_kind(params))
+        return True
+
+
+def _pubkey(params: list[Any]) -> tuple[str, str]:
+    if not params or not is_hex(params[0], 64):
+        raise InvalidCall("the first parameter is not a pubkey of 64 lower-case hex characters")
+    reason = params[1] if len(params) > 1 else ""
+    if not isinstance(reason, str):
+        raise InvalidCall("the second parameter, the reason, is not a text")
+    return params[0], reason
+
+
+def _kind(params: list[Any]) -> int:
+    if not params or type(params[0]) is not int or not 0 <= params[0] <= MAX_KIND:
+        raise InvalidCall(f"the first parameter is not a kind from 0 to {MAX_KIND}")
+    return params[0]
+
+
+def _listed(pubkeys: dict[str, str]) -> list[dict[str, str]]:
+    return [{"pubkey": pubkey, "reason": reason} for pubkey, reason in pubkeys.items()]
+
+
+def _error(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status_code=status)

@@ -1,0 +1,51 @@
+"""The Starlette application: one address for the WebSocket, NIP-11, NIP-86 and a browser."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
+from bunker_relay.http.admin import CONTENT_TYPE, Admin
+from bunker_relay.http.health import Health
+from bunker_relay.http.info import MEDIA_TYPE, document
+from bunker_relay.http.page import HEADERS, page
+from bunker_relay.relay import Relay
+
+# NIP-11: a web client of any origin may read the document.
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+}
+
+
+def create_app(relay: Relay) -> Starlette:
+    """Return the application that serves `relay`."""
+    admin = Admin(relay)
+    health = Health(relay)
+
+    async def root(request: Request) -> Response:
+        match request.method:
+            case "OPTIONS":
+                response = Response(status_code=204)
+            case "POST" if request.headers.get("content-type") == CONTENT_TYPE:
+                response = await admin.answer(request)
+            case "POST":
+                response = Response(status_code=405, headers={"Allow": "GET, OPTIONS"})
+            case _ if MEDIA_TYPE in request.headers.get("accept", ""):
+                response = JSONResponse(document(relay.config), media_type=MEDIA_TYPE)
+            case _:
+                figures = (await relay.figures()).values()
+                connections = sum(int(found["connections_open"]) for found in figures)
+                response = HTMLResponse(page(relay.config, connections), headers=HEADERS)
+        response.headers.update(_CORS)
+        return response
+
+    return Starlette(
+        routes=[
+            Route("/", root, methods=["GET", "POST", "OPTIONS"]),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            WebSocketRoute("/", relay),
+        ]
+    )

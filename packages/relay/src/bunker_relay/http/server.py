@@ -1,0 +1,277 @@
+"""uvicorn as the relay runs it: bind, announce, serve, reload, drain."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from bunker_relay import logs
+from bunker_relay.client.direct import DirectProtocol
+from bunker_relay.config import Config, Profile
+from bunker_relay.event.lists import ListsError
+from bunker_relay.http.app import create_app
+from bunker_relay.load import ConfigError
+from bunker_relay.logs import log
+from bunker_relay.metrics import MetricsServer
+from bunker_relay.nodes.claim import StartError, bind, lock
+from bunker_relay.nodes.workers import Supervisor, Worker
+from bunker_relay.relay import Relay
+from bunker_relay.store.outcome import StoreError
+
+_HEAD_BYTES: Final = 65_536
+_HEAD_SECONDS: Final = 10.0
+_METRICS_SECONDS: Final = 3.0
+_YOUNG_OBJECTS: Final = 20_000
+
+
+def serve(load: Callable[[], Config]) -> None:
+    """Run a relay until SIGTERM or SIGINT; SIGHUP calls `load` again.
+
+    Raises ConfigError or StartError, before anything is written.
+    """
+    config = load()
+    logs.configure(config.log)
+    if config.workers > 1 and not sys.platform.startswith("linux"):
+        raise StartError("several workers need Linux; leave --workers out")
+    listeners = bind(config.host, config.port, config.workers)
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        stack.enter_context(lock(config.data))
+        if config.workers == 1:
+            _run(config, load, listeners[0], None)
+            return
+        if config.profile is not Profile.BUNKER:
+            import bunker_relay.store.store  # noqa: F401 -- loaded once, before the workers part
+        Supervisor(
+            run=lambda worker: _run(config, load, worker.listener, worker),
+            listeners=listeners,
+            data=config.data,
+            shutdown_timeout=config.shutdown_timeout,
+            announce=lambda: _announce(listeners[0]),
+        ).serve()
+
+
+def _run(
+    config: Config, load: Callable[[], Config], listener: socket.socket, worker: Worker | None
+) -> None:
+    uvicorn_config = uvicorn.Config(
+        _no_app_yet,
+        http=_HTTPProtocol,
+        ws=_PlainProtocol if config.plain else DirectProtocol,
+        loop="uvloop",
+        lifespan="off",
+        access_log=False,  # it would name clients
+        log_config=None,
+        server_header=False,
+        ws_max_size=config.limits.max_message_bytes,
+        ws_per_message_deflate=False,  # no bombs, and no compressing of ciphertext
+        ws_ping_interval=config.ping_interval,
+        ws_ping_timeout=config.ping_timeout,
+        proxy_headers=False,  # `limits.Addresses` reads them
+        timeout_graceful_shutdown=1,
+    )
+    _Server(uvicorn_config, config, load, listener, worker).run(sockets=[listener])
+
+
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
+    sys.stdout.flush()
+
+
+class _HTTPProtocol(HttpToolsProtocol):
+    """Bounds what uvicorn leaves to a proxy: the size of a request's head, and its time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._begin_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is not None:  # the head is still not complete
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:  # another request on the same connection
+            self._begin_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count_parsed(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_parsed(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end_of_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_head()
+        super().connection_lost(exc)
+
+    def _count_parsed(self, size: int) -> None:
+        """Refuse a head that is too large although it came whole, in one read.
+
+        What a parser's callback raises, uvicorn answers with 400 and closes.
+        """
+        self._head_parsed += size
+        if self._head_parsed > _HEAD_BYTES:
+            raise ValueError("request head is too large")
+
+    def _begin_head(self) -> None:
+        self._head_bytes = 0  # read while the head is not complete
+        self._head_parsed = 0
+        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _end_of_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _PlainProtocol(WebSocketsSansIOProtocol):
+    """Adds one thing to the scope: a way to drop a client that does not read."""
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions["bunker.abort"] = self.transport.abort
+        await super().run_asgi()
+
+
+class _Server(uvicorn.Server):
+    """Announces itself when it accepts connections, and says goodbye before it stops."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Config,
+        load: Callable[[], Config],
+        listener: socket.socket,
+        worker: Worker | None,
+    ) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._load = load
+        self._listener = listener
+        self._worker = worker
+        self._relay: Relay | None = None
+        self._metrics: MetricsServer | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the store, listen, and only then say so."""
+        settings = self._settings
+        try:
+            relay = self._relay = Relay(settings, self._worker)
+        except StoreError as error:
+            if settings.database is not None:
+                raise StartError(f"can't open the database: {error}") from error
+            raise StartError(
+                f"can't open the database in {settings.data}: {error};"
+                " check the directory, or choose another with --data"
+            ) from error
+        except ListsError as error:
+            raise StartError(str(error)) from error
+        worker = self._worker
+        if worker is not None:
+            worker.opened()
+            asyncio.get_running_loop().add_reader(worker.parent, self._parent_gone)
+            if worker.reload:
+                self._reload()
+        if settings.metrics.port is not None and (worker is None or worker.index == 0):
+            self._metrics = self._open_metrics(relay)
+        self.config.loaded_app = create_app(relay)
+        await relay.open()
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays; no later collection has to look at it
+        gc.enable()
+        # A client that comes makes 200 objects that stay: at Python's own 700, collections are a
+        # fifth of what many clients at once cost, and find nothing.
+        gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
+        if worker is None:
+            _announce(self._listener)
+        else:
+            worker.ready()
+        log.debug("started", profile=settings.profile.value, gated=settings.gated)
+        # In a thread, now that nobody waits for us: the first line is not to hold up a request.
+        asyncio.get_running_loop().run_in_executor(None, log.prepare)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody new, take leave of the clients, commit what waits."""
+        for server in self.servers:
+            server.close()
+        relay = self._relay
+        if relay is not None:
+            await relay.drain()
+        await super().shutdown(sockets)
+        if self._metrics is not None:
+            self._metrics.close()
+        if relay is not None:
+            await relay.close()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop with exit code 0; uvicorn would raise the signal once more."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        yield
+
+    def _parent_gone(self) -> None:
+        """Stop: nobody is left who would start this worker again, or stop it."""
+        if self._worker is not None:
+            asyncio.get_running_loop().remove_reader(self._worker.parent)
+        self.handle_exit(signal.SIGTERM, None)
+
+    def _reload(self) -> None:
+        if self._relay is None:
+            return
+        try:
+            settings = self._load()
+            self._relay.configure(settings)
+        except (ConfigError, ListsError) as error:
+            log.error("kept the old configuration", reason=str(error))
+            return
+        logs.configure(settings.log)
+        log.info("reloaded lists and limits")
+
+    def _open_metrics(self, relay: Relay) -> MetricsServer:
+        metrics = self._settings.metrics
+        if metrics.port is None:
+            raise AssertionError  # the caller has looked
+        loop = asyncio.get_running_loop()
+
+        def figures() -> dict[str, dict[str, float]]:  # from the thread that serves them
+            return asyncio.run_coroutine_threadsafe(relay.figures(), loop).result(_METRICS_SECONDS)
+
+        try:
+            server = MetricsServer(figures, metrics.host, metrics.port)
+        except OSError as error:
+            raise StartError(
+                f"can't serve metrics on {metrics.host} port {metrics.port}: {error.strerror};"
+                " set metrics.port"
+            ) from error
+        log.info("metrics", port=server.port)
+        return server
+
+
+async def _no_app_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise RuntimeError("the app is made when the loop runs")

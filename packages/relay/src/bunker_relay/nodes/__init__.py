@@ -1,0 +1,1 @@
+"""Several processes as one relay: workers of one host, and hosts on a bus."""

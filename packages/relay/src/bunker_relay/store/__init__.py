@@ -1,0 +1,1 @@
+"""What is kept: events in SQLite or PostgreSQL."""

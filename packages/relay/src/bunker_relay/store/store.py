@@ -1,0 +1,220 @@
+"""The store: events that are meant to be kept, in SQLite or PostgreSQL through SQLAlchemy.
+
+One thread writes and commits once for all that wait; a few threads read. The event loop waits for
+neither: `save` answers through a callback, and only after the commit. Several processes may have
+the same database open: one of them writes at a time (`engine.hold`).
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+from bunker_relay.store import migrate
+from bunker_relay.store.engine import (
+    Database,
+    TooSlow,
+    deadline,
+    explain,
+    explain_to_owner,
+    open_engine,
+)
+from bunker_relay.store.outcome import Outcome, Stored, StoreError
+from bunker_relay.store.query import Check, count_events, select_events
+from bunker_relay.store.write import forget_old, save_all
+
+FILE: Final = "relay.sqlite3"
+_MAX_BATCH: Final = 500  # events in one commit
+_MAX_WAITING: Final = 20_000  # events that wait for the writer, some 20 MB
+_READERS: Final = 4
+_SWEEP_SECONDS: Final = 60.0
+
+_T = TypeVar("_T")
+Done = Callable[[Outcome | StoreError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    event: Event
+    done: Done
+
+
+class Store:
+    """The events of one relay, used from the event loop's thread.
+
+    `query_timeout` (seconds) and `keep_days` (0: for ever) may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        query_timeout: float = 5.0,
+        busy_timeout: float = 5.0,
+        keep_days: int = 0,
+    ) -> None:
+        """Open `database`, a file or a URL, and make its tables. Raises StoreError."""
+        self.query_timeout = query_timeout
+        self.keep_days = keep_days
+        self.waiting = 0  # events on their way to the writer
+        self._loop = asyncio.get_running_loop()
+        self._engine = open_engine(database, writes=True, busy_timeout=busy_timeout)
+        self._read_engine = open_engine(database, writes=False, busy_timeout=busy_timeout)
+        try:
+            with self._engine.begin() as connection:
+                migrate.prepare(connection)
+        except SQLAlchemyError as error:
+            self._engine.dispose()
+            raise StoreError(explain_to_owner(error)) from error
+        except StoreError:
+            self._engine.dispose()
+            raise
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Held from a commit until the loop is told of it, and while a reader takes its snapshot:
+        # what a query returns has been announced before, so it can be told from a live event.
+        self._publishing = threading.Lock()
+        self._closing = False
+        self._broken = False  # the database failed while closing: do not wait for it again
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+
+    def save(self, event: Event, done: Done) -> None:
+        """Save a verified event; `done` is called on the loop once it is committed, or failed.
+
+        Raises StoreError, and calls nothing, when too many wait already.
+        """
+        if self.waiting >= _MAX_WAITING:
+            raise StoreError("too many events wait to be stored")
+        self.waiting += 1
+        self._jobs.put(_Job(event, done))
+
+    async def query(
+        self, filters: Iterable[Filter], now: int, *, default: int, most: int
+    ) -> list[Stored]:
+        """Return what matches, see `query.select_events`.
+
+        Raises StoreError when the database fails or the time is up.
+        """
+        return await self._read(
+            lambda connection, check: select_events(
+                connection, filters, now, default=default, most=most, check=check
+            )
+        )
+
+    async def count(self, filters: Sequence[Filter], now: int) -> int:
+        """Return how many events match; raises StoreError."""
+        return await self._read(lambda connection, _: count_events(connection, filters, now))
+
+    async def announced(self) -> None:
+        """Return when the loop has been told of every commit so far, and has called `done`."""
+
+        def wait_for_commit() -> None:
+            with self._publishing:
+                return
+
+        await self._loop.run_in_executor(None, wait_for_commit)
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Commit what waits and close the database."""
+        self._closing = True
+        self._jobs.put(None)
+        await self._loop.run_in_executor(None, self._writer.join)
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._read_engine.dispose()
+        self._engine.dispose()
+
+    async def _read(self, read: Callable[[Connection, Check], _T]) -> _T:
+        def run() -> _T:
+            with (
+                self._read_engine.connect() as connection,
+                deadline(connection, self.query_timeout) as check,
+            ):
+                # A commit may hang, on another host's disk.
+                if not self._publishing.acquire(timeout=self.query_timeout):
+                    raise TooSlow
+                try:  # takes the snapshot
+                    connection.exec_driver_sql("SELECT seq FROM events LIMIT 1")
+                finally:
+                    self._publishing.release()
+                return read(connection, check)
+
+        try:
+            return await self._loop.run_in_executor(self._readers, run)
+        except (SQLAlchemyError, TooSlow) as error:
+            raise StoreError(explain(error)) from error
+
+    def _write_loop(self) -> None:
+        swept_at = 0.0
+        while True:
+            if time.monotonic() - swept_at > _SWEEP_SECONDS:
+                swept_at = time.monotonic()
+                self._sweep()
+            try:
+                jobs = self._next_batch()
+            except queue.Empty:
+                continue
+            if not jobs:
+                return
+            self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        outcomes: Sequence[Outcome | StoreError]
+        if self._broken:
+            outcomes = [StoreError("shutting down")] * len(jobs)
+            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+            return
+        try:
+            with self._engine.connect() as connection, connection.begin() as transaction:
+                outcomes = save_all(connection, [job.event for job in jobs])
+                with self._publishing:
+                    transaction.commit()
+                    self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+        except Exception as error:  # noqa: BLE001 -- the only writer has to live, whatever comes
+            self._broken = self._closing
+            outcomes = [StoreError(explain(error))] * len(jobs)
+            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+
+    def _next_batch(self) -> list[_Job]:
+        """Return what waits, at least one job; nothing when the store closes.
+
+        Raises queue.Empty when nothing comes for a while.
+        """
+        jobs: list[_Job] = []
+        job = self._jobs.get(timeout=_SWEEP_SECONDS)
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == _MAX_BATCH:
+                return jobs
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs
+        if jobs:
+            self._jobs.put(None)  # these first, then the end
+        return jobs
+
+    def _finish(self, jobs: list[_Job], outcomes: Sequence[Outcome | StoreError]) -> None:
+        self.waiting -= len(jobs)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.done(outcome)
+
+    def _sweep(self) -> None:
+        """Delete what has expired or is too old, a little at a time; writes go on in between."""
+        try:
+            more = True
+            while more and self._jobs.empty():
+                with self._engine.begin() as connection:
+                    more = forget_old(connection, int(time.time()), self.keep_days)
+        except SQLAlchemyError:
+            return  # locked or full: the next round tries again

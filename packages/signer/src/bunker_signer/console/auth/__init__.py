@@ -1,0 +1,1 @@
+"""Who may come into the console: address, devices, passkeys, guard."""

@@ -1,0 +1,196 @@
+"""Who may come in, before any page is asked: the right host, not too fast, a bound device.
+
+Also the headers that every answer carries, also the errors.
+"""
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import digest as hmac_digest
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv6Address, IPv6Network
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bunker_core.bounds.recent import Recent
+from bunker_signer.console.auth.accounts import Accounts
+from bunker_signer.console.auth.address import Address
+from bunker_signer.qr.pictures import MAX_PHOTO, MAX_SIDE
+
+MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
+# Bytes of a form with a picture in it, by path; of a bound device alone.
+MAX_PICTURE_BODY: Final = {
+    "/apps/frame": MAX_SIDE * MAX_SIDE + MAX_BODY,
+    "/apps/review": MAX_PHOTO + MAX_BODY,
+}
+COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265bis)
+
+# Failures to come in, by a wrong link or passkey: so many at once, and one more each so many
+# seconds. A token has 192 bits, so this is about load and logs more than about luck. By address,
+# and for all together in case somebody has many.
+_FAILURES: Final = (5, 5.0)
+_ALL_FAILURES: Final = (50, 0.2)
+_ADDRESSES: Final = 1024
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types console"
+)
+_HEADERS: Final = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # The address of a page may hold the token that binds a device. Not `no-referrer`: with it
+    # browsers send `Origin: null`, and the check of the origin needs the origin.
+    "referrer-policy": "same-origin",
+    "permissions-policy": "camera=(self), geolocation=(), microphone=(), payment=(), usb=(), "
+    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def cookie_name(address: Address) -> str:
+    """Return the name of the device's cookie; `__Host-` binds it to this very host."""
+    return "__Host-device" if address.secure else "device"
+
+
+def cookie(address: Address, token: str) -> str:
+    """Return the Set-Cookie value that binds a device; an empty token unbinds it."""
+    age = COOKIE_AGE if token else 0
+    secure = "; Secure" if address.secure else ""
+    return (
+        f"{cookie_name(address)}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
+    )
+
+
+def csrf_token(device_token: str) -> str:
+    """Return what a form of this device has to carry. It can't be made without the cookie."""
+    return hmac_digest(device_token.encode(), b"csrf", sha256).hex()
+
+
+def csrf_matches(device_token: str, given: str) -> bool:
+    """Tell whether a form's token is the device's own."""
+    return compare_digest(csrf_token(device_token).encode(), given.encode())
+
+
+def same_origin(headers: Headers, address: Address) -> bool:
+    """Tell whether a POST comes from a page of ours."""
+    return headers.get("origin") == address.origin
+
+
+class Tries:
+    """Slows down who fails to come in. `now` is seconds of any clock that only goes on."""
+
+    def __init__(self) -> None:
+        self._all = _Failures(*_ALL_FAILURES)
+        self._by_address: Recent[_Failures] = Recent(_ADDRESSES)
+
+    def allowed(self, peer: str, now: float) -> bool:
+        """Tell whether a try from `peer` is looked at."""
+        mine = self._by_address.get(_household(peer))
+        return self._all.few(now) and (mine is None or mine.few(now))
+
+    def failed(self, peer: str, now: float) -> None:
+        """Count a failure; what succeeds costs nothing."""
+        name = _household(peer)
+        mine = self._by_address.get(name) or _Failures(*_FAILURES)
+        self._by_address.put(name, mine)
+        mine.add(now)
+        self._all.add(now)
+
+
+def _household(peer: str) -> str:
+    """Return what one person has of addresses: in IPv6 a network of them (RFC 6177)."""
+    try:
+        address = IPv6Address(peer)
+    except ValueError:
+        return peer
+    return str(IPv6Network((address, 64), strict=False))
+
+
+class _Failures:
+    """A number that grows by one with each failure and falls by one in `seconds`."""
+
+    __slots__ = ("_count", "_limit", "_seconds", "_updated")
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._count = 0.0
+        self._updated = 0.0
+
+    def few(self, now: float) -> bool:
+        return self._left(now) <= self._limit - 1
+
+    def add(self, now: float) -> None:
+        self._count = self._left(now) + 1
+        self._updated = now
+
+    def _left(self, now: float) -> float:
+        return max(0.0, self._count - max(0.0, now - self._updated) / self._seconds)
+
+
+class Guard:
+    """The outermost layer. Sets `device` and `device_token` in the request's state."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: Address,
+        accounts: Accounts,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._app = app
+        self._address = address
+        self._accounts = accounts
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if scope["path"].startswith("/static/"):
+                    headers["cache-control"] = "no-cache"  # kept, but asked about each time
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if self._address.secure:
+                    headers["strict-transport-security"] = "max-age=31536000"
+            await send(message)
+
+        headers = Headers(scope=scope)
+        # A foreign name that points to us (DNS rebinding) would make a foreign page ours.
+        if headers.get("host", "").lower() != self._address.netloc:
+            wrong = PlainTextResponse(f"The console is at {self._address.origin}\n", 421)
+            await wrong(scope, receive, send_with_headers)
+            return
+        token = _cookie(headers, cookie_name(self._address))
+        device = self._accounts.device(token, int(self._clock())) if token else None
+        longest = MAX_PICTURE_BODY.get(scope["path"], MAX_BODY) if device else MAX_BODY
+        length = headers.get("content-length", "0")
+        chunked = "transfer-encoding" in headers
+        if chunked or not length.isdigit() or int(length) > longest:
+            await PlainTextResponse("too large\n", 413)(scope, receive, send_with_headers)
+            return
+        state = scope.setdefault("state", {})
+        state["device_token"] = token
+        state["device"] = device
+        await self._app(scope, receive, send_with_headers)
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        jar = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return jar[name].value if name in jar else ""

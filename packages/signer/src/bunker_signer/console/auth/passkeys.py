@@ -1,0 +1,193 @@
+"""Passkeys (WebAuthn): to log in, and to confirm one action if the owner chose that.
+
+A challenge is good once, for two minutes, for one purpose. To confirm, the purpose is the very
+form that is sent: what was answered, for which requests.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+import webauthn
+from webauthn.helpers import base64url_to_bytes, bytes_to_base64url
+from webauthn.helpers.exceptions import WebAuthnException
+from webauthn.helpers.structs import (
+    AuthenticatorSelectionCriteria,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from bunker_core.bounds.recent import Recent
+from bunker_signer.console.auth.accounts import Accounts, Passkey
+from bunker_signer.console.auth.address import Address
+from bunker_signer.console.routing import Problem
+
+LIFETIME: Final = 120.0  # seconds to put a finger on the sensor
+_CHALLENGES: Final = 256
+_USER: Final = b"owner"  # there is one; all passkeys are his
+_REGISTER: Final = "register"
+_LOG_IN: Final = "log in"
+
+
+class Passkeys:
+    """Makes challenges and checks the answers."""
+
+    def __init__(
+        self,
+        address: Address,
+        accounts: Accounts,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._address = address
+        self._accounts = accounts
+        self._clock = clock
+        self._challenges: Recent[tuple[str, float]] = Recent(_CHALLENGES)
+
+    @property
+    def offered(self) -> bool:
+        """Whether browsers offer passkeys at the console's address."""
+        return self._address.passkeys
+
+    # To register.
+
+    def registration(self, device_id: str) -> str:
+        """Return the options for navigator.credentials.create, as JSON."""
+        options = webauthn.generate_registration_options(
+            rp_id=self._address.host,
+            rp_name="nostr-bunker",
+            user_id=_USER,
+            user_name="nostr-bunker",
+            challenge=self._challenge(f"{_REGISTER} {device_id}"),
+            authenticator_selection=AuthenticatorSelectionCriteria(
+                resident_key=ResidentKeyRequirement.REQUIRED,
+                user_verification=UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=self._known(),
+        )
+        return webauthn.options_to_json(options)
+
+    def register(self, credential: str, device_id: str, name: str) -> None:
+        """Remember the passkey that a browser made; raises Problem."""
+        challenge = self._spend(credential, f"{_REGISTER} {device_id}")
+        try:
+            verified = webauthn.verify_registration_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=self._address.host,
+                expected_origin=self._address.origin,
+                require_user_verification=True,
+            )
+        except (WebAuthnException, ValueError, KeyError):
+            raise Problem("problem.passkey", 403) from None
+        self._accounts.add_passkey(
+            Passkey(
+                verified.credential_id,
+                verified.credential_public_key,
+                verified.sign_count,
+                name,
+                int(self._clock()),
+            )
+        )
+
+    # To log in.
+
+    def login(self) -> str:
+        """Return the options for navigator.credentials.get, as JSON.
+
+        They name no passkey: a stranger does not learn which there are.
+        """
+        return self._options(_LOG_IN, known=False)
+
+    def log_in(self, credential: str) -> Passkey:
+        """Return the passkey that was shown; raises Problem."""
+        return self._verify(credential, _LOG_IN)
+
+    # To confirm.
+
+    def confirmation(self, device_id: str, path: str, form: Mapping[str, str]) -> str:
+        """Return the options to confirm that `form` is sent to `path`."""
+        return self._options(_purpose(device_id, path, form), known=True)
+
+    def check(self, proof: str, device_id: str, path: str, form: Mapping[str, str]) -> None:
+        """Raise Problem unless `proof` confirms this very form."""
+        if not proof:
+            raise Problem("problem.confirm", 403)
+        self._verify(proof, _purpose(device_id, path, form))
+
+    # Both.
+
+    def _options(self, purpose: str, *, known: bool) -> str:
+        options = webauthn.generate_authentication_options(
+            rp_id=self._address.host,
+            challenge=self._challenge(purpose),
+            allow_credentials=self._known() if known else None,
+            user_verification=UserVerificationRequirement.REQUIRED,
+        )
+        return webauthn.options_to_json(options)
+
+    def _verify(self, credential: str, purpose: str) -> Passkey:
+        challenge = self._spend(credential, purpose)
+        try:
+            identifier = base64url_to_bytes(str(_object(credential)["rawId"]))
+        except (ValueError, KeyError):
+            raise Problem("problem.passkey", 403) from None
+        passkey = next(
+            (item for item in self._accounts.passkeys() if item.credential_id == identifier), None
+        )
+        if passkey is None:
+            raise Problem("problem.passkey", 403)
+        try:
+            verified = webauthn.verify_authentication_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=self._address.host,
+                expected_origin=self._address.origin,
+                credential_public_key=passkey.public_key,
+                credential_current_sign_count=passkey.sign_count,
+                require_user_verification=True,
+            )
+        except (WebAuthnException, ValueError, KeyError):
+            raise Problem("problem.passkey", 403) from None
+        self._accounts.use_passkey(identifier, verified.new_sign_count)
+        return passkey
+
+    def _known(self) -> list[PublicKeyCredentialDescriptor]:
+        return [
+            PublicKeyCredentialDescriptor(id=item.credential_id)
+            for item in self._accounts.passkeys()
+        ]
+
+    def _challenge(self, purpose: str) -> bytes:
+        challenge = secrets.token_bytes(32)
+        name = bytes_to_base64url(challenge)
+        self._challenges.put(name, (purpose, self._clock() + LIFETIME))
+        return challenge
+
+    def _spend(self, credential: str, purpose: str) -> bytes:
+        """Return the challenge that a browser answered, if it is ours, unused and for this."""
+        try:
+            client_data = base64url_to_bytes(_object(credential)["response"]["clientDataJSON"])
+            name = str(json.loads(client_data)["challenge"])
+        except (ValueError, KeyError, TypeError):
+            raise Problem("problem.passkey", 403) from None
+        kept = self._challenges.get(name)
+        self._challenges.pop(name)
+        if kept is None or kept[0] != purpose or kept[1] < self._clock():
+            raise Problem("problem.passkey", 403)
+        return base64url_to_bytes(name)
+
+
+def _purpose(device_id: str, path: str, form: Mapping[str, str]) -> str:
+    content = json.dumps([device_id, path, sorted(form.items())])
+    return f"confirm {sha256(content.encode()).hexdigest()}"
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value

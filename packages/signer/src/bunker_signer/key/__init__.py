@@ -1,0 +1,1 @@
+"""The keys that sign, and whether they may be used."""

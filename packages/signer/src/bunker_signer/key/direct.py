@@ -1,0 +1,91 @@
+"""The sealed key as a `Signer` in the app's own process (pattern Direct): `nse:PATH`.
+
+Registered as the entry point `nse` of the group `bunker.signers`, so that a client finds it
+without knowing this package.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from bunker_core.errors import BunkerError
+from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
+from bunker_core.nips.nip19 import parse_pubkey
+from bunker_signer.key.keyring import KEYS_DIRECTORY, Keyring
+from bunker_signer.nse import NSE, FileStorage, NSEError
+
+MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
+
+
+T = TypeVar("T")
+
+
+class DirectSigner:
+    """Signs with the key in `nse`. Asks nobody: whoever holds this object may use the key."""
+
+    def __init__(self, nse: NSE) -> None:
+        self._nse = nse
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._nse.close()
+
+    # An operation takes a tenth of a millisecond, so it runs on the event loop itself.
+
+    async def get_public_key(self) -> str:
+        """Return the key's pubkey."""
+        return _told(self._nse.get_public_key)
+
+    async def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
+        """Return `event` signed; the signature was verified before it is returned."""
+        template = event if isinstance(event, EventTemplate) else parse_template(event)
+        return _told(lambda: VerifiedEvent(self._nse.sign(template)))
+
+    async def nip44_encrypt(self, peer: str, plaintext: str) -> str:
+        """Return `plaintext` encrypted to `peer` (NIP-44)."""
+        return _told(lambda: self._nse.nip44_encrypt(parse_pubkey(peer), plaintext))
+
+    async def nip44_decrypt(self, peer: str, payload: str) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
+        return _told(lambda: self._nse.nip44_decrypt(parse_pubkey(peer), payload))
+
+    async def nip04_encrypt(self, peer: str, plaintext: str) -> str:
+        """Return `plaintext` encrypted to `peer` (NIP-04, deprecated)."""
+        return _told(lambda: self._nse.nip04_encrypt(parse_pubkey(peer), plaintext))
+
+    async def nip04_decrypt(self, peer: str, payload: str) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
+        return _told(lambda: self._nse.nip04_decrypt(parse_pubkey(peer), payload))
+
+
+def open_signer(path: str) -> DirectSigner:
+    """Open the key in a signer's data directory, with the master key that the signer would use.
+
+    Raises BunkerError; makes nothing that is not there.
+    """
+    data = Path(path).expanduser()
+    if not (data / KEYS_DIRECTORY).is_dir():
+        raise BunkerError(f"{data} holds no sealed key; make one with `bunker signer run`")
+    given = os.environ.get(MASTER_KEY_VARIABLE)
+
+    def unlocked() -> NSE:
+        nse = NSE(storage=FileStorage(data / KEYS_DIRECTORY))
+        try:
+            Keyring(data, Path(given) if given else None).unlock(nse, None)
+        except BaseException:
+            nse.close()
+            raise
+        return nse
+
+    return DirectSigner(_told(unlocked))
+
+
+def _told(operation: Callable[[], T]) -> T:
+    """Do it; what the enclave refuses is a BunkerError, like everything else that an app meets."""
+    try:
+        return operation()
+    except NSEError as error:
+        raise BunkerError(str(error)) from None

@@ -1,0 +1,1 @@
+"""The process: its logs, metrics, data folder and place under systemd."""

@@ -1,0 +1,1 @@
+"""One request: read, decided, recorded, answered (NIP-46)."""

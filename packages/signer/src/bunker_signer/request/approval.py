@@ -1,0 +1,228 @@
+"""Asking the owner about requests that no grant covers. Silence is denial.
+
+An approver is anyone who can be asked: the terminal, another shell, a web page. The desk puts each
+question to all of them at once and takes the first answer. Requests that arrive together, of one
+client, method and kind, are one question: who is asked twenty times reads none.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Protocol
+
+from bunker_core.event import EventTemplate
+from bunker_core.nips.nip46 import Method
+from bunker_signer.policy import Action
+from bunker_signer.process.logs import get_logger
+
+DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three minutes
+# Seconds in which what arrives counts as together. Who comes later is another question: what the
+# owner has not seen he has not approved.
+GATHER: Final = 0.1
+MAX_WAITING: Final = 100  # requests of one client that may wait for answers
+
+log = get_logger(__name__)
+
+
+class Verdict(Enum):
+    """What the owner says."""
+
+    DENY = "deny"
+    ONCE = "once"
+    ALWAYS = "always"  # for this client, method and kind (or peer)
+    NEVER = "never"  # the same, but no
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The owner's answer. For ALWAYS, `seconds` and `uses` limit the grant."""
+
+    verdict: Verdict
+    by: str  # who or what answered, for the audit log
+    seconds: int | None = None
+    uses: int | None = None
+
+    @property
+    def allows(self) -> bool:
+        return self.verdict in (Verdict.ONCE, Verdict.ALWAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request in a question. Content stays out of reprs."""
+
+    action: Action
+    request: str  # its digest in the journal
+    template: EventTemplate | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the owner is asked. All items are of one client, method and kind (or peer)."""
+
+    id: str
+    key_name: str
+    client_pubkey: str
+    client_name: str  # what the client calls itself, unverified; "" if it said nothing
+    items: tuple[Item, ...]
+    asked_at: float  # Unix seconds
+    deadline: float  # Unix seconds
+
+    @property
+    def action(self) -> Action:
+        return self.items[0].action
+
+    @property
+    def method(self) -> Method:
+        return self.action.method
+
+    @property
+    def template(self) -> EventTemplate | None:
+        """The first event that is to be signed, None for encryption."""
+        return self.items[0].template
+
+
+class Approver(Protocol):
+    """Someone who can be asked."""
+
+    async def ask(self, question: Question) -> Answer:
+        """Return the owner's answer, or never; the desk cancels at the deadline.
+
+        One that only passes the question on (a notification) waits for its cancellation.
+        """
+        ...
+
+
+class TooMany(Exception):
+    """The client has too many requests waiting already."""
+
+
+@dataclass(slots=True)
+class _Burst:
+    """Requests that gather before they are asked as one."""
+
+    client_name: str
+    seconds: float
+    items: list[Item]
+    answer: asyncio.Future[Answer | None]
+
+
+class Desk:
+    """Where requests wait for the owner. Without approvers everything is denied at once."""
+
+    def __init__(
+        self,
+        approvers: Sequence[Approver],
+        *,
+        gather: float = GATHER,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._approvers = tuple(approvers)
+        self._gather = gather
+        self._clock = clock
+        self._bursts: dict[tuple[str, str, Action], _Burst] = {}
+        self._waiting: dict[tuple[str, str], int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for an answer."""
+        return sum(self._waiting.values())
+
+    @property
+    def attended(self) -> bool:
+        """Whether there is anyone to ask."""
+        return bool(self._approvers)
+
+    async def ask(
+        self, key_name: str, client_pubkey: str, client_name: str, item: Item, seconds: float
+    ) -> Answer | None:
+        """Return the owner's answer, or None when nobody gave one within `seconds`.
+
+        Raises TooMany.
+        """
+        if not self._approvers:
+            return Answer(Verdict.DENY, "nobody to ask")
+        client = (key_name, client_pubkey)
+        if self._waiting.get(client, 0) >= MAX_WAITING:
+            raise TooMany
+        self._waiting[client] = self._waiting.get(client, 0) + 1
+        try:
+            burst = self._join(key_name, client_pubkey, client_name, item, seconds)
+            return await asyncio.shield(burst.answer)
+        finally:
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
+
+    async def close(self) -> None:
+        """Stop asking. Nobody gets an answer: the requests are in the journal."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _join(
+        self, key_name: str, client_pubkey: str, client_name: str, item: Item, seconds: float
+    ) -> _Burst:
+        group = (key_name, client_pubkey, item.action)
+        burst = self._bursts.get(group)
+        if burst is not None:
+            burst.items.append(item)
+            burst.seconds = min(burst.seconds, seconds)
+            return burst
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        burst = _Burst(client_name, seconds, [item], answer)
+        self._bursts[group] = burst
+        task = asyncio.create_task(self._put(group, burst))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return burst
+
+    async def _put(self, group: tuple[str, str, Action], burst: _Burst) -> None:
+        """Gather, then ask."""
+        try:
+            await asyncio.sleep(self._gather)
+            del self._bursts[group]
+            key_name, client_pubkey, _ = group
+            now = self._clock()
+            question = Question(
+                secrets.token_hex(3),
+                key_name,
+                client_pubkey,
+                burst.client_name,
+                tuple(burst.items),
+                now,
+                now + burst.seconds,
+            )
+            burst.answer.set_result(await self._first_answer(question, burst.seconds))
+        finally:
+            if not burst.answer.done():
+                burst.answer.cancel()
+
+    async def _first_answer(self, question: Question, seconds: float) -> Answer | None:
+        asking = {asyncio.create_task(approver.ask(question)) for approver in self._approvers}
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        open_questions = set(asking)
+        try:
+            while open_questions:
+                done, open_questions = await asyncio.wait(
+                    open_questions,
+                    timeout=max(0.0, end - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    return None
+                for task in done:
+                    error = task.exception()
+                    if error is None:
+                        return task.result()
+                    log.error("approver failed", question=question.id, error=type(error).__name__)
+            return Answer(Verdict.DENY, "no approver works")
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""One request on its way to the key: what is known of it, and the reply that it would get."""
+
+from dataclasses import dataclass, field
+
+from bunker_core.event import VerifiedEvent
+from bunker_core.nips.channel import Scheme
+from bunker_core.nips.nip46 import Request, Response
+from bunker_signer.key.identity import Identity
+from bunker_signer.request.reply import Reply
+from bunker_signer.store import journal
+from bunker_signer.store.clients import Client
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that wants the key."""
+
+    identity: Identity
+    client: Client
+    event: VerifiedEvent
+    request: Request
+    scheme: Scheme
+    relays: set[str]  # grows when the request is repeated by another relay
+    received_at: int
+    resumed: bool = False  # taken up from an earlier run
+    result: str | None = field(default=None, repr=False)  # what the key made of it
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = journal.digest_of(self.identity.name, self.client.pubkey, self.request)
+
+    def reply(self, response: Response) -> Reply:
+        """Return what carries `response` to the client."""
+        return Reply(
+            self.identity,
+            self.client.pubkey,
+            response,
+            self.scheme,
+            tuple(self.relays),
+            self.event.created_at,
+            self.digest,
+        )

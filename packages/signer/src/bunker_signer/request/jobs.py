@@ -1,0 +1,299 @@
+"""Requests that want the key, from the decision to the answer, each exactly once.
+
+Every step is written to the journal in the transaction that holds what it stands for, before the
+next begins: a process that is killed anywhere goes on where it was, signs nothing that was not
+allowed, and never releases a second answer. What a grant allows takes one step, decision and answer
+together. Requests that arrive together share transactions (`store/writer.py`); that an answer was
+delivered is noted with whatever is written next, since it only spares a delivery after a restart.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from bunker_core.errors import BunkerError
+from bunker_core.event import parse_event_json, verify
+from bunker_core.nips.nip46 import Response, parse_request, parse_response
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.nse import NSEError, NSEErrorCode
+from bunker_signer.process.logs import get_logger
+from bunker_signer.process.metrics import Metrics
+from bunker_signer.request import record
+from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Desk, Item, TooMany
+from bunker_signer.request.job import Job
+from bunker_signer.request.operation import Operation, Refused, read_operation
+from bunker_signer.request.record import Admitted
+from bunker_signer.request.reply import Reply
+from bunker_signer.store import StoreError, Writer, clients, journal
+from bunker_signer.store.journal import Entry, State
+
+# What the NSE says when the key is fine and what it was given is not.
+_CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
+
+log = get_logger(__name__)
+
+
+class Jobs:
+    """Decides, asks, uses the key, and writes all of it down."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        desk: Desk,
+        *,
+        deadline: float = DEADLINE,
+        auth_url: str = "",
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`deadline` is the seconds that a request may wait for a person.
+
+        `auth_url` is sent to a client whose request waits; `{request}` in it becomes the digest.
+        """
+        self._writer = writer
+        self._desk = desk
+        self._deadline = deadline
+        self._auth_url = auth_url
+        self._metrics = metrics or Metrics()
+        self._clock = clock
+        self._running: dict[str, Job] = {}
+        self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
+        self.on_interim: Callable[[Reply], None] = lambda _: None
+        self.on_locked: Callable[[Identity], None] = lambda _: None
+
+    @property
+    def running(self) -> int:
+        """How many requests are being worked on."""
+        return len(self._running)
+
+    async def run(self, job: Job) -> Reply | None:
+        """Return the answer to a request; None when one being worked on is the same."""
+        try:
+            operation = read_operation(job.request, job.identity.user_pubkey, job.received_at)
+        except Refused as refusal:
+            event_id, now = job.event.id, job.received_at
+            await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
+            return self._refuse(job, refusal)
+        job.relays.update(job.client.relays)
+        same = self._running.get(job.digest)
+        if same is not None:
+            # Before it is written down: the answer may be on its way when that is done.
+            same.relays |= job.relays
+            await self._admit(job, operation, running=True)
+            return None
+        self._running[job.digest] = job
+        try:
+            admitted = await self._admit(job, operation, running=False)
+            if admitted is None:
+                return None
+            if admitted.reply is not None:
+                return self._release(job, admitted.reply)
+            if admitted.refusal is not None:
+                return self._refuse(job, admitted.refusal)
+            return await self._carry_on(job, operation, admitted.entry)
+        finally:
+            del self._running[job.digest]
+
+    async def resume(self, identity: Identity, entry: Entry) -> Reply | None:
+        """Take up a request where an earlier run left it; None when its client is gone."""
+        try:
+            event = verify(parse_event_json(entry.event))
+            text, scheme = identity.channel(event.pubkey).open(event.content)
+            request = parse_request(text)
+            operation = read_operation(request, identity.user_pubkey, entry.received_at)
+        except (BunkerError, NSEError, Refused):
+            log.error("journal entry unreadable", digest=entry.digest)
+            await self._writer.write(lambda to: journal.forget(to, entry.digest))
+            return None
+        client = self._writer.read(lambda at: clients.find(at, identity.name, event.pubkey))
+        if client is None or entry.digest in self._running:
+            return None
+        relays = {entry.relay_url, *client.relays}
+        job = Job(identity, client, event, request, scheme, relays, entry.received_at, resumed=True)
+        self._running[job.digest] = job
+        try:
+            return await self._carry_on(job, operation, entry)
+        finally:
+            del self._running[job.digest]
+
+    def delivered(self, reply: Reply) -> None:
+        """Note that a relay delivered the answer."""
+        if reply.digest:
+            self._writer.write_soon(lambda to: journal.finish(to, reply.digest))
+
+    # --- step 5: policy ----------------------------------------------------------------------
+
+    async def _admit(self, job: Job, operation: Operation, *, running: bool) -> Admitted | None:
+        """Write the request down with the policy's decision (see `record.admit`).
+
+        Decision, count of the grant's use and journal are one transaction, so a grant for one use
+        is used once; and if nobody has to be asked, the answer belongs to it, too.
+        """
+        now = int(self._clock())
+        return await self._writer.write(
+            lambda to: record.admit(
+                to, job, operation, now, lambda: self._use_at_once(job, operation), running=running
+            )
+        )
+
+    def _use_at_once(self, job: Job, operation: Operation) -> str | None:
+        """Return a result; None when the key is not unlocked, or whatever else is wrong with it."""
+        if job.identity.state is not KeyState.UNLOCKED:
+            return None
+        try:
+            return self._use_key(job, operation)
+        except Exception:  # noqa: BLE001 -- met again, and answered, when it is tried in its turn
+            return None
+
+    # --- from the decision to the answer -----------------------------------------------------
+
+    async def _carry_on(self, job: Job, operation: Operation, entry: Entry) -> Reply | None:
+        """Do what is left to do for a request in the journal."""
+        if entry.state in (State.ANSWERED, State.DONE):
+            text, _ = job.identity.channel(job.client.pubkey).open(entry.answer)
+            return job.reply(parse_response(text))
+        decided_by = entry.decided_by
+        try:
+            if entry.state is State.OPEN:
+                decided_by = await self._approve(job, operation)
+            result = await self._operate(job, operation)
+            response, outcome, lasting = Response(job.request.id, result), record.ALLOWED, True
+        except Refused as refusal:
+            response = Response(job.request.id, error=refusal.error)
+            outcome, lasting = refusal.error, refusal.lasting
+            decided_by = refusal.by or decided_by
+        except StoreError:
+            raise
+        except Exception as failure:  # noqa: BLE001 -- a client is answered whatever happens
+            # The type alone: the text could repeat what was to be signed.
+            log.error("request failed", event_id=job.event.id, error=type(failure).__name__)
+            outcome, lasting = "error: the signer failed", False
+            response = Response(job.request.id, error=outcome)
+        return await self._answer(job, operation, response, outcome, decided_by, lasting=lasting)
+
+    async def _answer(
+        self,
+        job: Job,
+        operation: Operation,
+        response: Response,
+        outcome: str,
+        decided_by: str,
+        *,
+        lasting: bool,
+    ) -> Reply:
+        """Write the answer down; only then it may leave."""
+        reply = job.reply(response)
+        text = reply.kept()
+        now = int(self._clock())
+        released = await self._writer.write(
+            lambda to: record.answer(
+                to, job, operation, now, text, outcome, decided_by, lasting=lasting
+            ),
+            last=True,
+        )
+        if not released:
+            reply = job.reply(Response(job.request.id, error=record.GONE))
+        return self._release(job, reply)
+
+    def _release(self, job: Job, reply: Reply) -> Reply:
+        """Return an answer that is written down, to go by all relays that brought the request."""
+        self._metrics.count(job.request.method, reply.response.error)
+        self._metrics.took(self._clock() - job.received_at)
+        if len(reply.relays) == len(job.relays):
+            return reply
+        return replace(reply, relays=tuple(job.relays))
+
+    def _refuse(self, job: Job, refusal: Refused) -> Reply:
+        """Answer what never came as far as the journal."""
+        self._metrics.count(job.request.method, refusal.error)
+        return replace(job.reply(Response(job.request.id, error=refusal.error)), digest="")
+
+    # --- step 6: approval --------------------------------------------------------------------
+
+    async def _approve(self, job: Job, operation: Operation) -> str:
+        """Return who approved; raises Refused."""
+        # Once only: nostr-tools takes a second one for the answer, and an error. Without a digest,
+        # as it is not the answer: it is not kept, and its delivery says nothing about the answer's.
+        if self._auth_url and self._desk.attended and not job.resumed:
+            url = self._auth_url.replace("{request}", job.digest)
+            interim = job.reply(Response(job.request.id, "auth_url", url))
+            self.on_interim(replace(interim, digest=""))
+        item = Item(operation.action, job.digest, operation.template)
+        name = job.client.metadata.name
+        left = self._left(job)
+        try:
+            answer = await self._desk.ask(job.identity.name, job.client.pubkey, name, item, left)
+        except TooMany:
+            raise Refused("pending: too many requests wait for approval", lasting=False) from None
+        if answer is None:
+            raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
+        now = int(self._clock())
+        if not await self._writer.write(lambda to: record.approve(to, job, operation, now, answer)):
+            raise Refused(record.GONE, by=answer.by)
+        if not answer.allows:
+            raise Refused(f"denied: {operation.action.permission} is not allowed", by=answer.by)
+        return answer.by
+
+    # --- step 7: the key ---------------------------------------------------------------------
+
+    async def _operate(self, job: Job, operation: Operation) -> str:
+        """Use the key, when it is unlocked; raises Refused."""
+        identity = job.identity
+        while True:
+            await self._unlocked(job)
+            try:
+                return self._use_key(job, operation)
+            except NSEError as failure:
+                if identity.user.locked:
+                    # Another process changed its slots (`bunker key`): only an unlock helps.
+                    identity.set_state(KeyState.LOCKED, self._clock())
+                    continue
+                if failure.code in _CLIENT_FAULTS:
+                    raise Refused(f"invalid: {failure}") from None
+                log.error("key can't be used", key=identity.name, error=str(failure))
+                raise Refused("error: the signer can't use its key", lasting=False) from None
+
+    async def _unlocked(self, job: Job) -> None:
+        """Wait for the owner to unlock the key; raises Refused."""
+        identity = job.identity
+        if identity.state is KeyState.LOCKED:
+            client = (identity.name, job.client.pubkey)
+            if self._locked_out[client] >= MAX_WAITING:
+                raise Refused("locked: too many requests wait for the unlock", lasting=False)
+            self.on_locked(identity)
+            self._locked_out[client] += 1
+            try:
+                async with asyncio.timeout(self._left(job)):
+                    await identity.wait_while(KeyState.LOCKED)
+            except TimeoutError:
+                raise Refused("locked: the key was not unlocked in time", lasting=False) from None
+            finally:
+                self._locked_out[client] -= 1
+                if not self._locked_out[client]:
+                    del self._locked_out[client]
+            pubkey = job.client.pubkey
+            if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
+                raise Refused(record.GONE)
+        if identity.state is KeyState.PAUSED:
+            raise Refused("locked: the signer is paused", lasting=False)
+
+    def _use_key(self, job: Job, operation: Operation) -> str:
+        """Return a result: the only place where the key is opened for a client.
+
+        A transaction that is made again finds the result there: the key was used for it already.
+        """
+        if job.result is None:
+            identity, template = job.identity, operation.template
+            identity.touch(self._clock())
+            if template is not None:
+                job.result = identity.sign(template).to_json().decode()
+            else:
+                action = operation.action
+                job.result = identity.crypt(action, action.peer or "", operation.text)
+        return job.result
+
+    def _left(self, job: Job) -> float:
+        return max(0.0, job.received_at + self._deadline - self._clock())

@@ -1,0 +1,186 @@
+"""What is written down of a request that wants the key: each function is part of a transaction.
+
+The journal's entry, what it stands for (a grant's use, the owner's approval, the answer) and the
+line in the audit log are changed together or not at all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from bunker_core.nips.nip46 import Response
+from bunker_signer.key.identity import KeyState
+from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
+from bunker_signer.request.approval import Answer, Verdict
+from bunker_signer.request.job import Job
+from bunker_signer.request.operation import Operation, Refused
+from bunker_signer.request.reply import Reply
+from bunker_signer.store import audit_log, clients, grants, journal
+from bunker_signer.store.journal import Entry, State
+
+ALLOWED: Final = "allowed"  # an outcome in the audit log; the others are the errors' texts
+GONE: Final = "denied: not connected any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """How a request came into the journal: as `entry`, with a refusal or a reply if it has one."""
+
+    entry: Entry
+    refusal: Refused | None = None
+    reply: Reply | None = None
+
+
+def admit(
+    connection: Connection,
+    job: Job,
+    operation: Operation,
+    now: int,
+    use_key: Callable[[], str | None],
+    *,
+    running: bool,
+) -> Admitted | None:
+    """Write a request down with the policy's decision; None for an event that was handled before.
+
+    What a grant allows is answered in the same transaction, by the result of `use_key`, unless
+    that is None. A refusal that lasts is the answer in the entry already. `running` says that the
+    same request is being worked on.
+    """
+    if not journal.mark_handled(connection, job.event.id, now):
+        return None
+    clients.see(connection, job.client, now)
+    entry = journal.find(connection, job.digest)
+    if entry is not None or running:
+        return Admitted(entry or _entry(job, State.OPEN))
+    if job.identity.state is KeyState.PAUSED:
+        paused = Refused("locked: the signer is paused", lasting=False)
+        return Admitted(_entry(job, State.OPEN), paused)
+    held = grants.of(connection, job.identity.name, job.client.pubkey)
+    match decide(held, operation.action, now):
+        case Allow(grant):
+            if grant is not None:
+                grants.use(connection, grant, now)
+            result = use_key()
+            if result is None:
+                admitted = Admitted(_entry(job, State.APPROVED, _rule(grant)))
+            else:
+                admitted = _answered(job, Response(job.request.id, result), _rule(grant))
+                _audit(connection, job, operation, now, ALLOWED, _rule(grant))
+        case Ask():
+            # Revoked since it was looked up: there would be grants otherwise, or no question.
+            if clients.find(connection, job.identity.name, job.client.pubkey) is None:
+                return Admitted(_entry(job, State.OPEN), Refused(GONE, lasting=False))
+            admitted = Admitted(_entry(job, State.OPEN))
+        case Refuse(error, grant):
+            _audit(connection, job, operation, now, error, _rule(grant))
+            if error.startswith("rate-limited:"):
+                return Admitted(_entry(job, State.OPEN), Refused(error, lasting=False))
+            admitted = _answered(job, Response(job.request.id, error=error), _rule(grant))
+    journal.add(connection, admitted.entry)
+    return admitted
+
+
+def approve(connection: Connection, job: Job, operation: Operation, now: int, said: Answer) -> bool:
+    """Write down what the owner said; return whether the request is still there."""
+    if said.allows and not journal.approve(connection, job.digest, said.by):
+        return False
+    if said.verdict in (Verdict.ALWAYS, Verdict.NEVER):
+        _take_rule(connection, job, operation, now, said)
+    return True
+
+
+def answer(
+    connection: Connection,
+    job: Job,
+    operation: Operation,
+    now: int,
+    text: str,
+    outcome: str,
+    decided_by: str,
+    *,
+    lasting: bool,
+) -> bool:
+    """Write down the encrypted answer `text`; return whether it may go.
+
+    It may not when the client was revoked, or has logged out, in the meantime. One that is not
+    `lasting` is forgotten, so that the same request is looked at afresh.
+    """
+    if lasting:
+        released = journal.answer(connection, job.digest, text)
+    else:
+        released = journal.find(connection, job.digest) is not None
+        journal.forget(connection, job.digest)
+    _audit(connection, job, operation, now, outcome if released else GONE, decided_by)
+    return released
+
+
+def _take_rule(
+    connection: Connection, job: Job, operation: Operation, now: int, said: Answer
+) -> None:
+    """Turn "always" and "never" into a grant, if the client is still one."""
+    if clients.find(connection, job.identity.name, job.client.pubkey) is None:
+        return
+    grant = Grant(
+        operation.action.method.value,
+        operation.action.param,
+        Effect.ALLOW if said.allows else Effect.DENY,
+        expires_at=None if said.seconds is None else now + said.seconds,
+        uses_left=said.uses,
+    )
+    grants.put(connection, job.identity.name, job.client.pubkey, grant, now)
+    audit_log.append(
+        connection,
+        now,
+        "grant",
+        job.identity.name,
+        client_pubkey=job.client.pubkey,
+        method=grant.method,
+        param=grant.param or "",
+        outcome=grant.effect.value,
+        decided_by=said.by,
+    )
+
+
+def _answered(job: Job, response: Response, decided_by: str) -> Admitted:
+    """Return the entry of a request with its answer, encrypted as it will leave."""
+    reply = job.reply(response)
+    return Admitted(_entry(job, State.ANSWERED, decided_by, reply.kept()), reply=reply)
+
+
+def _entry(job: Job, state: State, decided_by: str = "", answer: str = "") -> Entry:
+    return Entry(
+        job.digest,
+        job.identity.name,
+        job.client.pubkey,
+        job.event.to_json().decode(),
+        next(iter(job.relays), ""),
+        state,
+        job.received_at,
+        decided_by,
+        answer,
+    )
+
+
+def _audit(
+    connection: Connection, job: Job, operation: Operation, now: int, outcome: str, by: str
+) -> None:
+    audit_log.append(
+        connection,
+        now,
+        "request",
+        job.identity.name,
+        client_pubkey=job.client.pubkey,
+        method=operation.action.method.value,
+        param=operation.action.param or "",
+        event_id=operation.event_id or job.event.id,
+        outcome=outcome,
+        decided_by=by,
+    )
+
+
+def _rule(grant: Grant | None) -> str:
+    if grant is None:
+        return ""
+    return f"grant {grant.method}" + (f":{grant.param}" if grant.param else "")

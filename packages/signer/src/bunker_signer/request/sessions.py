@@ -1,0 +1,99 @@
+"""How a client becomes one and ceases to be one: connect, switch_relays, logout (NIP-46)."""
+
+from collections.abc import Callable
+
+from bunker_core.event import Event
+from bunker_core.nips.nip46 import Method, Request, parse_metadata
+from bunker_signer.key.identity import Identity
+from bunker_signer.process.logs import get_logger
+from bunker_signer.request.operation import Refused
+from bunker_signer.store import Database, audit_log, clients
+from bunker_signer.store.clients import Client
+
+log = get_logger(__name__)
+
+_MAX_REQUESTED = 4096  # characters of a permission proposal that are kept
+
+
+class Sessions:
+    """Answers what does not want the user key. `relays` are those that the signer runs on."""
+
+    def __init__(self, database: Database, relays: Callable[[], tuple[str, ...]]) -> None:
+        self._database = database
+        self._relays = relays
+
+    def connect(
+        self, identity: Identity, request: Request, event: Event, client: Client | None, now: int
+    ) -> str:
+        """Admit a client by a secret. NIP-46: params are remote signer, secret, perms, metadata.
+
+        The first is not looked at: libraries send the user's key, ours, or nothing. A client that
+        is known already is admitted by its key, whatever secret it repeats. The permissions that
+        it asks for are a proposal; the grants come from the owner. Raises Refused.
+        """
+        if client is not None:
+            return "ack"
+        secret = request.param(1)
+        if not secret or not self._pair(identity, request, event.pubkey, secret, now):
+            raise Refused("denied: the secret is wrong, used or too old; ask for a new bunker URI")
+        log.info("client paired", key=identity.name, client=event.pubkey)
+        return "ack"
+
+    def result(self, identity: Identity, method: Method, client: Client) -> str:
+        """Return the result of the other methods that need no key."""
+        match method:
+            case Method.PING:
+                return "pong"
+            case Method.GET_PUBLIC_KEY:
+                return identity.user_pubkey
+            case Method.SWITCH_RELAYS:
+                return self._switch(client)
+            case _:
+                return "ack"  # logout: the reply's `after` is what ends the session
+
+    def log_out(self, identity: Identity, client_pubkey: str, now: int) -> None:
+        """Forget a client that said goodbye."""
+        with self._database.write() as connection:
+            if clients.remove(connection, identity.name, client_pubkey):
+                audit_log.append(
+                    connection, now, "logout", identity.name, client_pubkey=client_pubkey
+                )
+        identity.forget_channel(client_pubkey)
+        log.info("client logged out", key=identity.name, client=client_pubkey)
+
+    def switched(self, identity: Identity, client_pubkey: str) -> None:
+        """Note that a client was told our relays."""
+        with self._database.write() as connection:
+            clients.set_relays(connection, identity.name, client_pubkey, self._relays())
+
+    def must_switch(self, client: Client) -> bool:
+        """Tell whether a client talks elsewhere than on the relays that we run on."""
+        return bool(client.relays) and set(client.relays) != set(self._relays())
+
+    def _switch(self, client: Client) -> str:
+        """Return the relays if they are not where the client talks already.
+
+        Else the text, not JSON's null: nostr-tools hangs on the latter.
+        """
+        if not self.must_switch(client):
+            return "null"
+        return "[" + ",".join(f'"{relay}"' for relay in self._relays()) + "]"
+
+    def _pair(
+        self, identity: Identity, request: Request, pubkey: str, secret: str, now: int
+    ) -> bool:
+        metadata = parse_metadata(request.param(3))
+        requested = request.param(2)[:_MAX_REQUESTED]
+        with self._database.write() as connection:
+            good = clients.pair(connection, identity.name, pubkey, secret, metadata, requested, now)
+            if good:
+                audit_log.append(
+                    connection,
+                    now,
+                    "pair",
+                    identity.name,
+                    client_pubkey=pubkey,
+                    outcome="allowed",
+                    decided_by="secret",
+                )
+        return good

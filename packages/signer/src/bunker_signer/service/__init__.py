@@ -1,0 +1,1 @@
+"""A signer from its parts, on its event loop."""

@@ -1,0 +1,297 @@
+"""The running signer: takes requests from the relays, has them handled, sees the replies home."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Self
+
+from bunker_core.errors import BunkerError, PoolError
+from bunker_core.filter import Filter
+from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI
+from bunker_core.nips.channel import Scheme
+from bunker_core.nips.nip46 import Response, format_permissions
+from bunker_core.pool import Incoming, RelayPool, Subscription
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.nse import NSEError
+from bunker_signer.policy import Grant
+from bunker_signer.process.logs import get_logger
+from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.delivery import Courier
+from bunker_signer.request.handler import CLIENT_RATE, REMEMBER, Handler
+from bunker_signer.request.jobs import Jobs
+from bunker_signer.request.reply import Reply
+from bunker_signer.request.sessions import Sessions
+from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal, settings
+
+# Not `limit: 0` and not `since: now`: a request that was sent while we reconnected, or by a client
+# whose clock is behind, still has to reach us.
+LOOK_BACK: Final = 60  # seconds
+START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
+# Seconds between rounds of housekeeping. A client that was told to move is served for one round
+# more where it was; clients drop the old relays after 5 s.
+ROUND: Final = 10.0
+# Requests that may be worked on at a time, in bytes some tens of MB. What waits for a person is
+# bounded for each client; the rest is over in a moment, unless replies do not get away.
+AT_WORK: Final = 4096
+
+log = get_logger(__name__)
+
+
+class Agent:
+    """Serves clients of `identities` on `relays` until the context ends."""
+
+    def __init__(
+        self,
+        identities: Sequence[Identity],
+        database: Database,
+        writer: Writer,
+        jobs: Jobs,
+        relays: Iterable[str],
+        *,
+        metrics: Metrics | None = None,
+        audit_days: int = 0,
+        client_rate: float = CLIENT_RATE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Audit entries older than `audit_days` are let go; 0 keeps all.
+
+        `client_rate` is how many requests a second one client may send.
+        """
+        self.identities: Final = {item.remote_signer_pubkey: item for item in identities}
+        self.database: Final = database
+        self.relays: Final = tuple(relays)
+        self.metrics: Final = metrics or Metrics()
+        self._jobs = jobs
+        self._clock = clock
+        self._audit_days = audit_days
+        sessions = Sessions(database, lambda: self.relays)
+        self.handler: Final = Handler(
+            self.identities, writer, sessions, jobs, self.metrics, clock, client_rate
+        )
+        self.pool: Final = RelayPool(
+            self._wanted_relays(),
+            auth=[item.transport.sign for item in identities],
+            on_open=lambda url: self._courier.relay_opened(url),
+            clock=clock,
+        )
+        self._courier = Courier(
+            self.pool, lambda: self.relays, jobs.delivered, metrics=self.metrics, clock=clock
+        )
+        jobs.on_interim = lambda reply: self._spawn(self._send(reply))
+        self._subscription: Subscription | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Connect and subscribe; raises PoolError when no own relay answers in time."""
+        await self.pool.__aenter__()
+        try:
+            wanted = Filter(
+                kinds=frozenset({NOSTR_CONNECT}),
+                tags=(("p", frozenset(self.identities)),),
+                since=int(self._clock()) - LOOK_BACK,
+            )
+            self._subscription = self.pool.subscribe(wanted)
+            await self.pool.connected(START_TIMEOUT)
+            # Only a signer that is subscribed may hand out its URI: what is sent before is lost.
+            await self._subscription.live(START_TIMEOUT)
+            self._resume()
+            self._spawn(self._keep_house())
+        except BaseException:
+            await self.pool.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop taking requests and leave what is undone to the journal."""
+        if self._subscription:
+            self._subscription.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._courier.close()
+        await self.pool.__aexit__(None, None, None)
+
+    @property
+    def live_relays(self) -> tuple[str, ...]:
+        """The relays on which requests reach us now."""
+        return tuple(self._subscription.live_relays) if self._subscription else ()
+
+    async def serve(self) -> None:
+        """Answer requests until the subscription is closed."""
+        if self._subscription is None:
+            raise RuntimeError("serve is called inside the context")
+        await self._subscription.serve(self._take)
+
+    def identity(self, name: str) -> Identity:
+        """Return the key called `name`; raises BunkerError."""
+        for identity in self.identities.values():
+            if identity.name == name:
+                return identity
+        raise BunkerError(f"there is no key {name} here")
+
+    def invite(self, identity: Identity, secret: str, granted: Iterable[Grant]) -> BunkerURI:
+        """Return a URI that pairs one client, which then gets `granted`."""
+        now = int(self._clock())
+        with self.database.write() as connection:
+            clients.add_secret(connection, identity.name, secret, granted, self.relays, now)
+        return BunkerURI(identity.remote_signer_pubkey, self.relays, secret)
+
+    async def accept(
+        self, identity: Identity, uri: NostrConnectURI, granted: Iterable[Grant]
+    ) -> bool:
+        """Answer a client's nostrconnect:// invitation; return whether a relay delivered it.
+
+        The permissions in the URI are the client's proposal; `granted` is what it gets. Raises
+        PoolError and StoreError.
+        """
+        if self._subscription is None:
+            raise RuntimeError("accept is called inside the context")
+        for relay in uri.relays:
+            self.pool.add_relay(relay)
+        try:
+            await self._subscription.live(START_TIMEOUT, uri.relays)
+        except PoolError as error:
+            raise PoolError(f"{', '.join(uri.relays)}: {error}") from None
+        now = int(self._clock())
+        with self.database.write() as connection:
+            clients.add(
+                connection,
+                identity.name,
+                uri.client_pubkey,
+                uri.metadata,
+                uri.relays,
+                format_permissions(uri.permissions),
+                granted,
+                now,
+            )
+            audit_log.append(
+                connection,
+                now,
+                "pair",
+                identity.name,
+                client_pubkey=uri.client_pubkey,
+                outcome="allowed",
+                decided_by="owner",
+            )
+        # NIP-46: a response without a request, so the id is anything; nostrconnect:// gets the
+        # secret, never "ack", because it is what keeps an impostor out.
+        response = Response("connect", uri.secret)
+        reply = Reply(identity, uri.client_pubkey, response, Scheme.NIP44, uri.relays, now)
+        return await self._courier.deliver(reply)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _take(self, incoming: Incoming) -> None:
+        if len(self._tasks) < AT_WORK:
+            self._spawn(self._serve(incoming))
+        else:
+            self._turn_away(incoming)
+
+    async def _serve(self, incoming: Incoming) -> None:
+        try:
+            reply = await self.handler.handle(incoming.event, incoming.relay_url)
+        except StoreError as error:
+            # Nothing was written, so a repetition is looked at afresh.
+            log.error("database failed", event_id=incoming.event.id, error=str(error))
+            return
+        except Exception as error:  # noqa: BLE001 -- one event must not end the signer
+            # The type alone: a text could repeat what was to be signed.
+            log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
+            return
+        self._courier.heard_of(incoming.event.pubkey)
+        if reply is not None:
+            await self._send(reply)
+
+    def _turn_away(self, incoming: Incoming) -> None:
+        """Answer a client, once, that this is too much; nothing is kept of the request."""
+        try:
+            reply = self.handler.turn_away(incoming.event, incoming.relay_url)
+            if reply is not None:
+                event = reply.seal(int(self._clock()))
+                self.pool.publish(event, (*self.relays, *reply.relays)).forget()
+        except (BunkerError, NSEError) as error:
+            log.error("reply failed", client=incoming.event.pubkey, error=str(error))
+        except Exception as error:  # noqa: BLE001 -- one event must not cost the connection
+            log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
+
+    async def _send(self, reply: Reply) -> None:
+        try:
+            await self._courier.deliver(reply)
+        except (BunkerError, NSEError) as error:
+            log.error("reply failed", client=reply.client_pubkey, error=str(error))
+        finally:
+            if reply.after:
+                reply.after()
+
+    def _resume(self) -> None:
+        """Take up what an earlier run left in the journal."""
+        names = {item.name: item for item in self.identities.values()}
+        with self.database.write() as connection:
+            journal.clean(connection, int(self._clock()), REMEMBER)
+            entries = journal.undone(connection)
+        for entry in entries:
+            if entry.key_name in names:
+                self._spawn(self._resume_one(names[entry.key_name], entry))
+
+    async def _resume_one(self, identity: Identity, entry: journal.Entry) -> None:
+        reply = await self._jobs.resume(identity, entry)
+        if reply is not None:
+            await self._send(reply)
+
+    # --- housekeeping ------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        unwanted: set[str] = set()
+        while True:
+            await asyncio.sleep(min([ROUND, *self._idle_times()]))
+            try:
+                self._lock_idle()
+                unwanted = await self._leave_relays(unwanted)
+                self._let_go()
+            except BunkerError as error:
+                log.error("housekeeping failed", error=str(error))
+
+    def _idle_times(self) -> list[float]:
+        left = (item.idle_left(self._clock()) for item in self.identities.values())
+        return [max(seconds, 0.02) for seconds in left if seconds is not None]
+
+    def _lock_idle(self) -> None:
+        now = self._clock()
+        for identity in self.identities.values():
+            if identity.idle_left(now) == 0:
+                identity.lock(now)
+                with self.database.write() as connection:
+                    audit_log.append(connection, int(now), "lock", identity.name, decided_by="idle")
+
+    async def _leave_relays(self, unwanted_before: set[str]) -> set[str]:
+        """Leave relays that nobody needs, a round after they were found to be so."""
+        unwanted = set(self.pool.relay_urls) - set(self._wanted_relays())
+        for relay in unwanted & unwanted_before:
+            await self.pool.remove_relay(relay)
+        return unwanted - unwanted_before
+
+    def _let_go(self) -> None:
+        now = int(self._clock())
+        with self.database.write() as connection:
+            journal.clean(connection, now, REMEMBER)
+            if self._audit_days:
+                audit_log.let_go(connection, now - self._audit_days * 86400)
+
+    def _wanted_relays(self) -> tuple[str, ...]:
+        with self.database.read() as connection:
+            known = clients.every(connection)
+        mine = {item.name for item in self.identities.values()}
+        theirs = (relay for item in known if item.key_name in mine for relay in item.relays)
+        return tuple(dict.fromkeys((*self.relays, *theirs)))
+
+    def remember_state(self, identity: Identity) -> None:
+        """Keep a key locked or paused across a restart."""
+        state = None if identity.state is KeyState.UNLOCKED else identity.state.value
+        with self.database.write() as connection:
+            settings.set_key_state(connection, identity.name, state)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,171 @@
+"""A whole signer from its parts: what `bunker signer run` runs."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bunker_signer.approvers.inbox import Inbox
+from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
+from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.keyring import Keyring
+from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.approval import DEADLINE, Approver, Desk
+from bunker_signer.request.handler import CLIENT_RATE
+from bunker_signer.request.jobs import Jobs
+from bunker_signer.service.agent import START_TIMEOUT, Agent
+from bunker_signer.store import Database, Writer, settings
+from bunker_signer.store.database import FILE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What an owner can set."""
+
+    data: Path
+    relays: tuple[str, ...]
+    keys: tuple[str, ...] = ()  # names; none means all there are, or the default one
+    master_key_file: Path | None = None
+    database: str = ""  # SQLAlchemy URL; SQLite in `data` unless given
+    ask: bool | None = None  # hold what no grant covers; None: if there is anyone to ask
+    approval_timeout: float = DEADLINE
+    notify: tuple[str, ...] = ()
+    link: str = ""  # where a notification leads; {id} becomes the question's
+    auth_url: str = ""  # where a client is told to send its user
+    auto_lock: float | None = None  # seconds
+    audit_days: int = 0
+    client_rate: float = CLIENT_RATE  # requests a second of one client
+
+
+@dataclass(slots=True)
+class Service:
+    """A running signer."""
+
+    config: Config
+    keyring: Keyring
+    agent: Agent
+    desk: Desk
+    inbox: Inbox
+    notifier: Notifier
+    jobs: Jobs
+    opened_with: str = field(default="")
+
+    @property
+    def identities(self) -> list[Identity]:
+        return list(self.agent.identities.values())
+
+
+def open_database(data: Path, url: str = "") -> Database:
+    """Open the database of the signer in `data`; raises StoreError."""
+    return Database(url or data / FILE_NAME)
+
+
+@asynccontextmanager
+async def running(
+    config: Config,
+    approvers: Sequence[Approver] = (),
+    *,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Service]:
+    """Run a signer while in the block. `approvers` are asked beside the inbox and the hooks.
+
+    Raises BunkerError and NSEError, and leaves nothing behind, when it can't start. The caller
+    holds the data directory and takes requests by `Service.agent.serve`.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        hooks = [parse_hook(text) for text in config.notify]
+        notifier = Notifier(hooks, config.link, clock)
+        stack.push_async_callback(notifier.close)
+        keyring = Keyring(config.data, config.master_key_file)
+        pairs = keyring.open(config.keys)
+        for pair in pairs:
+            stack.callback(pair.transport.close)
+            stack.callback(pair.user.close)
+        database = open_database(config.data, config.database)
+        stack.callback(database.close)
+        writer = Writer(database)
+        stack.callback(writer.close)
+        identities = []
+        with database.write() as connection:
+            settings.set_relays(connection, config.relays)
+            for pair in pairs:
+                kept = settings.get_key_state(connection, pair.name)
+                state = KeyState(kept) if kept else KeyState.UNLOCKED
+                if pair.user.locked:
+                    state = KeyState.LOCKED
+                elif state is KeyState.LOCKED:
+                    pair.user.lock()
+                identity = Identity(
+                    pair.name,
+                    pair.transport,
+                    pair.user,
+                    state=state,
+                    auto_lock=config.auto_lock,
+                    now=clock(),
+                )
+                identities.append(identity)
+        inbox = Inbox()
+        asked: list[Approver] = []
+        ask = config.ask if config.ask is not None else bool(approvers or hooks)
+        if ask:
+            asked = [*approvers, inbox, *([notifier] if hooks else [])]
+        desk = Desk(asked, clock=clock)
+        stack.push_async_callback(desk.close)
+        jobs = Jobs(
+            writer,
+            desk,
+            deadline=config.approval_timeout,
+            auth_url=config.auth_url,
+            metrics=metrics,
+            clock=clock,
+        )
+        jobs.on_locked = _notice_of_lock(notifier, config, clock)
+        agent = Agent(
+            identities,
+            database,
+            writer,
+            jobs,
+            config.relays,
+            metrics=metrics,
+            audit_days=config.audit_days,
+            client_rate=config.client_rate,
+            clock=clock,
+        )
+        await stack.enter_async_context(agent)
+        yield Service(config, keyring, agent, desk, inbox, notifier, jobs, keyring.described)
+
+
+async def check_relays(relays: Sequence[str]) -> None:
+    """Return if a relay can be reached; raises PoolError."""
+    from bunker_core.pool import RelayPool
+
+    async with RelayPool(relays) as pool:
+        await pool.connected(START_TIMEOUT)
+
+
+def _notice_of_lock(
+    notifier: Notifier, config: Config, clock: Callable[[], float]
+) -> Callable[[Identity], None]:
+    """Return what tells the owner that requests wait for an unlock: once for all of them."""
+    deadlines: dict[str, float] = {}
+    page, one, _ = config.link.partition("{id}")
+    link = page.rstrip("/") if one else config.link  # where all requests are, not one
+
+    def tell(identity: Identity) -> None:
+        now = clock()
+        if identity.waiting and now < deadlines.get(identity.name, 0.0):
+            return
+        deadlines[identity.name] = now + config.approval_timeout
+        notifier.tell(
+            Notice(
+                "Nostr key locked",
+                f"A request waits for the key {identity.name}. Unlock it within "
+                f"{config.approval_timeout:.0f} s: bunker signer unlock --key {identity.name}",
+                int(now + config.approval_timeout),
+                link,
+            )
+        )
+
+    return tell

@@ -1,0 +1,83 @@
+"""What the signer shows over HTTP: health and metrics. Nothing here can use or change anything."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bunker_core.errors import BunkerError
+from bunker_signer.service.agent import Agent
+from bunker_signer.store import StoreError, settings
+
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(agent: Agent, waiting: Callable[[], int]) -> Starlette:
+    """Return the app; `waiting` counts the requests that wait for a person."""
+
+    def healthz(_: Request) -> Response:
+        """200 while requests can reach us and be written down, else 503."""
+        try:
+            with agent.database.read() as connection:
+                settings.get_relays(connection)
+        except StoreError:
+            database = "failed"
+        else:
+            database = "ok"
+        serving = sorted(agent.live_relays)
+        healthy = bool(serving) and database == "ok"
+        body = {
+            "status": "ok" if healthy else "failed",
+            "database": database,
+            "relays": {url: url in serving for url in agent.relays},
+            "keys": {item.name: item.state.value for item in agent.identities.values()},
+        }
+        return JSONResponse(body, status_code=200 if healthy else 503)
+
+    def metrics(_: Request) -> Response:
+        agent.metrics.waiting.set(waiting())
+        agent.metrics.relays.set(len(agent.live_relays))
+        for item in agent.identities.values():
+            agent.metrics.key_state.labels(item.name).set(item.state.value == "unlocked")
+        return Response(agent.metrics.text(), media_type=_PROMETHEUS)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)])
+
+
+@asynccontextmanager
+async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
+    """Serve `app` at HOST:PORT (port 0 picks one); yields the URL. Raises BunkerError."""
+    host, _, port = address.rpartition(":")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), int(port)))
+        listener.listen()  # who is told the URL may call at once
+    except (OSError, ValueError, OverflowError) as error:
+        listener.close()
+        raise BunkerError(f"--http {address} can't be served: {error}") from None
+    config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
+    server = QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class QuietServer(uvicorn.Server):
+    """Leaves signals to the signer."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,310 @@
+"""`bunker up`: the first run, and supervised processes under one command."""
+
+import asyncio
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from _require import need
+from bunker.cli import main
+from bunker_client import RemoteSigner
+from bunker_client.errors import ClientError
+from bunker_core.keys import SecretKey
+from bunker_core.nips.nip19 import encode_npub, encode_nsec
+from bunker_signer.nse import NSE
+
+
+@asynccontextmanager
+async def bunker_up(data: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(20):
+            await process.communicate()
+
+
+async def uri_of(process: asyncio.subprocess.Process) -> tuple[str, list[str]]:
+    assert process.stdout
+    before: list[str] = []
+    async with asyncio.timeout(30):
+        async for raw in process.stdout:
+            line = raw.decode().strip()
+            if line.startswith("bunker://"):
+                return line, before
+            before.append(line)
+    assert process.stderr
+    raise AssertionError((await process.stderr.read()).decode())
+
+
+def children(process: asyncio.subprocess.Process) -> dict[str, int]:
+    """The processes that `up` started, by their subcommand."""
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in pids}
+    return {words[words.index("run") - 1]: pid for pid, words in commands.items()}
+
+
+async def test_up_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """An app pairs by the printed URI and signs; SIGTERM ends both processes with exit code 0."""
+    async with bunker_up(tmp_path, "--no-qr", "--allow", "sign_event:1") as process:
+        uri, _ = await uri_of(process)
+        started = children(process)
+        assert set(started) == {"relay", "signer"}
+        async with RemoteSigner.from_uri(uri, timeout=10) as signer:
+            event = await signer.request_signature({"kind": 1, "content": "up"})
+            assert event.content == "up"
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in started.values())
+
+
+async def test_qr_code_stands_before_the_uri(tmp_path: Path) -> None:
+    """The QR code is drawn with block characters, and the URI follows for those who copy."""
+    async with bunker_up(tmp_path, "--qr") as process:
+        _, before = await uri_of(process)
+        assert len([line for line in before if set(line) & set("█▀▄")]) > 15
+
+
+async def test_processes_that_die_are_started_again(tmp_path: Path) -> None:
+    """Relay and signer come back by themselves, on the same address, and the pairing holds."""
+    async with bunker_up(tmp_path, "--no-qr", "--profile", "full") as process:
+        uri, _ = await uri_of(process)
+        key = SecretKey.generate()
+        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
+            await app.request_signature({"kind": 1})
+        for pid in children(process).values():
+            os.kill(pid, signal.SIGKILL)
+        again, _ = await uri_of(process)
+        assert again.partition("&secret=")[0] == uri.partition("&secret=")[0]
+        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
+            await app.request_signature({"kind": 1})
+        assert process.stderr
+        said = [(await process.stderr.readline()).decode() for _ in range(2)]
+        assert any("the relay ended with -9" in line for line in said)
+
+
+async def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    """When `up` is killed, no relay and no signer stay behind."""
+    async with bunker_up(tmp_path, "--no-qr") as process:
+        await uri_of(process)
+        handles = [os.pidfd_open(pid) for pid in children(process).values()]
+        process.kill()
+        await process.wait()
+        for handle in handles:
+            assert select.select([handle], [], [], 10)[0]
+            os.close(handle)
+
+
+async def test_relay_takes_no_other_signers_traffic(tmp_path: Path) -> None:
+    """The relay is private: a request for a stranger's signer is refused, and the reason said."""
+    async with bunker_up(tmp_path, "--no-qr") as process:
+        uri, _ = await uri_of(process)
+        other = SecretKey.generate().pubkey
+        stranger = uri.replace(uri.removeprefix("bunker://")[:64], other)
+        with pytest.raises(ClientError, match="restricted"):
+            async with RemoteSigner.from_uri(stranger, timeout=5):
+                pass
+
+
+def at_a_terminal(data: Path, answers: list[tuple[str, str]], *arguments: str) -> str:
+    """Run `up` on a pseudo terminal; for each (question, answer) wait and type. Return the text."""
+    command = [sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*command, "--no-qr", *arguments])
+    text = ""
+
+    def read_until(wanted: str) -> None:
+        nonlocal text
+        while wanted not in text:
+            assert select.select([terminal], [], [], 60)[0], text
+            text += os.read(terminal, 4096).decode(errors="replace")
+
+    try:
+        for question, answer in answers:
+            read_until(question)
+            text = text.partition(question)[2]
+            os.write(terminal, answer.encode() + b"\n")
+        read_until("bunker backup")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        # until the other side is closed: a full terminal would keep it from ending
+        while True:
+            try:
+                if not os.read(terminal, 4096):
+                    break
+            except OSError:
+                break
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return text
+
+
+def recovered_pubkey(sheet: str, passphrase: str) -> str:
+    ncryptsec = re.findall(r"ncryptsec1[a-z0-9]+", sheet)[0]
+    with NSE(master_key=bytearray(32)) as key:
+        return key.import_ncryptsec(ncryptsec, passphrase).pubkey
+
+
+def test_first_run_asks_three_questions_and_shows_one_screen(tmp_path: Path) -> None:
+    """Enter answers each; the recovery copy opens with the passphrase that was shown."""
+    questions = [("1. Your key", ""), ("2. A passphrase", ""), ("3. What may an app", "")]
+    screen = at_a_terminal(tmp_path, questions)
+    for label in ("relay ", "you ", "key ", "recovery ", "apps ", "bunker://", "bunker status"):
+        assert label in screen
+    rows = screen.replace("\r", "").partition("nostr-bunker is running")[2].splitlines()
+    # the URI and the console's link are for copying, and a link can't be broken
+    texts = [row for row in rows if "://" not in row or row.startswith("  relay")]
+    wide = [row for row in texts if len(row) > 80 and str(tmp_path) not in row]
+    assert not wide
+    passphrase = re.findall(r"write it down: (\S+)", screen)[0]
+    sheet = (tmp_path / "recovery.txt").read_text()
+    npub = encode_npub(recovered_pubkey(sheet, passphrase))
+    assert npub in screen
+    assert npub in sheet
+    assert passphrase not in sheet
+    assert (tmp_path / "recovery.txt").stat().st_mode & 0o077 == 0
+    again = at_a_terminal(tmp_path, [])
+    assert "1. Your key" not in again
+    assert "write it down" not in again
+    assert npub in again
+
+
+def test_own_key_and_own_passphrase_at_the_terminal(tmp_path: Path) -> None:
+    """An nsec is taken and not echoed; the passphrase typed twice opens the recovery copy."""
+    secret = SecretKey(bytes(31) + b"\x05")
+    nsec = encode_nsec(bytearray(bytes(31) + b"\x05"))
+    screen = at_a_terminal(
+        tmp_path,
+        [
+            ("1. Your key", nsec),
+            ("2. A passphrase", "correct horse"),
+            ("The same again", "correct horse"),
+            ("3. What may an app", "basic"),
+        ],
+    )
+    assert encode_npub(secret.pubkey) in screen
+    assert nsec not in screen
+    assert "notes, reactions" in screen
+    assert "write it down" not in screen
+    sheet = (tmp_path / "recovery.txt").read_text()
+    assert recovered_pubkey(sheet, "correct horse") == secret.pubkey
+
+
+async def test_without_a_terminal_files_answer(tmp_path: Path) -> None:
+    """A key and passphrases come from files; `bunker recovery` writes another copy later."""
+    with NSE(master_key=bytearray(32)) as key:
+        pubkey = key.generate().pubkey
+        (tmp_path / "key").write_text(key.export_ncryptsec("one", log_n=4))
+    (tmp_path / "one").write_text("one\n")
+    (tmp_path / "two").write_text("two\n")
+    data = tmp_path / "data"
+    master = tmp_path / "elsewhere.key"
+    flags = ["--import-key", f"{tmp_path}/key", "--import-passphrase-file", f"{tmp_path}/one"]
+    flags += ["--recovery-passphrase-file", f"{tmp_path}/two", "--master-key-file", str(master)]
+    async with bunker_up(data, "--no-qr", *flags) as process:
+        _, before = await uri_of(process)
+        assert any(encode_npub(pubkey) in line for line in before)
+        assert not any("beside it" in line for line in before)
+    assert not (data / "signer" / "master.key").exists()
+    assert recovered_pubkey((data / "recovery.txt").read_text(), "two") == pubkey
+    command = ["recovery", "--data", str(data), "--master-key-file", str(master)]
+    command += ["--passphrase-file", f"{tmp_path}/one", f"{tmp_path}/copy"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert recovered_pubkey((tmp_path / "copy").read_text(), "one") == pubkey
+    assert CliRunner().invoke(main, command).output.startswith("Error: recovery copy")
+
+
+async def test_wrong_key_leaves_nothing_that_serves(tmp_path: Path) -> None:
+    """What is no private key is refused in one line that does not repeat it."""
+    (tmp_path / "key").write_text(encode_npub(SecretKey.generate().pubkey))
+    async with bunker_up(tmp_path / "data", "--import-key", f"{tmp_path}/key") as process:
+        async with asyncio.timeout(20):
+            assert await process.wait() == 1
+        assert process.stderr
+        said = (await process.stderr.read()).decode()
+        assert said.startswith("Error: that is not a private key")
+        assert "npub1" not in said
+
+
+async def test_port_in_use_is_one_line(tmp_path: Path) -> None:
+    """A second installation on the same port says which port and what to do."""
+    async with bunker_up(tmp_path / "first", "--no-qr") as first:
+        uri, _ = await uri_of(first)
+        port = uri.partition("127.0.0.1%3A")[2].partition("&")[0]
+        async with bunker_up(tmp_path / "second", "--no-qr", "--port", port) as second:
+            async with asyncio.timeout(10):
+                assert await second.wait() == 1
+            assert second.stderr
+            said = (await second.stderr.read()).decode()
+            assert said.startswith("Error: ")
+            assert port in said
+            assert said.count("\n") == 1
+            assert not (tmp_path / "second" / "signer").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--domain", "https://relay.example.org"), "not a name like relay.example.org"),
+        (("--allow", "sign event"), "not a list like sign_event:1"),
+        (("--port", "70000"), "not in the range"),
+    ],
+)
+def test_mistake_is_said_before_a_key_is_made(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    """An option that could not work is refused at once, and nothing is there afterwards."""
+    data = tmp_path / "data"
+    result = CliRunner().invoke(main, ["up", "--port", "0", *flags, "--data", str(data)])
+    assert result.exit_code != 0
+    assert said in result.output
+    assert not data.exists()
+
+
+async def test_domain_is_served_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a domain, app and signer meet at wss://, under a certificate of Caddy's authority."""
+    need(shutil.which("caddy", path=sysconfig.get_path("scripts")), "caddy (extra tls)")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    flags = ("--domain", "localhost", "--tls", "internal", "--https-port", str(port))
+    async with bunker_up(tmp_path, "--no-qr", "--profile", "full", *flags) as process:
+        uri, before = await uri_of(process)
+        assert f"wss%3A%2F%2Flocalhost%3A{port}" in uri
+        assert any(f"wss://localhost:{port}" in line for line in before)
+        root = tmp_path / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+        with pytest.raises(ClientError, match=r"(?i)certificate"):
+            async with RemoteSigner.from_uri(uri, timeout=5):
+                pass
+        monkeypatch.setenv("SSL_CERT_FILE", str(root))
+        async with RemoteSigner.from_uri(uri, timeout=10) as app:
+            assert (await app.request_signature({"kind": 1})).kind == 1
+        started = children(process)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            assert await process.wait() == 0
+        assert len(started) == 3
+        assert not any(Path(f"/proc/{pid}").exists() for pid in started.values())

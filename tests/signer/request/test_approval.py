@@ -1,0 +1,108 @@
+"""The desk: one question to everyone who can be asked, the first answer counts."""
+
+import asyncio
+
+import pytest
+
+from bunker_core.nips.nip46 import Method
+from bunker_signer.policy import Action
+from bunker_signer.request.approval import Answer, Desk, Item, Question, TooMany, Verdict
+from signer._rig import DENY, ONCE, Owner
+
+CLIENT = "aa" * 32
+NOTE = Item(Action(Method.SIGN_EVENT, kind=1), "d1")
+
+
+class Failing:
+    """An approver that breaks."""
+
+    async def ask(self, question: Question) -> Answer:
+        raise OSError("the terminal is gone")
+
+
+def ask(desk: Desk, item: Item = NOTE, seconds: float = 10) -> "asyncio.Task[Answer | None]":
+    return asyncio.create_task(desk.ask("default", CLIENT, "App", item, seconds))
+
+
+async def test_the_first_answer_counts() -> None:
+    """All are asked at once; who did not answer is told that it is over."""
+    quick, slow = Owner([ONCE]), Owner()
+    desk = Desk([slow, quick], gather=0)
+    assert await ask(desk) == ONCE
+    assert (len(slow.asked), slow.cancelled) == (1, 1)
+    assert slow.asked[0].id == quick.asked[0].id
+    assert desk.waiting == 0
+
+
+async def test_an_approver_that_breaks_decides_nothing() -> None:
+    """The others are waited for; with none left it is a denial."""
+    owner = Owner()
+    desk = Desk([Failing(), owner], gather=0)
+    asking = ask(desk)
+    _, answer = await owner.question()
+    answer.set_result(ONCE)
+    assert await asking == ONCE
+    alone = await ask(Desk([Failing()], gather=0))
+    assert alone is not None
+    assert alone.verdict is Verdict.DENY
+
+
+async def test_silence() -> None:
+    """Nobody answered: None, and the approver is told."""
+    owner = Owner()
+    assert await ask(Desk([owner], gather=0), seconds=0.05) is None
+    assert owner.cancelled == 1
+
+
+async def test_nobody_to_ask() -> None:
+    """Without approvers there is nothing to wait for."""
+    desk = Desk([])
+    assert not desk.attended
+    answer = await desk.ask("default", CLIENT, "", NOTE, 10)
+    assert answer is not None
+    assert answer.verdict is Verdict.DENY
+
+
+async def test_groups() -> None:
+    """Other clients, keys, kinds and peers are other questions."""
+    owner = Owner()
+    desk = Desk([owner], gather=0.05)
+    items = [
+        ("default", CLIENT, NOTE),
+        ("default", CLIENT, Item(Action(Method.SIGN_EVENT, kind=1), "d2")),
+        ("default", CLIENT, Item(Action(Method.SIGN_EVENT, kind=2), "d3")),
+        ("default", "bb" * 32, NOTE),
+        ("work", CLIENT, NOTE),
+        ("default", CLIENT, Item(Action(Method.NIP44_DECRYPT, peer="11" * 32), "d4")),
+        ("default", CLIENT, Item(Action(Method.NIP44_DECRYPT, peer="22" * 32), "d5")),
+    ]
+    asking = [asyncio.create_task(desk.ask(key, who, "", item, 10)) for key, who, item in items]
+    questions = [await owner.question() for _ in range(6)]
+    assert sorted(len(question.items) for question, _ in questions) == [1, 1, 1, 1, 1, 2]
+    for _, answer in questions:
+        answer.set_result(DENY)
+    assert await asyncio.gather(*asking) == [DENY] * 7
+
+
+async def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client's share of the desk is limited; another client's is not touched by it."""
+    monkeypatch.setattr("bunker_signer.request.approval.MAX_WAITING", 2)
+    owner = Owner()
+    desk = Desk([owner], gather=0)
+    asking = [ask(desk), ask(desk)]
+    await owner.question()
+    with pytest.raises(TooMany):
+        await desk.ask("default", CLIENT, "", NOTE, 10)
+    other = asyncio.create_task(desk.ask("default", "bb" * 32, "", NOTE, 10))
+    await owner.question()
+    await desk.close()
+    results = await asyncio.gather(*asking, other, return_exceptions=True)
+    assert all(isinstance(item, asyncio.CancelledError) for item in results)
+
+
+def test_questions_show_no_content_in_reprs() -> None:
+    """A question that ends in a log says who and what kind, not what."""
+    from bunker_core.event import EventTemplate
+
+    item = Item(NOTE.action, "d", EventTemplate(1, "private", (("p", "private"),), 0))
+    assert "private" not in repr(Question("1", "default", CLIENT, "App", (item,), 0, 1))

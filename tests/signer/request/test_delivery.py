@@ -1,0 +1,220 @@
+"""Replies are seen home, whatever the relays do."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from _scripted import scripted_relay
+from bunker.harness import running_relay
+from bunker_core.bounds.recent import Recent
+from bunker_core.event import parse_event_json, verify
+from bunker_core.keys import SecretKey
+from bunker_core.nips.channel import Scheme
+from bunker_core.nips.nip46 import Response
+from bunker_signer.request.delivery import RETRIES, TOO_MUCH, Courier
+from bunker_signer.request.reply import Reply
+from bunker_signer.store import Database, journal
+from bunker_signer.store.journal import State
+from signer._rig import ONCE, Owner, rig
+from signer._wire import Wire, wire
+
+Sleep = Callable[[float], Awaitable[object]]
+NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
+
+
+async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path) -> None:
+    """The relay dies while the owner thinks; the answer arrives when it is there again."""
+    owner, key = Owner(), SecretKey.generate()
+    async with running_relay(tmp_path / "relay") as relay:
+        port = int(relay.url.rpartition(":")[2])
+        async with rig(relay.url, data, approver=owner) as signer:
+            given_up = watch(signer.agent._courier, then=no_later)
+            async with signer.client(key=key) as client:
+                await client.send("sign_event", NOTE, rid="x")
+                _, answer = await owner.question()
+                await relay.terminate()
+                answer.set_result(ONCE)
+                async with asyncio.timeout(60):
+                    await given_up.wait()
+                (entry,) = undone(signer.database)
+                assert entry.state is State.ANSWERED
+            async with (
+                running_relay(tmp_path / "relay", port=port) as again,
+                wire(again.url, signer.pubkey, key) as client,
+            ):
+                for connection in signer.agent.pool._connections.values():
+                    connection.hurry()  # no need to wait for the next try by itself
+                late = await client.receive(timeout=40)
+                assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
+async def test_a_client_that_comes_back_later(relay_url: str, data: Path) -> None:
+    """A client that was away for longer than the first tries gets its answer without a word."""
+    owner, key = Owner(), SecretKey.generate()
+    async with rig(relay_url, data, approver=owner) as signer:
+        courier, back = signer.agent._courier, asyncio.Event()
+        given_up = watch(courier, then=lambda _: back.wait())
+        async with signer.client(key=key) as client:
+            await client.send("sign_event", NOTE, rid="x")
+            _, answer = await owner.question()
+        answer.set_result(ONCE)
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            back.set()
+            late = await client.receive(timeout=40)
+            assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
+async def test_a_client_that_speaks_again(relay_url: str, data: Path) -> None:
+    """A client that was away and sends anything at all gets its answer at once."""
+    owner, key = Owner(), SecretKey.generate()
+    async with rig(relay_url, data, approver=owner) as signer:
+        given_up = watch(signer.agent._courier, then=no_later)
+        async with signer.client(key=key) as client:
+            await client.send("sign_event", NOTE, rid="x")
+            _, answer = await owner.question()
+        answer.set_result(ONCE)
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            await client.send("ping", rid="p")
+            ids = {(await client.receive()).json["id"] for _ in range(2)}
+            assert ids == {"x", "p"}
+
+
+async def test_a_slow_relay_gets_the_reply_too(relay_url: str, data: Path) -> None:
+    """One relay delivered it; the other, which was away, has it when it is there again."""
+    key = SecretKey.generate()
+    async with (
+        scripted_relay() as slow,
+        rig(relay_url, data, relays=[slow.url]) as signer,
+        signer.client(key=key) as client,
+    ):
+        # The answer to `connect` would else still be owed there, and come first.
+        owed = list(signer.agent.pool._publications.values())
+        await asyncio.gather(*(publication.answered(10) for publication in owed))
+        await slow.kill()
+        assert (await client.ask("ping", rid="x")).json["result"] == "pong"
+        await slow.start()
+        async with wire(slow.url, signer.pubkey, key) as elsewhere:
+            for connection in signer.agent.pool._connections.values():
+                connection.hurry()
+            assert (await elsewhere.receive()).json["id"] == "x"
+
+
+async def no_later(seconds: float) -> None:
+    """Wait the pauses of the first tries; what is tried later is not tried at all."""
+    await (asyncio.sleep(seconds) if seconds in RETRIES else asyncio.Event().wait())
+
+
+async def test_what_is_not_kept(relay_url: str, data: Path) -> None:
+    """A stranger that does not listen to its refusal leaves nothing behind but the first tries."""
+    async with rig(relay_url, data) as signer, wire(relay_url, signer.pubkey) as voice:
+        courier = signer.agent._courier
+        given_up = watch(courier)
+        silent = Wire(voice.pool, signer.pubkey, SecretKey.generate())
+        await silent.send("ping")
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        assert (len(courier._parked), courier._tasks) == (0, set())
+
+
+async def test_a_reply_that_goes_for_others_is_not_tried_again(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many replies find nobody, so many are kept and so many tasks try them."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        courier = signer.agent._courier
+        courier._parked = Recent(2)
+        monkeypatch.setattr(courier, "_try", never)
+        courier._sleep = lambda _: asyncio.Event().wait()
+        for number in range(9):
+            response = Response(f"{number}", "pong")
+            key = client.key.pubkey
+            assert not await courier.deliver(
+                Reply(signer.identity, key, response, Scheme.NIP44, (), 0)
+            )
+        async with asyncio.timeout(10):
+            while len(courier._tasks) > 2:
+                await asyncio.wait(courier._tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert len(courier._parked) == 2
+
+
+async def never(_: Reply) -> bool:
+    return False
+
+
+def watch(courier: Courier, then: Sleep = asyncio.sleep) -> asyncio.Event:
+    """Return an event that is set when a reply was given up; no pauses until then, `then` after."""
+    deliver, given_up = courier.deliver, asyncio.Event()
+    courier._sleep = lambda _: asyncio.sleep(0)
+
+    async def watched(reply: Reply) -> bool:
+        delivered = await deliver(reply)
+        if not delivered:
+            courier._sleep = then
+            given_up.set()
+        return delivered
+
+    courier.deliver = watched  # type: ignore[method-assign]
+    return given_up
+
+
+def undone(database: Database) -> tuple[journal.Entry, ...]:
+    with database.read() as connection:
+        return journal.undone(connection)
+
+
+async def test_one_relay_is_enough(relay_url: str, data: Path) -> None:
+    """A second relay that is down delays nothing."""
+    async with (
+        rig(relay_url, data, relays=["ws://127.0.0.1:9"]) as signer,
+        signer.client("sign_event") as client,
+    ):
+        answer = await client.ask("sign_event", NOTE)
+        assert verify(parse_event_json(answer.json["result"])).content == "hello"
+        await client.ask("ping", rid="p")
+        assert undone(signer.database) == ()
+
+
+async def test_several_relays(relay_url: str, data: Path, tmp_path: Path) -> None:
+    """A client at either of the signer's relays is served, and each request once."""
+    async with (
+        running_relay(tmp_path / "two") as two,
+        rig(relay_url, data, relays=[two.url]) as signer,
+    ):
+        for url in (relay_url, two.url):
+            async with signer.client("sign_event", relay=url) as client:
+                assert not (await client.ask("sign_event", NOTE)).error
+        assert len(signer.audit("request")) == 2
+
+
+async def test_a_relay_that_it_is_too_much_for(data: Path, tmp_path: Path) -> None:
+    """An answer that a relay refuses as too much is sent again until it is not."""
+    config = tmp_path / "relay.toml"
+    # Twelve answers at once; the thirteenth has to wait, even if the machine takes seconds.
+    config.write_text("[rates]\nsigning_per_pubkey = { per_second = 0.2, burst = 12 }\n")
+    async with (
+        running_relay(tmp_path / "relay", arguments=["--config", str(config)]) as relay,
+        rig(relay.url, data) as signer,
+        signer.client() as one,
+        signer.client() as two,
+    ):
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await asyncio.sleep(seconds)
+
+        signer.agent._courier._sleep = sleep
+        pings = [(one, "a"), (one, "b"), (one, "c"), (one, "d"), (one, "e"), (one, "f")]
+        pings += [(two, "a"), (two, "b"), (two, "c"), (two, "d"), (two, "e")]
+        await asyncio.gather(*(client.send("ping", rid=rid) for client, rid in pings))
+        for client, _ in pings:
+            await client.receive(30)
+        assert {item.json["id"] for item in one.seen} == {"1", *"abcdef"}
+        assert TOO_MUCH in waits
