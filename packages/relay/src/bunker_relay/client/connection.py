@@ -140,11 +140,13 @@ class Connection:
         self._end()
 
     async def shut_down(self) -> None:
-        """Tell the client that the relay stops, once its events are saved, and close."""
+        """Close once the client's events are saved, with the code that says: come back.
+
+        No CLOSED goes before it: a client takes that for the relay's last word on a subscription,
+        and does not ask for it again when it has connected again.
+        """
         while self._pending_saves and not self._ended:
             await self._next_save()
-        for subscription in list(self._session.subscriptions.values()):
-            self._refuse(subscription, "error: shutting down")
         await self._close(SERVICE_RESTART, "shutting down")
 
     def drop(self) -> None:
