@@ -148,9 +148,11 @@ class Peer:
         return await self.ok(event.id)
 
     async def hear_challenge(self) -> str:
-        """Return the challenge of this connection."""
+        """Return the challenge of this connection; it comes when a client needs it."""
         if self.challenge is None:
-            self._unread = await self.unread()
+            stranger = SecretKey.generate()
+            tags = (("p", stranger.pubkey), ("-",))  # NIP-70, of a kind that any relay takes
+            await self.publish(note(stranger, kind=24133, tags=tags))
         assert self.challenge is not None, "the relay has sent no challenge"
         return self.challenge
 

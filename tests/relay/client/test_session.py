@@ -12,6 +12,7 @@ from _frames import Frames
 from _strategies import JSON_VALUES
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
+from bunker_core.messages import encode_ok
 from bunker_relay.client.session import CountQuery, HangUp, Ingest, Query, Session, Unsubscribe
 from bunker_relay.config import Config, Limits, Rate
 from bunker_relay.event.limits import Buckets
@@ -83,13 +84,27 @@ def test_a_count_is_no_subscription() -> None:
 def test_auth_adds_a_pubkey() -> None:
     """Each good answer to the challenge is one more key; the greeting carries the challenge."""
     session = _session()
-    assert json.loads(session.greet()) == ["AUTH", "challenge"]
     tags = (("relay", "ws://relay"), ("challenge", "challenge"))
     event = sign_event(EventTemplate(kind=22242, tags=tags, created_at=NOW), KEY)
     assert _receive(session, "AUTH", event.to_dict()) == [["OK", event.id, True, ""]]
     assert session.pubkeys == {KEY.pubkey}
     (late,) = _receive(session, "AUTH", event.to_dict(), now=NOW + 3600)
     assert late[2] is False
+
+
+def test_a_challenge_comes_once_and_when_it_opens_something() -> None:
+    """Before the first answer that asks for it, whether OK or CLOSED, and before no other."""
+    session = _session(signers=(KEY.pubkey,))
+    for message in (["REQ", "s", {}], ["REQ", "s", {"kinds": [24133], "#p": [KEY.pubkey]}]):
+        assert [item for item in _receive(session, *message) if isinstance(item, list)] == []
+    assert session.challenge_for(encode_ok("a" * 64, False, "invalid: auth-required: no")) is None
+    for verb, *expected in (("REQ", "AUTH", "CLOSED"), ("REQ", "CLOSED"), ("COUNT", "CLOSED")):
+        found = _receive(session, verb, "t", {"kinds": [24133]})
+        assert [item[0] for item in found] == expected
+    for reason in ("auth-required: prove it", "restricted: not you"):
+        answer = encode_ok("a" * 64, False, reason)
+        assert session.challenge_for(answer) is None
+        assert _session().challenge_for(answer) == b'["AUTH","challenge"]'
 
 
 def test_offences_end_in_a_hang_up() -> None:

@@ -4,17 +4,29 @@ import time
 
 import pytest
 
-from _wire import Peer, note
+from _wire import Peer, note, request
 from bunker_core.keys import SecretKey
 
 NOW = int(time.time())
 
 
 async def test_every_connection_gets_its_own_challenge(peer: Peer, other: Peer) -> None:
-    """The challenge comes without asking, and no two are alike."""
+    """The challenge comes to whom it would help, and no two are alike."""
     one, two = await peer.hear_challenge(), await other.hear_challenge()
     assert one != two
     assert len(one) >= 16
+
+
+async def test_a_client_that_needs_no_challenge_gets_none(peer: Peer, key: SecretKey) -> None:
+    """Some clients close their subscriptions on AUTH: signing, and notes, go without it."""
+    await peer.subscribe("s", {"kinds": [24133], "#p": [key.pubkey], "limit": 0})
+    await peer.subscribe("t", {"authors": [key.pubkey]})
+    sent = request(key, key.pubkey)
+    assert (await peer.publish(sent))[0]
+    assert (await peer.delivered("s"))["id"] == sent.id
+    assert (await peer.publish(note(key)))[0]
+    await peer.unread()
+    assert peer.challenge is None
 
 
 async def test_nobody_has_to_authenticate(peer: Peer, key: SecretKey) -> None:

@@ -107,7 +107,6 @@ class Connection:
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
         self._relay.connections.add(self)
-        self._outbox.put(self._session.greet())
         try:
             while not self._ended:
                 message = await self._receive()
@@ -122,7 +121,6 @@ class Connection:
         """Serve the client by the line's calls; `done` is called when it has gone."""
         self._done = done
         self._relay.connections.add(self)
-        self._outbox.put(self._session.greet())
         line.attach(self._take_attached, self._line_ended)
 
     def _line_ended(self) -> None:
@@ -208,6 +206,9 @@ class Connection:
         if ok is None:
             self._pending_saves += 1
         else:
+            challenge = self._session.challenge_for(ok)
+            if challenge is not None:
+                self._outbox.put(challenge)
             self._outbox.put(ok)
 
     def _carry_out(self, effect: Effect, now: float) -> None:

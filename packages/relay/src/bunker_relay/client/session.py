@@ -65,6 +65,8 @@ class HangUp:
     """The client goes on sending what can't be read: close the connection."""
 
 
+_ASKS_FOR_AUTH: Final = (b',"auth-required:', b',"restricted:')
+
 Effect = bytes | Ingest | Query | Unsubscribe | CountQuery | HangUp
 
 
@@ -94,10 +96,18 @@ class Session:
         self._queries = queries
         self._offences: Buckets | None = None
         self._challenge = challenge
+        self._challenged = False
         self._relay_urls = relay_urls
 
-    def greet(self) -> bytes:
-        """Return the first frame: the challenge, which a client may answer whenever it wants."""
+    def challenge_for(self, answer: bytes) -> bytes | None:
+        """Return the challenge (NIP-42) that goes before `answer`, a frame; None for most.
+
+        It is sent once, when it can open something. There are clients that close what they have
+        subscribed to on sight of it, and nearly none that has to answer it.
+        """
+        if self._challenged or not any(word in answer for word in _ASKS_FOR_AUTH):
+            return None
+        self._challenged = True
         return frame(Challenge(self._challenge))
 
     def receive(self, data: str, now: float) -> Iterator[Effect]:
@@ -123,7 +133,7 @@ class Session:
             case Count(subscription_id, filters):
                 reason = self._query_refusal(filters, now)
                 if reason:
-                    yield frame(Closed(subscription_id, reason))
+                    yield from self._close(subscription_id, reason)
                 else:
                     yield CountQuery(subscription_id, filters)
 
@@ -145,13 +155,20 @@ class Session:
         if not reason and len(self.subscriptions) >= most:
             reason = f"rate-limited: more than {most} subscriptions"
         if reason:
-            yield frame(Closed(request.subscription_id, reason))
+            yield from self._close(request.subscription_id, reason)
             return
         subscription = Subscription(
             request.subscription_id, request.filters, self._sink, self._sees
         )
         self.subscriptions[request.subscription_id] = subscription
         yield Query(subscription)
+
+    def _close(self, subscription_id: str, reason: str) -> Iterator[bytes]:
+        answer = frame(Closed(subscription_id, reason))
+        challenge = self.challenge_for(answer)
+        if challenge is not None:
+            yield challenge
+        yield answer
 
     def _sees(self, event: Event, item: Filter) -> bool:
         return self._policy.sees(event, item, self.pubkeys)
