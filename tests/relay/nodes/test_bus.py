@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,7 @@ async def test_a_query_waits_until_others_know_of_its_subscription(tmp_path: Pat
     async def nothing() -> None:
         pass
 
-    relay.bus = Elsewhere(store, nothing)
+    relay.parts = replace(relay.parts, bus=Elsewhere(store, nothing))
     said = await _conversation(relay, ["REQ", "s", {"kinds": [1]}])
     assert [message[0] for message in said] == ["EVENT", "EOSE"]
 
@@ -333,7 +334,7 @@ async def test_what_others_announce_after_it_was_found_comes_once(tmp_path: Path
         if not announced:
             relay.receive(event, trusted=True)
 
-    relay.bus = Elsewhere(store, announce)
+    relay.parts = replace(relay.parts, bus=Elsewhere(store, announce))
     said = await _conversation(relay, ["REQ", "s", {"kinds": [1]}], after=be_late)
     assert [message[0] for message in said] == ["EVENT", "EOSE"]
 
@@ -346,7 +347,7 @@ async def test_eose_waits_until_others_know_of_the_subscription(tmp_path: Path) 
     async def arrive() -> None:
         assert relay.receive(request(key, key.pubkey), trusted=True) == 1
 
-    relay.bus = Elsewhere(arrive)
+    relay.parts = replace(relay.parts, bus=Elsewhere(arrive))
     said = await _conversation(relay, ["REQ", "s", {"kinds": [24133], "#p": [key.pubkey]}])
     assert [message[0] for message in said] == ["EVENT", "EOSE"]
 

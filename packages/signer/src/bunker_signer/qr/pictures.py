@@ -1,7 +1,7 @@
 """A picture from a device's camera is looked at for a code: one at a time, by a process of its own.
 
 The signer itself decodes nothing: the process sees this one picture, and is confined before it
-does (`qr_child.py`). What it answers is a stranger's text, as if somebody had typed it.
+does (`child.py`). What it answers is a stranger's text, as if somebody had typed it.
 """
 
 import asyncio

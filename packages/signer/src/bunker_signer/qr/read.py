@@ -2,7 +2,7 @@
 
 The library is native code and so are the decoders of image files; what they look at may be made by
 anybody. `bunker signer pair` reads in the command's own process, the console in one that is given
-up to it (`qr_child.py`).
+up to it (`child.py`).
 """
 
 import io
