@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
@@ -12,7 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from bunker_core.pool.backoff import Backoff
-from bunker_core.pool.session import Effect, Ended, Noticed, RelaySession, Send
+from bunker_core.pool.document import fetch_max_message_length
+from bunker_core.pool.session import AskLimit, Effect, Ended, Noticed, RelaySession, Send
 from bunker_core.pool.socket import Socket
 
 # Larger than the largest NIP-46 frame that relays pass on; beyond it a relay is misbehaving.
@@ -25,6 +26,9 @@ STABLE_AFTER: Final = 10.0  # seconds; a connection that lived longer resets the
 SHORT_LIVED_PAUSE: Final = 1.0
 SHORTEST_PAUSE: Final = 0.1  # seconds between two tries, however much there is to send
 CHECK_TIMEOUT: Final = 3.0  # seconds for a pong from a relay that owes an answer
+DOCUMENT_TIMEOUT: Final = 3.0  # seconds for a relay's NIP-11 document; a large event waits for it
+NORMAL: Final = 1000  # RFC 6455's close codes
+TOO_LARGE: Final = 1009
 # Seconds that a relay's clock may be off ours unnoticed: its Date has whole seconds and travels.
 # Beyond it the relay's clock is what an AUTH event has to go by (NIP-42: about ten minutes).
 MAX_SKEW: Final = 30.0
@@ -55,6 +59,7 @@ class RelayConnection:
         on_state: Callable[["RelayConnection"], None],
         clock: Callable[[], float] = time.time,
         backoff: Backoff | None = None,
+        fetch_limit: Callable[[str, float], Awaitable[int | None]] = fetch_max_message_length,
     ) -> None:
         self.session = session
         self.state = ConnectionState.CONNECTING
@@ -65,6 +70,8 @@ class RelayConnection:
         self._on_state = on_state
         self._clock = clock
         self._backoff = backoff or Backoff()
+        self._fetch_limit = fetch_limit
+        self._asking: asyncio.Task[None] | None = None
         self._outbox: list[str] = []
         self._hurry = asyncio.Event()
         self._timers: set[asyncio.TimerHandle] = set()
@@ -85,6 +92,8 @@ class RelayConnection:
                     if not self._outbox:  # all of this turn leaves in one write
                         asyncio.get_running_loop().call_soon(self._flush)
                     self._outbox.append(text)
+                case AskLimit():
+                    self._asking = asyncio.create_task(self._ask_limit())
                 case Noticed(text):
                     # The relay's words, so cut and quoted before they reach a terminal.
                     log.info("relay %s says %r", self.url, text[:200])
@@ -134,10 +143,13 @@ class RelayConnection:
         finally:
             for timer in self._timers:
                 timer.cancel()
+            if self._asking:
+                self._asking.cancel()
             self._set_state(ConnectionState.CLOSED)
 
     async def _connect_once(self) -> None:
         opened_at: float | None = None
+        code: int | None = None  # of the relay's close frame
         loop = asyncio.get_running_loop()
         try:
             async with connect(
@@ -169,9 +181,13 @@ class RelayConnection:
             self.last_error = "internal error"
             log.exception("relay %s: internal error", self.url)
         else:
+            code = NORMAL
             self.last_error = "relay closed the connection"
         finally:
-            self.session.lost()
+            too_large = code == TOO_LARGE
+            self.apply(self.session.lost(too_large=too_large, broken_off=code is None))
+            if too_large:
+                self.last_error = "a message was too large for the relay (1009)"
             self._outbox = []  # what matters in it is sent again by session.opened()
         log.info("relay %s: %s", self.url, self.last_error)
         if opened_at is None:
@@ -206,6 +222,10 @@ class RelayConnection:
                 self._checking = None
             if failures:
                 raise failures[0]
+
+    async def _ask_limit(self) -> None:
+        limit = await self._fetch_limit(self.url, DOCUMENT_TIMEOUT)
+        self.apply(self.session.limit_told(limit))
 
     def _flush(self) -> None:
         texts, self._outbox = self._outbox, []

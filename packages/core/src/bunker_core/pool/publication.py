@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bunker_core.event import Event
 from bunker_core.messages import prefix
+from bunker_core.pool.frame_limit import REASON as TOO_LARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class Receipt:
     def muted(self) -> bool:
         """Whether nobody was listening (NIP-01 `mute:`), accepted or not."""
         return prefix(self.reason) == "mute"
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the event was not sent, because its frame is larger than the relay takes."""
+        return not self.accepted and self.reason.startswith(TOO_LARGE)
 
     @property
     def delivered(self) -> bool:

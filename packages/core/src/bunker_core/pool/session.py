@@ -7,6 +7,7 @@ issued again when the next one opens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bunker_core.errors import InvalidEvent, InvalidMessage
 from bunker_core.event import Event, Sign, VerifiedEvent, verify
@@ -27,6 +28,7 @@ from bunker_core.messages import (
     serialize,
 )
 from bunker_core.nips.nip42 import auth_template
+from bunker_core.pool.frame_limit import ANYWHERE, FrameLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,16 @@ class Noticed:
     text: str
 
 
-Effect = Send | Received | Live | Ended | Answered | Noticed
+@dataclass(frozen=True, slots=True)
+class AskLimit:
+    """A large event waits: find out what the relay takes, and say so to `limit_told`."""
+
+
+Effect = Send | Received | Live | Ended | Answered | Noticed | AskLimit
+
+
+# Large events whose sizes are remembered until the relay answers; each was sent by our own.
+_LARGE_KNOWN: Final = 1024
 
 
 class RelaySession:
@@ -91,6 +102,9 @@ class RelaySession:
         self._auth = tuple(auth)
         self._subscriptions: dict[str, tuple[Filter, ...]] = {}
         self._unanswered: dict[str, Event] = {}
+        self._limit = FrameLimit()
+        self._large: dict[str, int] = {}  # sizes of the large events sent and not answered yet
+        self._asking = False
         self._open = False
         self._challenge: str | None = None
         self._auth_pending: set[str] = set()
@@ -104,14 +118,44 @@ class RelaySession:
         self._authenticated = False
         self._auth_pending.clear()
         self._waiting_for_auth.clear()
-        return [
-            *(Send(serialize(Req(key, filters))) for key, filters in self._subscriptions.items()),
-            *(Send(serialize(event)) for event in self._unanswered.values()),
+        self._large.clear()
+        effects: list[Effect] = [
+            Send(serialize(Req(key, filters))) for key, filters in self._subscriptions.items()
         ]
+        for event in list(self._unanswered.values()):
+            effects += self._send_event(event)
+        return effects
 
-    def lost(self) -> None:
-        """Take note that the connection is gone."""
+    def lost(self, *, too_large: bool = False, broken_off: bool = False) -> list[Effect]:
+        """Take note that the connection is gone, and what of it is not sent again.
+
+        `too_large` says that the relay closed by 1009, `broken_off` that no close frame came.
+        """
         self._open = False
+        size = max(self._large.values(), default=0)
+        if size and too_large:
+            self._limit.closed_on(size)
+        elif size and broken_off:
+            self._limit.lost_with(size)
+        self._limit.asked = False  # the next connection may be to a relay that was set up anew
+        effects: list[Effect] = []
+        for event_id, sent in self._large.items():
+            refusal = self._limit.refusal(sent)
+            if refusal is not None and self._unanswered.pop(event_id, None) is not None:
+                effects.append(Answered(event_id, False, refusal))
+        self._large.clear()
+        return effects
+
+    def limit_told(self, limit: int | None) -> list[Effect]:
+        """Take the relay's `max_message_length` (NIP-11); None when it has none to say."""
+        self._limit.told(limit)
+        self._asking = False
+        effects: list[Effect] = []
+        for event in list(self._unanswered.values()):
+            text = serialize(event)
+            if _size(text) > ANYWHERE and event.id not in self._large:
+                effects += self._send_event(event)
+        return effects
 
     def subscribe(self, subscription_id: str, filters: tuple[Filter, ...]) -> list[Effect]:
         """Start a subscription, or replace the one with this id."""
@@ -132,7 +176,7 @@ class RelaySession:
     def publish(self, event: Event) -> list[Effect]:
         """Send `event`, again after each reconnect, until the relay answers or `forget`."""
         self._unanswered[event.id] = event
-        return self._send(event)
+        return self._send_event(event)
 
     def forget(self, event_id: str) -> None:
         """Stop waiting for the relay's answer."""
@@ -182,6 +226,9 @@ class RelaySession:
         if message.event_id in self._auth_pending:
             self._auth_pending.discard(message.event_id)
             return self._auth_answered(message)
+        size = self._large.pop(message.event_id, None)
+        if size is not None:
+            self._limit.took(size)
         event = self._unanswered.get(message.event_id)
         if event is None:
             return []
@@ -229,9 +276,33 @@ class RelaySession:
         if event.id not in self._unanswered:
             return []  # given up in the meantime
         if self._authenticated:
-            return self._send(event)
+            return self._send_event(event)
         del self._unanswered[event.id]
         return [Answered(event.id, False, reason)]
 
-    def _send(self, message: Event | Req | Close) -> list[Effect]:
+    def _send_event(self, event: Event) -> list[Effect]:
+        """Send an event unless it is too large, or may be and the relay was not asked yet."""
+        text = serialize(event)
+        size = _size(text)
+        if size <= ANYWHERE:
+            return [Send(text)] if self._open else []
+        refusal = self._limit.refusal(size)
+        if refusal is not None:
+            del self._unanswered[event.id]
+            return [Answered(event.id, False, refusal)]
+        if not self._open:
+            return []
+        if self._limit.must_ask(size):
+            asking, self._asking = self._asking, True
+            return [] if asking else [AskLimit()]
+        if len(self._large) < _LARGE_KNOWN:
+            self._large[event.id] = size
+        return [Send(text)]
+
+    def _send(self, message: Req | Close) -> list[Effect]:
         return [Send(serialize(message))] if self._open else []
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a frame; of what is ASCII, as nearly all is, without encoding it."""
+    return len(text) if text.isascii() else len(text.encode())
