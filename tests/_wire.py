@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -217,6 +218,12 @@ class RelayProcess:
     def log(self) -> str:
         """Return what it has written to standard error."""
         return self._log.read_text()
+
+    async def logged(self, text: str) -> None:
+        """Wait until the relay has written `text` to standard error."""
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
+            while text not in self.log():
+                await http.get(f"{self.http_url}/healthz")  # takes a while, and no rate limit
 
     def rss(self) -> int:
         """Return its resident memory in bytes."""

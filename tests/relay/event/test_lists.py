@@ -2,7 +2,6 @@
 
 import base64
 import json
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from _owner import OWNER, RPC, authorization, call
-from _wire import PATIENCE, Peer, RelayProcess, Start, note, running_relay
+from _admin import ADMIN, RPC, authorization, call
+from _wire import Peer, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.event.lists import FILE, Lists, ListsError
+from bunker_relay.load import ConfigError, load
 
 STRANGER = SecretKey.generate()
+SIGNER = SecretKey.generate()
 
 
 def test_lists_survive(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
     """An open relay with an owner and a public address."""
-    flags = ("--owner", OWNER.pubkey, "--url", "wss://relay.example.com")
+    flags = ("--admin", ADMIN.pubkey, "--url", "wss://relay.example.com")
     with running_relay(tmp_path_factory.mktemp("lists") / "data", *flags) as relay:
         yield relay
 
@@ -98,7 +99,7 @@ async def test_the_owner_bans_and_allows(relay: RelayProcess) -> None:
 async def test_an_allowed_pubkey_may_publish_on_a_private_relay(start: Start) -> None:
     """allowpubkey opens a private relay for a pubkey, and survives a restart."""
     guest = SecretKey.generate()
-    flags = ("--profile", "private", "--signer", OWNER.pubkey, "--owner", OWNER.pubkey)
+    flags = ("--profile", "private", "--signer", SIGNER.pubkey, "--admin", ADMIN.pubkey)
     relay = start(*flags)
     async with Peer(relay.url) as peer:
         assert not (await peer.publish(note(guest)))[0]
@@ -120,17 +121,17 @@ BODY = b'{"method":"supportedmethods","params":[]}'
     ("key", "changes"),
     [
         (STRANGER, {}),
-        (OWNER, {"kind": 22242}),
-        (OWNER, {"created_at": int(time.time()) - 3600}),
-        (OWNER, {"created_at": int(time.time()) + 3600}),
-        (OWNER, {"tags": {"u": "http://another.example.com"}}),
-        (OWNER, {"tags": {"u": ""}}),
-        (OWNER, {"tags": {"u": "nonsense"}}),
-        (OWNER, {"tags": {"method": "GET"}}),
-        (OWNER, {"tags": {"method": ""}}),
-        (OWNER, {"tags": {"payload": "0" * 64}}),
-        (OWNER, {"tags": {"payload": "☂"}}),
-        (OWNER, {"tags": {"payload": ""}}),
+        (ADMIN, {"kind": 22242}),
+        (ADMIN, {"created_at": int(time.time()) - 3600}),
+        (ADMIN, {"created_at": int(time.time()) + 3600}),
+        (ADMIN, {"tags": {"u": "http://another.example.com"}}),
+        (ADMIN, {"tags": {"u": ""}}),
+        (ADMIN, {"tags": {"u": "nonsense"}}),
+        (ADMIN, {"tags": {"method": "GET"}}),
+        (ADMIN, {"tags": {"method": ""}}),
+        (ADMIN, {"tags": {"payload": "0" * 64}}),
+        (ADMIN, {"tags": {"payload": "☂"}}),
+        (ADMIN, {"tags": {"payload": ""}}),
     ],
 )
 def test_an_authorization_that_does_not_fit_is_401(
@@ -197,15 +198,48 @@ def test_a_large_call_is_413(relay: RelayProcess) -> None:
     assert httpx.post(relay.http_url, content=b"x" * 100_000, headers=headers).status_code == 413
 
 
-def test_without_an_owner_nobody_gets_in(start: Start) -> None:
-    """The calls are there for an owner alone."""
-    relay = start()
+def test_without_an_admin_there_is_no_administration_from_afar(start: Start) -> None:
+    """An app that gets a signature of the owner's key has nothing to call."""
+    relay = start("--owner", ADMIN.pubkey)
     headers = {"Content-Type": RPC, "Authorization": authorization(BODY, relay.http_url)}
-    assert httpx.post(relay.http_url, content=BODY, headers=headers).status_code == 401
+    reply = httpx.post(relay.http_url, content=BODY, headers=headers)
+    assert (reply.status_code, "admin" in reply.json()["error"]) == (405, True)
+    document = httpx.get(relay.http_url, headers={"Accept": "application/nostr+json"}).json()
+    assert 86 not in document["supported_nips"]
 
 
-async def test_sighup_reads_the_lists_again(start: Start) -> None:
-    """A list that was edited by hand holds after SIGHUP; a damaged one changes nothing."""
+@pytest.mark.parametrize("role", ["owner", "signers"])
+def test_the_admin_is_a_key_of_its_own(role: str) -> None:
+    """A key that apps get signatures of can't be the admin's."""
+    pubkey = ADMIN.pubkey
+    with pytest.raises(ConfigError, match="a key of its own"):
+        load(None, admin=pubkey, **{role: pubkey if role == "owner" else [pubkey]})
+
+
+async def test_whom_the_relay_is_there_for_is_never_banned(start: Start) -> None:
+    """Signers, owner and admin: the call is refused, and a list edited by hand has no effect."""
+    owner = SecretKey.generate()
+    flags = ("--signer", SIGNER.pubkey, "--owner", owner.pubkey, "--admin", ADMIN.pubkey)
+    relay = start(*flags)
+    body = {"method": "banpubkey"}
+    for key in (SIGNER, owner, ADMIN):
+        content = json.dumps(body | {"params": [key.pubkey]}).encode()
+        headers = {"Content-Type": RPC, "Authorization": authorization(content, relay.http_url)}
+        async with httpx.AsyncClient() as http:
+            reply = await http.post(relay.http_url, content=content, headers=headers)
+        assert (reply.status_code, "can't be banned" in reply.json()["error"]) == (403, True)
+    lists = Lists(relay.data / FILE)
+    with lists.change():
+        lists.banned_pubkeys = dict.fromkeys((SIGNER.pubkey, owner.pubkey, STRANGER.pubkey), "")
+    async with Peer(relay.url) as peer:
+        await relay.logged("took the changed lists")
+        assert not (await peer.publish(note(STRANGER, kind=20001)))[0]
+        assert (await peer.publish(note(owner)))[0]
+        assert (await peer.publish(request(SIGNER, STRANGER.pubkey)))[0]
+
+
+async def test_changed_lists_hold_within_a_second(start: Start) -> None:
+    """Whoever changed the file, and without a signal; a damaged one changes nothing."""
     relay = start()
     banned = SecretKey.generate()
     lists = Lists(relay.data / FILE)
@@ -213,13 +247,9 @@ async def test_sighup_reads_the_lists_again(start: Start) -> None:
         assert (await peer.publish(note(banned, kind=20001)))[0]
         with lists.change():
             lists.banned_pubkeys[banned.pubkey] = "by hand"
-        relay.process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + PATIENCE
-        while (await peer.publish(note(banned, str(time.monotonic()), kind=20001)))[0]:
-            assert time.monotonic() < end
+        await relay.logged("took the changed lists")
+        assert not (await peer.publish(note(banned, "banned", kind=20001)))[0]
         (relay.data / FILE).write_text("{")
-        relay.process.send_signal(signal.SIGHUP)
-        while "kept the old configuration" not in relay.log():
-            assert time.monotonic() < end
-            await peer.unread()
+        await relay.logged("kept the old lists")
+        assert relay.log().count("kept the old lists") == 1
         assert not (await peer.publish(note(banned, "still", kind=20001)))[0]

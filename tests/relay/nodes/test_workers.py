@@ -20,7 +20,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from _owner import OWNER, RPC, authorization, call
+from _admin import ADMIN, RPC, authorization, call
 from _wire import PATIENCE, Peer, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.store.store import FILE
@@ -69,7 +69,7 @@ async def on_each_worker(relay: RelayProcess, stack: AsyncExitStack) -> list[Pee
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
     """A relay with two workers and an owner."""
     data = tmp_path_factory.mktemp("workers") / "data"
-    with running_relay(data, "--owner", OWNER.pubkey, config=CONFIG) as relay:
+    with running_relay(data, "--admin", ADMIN.pubkey, config=CONFIG) as relay:
         yield relay
 
 
@@ -159,7 +159,7 @@ async def test_nothing_is_missed_or_doubled_between_stored_and_live(pair: list[P
 
 async def test_ready_through_the_gate_of_every_worker(start: Start) -> None:
     """The probe's two connections may be on any workers, and all let its throw-away key through."""
-    relay = start("--signer", OWNER.pubkey, config=CONFIG)
+    relay = start("--signer", ADMIN.pubkey, config=CONFIG)
     for _ in range(4):
         reply = await asyncio.to_thread(httpx.get, relay.http_url + "/readyz")
         assert (reply.status_code, reply.json()["ready"]) == (200, True)
@@ -228,8 +228,8 @@ async def test_a_dead_worker_is_started_again(start: Start) -> None:
         event = request(SecretKey.generate(), key.pubkey)
         assert await again.publish(event) == (True, "")
         assert (await one.delivered("s"))["id"] == event.id
-        await again.subscribe("s", _to(OWNER))
-        assert await one.publish(request(key, OWNER.pubkey)) == (True, "")
+        await again.subscribe("s", _to(ADMIN))
+        assert await one.publish(request(key, ADMIN.pubkey)) == (True, "")
     assert "is started again" in relay.log()
 
 
@@ -286,7 +286,7 @@ async def test_sigterm_ends_them_all(start: Start) -> None:
     async with AsyncExitStack() as stack:
         pair = await on_each_worker(relay, stack)
         for peer in pair:
-            await peer.subscribe("s", _to(OWNER))
+            await peer.subscribe("s", _to(ADMIN))
         before = workers(relay)
         stopping = asyncio.create_task(asyncio.to_thread(relay.stop))
         for peer in pair:

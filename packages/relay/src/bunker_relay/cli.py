@@ -58,7 +58,18 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(1, 64),
             help="Processes that share the work, one for each core at most.  [default: 1]",
         ),
-        click.option("--owner", metavar="NPUB", help="Who may manage the relay (NIP-86)."),
+        click.option(
+            "--owner",
+            metavar="NPUB",
+            help="Whose relay it is: may publish, and can't be banned. Administers nothing, as apps"
+            " get signatures of this key.",
+        ),
+        click.option(
+            "--admin",
+            metavar="NPUB",
+            help="Who may administer the relay from afar (NIP-86): a key that nothing else uses."
+            "  [default: nobody]",
+        ),
         click.option("--url", help="Public address, e.g. wss://relay.example.com (for AUTH)."),
         click.option("--name", help="Name shown to people."),
     ]

@@ -253,7 +253,8 @@ class Config(_Section):
     profile: Profile = Profile.OPEN
     signers: Annotated[tuple[Pubkey, ...], BeforeValidator(_split)] = ()
     allow: Annotated[tuple[Pubkey, ...], BeforeValidator(_split)] = ()
-    owner: Pubkey | None = None
+    owner: Pubkey | None = None  # may publish, and can't be banned; administers nothing
+    admin: Pubkey | None = None  # may call NIP-86, which is off without one
     url: RelayURL | None = None
     mute: Mute = Mute.ACCEPT
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_split)] = ()
@@ -277,6 +278,24 @@ class Config(_Section):
     def gated(self) -> bool:
         """Whether kind 24133 is for `signers` and their clients alone."""
         return bool(self.signers)
+
+    @property
+    def protected(self) -> dict[str, str]:
+        """The pubkeys that can't be banned, and what each is to the relay."""
+        found = dict.fromkeys(self.signers, "a signer of this relay")
+        for pubkey, word in ((self.owner, "this relay's owner"), (self.admin, "its admin")):
+            if pubkey is not None:
+                found[pubkey] = word
+        return found
+
+    @model_validator(mode="after")
+    def _check_admin(self) -> "Config":
+        if self.admin is not None and self.admin in (self.owner, *self.signers):
+            raise ValueError(
+                "admin has to be a key of its own: apps get signatures of the owner's, and one of"
+                " them would do to administer the relay"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_profile(self) -> "Config":

@@ -1,12 +1,13 @@
-"""The owner's lists: pubkeys and kinds that he bans or allows while the relay runs (NIP-86).
+"""The owner's lists: pubkeys and kinds that they ban or allow while the relay runs.
 
-They lie in a file of their own, so that they hold without the database, and when it is locked.
+They lie in a file of their own, so that they hold without the database, and when it is locked. The
+commands of `bunker relay` and NIP-86 write it; a running relay notices that within a second.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,10 @@ class ListsError(Exception):
     """The file of lists can't be read; the text says why."""
 
 
+class Protected(ListsError):
+    """A pubkey that the relay is there for can't be banned."""
+
+
 class Lists:
     """Banned and allowed pubkeys, each with the reason given, and kinds."""
 
@@ -30,10 +35,13 @@ class Lists:
         self.allowed_pubkeys: dict[str, str] = {}
         self.allowed_kinds: set[int] = set()  # empty: all that are not disallowed
         self.disallowed_kinds: set[int] = set()
+        self.protected: Mapping[str, str] = {}  # pubkeys that can't be banned, and what they are
+        self._version: tuple[int, ...] | None = None
         self.load()
 
     def load(self) -> None:
         """Read the file again; raises ListsError and keeps the lists as they were."""
+        self._version = self._look()
         try:
             data = json.loads(self._path.read_bytes())
         except FileNotFoundError:
@@ -49,6 +57,19 @@ class Lists:
             raise ListsError(f"{self._path} is not a file of lists; restore or remove it") from None
         self.banned_pubkeys, self.allowed_pubkeys = banned, allowed
         self.allowed_kinds, self.disallowed_kinds = kinds, disallowed
+
+    def load_if_changed(self) -> bool:
+        """Read the file if it is another one than last time, and tell; raises ListsError."""
+        if self._look() == self._version:
+            return False
+        self.load()
+        return True
+
+    def ban_pubkey(self, pubkey: str, reason: str) -> None:
+        """Ban a pubkey; raises Protected for one that the relay is there for."""
+        if pubkey in self.protected:
+            raise Protected(f"that pubkey can't be banned: it is {self.protected[pubkey]}")
+        self.banned_pubkeys[pubkey] = reason
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -67,6 +88,7 @@ class Lists:
                 handle.flush()
                 os.fsync(handle.fileno())
             new.replace(self._path)
+            self._version = self._look()
         finally:
             os.close(folder)  # and with it the lock
 
@@ -87,6 +109,13 @@ class Lists:
         if kind in self.disallowed_kinds:
             return False
         return not self.allowed_kinds or kind in self.allowed_kinds
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def _to_dict(self) -> dict[str, Any]:
         return {

@@ -40,6 +40,7 @@ class Policy:
         self._max_ahead = limits.created_at_upper_limit  # seconds
         self._max_age = limits.created_at_lower_limit  # seconds; 0 for any
         self._profile = config.profile
+        self._protected = self._lists.protected = config.protected
         self._gated = config.gated
         self.signers = frozenset(config.signers)
         self._allow = frozenset(config.allow) | self.signers
@@ -108,7 +109,7 @@ class Policy:
         return ""
 
     def _author_refusal(self, event: Event) -> str:
-        if event.pubkey in self._lists.banned_pubkeys:
+        if event.pubkey in self._lists.banned_pubkeys and event.pubkey not in self._protected:
             return "blocked: this pubkey is banned here"
         if event.kind == NOSTR_CONNECT:
             # Client keys are thrown away after use: only the signers' keys can be known.

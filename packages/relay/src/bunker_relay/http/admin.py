@@ -1,4 +1,7 @@
-"""The owner's remote control: NIP-86 calls, authorized by NIP-98 with the owner's key."""
+"""Administration from afar: NIP-86 calls, authorized by NIP-98 with the admin's key.
+
+Off unless the configuration names an admin. On the machine `bunker relay ban` and the like do it.
+"""
 
 import asyncio
 import time
@@ -12,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from bunker_core.event import is_hex
 from bunker_core.kinds import MAX_KIND
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
-from bunker_relay.event.lists import ListsError
+from bunker_relay.event.lists import ListsError, Protected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +33,7 @@ class InvalidCall(Exception):
 
 
 class Admin:
-    """Answers the owner's calls."""
+    """Answers the admin's calls."""
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
@@ -50,6 +53,8 @@ class Admin:
 
     async def answer(self, request: Request) -> Response:
         """Answer one POST."""
+        if self._relay.config.admin is None:
+            return _error(405, "NIP-86 is off on this relay: its configuration names no admin")
         body = bytearray()
         try:
             async with asyncio.timeout(_BODY_TIMEOUT):
@@ -80,6 +85,8 @@ class Admin:
             return _error(400, str(error))
         except OSError as error:
             return _error(500, f"the lists can't be written: {error.strerror}")
+        except Protected as error:
+            return _error(403, str(error))
         except ListsError as error:
             return _error(500, str(error))
         if result is True:
@@ -102,8 +109,8 @@ class Admin:
             body=body,
             now=int(now),
         )
-        if relay.config.owner is None or pubkey != relay.config.owner:
-            raise InvalidAuthorization("not the owner's key")
+        if relay.config.admin is None or pubkey != relay.config.admin:
+            raise InvalidAuthorization("not the admin's key")
         elsewhere = await relay.share({"authorization": event_id})
         used = not relay.authorizations.use(event_id, now)
         if used or any(answer.get("used") for answer in elsewhere):
@@ -112,7 +119,7 @@ class Admin:
     def _ban_pubkey(self, params: list[Any]) -> bool:
         pubkey, reason = _pubkey(params)
         with self._relay.lists.change():
-            self._relay.lists.banned_pubkeys[pubkey] = reason
+            self._relay.lists.ban_pubkey(pubkey, reason)
         return True
 
     def _unban_pubkey(self, params: list[Any]) -> bool:

@@ -15,7 +15,7 @@ def document(config: Config) -> dict[str, Any]:
     nips = [1, 11, 40, 42, 46, 70]
     if config.profile is not Profile.BUNKER:
         nips += [9, 13, 45]
-    if config.owner is not None:
+    if config.admin is not None:
         nips += [86, 98]
     result: dict[str, Any] = {
         "name": config.name,

@@ -19,6 +19,7 @@ from bunker_relay.client.direct import DirectProtocol
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import ListsError
 from bunker_relay.http.app import create_app
+from bunker_relay.http.watch import Watch
 from bunker_relay.load import ConfigError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
@@ -31,6 +32,7 @@ _HEAD_BYTES: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 _METRICS_SECONDS: Final = 3.0
 _YOUNG_OBJECTS: Final = 20_000
+_TICKS: Final = 10  # a second
 
 
 def serve(load: Callable[[], Config]) -> None:
@@ -172,6 +174,7 @@ class _Server(uvicorn.Server):
         self._listener = listener
         self._worker = worker
         self._relay: Relay | None = None
+        self._watch: Watch | None = None
         self._metrics: MetricsServer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -197,6 +200,7 @@ class _Server(uvicorn.Server):
         if settings.metrics.port is not None and (worker is None or worker.index == 0):
             self._metrics = self._open_metrics(relay)
         self.config.loaded_app = create_app(relay)
+        self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
         gc.collect()
@@ -212,6 +216,12 @@ class _Server(uvicorn.Server):
         log.debug("started", profile=settings.profile.value, gated=settings.gated)
         # In a thread, now that nobody waits for us: the first line is not to hold up a request.
         asyncio.get_running_loop().run_in_executor(None, log.prepare)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the relay once a second; called ten times as often."""
+        if self._watch is not None and counter % _TICKS == 0:
+            self._watch.look()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody new, take leave of the clients, commit what waits."""

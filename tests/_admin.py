@@ -1,4 +1,4 @@
-"""Manage a relay as its owner: NIP-86 over NIP-98."""
+"""Manage a relay as its admin: NIP-86 over NIP-98."""
 
 import base64
 import json
@@ -11,11 +11,11 @@ import httpx
 from _wire import RelayProcess, note
 from bunker_core.keys import SecretKey
 
-OWNER = SecretKey.generate()
+ADMIN = SecretKey.generate()
 RPC = "application/nostr+json+rpc"
 
 
-def authorization(body: bytes, url: str, key: SecretKey = OWNER, **changes: Any) -> str:
+def authorization(body: bytes, url: str, key: SecretKey = ADMIN, **changes: Any) -> str:
     """Return what an HTTP request to `url` with `body` is authorized by (NIP-98)."""
     tags = {"u": url, "method": "POST", "payload": sha256(body).hexdigest()}
     tags |= changes.pop("tags", {})
@@ -25,9 +25,9 @@ def authorization(body: bytes, url: str, key: SecretKey = OWNER, **changes: Any)
 
 
 def call(
-    relay: RelayProcess, method: str, *params: Any, key: SecretKey = OWNER, url: str = ""
+    relay: RelayProcess, method: str, *params: Any, key: SecretKey = ADMIN, url: str = ""
 ) -> Any:
-    """Call as the owner and return the result."""
+    """Call as the admin and return the result."""
     # The time makes every call another event: an authorization counts once.
     body = json.dumps({"method": method, "params": params, "at": time.time_ns()}).encode()
     headers = {"Content-Type": RPC}
