@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from _frames import Frames
 from _strategies import JSON_VALUES
+from bunker_core.bounds.rate import Buckets
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.messages import encode_ok
 from bunker_relay.client.session import CountQuery, HangUp, Ingest, Query, Session, Unsubscribe
 from bunker_relay.config import Config, Limits, Rate
-from bunker_relay.event.limits import Buckets
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
 

@@ -434,7 +434,7 @@ async def test_a_process_of_another_user_is_not_a_worker(
 ) -> None:
     """The kernel says who is at the other end."""
     one, _ = await mesh(2)
-    monkeypatch.setattr("bunker_relay.nodes.mesh._peer_uid", lambda _: os.geteuid() + 1)
+    monkeypatch.setattr("bunker_relay.nodes.mesh.peer_uid", lambda _: os.geteuid() + 1)
     reader, writer = await asyncio.open_unix_connection(tmp_path / "0")
     async with asyncio.timeout(PATIENCE):
         assert await reader.read() == b""

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bunker_core.errors import BunkerError
-from bunker_signer.control.protocol import ControlError, NotRunning, peer_uid, send, short_path
+from bunker_core.local.sockets import peer_uid, short_path
+from bunker_signer.control.protocol import ControlError, NotRunning, send
 from bunker_signer.control.server import ControlServer
 
 ME = os.geteuid()

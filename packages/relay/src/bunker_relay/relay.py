@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from bunker_core.bounds.rate import Buckets
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.nips.nip98 import Authorizations
@@ -21,7 +22,7 @@ from bunker_relay.client.direct import EXTENSION as DIRECT
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.hub import Hub, Subscription
 from bunker_relay.event.ingest import Ingest
-from bunker_relay.event.limits import Addresses, Buckets
+from bunker_relay.event.limits import Addresses
 from bunker_relay.event.lists import FILE as LISTS
 from bunker_relay.event.lists import Lists, ListsError
 from bunker_relay.event.policy import Policy

@@ -1,6 +1,5 @@
 """The first run of `bunker up`: the user's key is made or taken in, and a recovery copy written."""
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Final
 from bunker.installation import Installation
 from bunker_core.errors import BunkerError
 from bunker_core.keys import wipe
+from bunker_core.local.files import write_private
 from bunker_core.nips.nip19 import Nsec, encode_npub, parse
 from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
 from bunker_signer.nse import NSE, FileStorage
@@ -88,11 +88,7 @@ def write_recovery(
         master.close()
         wipe(secret)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(path, text.encode(), replace=False)
     except OSError as error:
         raise FirstRunFailed(f"recovery copy {path}: {error.strerror}") from None
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from bunker_client.errors import ClientError
-from bunker_client.files import write_private
 from bunker_core.errors import InvalidInput
+from bunker_core.local.files import write_private
 from bunker_core.nips.nip46 import Permission
 
 HOUR: Final = 3600  # seconds

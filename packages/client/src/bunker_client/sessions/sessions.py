@@ -13,13 +13,13 @@ from typing import Any, Final, Protocol, Unpack
 import orjson
 
 from bunker_client.errors import SessionError
-from bunker_client.files import write_private
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.options import Options
 from bunker_client.request.session import Session
 from bunker_client.sessions.sealed import KEY_BYTES, seal, unseal
 from bunker_core.errors import BunkerError
 from bunker_core.keys import SecretKey, fill_random_secret, wipe
+from bunker_core.local.files import write_private
 from bunker_core.nips import nip44
 from bunker_core.relay_url import parse_relay_url
 

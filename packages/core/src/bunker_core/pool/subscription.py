@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from bunker_core.bounds.seen import SeenIds
+from bunker_core.bounds.generations import Generations
 from bunker_core.errors import PoolError
 from bunker_core.event import VerifiedEvent
 from bunker_core.filter import Filter
@@ -39,7 +39,7 @@ class Subscription:
         self.dropped = 0
         self.live_relays: set[str] = set()
         self.refusals: dict[str, str] = {}
-        self._seen = SeenIds(REMEMBERED_IDS)
+        self._seen: Generations[bool] = Generations(REMEMBERED_IDS)
         self._take: Callable[[Incoming], None] | None = None
         self._waiting: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
@@ -49,8 +49,9 @@ class Subscription:
 
     def push(self, incoming: Incoming) -> None:
         """Take an event from a relay; doubles are dropped."""
-        if not self._seen.add(incoming.event.id):
+        if incoming.event.id in self._seen:
             return
+        self._seen.put(incoming.event.id, True)
         if self._take is not None:
             self._take(incoming)
         elif len(self._waiting) >= MAX_WAITING:

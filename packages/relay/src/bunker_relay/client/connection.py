@@ -30,11 +30,11 @@ from bunker_relay.logs import defect, log
 from bunker_relay.store.outcome import StoreError
 
 if TYPE_CHECKING:
+    from bunker_core.bounds.rate import Buckets
     from bunker_relay.client.cork import Cork, Turn
     from bunker_relay.client.direct import DirectProtocol
     from bunker_relay.event.hub import Hub
     from bunker_relay.event.ingest import Ingest as EventIngest
-    from bunker_relay.event.limits import Buckets
     from bunker_relay.event.policy import Policy
     from bunker_relay.metrics import Counters
     from bunker_relay.nodes.bus import Bus

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from bunker_core.bounds.rate import Buckets
 from bunker_core.errors import InvalidAuth, InvalidMessage
 from bunker_core.event import Event
 from bunker_core.filter import Filter
@@ -27,7 +28,6 @@ from bunker_core.messages import (
 from bunker_core.nips.nip42 import check_auth
 from bunker_relay.config import Rate
 from bunker_relay.event.hub import Sink, Subscription
-from bunker_relay.event.limits import Buckets
 from bunker_relay.event.policy import Policy
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING, Final
 
+from bunker_core.bounds.generations import Generations
+from bunker_core.bounds.rate import Buckets
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, verify
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
@@ -10,7 +12,6 @@ from bunker_core.messages import encode_ok
 from bunker_relay.config import Config, Mute
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Hub, Subscription
-from bunker_relay.event.limits import Buckets
 from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
@@ -50,7 +51,8 @@ class Ingest:
         self._store = store
         self._counters = counters
         self.bus: Bus = Alone()
-        self._seen = Seen(_SEEN)
+        # The signature, and the serial of the latest subscription that can have had it, or 0.
+        self._seen: Generations[tuple[str, int]] = Generations(_SEEN)
         self._accepts_mute = config.mute is Mute.ACCEPT
         self.grace = GraceBuffer(config.grace)
         self._per_ip = Buckets(config.rates.events_per_ip)
@@ -213,29 +215,3 @@ class Ingest:
             self._counters.store_errors += 1
             return encode_ok(event.id, False, f"error: {error}")
         return None
-
-
-class Seen:
-    """What is remembered of the latest ephemeral events: signature, and who had them.
-
-    Two generations: when the young one is full it becomes the old one, and the old one goes. No
-    entry is evicted alone, which would scan over deleted slots.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._young: dict[str, tuple[str, int]] = {}
-        self._old: dict[str, tuple[str, int]] = {}
-
-    def get(self, event_id: str) -> tuple[str, int] | None:
-        """Return the signature, and the serial of the latest subscription that can have had it.
-
-        The serial is 0 for an event that nobody had; None means that it is not remembered.
-        """
-        return self._young.get(event_id) or self._old.get(event_id)
-
-    def put(self, event_id: str, value: tuple[str, int]) -> None:
-        """Remember an event."""
-        self._young[event_id] = value
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}

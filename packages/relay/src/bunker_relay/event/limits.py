@@ -1,4 +1,4 @@
-"""Token buckets, and whose bucket it is."""
+"""Whose rate limits a connection counts for."""
 
 import ipaddress
 from functools import lru_cache
@@ -6,60 +6,9 @@ from typing import Any, Final
 
 from starlette.types import Scope
 
-from bunker_relay.config import Rate
-
-_KEYS: Final = 50_000  # buckets remembered, twice as many at most: some 20 MB
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _MAX_HOPS: Final = 32
 _CACHED: Final = 1_024  # addresses parsed of late
-
-
-class Buckets:
-    """One token bucket for each key, full at first.
-
-    Two generations as in `ingest.Seen`: keys that nobody used for as long as it takes 50,000
-    others to come by are forgotten, which fills their bucket.
-    """
-
-    def __init__(self, rate: Rate) -> None:
-        self.configure(rate)
-        self._young: dict[str, list[float]] = {}  # key: [tokens, when]
-        self._old: dict[str, list[float]] = {}
-
-    def configure(self, rate: Rate) -> None:
-        """Take a new rate; what is in the buckets stays, up to the new size."""
-        self._per_second = rate.per_second
-        self._burst = float(rate.burst)
-
-    def take(self, key: str, now: float) -> bool:
-        """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
-        bucket = self._young.get(key)
-        if bucket is None:
-            bucket = self._remember(key, now)
-        tokens, at = bucket
-        if now > at:
-            tokens += (now - at) * self._per_second
-        if tokens > self._burst:
-            tokens = self._burst
-        bucket[1] = now
-        if tokens < 1:
-            bucket[0] = tokens
-            return False
-        bucket[0] = tokens - 1
-        return True
-
-    def _remember(self, key: str, now: float) -> list[float]:
-        if len(self._young) >= _KEYS:
-            self._old, self._young = self._young, {}
-        bucket = self._old.get(key) or [self._burst, now]
-        self._young[key] = bucket
-        return bucket
-
-    def give_back(self, key: str) -> None:
-        """Undo the latest `take` of `key`, which was allowed."""
-        bucket = self._young.get(key)
-        if bucket is not None:
-            bucket[0] += 1
 
 
 class Addresses:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bunker_core.event import is_hex
+from bunker_core.local.files import write_private
 
 FILE: Final = "lists.json"
 
@@ -82,12 +83,8 @@ class Lists:
             fcntl.flock(folder, fcntl.LOCK_EX)
             self.load()
             yield
-            new = self._path.with_suffix(".new")
-            with new.open("w") as handle:
-                json.dump(self._to_dict(), handle, indent=1)
-                handle.flush()
-                os.fsync(handle.fileno())
-            new.replace(self._path)
+            content = json.dumps(self._to_dict(), indent=1).encode()
+            write_private(self._path, content, replace=True)
             self._version = self._look()
         finally:
             os.close(folder)  # and with it the lock

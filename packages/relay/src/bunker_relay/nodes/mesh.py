@@ -6,7 +6,6 @@ that is its owner's alone, and the kernel says that a process of the same user i
 
 import asyncio
 import os
-import socket
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
@@ -18,6 +17,7 @@ import orjson
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event_json
 from bunker_core.filter import Filter
+from bunker_core.local.sockets import peer_uid
 from bunker_relay.logs import defect, log
 from bunker_relay.nodes.bus import LINGER, UNKNOWN, Answer, Interests, Node, Poll, matching_topics
 
@@ -30,7 +30,6 @@ _MAX_WAITING: Final = 64 * 1024 * 1024  # bytes that a worker may leave unread
 _PATIENCE: Final = 1.0  # seconds for an answer
 _RETRY: Final = 0.05  # seconds between two attempts to reach a worker that is starting
 _JOIN: Final = 5.0  # seconds that a worker waits for the others before it serves
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid (unix(7))
 
 
 class What(IntEnum):
@@ -305,7 +304,7 @@ class _Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look who is there."""
-        if _peer_uid(transport.get_extra_info("socket")) != os.geteuid():
+        if peer_uid(transport.get_extra_info("socket")) != os.geteuid():
             transport.abort()
             return
         self._transport = transport
@@ -366,9 +365,3 @@ class _Link(asyncio.Protocol):
 def _remove(path: str) -> None:
     """Remove what a worker that ended by force has left."""
     Path(path).unlink(missing_ok=True)
-
-
-def _peer_uid(peer: Any) -> int:
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(credentials)[1]
-    return uid

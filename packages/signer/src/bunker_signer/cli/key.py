@@ -169,6 +169,7 @@ def rescue(context: Context) -> None:
 def export(context: Context, output: Path | None) -> None:
     """Print the key as ncryptsec (NIP-49), encrypted under a passphrase."""
     from bunker_core.keys import wipe
+    from bunker_core.local.files import write_private
 
     with context.opened() as nse:
         passphrase = context.secrets.ask_new("Passphrase of the backup")
@@ -180,8 +181,7 @@ def export(context: Context, output: Path | None) -> None:
         click.echo(text)
         return
     try:
-        output.touch(mode=0o600, exist_ok=False)
-        output.write_text(f"{text}\n")
+        write_private(output, f"{text}\n".encode(), replace=False)
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror}") from None
 

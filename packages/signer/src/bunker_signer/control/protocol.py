@@ -1,24 +1,19 @@
 """One request and one reply, each a line of JSON; a passphrase follows its request as raw bytes."""
 
-import os
 import socket
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.sockets import short_path
 
 SOCKET: Final = "control.sock"  # in the data directory
 MAX_LINE: Final = 1024 * 1024  # bytes
 MAX_SECRET: Final = 1024  # bytes of a passphrase
 TIMEOUT: Final = 60.0  # seconds; a passphrase takes a moment to try, a relay to answer
 
-# struct ucred (unix(7)): pid, uid, gid
-_UCRED: Final = struct.Struct("3i")
 _CLOSED: Final = "the signer closed the connection: are you its owner?"
 
 
@@ -62,19 +57,3 @@ def send(data: Path, command: str, secret: bytearray | None = None, **arguments:
     if "error" in value:
         raise ControlError(str(value["error"]))
     return value["result"]
-
-
-def peer_uid(connection: Any) -> int:
-    """Return the user at the other end of a Unix socket, as the kernel knows him."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(raw)[1])
-
-
-@contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Yield a name for `path` that fits into a socket address (108 bytes)."""
-    handle = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}/{path.name}"
-    finally:
-        os.close(handle)

@@ -11,13 +11,12 @@ from typing import Any, Final, Self
 import orjson
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.sockets import peer_uid, short_path
 from bunker_signer.control.protocol import (
     MAX_LINE,
     MAX_SECRET,
     SOCKET,
     ControlError,
-    peer_uid,
-    short_path,
 )
 from bunker_signer.nse import NSEError
 from bunker_signer.process.logs import get_logger

@@ -8,6 +8,7 @@ from typing import Final
 
 from bunker_core import keys
 from bunker_core.errors import BunkerError
+from bunker_core.local.files import write_private
 from bunker_signer.nse import NSE, FileStorage, NSEError
 from bunker_signer.nse.model import BLOB_KEY, DEFAULT_NAME
 from bunker_signer.nse.wrap.master_key import CREDENTIAL, KEY_BYTES, MasterKey
@@ -162,12 +163,7 @@ def create_master_key(path: Path) -> None:
     """
     key = bytearray(os.urandom(KEY_BYTES))
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(handle, key)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_private(path, key, replace=False)
     except OSError as error:
         raise MasterKeyError(f"master key {path}: {error.strerror}") from None
     finally:

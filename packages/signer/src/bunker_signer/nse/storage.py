@@ -8,13 +8,13 @@ overwrite each other's key. `FileStorage` opens the files of the reference packa
 import contextlib
 import fcntl
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 from urllib.parse import quote, unquote
 
+from bunker_core.local.files import sync_folder, write_private
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 
 MAX_BLOB_BYTES: Final = 64 * 1024  # ten slots of the largest kind take a fifth of it
@@ -102,21 +102,21 @@ class FileStorage:
     def put(self, key: str, value: str, /) -> None:
         path = self._path(key)
         with _storage_errors("can't write the key file", path), self._locked():
-            self._write(path, value)
+            write_private(path, value.encode(), replace=True)
 
     def swap(self, key: str, old: str | None, new: str, /) -> bool:
         path = self._path(key)
         with _storage_errors("can't write the key file", path), self._locked():
             if self.get(key) != old:
                 return False
-            self._write(path, new)
+            write_private(path, new.encode(), replace=True)
             return True
 
     def delete(self, key: str, /) -> None:
         path = self._path(key)
         with _storage_errors("can't remove the key file", path), self._locked():
             path.unlink(missing_ok=True)
-            self._sync_directory()
+            sync_folder(self._directory)
 
     def keys(self) -> list[str]:
         with _storage_errors("can't read the key directory", self._directory):
@@ -128,27 +128,6 @@ class FileStorage:
         if path is None:
             path = self._paths[key] = self._directory / _file_name(key)
         return path
-
-    def _write(self, path: Path, value: str) -> None:
-        """Replace `path` in one step: whoever reads it sees the old content or the new, whole."""
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=self._directory)  # mode 0600
-        try:
-            with open(fd, "wb") as file:  # noqa: PTH123 -- a descriptor, not a path
-                file.write(value.encode())
-                file.flush()
-                os.fsync(fd)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from bunker_core.bounds.rate import TokenBucket
 from bunker_core.bounds.recent import Recent
 from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
@@ -21,7 +22,6 @@ from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.job import Job
 from bunker_signer.request.jobs import Jobs
-from bunker_signer.request.limits import TokenBucket
 from bunker_signer.request.operation import Refused
 from bunker_signer.request.reply import Reply
 from bunker_signer.request.sessions import Sessions

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bunker_core.bounds.recent import Recent
+from bunker_core.bounds.rate import Buckets, FixedRate, TokenBucket
 from bunker_signer.console.auth.accounts import Accounts
 from bunker_signer.console.auth.address import Address
 from bunker_signer.qr.pictures import MAX_PHOTO, MAX_SIDE
@@ -29,11 +29,11 @@ MAX_PICTURE_BODY: Final = {
 }
 COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265bis)
 
-# Failures to come in, by a wrong link or passkey: so many at once, and one more each so many
-# seconds. A token has 192 bits, so this is about load and logs more than about luck. By address,
+# Failures to come in, by a wrong link or passkey: so many at once, and so many more a second.
+# A token has 192 bits, so this is about load and logs more than about luck. By address,
 # and for all together in case somebody has many.
-_FAILURES: Final = (5, 5.0)
-_ALL_FAILURES: Final = (50, 0.2)
+_FAILURES: Final = FixedRate(1 / 5, 5)
+_ALL_FAILURES: Final = FixedRate(5, 50)
 _ADDRESSES: Final = 1024
 
 _POLICY: Final = (
@@ -89,21 +89,17 @@ class Tries:
     """Slows down who fails to come in. `now` is seconds of any clock that only goes on."""
 
     def __init__(self) -> None:
-        self._all = _Failures(*_ALL_FAILURES)
-        self._by_address: Recent[_Failures] = Recent(_ADDRESSES)
+        self._all = TokenBucket(*_ALL_FAILURES)
+        self._by_address = Buckets(_FAILURES, _ADDRESSES)
 
     def allowed(self, peer: str, now: float) -> bool:
         """Tell whether a try from `peer` is looked at."""
-        mine = self._by_address.get(_household(peer))
-        return self._all.few(now) and (mine is None or mine.few(now))
+        return self._all.holds(now) and self._by_address.holds(_household(peer), now)
 
     def failed(self, peer: str, now: float) -> None:
         """Count a failure; what succeeds costs nothing."""
-        name = _household(peer)
-        mine = self._by_address.get(name) or _Failures(*_FAILURES)
-        self._by_address.put(name, mine)
-        mine.add(now)
-        self._all.add(now)
+        self._by_address.take(_household(peer), now)
+        self._all.take(now)
 
 
 def _household(peer: str) -> str:
@@ -113,28 +109,6 @@ def _household(peer: str) -> str:
     except ValueError:
         return peer
     return str(IPv6Network((address, 64), strict=False))
-
-
-class _Failures:
-    """A number that grows by one with each failure and falls by one in `seconds`."""
-
-    __slots__ = ("_count", "_limit", "_seconds", "_updated")
-
-    def __init__(self, limit: int, seconds: float) -> None:
-        self._limit = limit
-        self._seconds = seconds
-        self._count = 0.0
-        self._updated = 0.0
-
-    def few(self, now: float) -> bool:
-        return self._left(now) <= self._limit - 1
-
-    def add(self, now: float) -> None:
-        self._count = self._left(now) + 1
-        self._updated = now
-
-    def _left(self, now: float) -> float:
-        return max(0.0, self._count - max(0.0, now - self._updated) / self._seconds)
 
 
 class Guard:

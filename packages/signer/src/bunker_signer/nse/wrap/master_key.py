@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bunker_core.keys import Buffer, wipe
+from bunker_core.local.files import write_private
 from bunker_signer.nse.blob import Params
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import Page, fill_random
@@ -110,12 +111,11 @@ def create_master_key_file(path: Path) -> None:
     key = page.view[:KEY_BYTES]
     try:
         fill_random(key)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123 -- a descriptor, not a path
-            copy = bytearray(key)  # the kernel can't read from a memfd_secret page
-            file.write(copy)
+        copy = bytearray(key)  # the kernel can't read from a memfd_secret page
+        try:
+            write_private(path, copy, replace=False)
+        finally:
             wipe(copy)
-            os.fsync(fd)
     except OSError as error:
         raise _unusable(f"file can't be made: {path}: {error.strerror}") from None
     finally:

@@ -1,0 +1,68 @@
+"""Unix sockets: the peer that the kernel names, and addresses that fit."""
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from bunker_core.local.sockets import peer_uid, short_path
+
+
+class Darwin:
+    """A socket that knows what macOS' kernel knows: unix(4), LOCAL_PEERCRED of SOL_LOCAL."""
+
+    def __init__(self, version: int, uid: int) -> None:
+        self._xucred = struct.pack("=IIh2x16I", version, uid, 1, *range(16))
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        assert (level, option) == (0, 1)
+        assert size >= len(self._xucred)
+        return self._xucred
+
+
+def test_the_kernel_names_the_peer() -> None:
+    """Both ends of a pair are this very process."""
+    one, two = socket.socketpair(socket.AF_UNIX)
+    with one, two:
+        assert peer_uid(one) == peer_uid(two) == os.geteuid()
+
+
+def test_macos_names_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no SO_PEERCRED, the uid is the second field of struct xucred."""
+    monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
+    assert peer_uid(Darwin(0, 501)) == 501
+    with pytest.raises(OSError, match="unknown version"):
+        peer_uid(Darwin(7, 501))
+
+
+def test_a_kernel_that_does_not_tell_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is taken for the owner because the kernel was silent."""
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    one, two = socket.socketpair(socket.AF_UNIX)
+    with one, two, pytest.raises(OSError):  # noqa: PT011 -- what it says is the kernel's
+        peer_uid(one)
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_an_address_fits_however_deep_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proc: bool
+) -> None:
+    """A socket deep in the tree is bound and reached, with /proc and without."""
+    if not proc:
+        monkeypatch.delattr(os, "O_PATH")
+    folder = tmp_path.joinpath(*["deep" * 10] * 5)
+    folder.mkdir(parents=True)
+    path = folder / "control.sock"
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        with short_path(path) as short:
+            assert len(short) <= 103
+            server.bind(short)
+        server.listen()
+        assert path.is_socket()
+        with short_path(path) as short:
+            client.connect(short)
+        with server.accept()[0] as accepted:
+            assert peer_uid(accepted) == os.geteuid()
+    assert not list(Path("/tmp").glob("bunker-*/d"))
