@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 from _frames import Frames
 from _strategies import JSON_VALUES
 from bunker_core.bounds.rate import Buckets
-from bunker_core.event import EventTemplate, sign_event
+from bunker_core.errors import InvalidMessage
+from bunker_core.event import Event, EventTemplate, sign_event
 from bunker_core.keys import SecretKey
-from bunker_core.messages import encode_ok
-from bunker_relay.client.session import CountQuery, HangUp, Ingest, Query, Session, Unsubscribe
+from bunker_core.messages import Req, encode_ok, parse_client_message
+from bunker_relay.client.session import (
+    CountQuery,
+    Effect,
+    HangUp,
+    Query,
+    Session,
+    Unsubscribe,
+)
 from bunker_relay.config import Config, Limits, Rate
+from bunker_relay.event.hub import memory_of
+from bunker_relay.event.limits import Budget
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
 
@@ -23,28 +33,33 @@ NOW = 1_000
 KEY = SecretKey.generate()
 
 
-def _session(burst: int = 100, **settings: Any) -> Session:
+def _session(burst: int = 100, memory: Budget | None = None, **settings: Any) -> Session:
     policy = Policy(Config(**settings), Lists(Path("/nowhere")))
     return Session(
         policy,
         Frames(),
         address="192.0.2.1",
         queries=Buckets(Rate(per_second=1, burst=burst)),
+        memory=memory or Budget(2**30, 2**30),
         challenge="challenge",
         relay_urls=frozenset({"ws://relay"}),
     )
 
 
+def _take(session: Session, text: str, now: float = NOW) -> list[Effect]:
+    """Do what `connection` does with a message that is no event of a publisher."""
+    try:
+        message = parse_client_message(text)
+    except InvalidMessage as error:
+        return list(session.refuse(error, now))
+    assert not isinstance(message, Event)
+    return list(session.answer(message, now))
+
+
 def _receive(session: Session, *message: Any, now: float = NOW) -> list[Any]:
     """Return the effects of a message; frames as what they say."""
-    effects = session.receive(json.dumps(message), now)
+    effects = _take(session, json.dumps(message), now)
     return [json.loads(item) if isinstance(item, bytes) else item for item in effects]
-
-
-def test_an_event_is_for_ingest() -> None:
-    """The session checks its shape and leaves the rest to others."""
-    event = sign_event(EventTemplate(kind=1, created_at=NOW), KEY)
-    assert _receive(_session(), "EVENT", event.to_dict()) == [Ingest(event)]
 
 
 def test_a_used_id_ends_the_old_subscription_first() -> None:
@@ -113,7 +128,65 @@ def test_offences_end_in_a_hang_up() -> None:
     for _ in range(3):
         assert [item for item in _receive(session, "FOO") if isinstance(item, HangUp)] == []
     assert HangUp() in list(session.receive_binary(NOW))
-    assert HangUp() not in list(session.receive("junk", NOW + 20.5))
+    assert HangUp() not in _take(session, "junk", NOW + 20.5)
+
+
+def _wide(number: int, values: int = 500) -> dict[str, Any]:
+    """A filter of many values."""
+    return {"kinds": [1], "#t": [f"{number}-{value}" for value in range(values)]}
+
+
+def test_the_filters_of_a_connection_are_bounded_in_bytes() -> None:
+    """What is too much is refused, not an offence; what ends gives its share back."""
+    memory = Budget(2**30, 2**30)
+    session = _session(memory=memory, limits=Limits(max_subscription_bytes=600_000))
+    answers = [_receive(session, "REQ", str(number), _wide(number)) for number in range(4)]
+    assert [isinstance(item[0], Query) for item in answers] == [True, True, False, False]
+    assert answers[3] == [
+        ["CLOSED", "3", "rate-limited: the filters of this connection hold more than 600000 bytes"]
+    ]
+    assert memory.used == 2 * memory_of(answers[0][0].subscription.filters) < 600_000
+    _receive(session, "CLOSE", "0")
+    (again,) = _receive(session, "REQ", "4", _wide(4))
+    assert isinstance(again, Query)
+    _receive(session, "REQ", "4", {"kinds": [1]})  # replaced by a small one
+    (again,) = _receive(session, "REQ", "5", _wide(5))
+    assert isinstance(again, Query)
+    for name in ("1", "4", "5"):
+        _receive(session, "CLOSE", name)
+    assert memory.used == 0
+
+
+def test_a_relay_for_signing_alone_gives_filters_a_tenth() -> None:
+    """A signer or its app names a few pubkeys."""
+    settings = Limits(max_subscription_bytes=600_000)
+    (closed,) = _receive(_session(limits=settings, profile="bunker"), "REQ", "s", _wide(1))
+    assert closed[:2] == ["CLOSED", "s"]
+
+
+def test_a_count_takes_memory_until_it_is_told() -> None:
+    """Counts that wait for their turn hold filters too."""
+    memory = Budget(2**30, 2**30)
+    session = _session(memory=memory, limits=Limits(max_subscription_bytes=600_000))
+    answers = [_receive(session, "COUNT", str(number), _wide(number))[0] for number in range(3)]
+    assert answers[2][:2] == ["CLOSED", "2"]
+    for query in answers[:2]:
+        assert isinstance(query, CountQuery)
+        session.counted(query)
+    assert memory.used == 0
+
+
+def test_the_filters_of_an_address_are_bounded_together() -> None:
+    """A second connection finds what the first has left; a small filter of another passes."""
+    filters = parse_client_message(json.dumps(["REQ", "s", _wide(1)]))
+    assert isinstance(filters, Req)
+    size = memory_of(filters.filters)
+    memory = Budget(2 * size, 3 * size)
+    for name in ("a", "b"):
+        (query,) = _receive(_session(memory=memory), "REQ", name, _wide(1))
+        assert isinstance(query, Query)
+    (closed,) = _receive(_session(memory=memory), "REQ", "c", _wide(1))
+    assert closed[2].startswith("rate-limited:")
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,7 +195,7 @@ def test_whatever_comes_is_answered(value: object) -> None:
     """No input raises; what is no message gets at least one frame."""
     session = _session()
     text = value if isinstance(value, str) else json.dumps(value)
-    effects = list(session.receive(text, NOW))
+    effects = _take(session, text)
     assert effects
     assert all(isinstance(item, bytes | HangUp) for item in effects)
 
@@ -132,4 +205,4 @@ def test_whatever_comes_is_answered(value: object) -> None:
 @given(rest=st.lists(JSON_VALUES, max_size=4))
 def test_whatever_follows_a_verb_is_answered(verb: str, rest: list[object]) -> None:
     """Nothing raises behind a known word either."""
-    list(_session().receive(json.dumps([verb, *rest]), NOW))
+    _take(_session(), json.dumps([verb, *rest]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bunker_relay.event.limits import Addresses
+from bunker_relay.event.limits import Addresses, Budget
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,21 @@ def test_many_headers_are_one_list() -> None:
     headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-for", b"198.51.100.7")]
     scope = {"client": ("10.0.0.1", 1), "headers": headers}
     assert Addresses(("10.0.0.1/32",)).key(scope) == "198.51.100.7"
+
+
+def test_a_budget_is_bounded_by_key_and_in_all() -> None:
+    """What one key has taken is missing to it alone, and what all have taken to everybody."""
+    budget = Budget(per_key=50_000, total=120_000)
+    assert budget.take("a", 40_000)
+    assert not budget.take("a", 10_001)
+    assert budget.take("b", 50_000)
+    assert not budget.take("c", 9_000), "the last quarter is for small pieces"
+    assert budget.take("c", 8_000)
+    assert budget.used == 98_000
+    budget.give_back("a", 40_000)
+    assert budget.take("c", 9_000)
+    for key, size in (("b", 50_000), ("c", 17_000)):
+        budget.give_back(key, size)
+    assert budget.used == 0
+    with pytest.raises(KeyError):
+        budget.give_back("a", 1)

@@ -150,6 +150,9 @@ class Limits(_Section):
     max_subscriptions: int = Field(default=200, ge=1, le=10_000)
     max_filters: int = Field(default=20, ge=1, le=1_000)
     max_filter_values: int = Field(default=2_000, ge=1, le=100_000)
+    # What the filters of one connection may take in memory, three times as much those of one
+    # address, and 32 times all of them; a tenth of it with profile bunker. A value takes 0.6 KB.
+    max_subscription_bytes: int = Field(default=8_388_608, ge=65_536, le=1_073_741_824)
     max_limit: int = Field(default=5_000, ge=1, le=100_000)
     default_limit: int = Field(default=500, ge=1, le=100_000)
     max_event_tags: int = Field(default=5_000, ge=1, le=100_000)

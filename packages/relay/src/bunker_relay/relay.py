@@ -22,7 +22,7 @@ from bunker_relay.client.direct import EXTENSION as DIRECT
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.hub import Hub, Subscription
 from bunker_relay.event.ingest import Ingest
-from bunker_relay.event.limits import Addresses
+from bunker_relay.event.limits import Addresses, Budget
 from bunker_relay.event.lists import FILE as LISTS
 from bunker_relay.event.lists import Lists, ListsError
 from bunker_relay.event.policy import Policy
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bunker_relay.nodes.workers import Worker
     from bunker_relay.store.store import Store
 
+_SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
+_SHARE_OF_ALL: Final = 32
 _TOO_MANY: Final = 429  # HTTP status, RFC 6585
 
 
@@ -74,6 +76,7 @@ class Relay:
         self.ingest.bus = self.bus
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
+        self.memory = Budget(*self._memory_bounds())
         self.connections: set[Connection] = set()
         self.parts = Parts(
             policy=self.policy,
@@ -82,6 +85,7 @@ class Relay:
             store=self.store,
             bus=self.bus,
             queries=self.queries,
+            memory=self.memory,
             counters=self.counters,
             turn=Turn(),
             connections=self.connections,
@@ -139,6 +143,7 @@ class Relay:
         self.policy.configure(config)
         self.ingest.configure(config)
         self.queries.configure(config.rates.queries_per_ip)
+        self.memory.configure(*self._memory_bounds())
         self._connecting.configure(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
         if self.store is not None:
@@ -150,6 +155,7 @@ class Relay:
         return {
             "connections_open": len(self.connections),
             "subscriptions_open": self.hub.subscriptions,
+            "subscription_bytes": self.memory.used,
             "grace_bytes": self.ingest.grace.size,
             "saves_waiting": self.store.waiting if self.store is not None else 0,
             **self.bus.gauges,
@@ -197,6 +203,11 @@ class Relay:
             await self.store.announced()
 
     # -------------------------------------------------------------------------------------------
+
+    def _memory_bounds(self) -> tuple[int, int]:
+        """Return how many bytes the subscriptions of one address, and of all, may take."""
+        most = self.policy.max_subscription_bytes
+        return _SHARE_OF_ADDRESS * most, _SHARE_OF_ALL * most
 
     def _own_figures(self) -> dict[str, float]:
         return {**asdict(self.counters), **self.gauges()}

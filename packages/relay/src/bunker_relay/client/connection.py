@@ -19,7 +19,6 @@ from bunker_relay.client.session import (
     CountQuery,
     Effect,
     HangUp,
-    Ingest,
     Query,
     Session,
     Unsubscribe,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from bunker_relay.client.direct import DirectProtocol
     from bunker_relay.event.hub import Hub
     from bunker_relay.event.ingest import Ingest as EventIngest
+    from bunker_relay.event.limits import Budget
     from bunker_relay.event.policy import Policy
     from bunker_relay.metrics import Counters
     from bunker_relay.nodes.bus import Bus
@@ -54,6 +54,7 @@ class Parts:
     store: "Store | None"
     bus: "Bus"
     queries: "Buckets"
+    memory: "Budget"  # of all subscriptions
     counters: "Counters"
     turn: "Turn"
     connections: "set[Connection]"
@@ -94,12 +95,14 @@ class Connection:
             self._outbox,
             address=address,
             queries=relay.queries,
+            memory=relay.memory,
             challenge=secrets.token_hex(16),
             relay_urls=relay_urls,
         )
         self._pending_saves = 0
         self._saved: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._queries: dict[Subscription, asyncio.Task[None]] = {}  # that are not answered yet
         self._query_turn = asyncio.Lock()
         self._ended = False
         self._done: Callable[[], None] | None = None
@@ -190,7 +193,7 @@ class Connection:
                 text.decode()  # only here: orjson takes nothing that is not UTF-8
             effects = session.refuse(error, now)
         else:
-            if type(message) is Event:  # nearly all that a busy relay reads
+            if isinstance(message, Event):  # nearly all that a busy relay reads
                 self._publish(message, now)
                 return
             effects = session.answer(message, now) if message else session.receive_binary(now)
@@ -216,14 +219,14 @@ class Connection:
         match effect:
             case bytes():
                 self._outbox.put(effect)
-            case Ingest(event):
-                self._publish(event, now)
             case Query(subscription):
                 self._subscribe(subscription, now)
             case Unsubscribe(subscription):
                 relay.hub.remove(subscription)
-            case CountQuery(subscription_id, filters):
-                self._spawn(self._send_count(subscription_id, filters))
+                self._cancel_query(subscription)
+            case CountQuery():
+                task = self._spawn(self._send_count(effect))
+                task.add_done_callback(lambda _: self._session.counted(effect))
             case HangUp():
                 relay.counters.offenders_closed += 1
                 self._spawn(self._close(POLICY_VIOLATION, "too many invalid messages"))
@@ -240,7 +243,9 @@ class Connection:
                 self._spawn(self._settle(subscription))
             subscription.release(())
         else:
-            self._spawn(self._send_stored(relay.store, subscription))
+            task = self._spawn(self._send_stored(relay.store, subscription))
+            self._queries[subscription] = task
+            task.add_done_callback(lambda _: self._queries.pop(subscription, None))
 
     def _later(self, ok: bytes) -> None:
         """Answer an event that had to be saved first."""
@@ -283,29 +288,36 @@ class Connection:
                 self._outbox.put(frame(Eose(subscription.id)))
                 subscription.release(stored.id for stored in found)
 
-    async def _send_count(self, subscription_id: str, filters: tuple[Filter, ...]) -> None:
+    async def _send_count(self, query: CountQuery) -> None:
         self._relay.counters.queries += 1
         count = 0
         async with self._query_turn:
             if self._relay.store is not None:
                 try:
-                    count = await self._relay.store.count(filters, int(time.time()))
+                    count = await self._relay.store.count(query.filters, int(time.time()))
                 except StoreError as error:
                     self._relay.counters.queries_failed += 1
-                    self._outbox.put(frame(Closed(subscription_id, f"error: {error}")))
+                    self._outbox.put(frame(Closed(query.subscription_id, f"error: {error}")))
                     return
-        self._outbox.put(frame(CountReply(subscription_id, count)))
+        self._outbox.put(frame(CountReply(query.subscription_id, count)))
 
     def _refuse(self, subscription: Subscription, reason: str) -> None:
         if not subscription.closed:
             self._relay.hub.remove(subscription)
-            self._session.subscriptions.pop(subscription.id, None)
+            self._session.forget(subscription)
             self._outbox.put(frame(Closed(subscription.id, reason)))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _cancel_query(self, subscription: Subscription) -> None:
+        """Ask no further for what nobody waits for; its filters, too, are let go."""
+        task = self._queries.pop(subscription, None)
+        if task is not None:
+            task.cancel()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -345,9 +357,9 @@ class Connection:
         if self._ended:
             return
         self._ended = True
-        for subscription in self._session.subscriptions.values():
+        for subscription in list(self._session.subscriptions.values()):
             self._relay.hub.remove(subscription)
-        self._session.subscriptions.clear()
+            self._session.forget(subscription)
         for task in self._tasks:
             task.cancel()
         self._outbox.close()

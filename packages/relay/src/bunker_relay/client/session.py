@@ -1,6 +1,7 @@
 """One client's side of the protocol, without any I/O: messages in, frames and effects out.
 
-A frame (bytes) goes to the client; an effect is for the caller to carry out, in order.
+A frame (bytes) goes to the client; an effect is for the caller to carry out, in order. Events
+that a client publishes do not come here: `connection` gives them to `ingest`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from bunker_core.filter import Filter
 from bunker_core.messages import (
     Auth,
     Challenge,
-    ClientMessage,
     Close,
     Closed,
     Count,
@@ -23,19 +23,12 @@ from bunker_core.messages import (
     RelayMessage,
     Req,
     encode,
-    parse_client_message,
 )
 from bunker_core.nips.nip42 import check_auth
 from bunker_relay.config import Rate
-from bunker_relay.event.hub import Sink, Subscription
+from bunker_relay.event.hub import Sink, Subscription, memory_of
+from bunker_relay.event.limits import Budget
 from bunker_relay.event.policy import Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Ingest:
-    """The client publishes an event."""
-
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +47,11 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class CountQuery:
-    """The client asks how many stored events match."""
+    """The client asks how many events match; `Session.counted` takes it when that is told."""
 
     subscription_id: str
     filters: tuple[Filter, ...]
+    size: int  # bytes of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +61,14 @@ class HangUp:
 
 _ASKS_FOR_AUTH: Final = (b',"auth-required:', b',"restricted:')
 
-Effect = bytes | Ingest | Query | Unsubscribe | CountQuery | HangUp
+Effect = bytes | Query | Unsubscribe | CountQuery | HangUp
 
 
 class Session:
     """Subscriptions and authenticated pubkeys of one client.
 
-    `address` is whose rate limits it shares: an IP address or network; `queries` is the bucket
-    for REQ and COUNT.
+    `address` is whose limits it shares: an IP address or network; `queries` is the bucket for
+    REQ and COUNT, `memory` what the subscriptions of all clients may take.
     """
 
     def __init__(
@@ -84,6 +78,7 @@ class Session:
         *,
         address: str,
         queries: Buckets,
+        memory: Budget,
         challenge: str,
         relay_urls: frozenset[str],
     ) -> None:
@@ -94,6 +89,8 @@ class Session:
         self._policy = policy
         self._sink = sink
         self._queries = queries
+        self._memory = memory
+        self._size = 0  # bytes that the subscriptions take
         self._offences: Buckets | None = None
         self._challenge = challenge
         self._challenged = False
@@ -110,20 +107,9 @@ class Session:
         self._challenged = True
         return frame(Challenge(self._challenge))
 
-    def receive(self, data: str, now: float) -> Iterator[Effect]:
-        """Take one text frame at `now` (Unix seconds) and yield what follows from it."""
-        try:
-            message = parse_client_message(data)
-        except InvalidMessage as error:
-            yield from self.refuse(error, now)
-            return
-        yield from self.answer(message, now)
-
-    def answer(self, message: ClientMessage, now: float) -> Iterator[Effect]:
-        """Take one message that was read and yield what follows from it."""
+    def answer(self, message: Req | Close | Auth | Count, now: float) -> Iterator[Effect]:
+        """Take one message at `now` (Unix seconds) and yield what follows from it."""
         match message:
-            case Event():
-                yield Ingest(message)
             case Req():
                 yield from self._subscribe(message, now)
             case Close(subscription_id):
@@ -131,11 +117,12 @@ class Session:
             case Auth(event):
                 yield frame(self._authenticate(event, int(now)))
             case Count(subscription_id, filters):
-                reason = self._query_refusal(filters, now)
+                size = memory_of(filters)
+                reason = self._query_refusal(filters, now) or self._take_memory(size)
                 if reason:
                     yield from self._close(subscription_id, reason)
                 else:
-                    yield CountQuery(subscription_id, filters)
+                    yield CountQuery(subscription_id, filters, size)
 
     def receive_binary(self, now: float) -> Iterator[Effect]:
         """Take a binary frame, which Nostr has no use for."""
@@ -143,9 +130,20 @@ class Session:
 
     def end(self, subscription_id: str) -> Iterator[Effect]:
         """End a subscription, if it is there."""
-        subscription = self.subscriptions.pop(subscription_id, None)
+        subscription = self.subscriptions.get(subscription_id)
         if subscription is not None:
+            self.forget(subscription)
             yield Unsubscribe(subscription)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Take a subscription out that has ended; others of its id stay."""
+        if self.subscriptions.get(subscription.id) is subscription:
+            del self.subscriptions[subscription.id]
+            self._give_memory_back(subscription.size)
+
+    def counted(self, query: CountQuery) -> None:
+        """Give back what a COUNT has taken."""
+        self._give_memory_back(query.size)
 
     def _subscribe(self, request: Req, now: float) -> Iterator[Effect]:
         # NIP-01: a used id replaces the old subscription, also when the new one is refused.
@@ -160,6 +158,10 @@ class Session:
         subscription = Subscription(
             request.subscription_id, request.filters, self._sink, self._sees
         )
+        reason = self._take_memory(subscription.size)
+        if reason:
+            yield frame(Closed(request.subscription_id, reason))
+            return
         self.subscriptions[request.subscription_id] = subscription
         yield Query(subscription)
 
@@ -169,6 +171,20 @@ class Session:
         if challenge is not None:
             yield challenge
         yield answer
+
+    def _take_memory(self, size: int) -> str:
+        """Count what filters take, or return why they are refused."""
+        most = self._policy.max_subscription_bytes
+        if self._size + size > most:
+            return f"rate-limited: the filters of this connection hold more than {most} bytes"
+        if not self._memory.take(self.address, size):
+            return "rate-limited: the relay has no memory left for filters of this size"
+        self._size += size
+        return ""
+
+    def _give_memory_back(self, size: int) -> None:
+        self._size -= size
+        self._memory.give_back(self.address, size)
 
     def _sees(self, event: Event, item: Filter) -> bool:
         return self._policy.sees(event, item, self.pubkeys)

@@ -1,12 +1,16 @@
 """The hub: which open subscriptions want an event, found through an index and never by a scan."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+
+_SUBSCRIPTION: Final = 1_024  # bytes, and so are these; measured with many of each
+_FILTER: Final = 512
+_VALUE: Final = 512  # beside its characters
 
 
 class Sink(Protocol):
@@ -26,7 +30,7 @@ class Subscription:
     subscription, so that an event that is published again reaches only those that came later.
     """
 
-    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial")
+    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial", "size")
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Subscription:
         """`sees` tells whether this client may have an event that a filter matches."""
         self.id = subscription_id
         self.filters = filters
+        self.size = memory_of(filters)  # bytes
         self._sink = sink
         self.serial = 0  # set by the hub
         self.closed = False
@@ -84,6 +89,22 @@ class Subscription:
         if self._held:
             self._sink.reserve(-sum(map(len, self._held.values())))
             self._held = {}
+
+
+def memory_of(filters: Iterable[Filter]) -> int:
+    """Return the bytes that a subscription with `filters` takes, roughly and never too few.
+
+    A value stands in its filter, in the index and, where other nodes are told of it, in a topic.
+    """
+    size = _SUBSCRIPTION
+    for item in filters:
+        size += _FILTER
+        for values in (item.ids, item.authors, *(values for _, values in item.tags)):
+            if values is not None:
+                size += _VALUE * len(values) + sum(map(len, values))
+        if item.kinds is not None:
+            size += _VALUE * len(item.kinds)
+    return size
 
 
 class Audience:

@@ -7,8 +7,47 @@ from typing import Any, Final
 from starlette.types import Scope
 
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
+_SMALL: Final = 8_192  # bytes: what one small subscription or event takes
 _MAX_HOPS: Final = 32
 _CACHED: Final = 1_024  # addresses parsed of late
+
+
+class Budget:
+    """Bytes in use, in all and for each key, such as an address; nothing waits here.
+
+    The last quarter of the whole is for small pieces, so that whoever asks for much can't keep
+    out who asks for little.
+    """
+
+    def __init__(self, per_key: int, total: int) -> None:
+        """`per_key` and `total` are the most bytes in use at once."""
+        self.configure(per_key, total)
+        self.used = 0
+        self._used_by: dict[str, int] = {}
+
+    def configure(self, per_key: int, total: int) -> None:
+        """Take new bounds; what is in use stays."""
+        self.per_key = per_key
+        self.total = total
+
+    def take(self, key: str, size: int) -> bool:
+        """Use `size` bytes more for `key`; False, and nothing taken, when that is too much."""
+        mine = self._used_by.get(key, 0) + size
+        total = self.total if size <= _SMALL else self.total - self.total // 4
+        if mine > self.per_key or self.used + size > total:
+            return False
+        self._used_by[key] = mine
+        self.used += size
+        return True
+
+    def give_back(self, key: str, size: int) -> None:
+        """Use `size` bytes less, which `take` has granted."""
+        self.used -= size
+        mine = self._used_by[key] - size
+        if mine:
+            self._used_by[key] = mine
+        else:
+            del self._used_by[key]
 
 
 class Addresses:

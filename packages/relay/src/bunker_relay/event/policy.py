@@ -38,6 +38,9 @@ class Policy:
         self._max_content = limits.max_content_length
         self._min_pow = limits.min_pow_difficulty
         self._max_ahead = limits.created_at_upper_limit  # seconds
+        self.max_subscription_bytes = limits.max_subscription_bytes
+        if config.profile is Profile.BUNKER:  # a signer or its app names a handful of pubkeys
+            self.max_subscription_bytes //= 10
         self._max_age = limits.created_at_lower_limit  # seconds; 0 for any
         self._profile = config.profile
         self._protected = self._lists.protected = config.protected

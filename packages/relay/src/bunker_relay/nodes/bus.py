@@ -17,7 +17,9 @@ from bunker_core.filter import Filter
 # to the others, and misses nothing.
 LINGER: Final = 5.0
 MAX_WAKING: Final = 1_000  # pubkeys in one message of a node where somebody subscribed
-_MAX_KINDS: Final = 16  # in a filter, beyond which a node hears every kind of a recipient
+# In a filter, beyond which a node hears every kind of a recipient: a topic takes memory.
+_MAX_KINDS: Final = 16
+_MAX_PAIRS: Final = 256  # of kind and recipient, where there are several kinds
 
 # How many subscriptions elsewhere got an event; or HAD_IT when none is new to it, but some had it;
 # or UNKNOWN when it went out and a node that may have somebody for it has not answered.
@@ -271,7 +273,10 @@ def topics_of(filters: Iterable[Filter]) -> set[str]:
             continue
         recipients = item.tag("p") or ("*",)
         kinds: Iterable[object] = ("*",)
-        if item.kinds is not None and len(item.kinds) <= _MAX_KINDS:
+        if item.kinds is not None and (
+            len(item.kinds) == 1
+            or (len(item.kinds) <= _MAX_KINDS and len(item.kinds) * len(recipients) <= _MAX_PAIRS)
+        ):
             kinds = item.kinds
         topics.update(f"{kind}.{recipient}.*" for kind in kinds for recipient in recipients)
     return topics
