@@ -49,6 +49,15 @@ def line(text: str, limit: int = 80) -> str:
     return flat + ("…" if len(text) > limit else "")
 
 
+def short(key: str) -> str:
+    """Return the first and last 8 characters of a key: nobody makes two alike in them by chance.
+
+    Of a bech32 name the letters before the "1" come on top: they are the same for all.
+    """
+    prefix, one, rest = key.rpartition("1") if key.startswith(("npub1", "note1")) else ("", "", key)
+    return key if len(rest) <= 17 else f"{prefix}{one}{rest[:8]}…{rest[-8:]}"
+
+
 def pieces(text: str) -> tuple[Piece, ...]:
     """Split `text` into what can be shown as it is and what is shown by name."""
     found: list[Piece] = []

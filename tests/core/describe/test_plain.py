@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunker_signer.console.view.plain import Piece, line, pieces, show
+from bunker_core.describe.plain import Piece, line, pieces, show
 
 
 @pytest.mark.parametrize(
