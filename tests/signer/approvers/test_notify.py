@@ -118,7 +118,7 @@ async def test_a_question_is_passed_on(server: Server) -> None:
     assert body["deadline"] == 190
     assert "90 s" in body["text"]
     assert "bunker signer approve f00d" in body["text"]
-    assert '"App"' in body["text"]
+    assert "“App”" in body["text"]
     assert "private" not in json.dumps(body)
     assert not asking.done()  # a notification never answers
     asking.cancel()

@@ -14,7 +14,7 @@ from bunker_core.nips.nip46 import Method
 from bunker_signer.approvers.describe import describe, headline
 from bunker_signer.approvers.terminal import TerminalApprover
 from bunker_signer.policy import Action
-from bunker_signer.request.approval import Item, Question, Verdict
+from bunker_signer.request.approval import TOGETHER, Item, Question, Verdict
 
 
 @dataclass
@@ -73,7 +73,7 @@ async def test_answers(terminal: Terminal, typed: str, verdict: Verdict) -> None
     approver = TerminalApprover(terminal.source, terminal.target)
     asking = asyncio.create_task(approver.ask(question()))
     shown = await terminal.see("deny: ")
-    assert '"App" (unverified)' in shown
+    assert "“App” (unverified name), key abababab…abababab, asks: Post a note" in shown
     assert "hello" in shown
     terminal.type(typed)
     answer = await asking
@@ -131,23 +131,44 @@ async def test_answered_elsewhere(terminal: Terminal) -> None:
 def test_no_control_characters_reach_the_screen() -> None:
     """Neither a content nor a name can move the cursor, hide text or turn its direction."""
     evil = "\x1b[2J\r\n\x07\u202e\x9b31m"
-    shown = describe(question(evil + "x" * 1000, name=evil))
+    shown = describe(question(evil + "x" * 3000, name=evil), 0)
     assert all(character.isprintable() or character == "\n" for character in shown)
-    assert shown.count("\n") == 1
-    assert len(shown) < 600
+    assert shown.count("x") < 1300
+    assert "more characters" in shown
 
 
-def test_bursts_in_words() -> None:
-    """Many are counted, some are shown."""
-    assert "wants to sign 20 events of kind 1" in headline(question(count=20))
-    assert describe(question(count=20)).endswith("… and 15 more")
+def test_bursts_are_shown_whole() -> None:
+    """An approval is for what was shown, so all of it is."""
+    many = question(count=TOGETHER)
+    assert f"Post a note ({TOGETHER} times)" in headline(many)
+    shown = describe(many, 0)
+    assert f"{TOGETHER} of {TOGETHER}" in shown
+    assert shown.count("hello") == TOGETHER
+
+
+def test_where_a_login_goes_is_shown() -> None:
+    """A web login names its address, a deletion says how many: not only that there are tags."""
+
+    def asked(kind: int, *tags: tuple[str, ...]) -> str:
+        item = Item(Action(Method.SIGN_EVENT, kind=kind), "d", EventTemplate(kind, "", tags, 0))
+        return describe(Question("1", "default", "ab" * 32, "App", (item,), 0, 60), 0)
+
+    assert "https://bank.example/transfer" in asked(
+        27235, ("u", "https://bank.example/transfer"), ("method", "POST")
+    )
+    assert "wss://relay.example" in asked(22242, ("relay", "wss://relay.example"))
+    many = asked(5, *(("e", f"{number:064x}") for number in range(300)))
+    assert "300 posts would be deleted" in many
+    assert "asks for the deletion of 300 posts" in many
 
 
 def test_encryption_in_words() -> None:
-    """Reading and writing are told apart, with the other's key."""
-    item = Item(Action(Method.NIP44_DECRYPT, peer="cd" * 32), "d")
-    words = describe(Question("1", "work", "ab" * 32, "", (item,), 0, 0))
-    assert words == (
-        "A client, key abab…abab, wants to read a message with cdcd…cdcd (nip44_decrypt)"
-        " with the key work"
+    """Reading and writing are told apart, with the other's key, and the text to write."""
+    reading = Item(Action(Method.NIP44_DECRYPT, peer="cd" * 32), "d")
+    words = describe(Question("1", "work", "ab" * 32, "", (reading,), 0, 0), 0)
+    assert words.startswith(
+        "An app without a name, key abababab…abababab, asks: Read a message with npub1e"
     )
+    assert "with the key work" in words
+    writing = Item(Action(Method.NIP44_ENCRYPT, peer="cd" * 32), "d", text="the plan")
+    assert "the plan" in describe(Question("1", "work", "ab" * 32, "", (writing,), 0, 0), 0)

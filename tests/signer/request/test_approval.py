@@ -6,7 +6,7 @@ import pytest
 
 from bunker_core.nips.nip46 import Method
 from bunker_signer.policy import Action
-from bunker_signer.request.approval import Answer, Desk, Item, Question, TooMany, Verdict
+from bunker_signer.request.approval import TOGETHER, Answer, Desk, Item, Question, TooMany, Verdict
 from signer._rig import DENY, ONCE, Owner
 
 CLIENT = "aa" * 32
@@ -106,3 +106,41 @@ def test_questions_show_no_content_in_reprs() -> None:
 
     item = Item(NOTE.action, "d", EventTemplate(1, "private", (("p", "private"),), 0))
     assert "private" not in repr(Question("1", "default", CLIENT, "App", (item,), 0, 1))
+
+
+async def test_an_answer_is_for_what_was_shown() -> None:
+    """Of a burst one question holds what every approver shows; the rest is asked beside it."""
+    owner = Owner()
+    desk = Desk([owner], gather=0.02)
+    asking = [ask(desk, Item(NOTE.action, f"d{number}")) for number in range(TOGETHER + 3)]
+    question, answer = await owner.question()
+    assert len(question.items) == TOGETHER
+    rest, later = await owner.question()
+    assert len(rest.items) == 3
+    answer.set_result(ONCE)
+    assert await asyncio.gather(*asking[:TOGETHER]) == [ONCE] * TOGETHER
+    assert not any(task.done() for task in asking[TOGETHER:])
+    later.set_result(DENY)
+    assert await asyncio.gather(*asking[TOGETHER:]) == [DENY] * 3
+
+
+async def test_a_rule_answers_what_is_alike() -> None:
+    """Who said "always" is not asked the same again for what waits already; a login is asked."""
+    owner = Owner()
+    desk = Desk([owner], gather=0)
+    first = ask(desk)
+    _, answer = await owner.question()
+    second = ask(desk, Item(NOTE.action, "d2"))
+    await owner.question()
+    answer.set_result(Answer(Verdict.ALWAYS, "test"))
+    assert [(await task).allows for task in (first, second) if task] == [True, True]  # type: ignore[union-attr]
+    login = Item(Action(Method.SIGN_EVENT, kind=27235), "l1")
+    third = ask(desk, login)
+    _, answer = await owner.question()
+    fourth = ask(desk, Item(login.action, "l2"))
+    _, other = await owner.question()
+    answer.set_result(Answer(Verdict.ALWAYS, "test"))
+    await third
+    assert not fourth.done()
+    other.set_result(DENY)
+    assert await fourth == DENY

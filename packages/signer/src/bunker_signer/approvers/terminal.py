@@ -33,7 +33,7 @@ class TerminalApprover:
             # What was typed before is no answer to what was not shown yet.
             termios.tcflush(self._source, termios.TCIFLUSH)
             self._say(
-                f"\n{describe(question)}\n"
+                f"\n{describe(question, self._clock())}\n"
                 f"{left} s left: [y] once  [a] always  [x] never  [N] deny: "
             )
             try:

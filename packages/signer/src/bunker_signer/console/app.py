@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
+from bunker_core.describe import plain
 from bunker_signer.console.auth.accounts import Accounts
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.auth.guard import Guard, Tries
@@ -72,7 +73,7 @@ class Console:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(short=words.short)
+        self._environment.globals.update(short=plain.short)
 
     def now(self) -> int:
         """Return Unix seconds."""

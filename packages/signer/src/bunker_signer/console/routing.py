@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from bunker_core.describe import Texts
 from bunker_core.errors import BunkerError
 from bunker_signer.console.auth.accounts import Device
 from bunker_signer.console.auth.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
 from bunker_signer.console.view import texts
-from bunker_signer.console.view.texts import Texts
 from bunker_signer.nse import NSEError
 from bunker_signer.qr.pictures import MAX_PHOTO, Busy, NoPicture
 

@@ -193,6 +193,6 @@ class Commands:
             "name": question.client_name,
             "permission": str(question.action.permission),
             "count": len(question.items),
-            "text": describe(question),
+            "text": describe(question, self._clock()),
             "left": max(0, round(question.deadline - self._clock())),
         }

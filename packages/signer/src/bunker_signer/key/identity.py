@@ -2,7 +2,7 @@
 
 import asyncio
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bunker_core.bounds.recent import Recent
 from bunker_core.event import Event, EventTemplate
@@ -11,6 +11,9 @@ from bunker_core.nips.nip46 import Method
 from bunker_signer.nse import NSE
 from bunker_signer.policy import Action
 from bunker_signer.process.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHANNELS: Final = 1024  # conversation keys kept; strangers push out strangers
 
@@ -54,6 +57,7 @@ class Identity:
         self._waiting = 0
         self._changed = asyncio.Event()
         self._channels: Recent[Channel] = Recent(CHANNELS)
+        self.on_signed: Callable[[Event], None] = lambda _: None  # called in the way of a request
 
     @property
     def state(self) -> KeyState:
@@ -98,7 +102,9 @@ class Identity:
 
     def sign(self, template: EventTemplate) -> Event:
         """Return `template` signed by the user key."""
-        return self.user.sign(template)
+        event = self.user.sign(template)
+        self.on_signed(event)
+        return event
 
     def crypt(self, action: Action, peer: str, text: str) -> str:
         """Encrypt or decrypt `text` between the user key and `peer`."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
+from bunker_core.describe import Asked, Description, Known, describe
+from bunker_core.describe.description import LOGIN_TAGS
 from bunker_core.event import EventTemplate
 from bunker_core.nips.nip46 import Method
 from bunker_signer.policy import Action
@@ -23,6 +25,9 @@ DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three 
 # owner has not seen he has not approved.
 GATHER: Final = 0.1
 MAX_WAITING: Final = 100  # requests of one client that may wait for answers
+# Requests in one question: as many as every approver shows in full. An answer is for what was
+# shown; what is more is asked next.
+TOGETHER: Final = 20
 
 log = get_logger(__name__)
 
@@ -57,6 +62,11 @@ class Item:
     action: Action
     request: str  # its digest in the journal
     template: EventTemplate | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)  # what would be encrypted
+
+
+def _nothing(_: "Question") -> Known:
+    return Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,19 @@ class Question:
     items: tuple[Item, ...]
     asked_at: float  # Unix seconds
     deadline: float  # Unix seconds
+    # What is known of the owner now; it can be more in a moment, when his relays have answered.
+    known: Callable[["Question"], Known] = field(default=_nothing, repr=False, compare=False)
+
+    def description(self, now: float) -> Description:
+        """Return what everybody who is asked is shown; `now` is Unix seconds."""
+        return describe(
+            self.action.method,
+            [Asked(item.template, item.text) for item in self.items],
+            now=now,
+            kind=self.action.kind,
+            peer=self.action.peer,
+            known=self.known(self),
+        )
 
     @property
     def action(self) -> Action:
@@ -118,12 +141,16 @@ class Desk:
         approvers: Sequence[Approver],
         *,
         gather: float = GATHER,
+        known: Callable[[Question], Known] = _nothing,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`known` tells what a question is described by, beside the requests themselves."""
         self._approvers = tuple(approvers)
+        self._known = known
         self._gather = gather
         self._clock = clock
         self._bursts: dict[tuple[str, str, Action], _Burst] = {}
+        self._asked: dict[tuple[str, str, Action], dict[asyncio.Task[None], _Burst]] = {}
         self._waiting: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -169,7 +196,7 @@ class Desk:
     ) -> _Burst:
         group = (key_name, client_pubkey, item.action)
         burst = self._bursts.get(group)
-        if burst is not None:
+        if burst is not None and len(burst.items) < TOGETHER:
             burst.items.append(item)
             burst.seconds = min(burst.seconds, seconds)
             return burst
@@ -178,14 +205,37 @@ class Desk:
         self._bursts[group] = burst
         task = asyncio.create_task(self._put(group, burst))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._asked.setdefault(group, {})[task] = burst
+        task.add_done_callback(lambda done: self._forget(group, done))
         return burst
+
+    def _forget(self, group: tuple[str, str, Action], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._asked[group].pop(task)
+        if not self._asked[group]:
+            del self._asked[group]
+
+    def _settle_alike(
+        self, group: tuple[str, str, Action], burst: _Burst, answer: Answer | None
+    ) -> None:
+        """Answer what is alike, and asked already, by a rule that the owner just made."""
+        if answer is None or answer.verdict not in (Verdict.ALWAYS, Verdict.NEVER):
+            return
+        # So many uses are counted by the store; a login is allowed for one host alone.
+        if answer.uses is not None or group[2].kind in LOGIN_TAGS:
+            return
+        verdict = Verdict.ONCE if answer.allows else Verdict.DENY
+        for task, other in self._asked[group].items():
+            if other is not burst and not other.answer.done():
+                other.answer.set_result(Answer(verdict, answer.by))
+                task.cancel()
 
     async def _put(self, group: tuple[str, str, Action], burst: _Burst) -> None:
         """Gather, then ask."""
         try:
             await asyncio.sleep(self._gather)
-            del self._bursts[group]
+            if self._bursts.get(group) is burst:  # not the next one, when this one was full
+                del self._bursts[group]
             key_name, client_pubkey, _ = group
             now = self._clock()
             question = Question(
@@ -196,8 +246,11 @@ class Desk:
                 tuple(burst.items),
                 now,
                 now + burst.seconds,
+                self._known,
             )
-            burst.answer.set_result(await self._first_answer(question, burst.seconds))
+            answer = await self._first_answer(question, burst.seconds)
+            burst.answer.set_result(answer)
+            self._settle_alike(group, burst, answer)
         finally:
             if not burst.answer.done():
                 burst.answer.cancel()

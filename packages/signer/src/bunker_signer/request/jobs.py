@@ -221,7 +221,9 @@ class Jobs:
             url = self._auth_url.replace("{request}", job.digest)
             interim = job.reply(Response(job.request.id, "auth_url", url))
             self.on_interim(replace(interim, digest=""))
-        item = Item(operation.action, job.digest, operation.template)
+        action = operation.action
+        text = operation.text if action.method.value.endswith("_encrypt") else ""
+        item = Item(action, job.digest, operation.template, text)
         name = job.client.metadata.name
         left = self._left(job)
         try:

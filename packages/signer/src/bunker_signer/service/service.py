@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bunker_signer.approvers.inbox import Inbox
+from bunker_signer.approvers.known import FILE_NAME as KNOWN_FILE
+from bunker_signer.approvers.known import KnownOwner
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
 from bunker_signer.key.identity import Identity, KeyState
 from bunker_signer.key.keyring import Keyring
@@ -111,7 +113,11 @@ async def running(
         ask = config.ask if config.ask is not None else bool(approvers or hooks)
         if ask:
             asked = [*approvers, inbox, *([notifier] if hooks else [])]
-        desk = Desk(asked, clock=clock)
+        known = KnownOwner(config.data / KNOWN_FILE, database)
+        stack.callback(known.close)
+        for identity in identities:
+            identity.on_signed = known.listener(identity.name)
+        desk = Desk(asked, known=known.of, clock=clock)
         stack.push_async_callback(desk.close)
         jobs = Jobs(
             writer,

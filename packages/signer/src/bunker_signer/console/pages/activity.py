@@ -5,9 +5,9 @@ from typing import Final
 
 from starlette.responses import Response
 
+from bunker_core.describe import Texts
 from bunker_signer.console.routing import Visit, page
 from bunker_signer.console.view import chart, words
-from bunker_signer.console.view.texts import Texts
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
 

@@ -4,11 +4,12 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
+from bunker_core.describe import plain
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip46 import Permission, parse_permissions
 from bunker_signer.console.routing import Form, Problem, Visit, action, always, page
 from bunker_signer.console.signer import MAX_NAME, App
-from bunker_signer.console.view import plain, words
+from bunker_signer.console.view import words
 from bunker_signer.policy import Effect, Grant, Profile, profile_grants
 from bunker_signer.qr.draw import qr_svg
 from bunker_signer.qr.pictures import MAX_SIDE

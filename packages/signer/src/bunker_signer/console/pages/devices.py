@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from bunker_core.describe import LANGUAGES, plain
 from bunker_signer.console.auth.accounts import LINK_LIFETIME
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
@@ -14,8 +15,6 @@ from bunker_signer.console.routing import (
     always,
     page,
 )
-from bunker_signer.console.view import plain
-from bunker_signer.console.view.texts import LANGUAGES
 from bunker_signer.qr.draw import qr_svg
 
 

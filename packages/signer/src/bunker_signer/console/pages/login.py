@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
+from bunker_core.describe import plain
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.routing import Form, Problem, Visit, action, page
-from bunker_signer.console.view import plain
 
 MAX_NAME: Final = 40  # characters of a device's name
 # Where a login may go on to: pages of ours that a link from elsewhere can mean.

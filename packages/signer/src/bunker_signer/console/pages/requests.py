@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from bunker_core.describe import plain
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.inbox import UnknownQuestion
 from bunker_signer.console import live
@@ -117,7 +118,7 @@ def _page(visit: Visit, shown: str, status: int = 200) -> Response:
 
 def _card(console: "Console", visit: Visit, question: Question) -> words.Card:
     identity = console.signer.identity(question.key_name)
-    key = f"{question.key_name} · {words.short(encode_npub(identity.user_pubkey))}"
+    key = f"{question.key_name} · {plain.short(encode_npub(identity.user_pubkey))}"
     return words.card_of(question, key, visit.texts, console.now())
 
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from bunker_signer.console.view import words
-from bunker_signer.console.view.texts import Texts
+from bunker_core.describe import Texts, plain
 
 SERIES: Final = 4  # apps with a colour of their own; all others share one
 WIDTH: Final = 360
@@ -43,7 +42,7 @@ def draw(
         by_day[day] += count
     ranked = [app for app, _ in sorted(by_app.items(), key=lambda item: (-item[1], item[0]))]
     series = ranked[:SERIES]
-    legend = [(number, names.get(app) or words.short(app)) for number, app in enumerate(series)]
+    legend = [(number, names.get(app) or plain.short(app)) for number, app in enumerate(series)]
     if len(ranked) > SERIES:
         legend.append((SERIES, texts("activity.others")))
     stacks: list[list[int]] = []

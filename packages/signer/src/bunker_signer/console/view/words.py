@@ -4,29 +4,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from bunker_core.describe import Detail as Described
+from bunker_core.describe import Texts, plain
+from bunker_core.describe.description import title, verb
+from bunker_core.describe.plain import Shown, short
 from bunker_core.errors import InvalidEntity
-from bunker_core.event import EventTemplate
-from bunker_core.nips.nip19 import encode_npub
+from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import Method
-from bunker_signer.console.view import plain
-from bunker_signer.console.view.plain import Shown
-from bunker_signer.console.view.texts import Texts
 from bunker_signer.console.view.waiting import seen
 from bunker_signer.policy import Action
-from bunker_signer.request.approval import Item, Question
+from bunker_signer.request.approval import Question
 
 HEAD: Final = 1200  # characters of a content that are shown at once
 LIMIT: Final = 120_000  # characters of it that are shown at all
 TAGS: Final = 60  # tags that are shown
 TAG_LENGTH: Final = 240  # characters of one value in a tag
-ITEMS: Final = 20  # requests of a burst that are shown in full
-ODD_TIME: Final = 3600  # seconds off our clock at which a date is worth a warning
-
-# What replaces something of the owner's that he may not get back, or tells a lot about him.
-DANGEROUS_KINDS: Final = (0, 3, 5, 10002, 30078)
-# Logins: what counts is where to.
-_LOGIN_TAGS: Final = {22242: "relay", 27235: "u", 24242: "t"}
-
 # The answers that last, in seconds; None is for good.
 PERIODS: Final = {"10m": 600, "1h": 3600, "always": None}
 
@@ -41,8 +33,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One event of a question."""
+    """One request of a question."""
 
+    event: bool  # and not a text to encrypt
+    changes: tuple[str, ...]
     content: Shown
     size: str
     created: Moment
@@ -72,10 +66,10 @@ class Card:
     what: str  # the method and kind in the protocol's own words
     count: int
     peer: str
-    where: str  # of a login
+    where: tuple[str, ...]  # of a login
     warnings: tuple[str, ...]
+    dangerous: bool  # enough to ask twice
     details: tuple[Detail, ...]
-    more: int  # requests of the burst that are not shown
     offers: tuple[Offer, ...]
     asked: Moment
     deadline: Moment
@@ -84,23 +78,26 @@ class Card:
 
 def card_of(question: Question, key: str, texts: Texts, now: float) -> Card:
     """Return `question` in words; `key` is how the owner's key is shown."""
-    action = question.action
+    action, described = question.action, question.description(now)
     app = name_of(question.client_name, texts)
-    templates = [item.template for item in question.items[:ITEMS] if item.template is not None]
     return Card(
         id=question.items[0].request,
         seen=seen(question),
         app=app,
         app_key=short(question.client_pubkey),
         key=key,
-        title=title_of(action, len(question.items), texts),
+        title=texts.say(described.title),
         what=protocol_words(action),
-        count=len(question.items),
-        peer=encode_npub(action.peer) if action.peer else "",
-        where=_where(question.items[0]),
-        warnings=tuple(_warnings(action, question.items, texts, now)),
-        details=tuple(_detail(template, texts) for template in templates),
-        more=max(0, len(question.items) - ITEMS) if templates else 0,
+        count=described.count,
+        peer=described.peer,
+        where=described.where,
+        warnings=tuple(map(texts.say, described.warnings)),
+        dangerous=bool(described.dangers),
+        details=tuple(
+            _detail(detail, texts)
+            for detail in described.details
+            if detail.created_at is not None or detail.content
+        ),
         offers=tuple(_offers(app, action, texts)),
         asked=moment(int(question.asked_at), texts),
         deadline=moment(int(question.deadline), texts),
@@ -110,12 +107,7 @@ def card_of(question: Question, key: str, texts: Texts, now: float) -> Card:
 
 def title_of(action: Action, count: int, texts: Texts) -> str:
     """Return what a request wants, as a person would say it."""
-    peer = short(encode_npub(action.peer)) if action.peer else ""
-    if action.method is not Method.SIGN_EVENT:
-        return texts.number(f"do.{_verb(action.method)}", count, peer=peer)
-    known = f"kind.{action.kind}"
-    name = texts(known) if texts.has(known) else texts("kind.unknown", kind=action.kind)
-    return name if count == 1 else texts("do.several", what=name, count=count)
+    return texts.say(title(action.method, action.kind, action.peer, count))
 
 
 def grant_words(method: str, param: str | None, texts: Texts) -> str:
@@ -129,8 +121,8 @@ def grant_words(method: str, param: str | None, texts: Texts) -> str:
         if not known.value.endswith("crypt"):
             return plain.line(method)
         if param is None:
-            return texts(f"grant.any_{_verb(known)}")
-        return title_of(Action(known, peer=param), 1, texts)
+            return texts(f"grant.any_{verb(known)}")
+        return title_of(Action(known, peer=parse_pubkey(param)), 1, texts)
     except (ValueError, InvalidEntity):  # of a client: its wishes may be anything
         return plain.line(f"{method} {param or ''}")
 
@@ -148,11 +140,6 @@ def protocol_words(action: Action) -> str:
     """Return the method and kind as NIP-46 names them."""
     kind = "" if action.kind is None else f" · kind {action.kind}"
     return f"{action.method.value}{kind}"
-
-
-def short(key: str) -> str:
-    """Return the first and last 4 characters: enough to tell two apps of one name apart."""
-    return f"{key[:4]}…{key[-4:]}"
 
 
 def name_of(name: str, texts: Texts) -> str:
@@ -177,50 +164,19 @@ def size_of(count: int, texts: Texts) -> str:
     )
 
 
-def _verb(method: Method) -> str:
-    return "decrypt" if method.value.endswith("_decrypt") else "encrypt"
-
-
-def _detail(template: EventTemplate, texts: Texts) -> Detail:
+def _detail(detail: Described, texts: Texts) -> Detail:
     shown = tuple(
-        tuple(plain.line(value, TAG_LENGTH) for value in tag[:12]) for tag in template.tags[:TAGS]
+        tuple(plain.line(value, TAG_LENGTH) for value in tag[:12]) for tag in detail.tags[:TAGS]
     )
     return Detail(
-        plain.show(template.content, HEAD, LIMIT),
-        size_of(len(template.content.encode(errors="replace")), texts),
-        moment(template.created_at, texts),
+        detail.created_at is not None,
+        tuple(map(texts.say, detail.changes)),
+        plain.show(detail.content, HEAD, LIMIT),
+        size_of(len(detail.content.encode(errors="replace")), texts),
+        moment(detail.created_at or 0, texts),
         shown,
-        len(template.tags),
+        len(detail.tags),
     )
-
-
-def _where(item: Item) -> str:
-    template = item.template
-    if template is None or template.kind not in _LOGIN_TAGS:
-        return ""
-    wanted = _LOGIN_TAGS[template.kind]
-    values = (tag[1] for tag in template.tags if len(tag) > 1 and tag[0] == wanted)
-    return plain.line(next(values, ""), TAG_LENGTH)
-
-
-def _warnings(action: Action, items: tuple[Item, ...], texts: Texts, now: float) -> list[str]:
-    found: list[str] = []
-    if action.kind in DANGEROUS_KINDS:
-        found.append(texts(f"warning.kind_{action.kind}"))
-    if action.method is not Method.SIGN_EVENT and _verb(action.method) == "decrypt":
-        found.append(texts("warning.decrypt"))
-    if action.kind is not None and not texts.has(f"kind.{action.kind}"):
-        found.append(texts("warning.unknown_kind"))
-    templates = [item.template for item in items if item.template is not None]
-    if any(abs(template.created_at - now) > ODD_TIME for template in templates):
-        found.append(texts("warning.odd_date"))
-    if any(_has_marks(template.content) for template in templates):
-        found.append(texts("warning.invisible"))
-    return found
-
-
-def _has_marks(content: str) -> bool:
-    return any(piece.mark for piece in plain.pieces(content[:LIMIT]))
 
 
 def _offers(app: str, action: Action, texts: Texts) -> list[Offer]:
