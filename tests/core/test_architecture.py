@@ -33,8 +33,7 @@ ROOMS = {
     "bunker": "cli pytest_plugin testbed demo reference status backup up installation harness",
     "bunker_client": "cli nip07 signers sync sessions doctor pair remote_signer request errors",
     "bunker_core": (
-        "pool signer describe nips local bounds messages filter event kinds relay_url keys"
-        " errors"
+        "pool signer describe nips local bounds messages filter event kinds relay_url keys errors"
     ),
     "bunker_relay": "cli http relay client event nodes store metrics logs load config",
     "bunker_signer": (
