@@ -30,7 +30,9 @@ IO_MODULES = {
 
 # The rooms of each package, the highest first: a room imports only what stands behind it here.
 ROOMS = {
-    "bunker": "cli pytest_plugin testbed demo reference status backup up installation harness",
+    "bunker": (
+        "cli pytest_plugin conformance testbed demo reference status backup up installation harness"
+    ),
     "bunker_client": "cli nip07 signers sync sessions doctor pair remote_signer request errors",
     "bunker_core": (
         "pool signer describe nips local bounds messages filter event kinds relay_url keys errors"

@@ -1,0 +1,1 @@
+"""Judge any relay, signer or client of NIP-46 by the same cases."""

@@ -1,0 +1,162 @@
+"""`bunker conformance`: judge a relay, a signer or a client."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from bunker import __version__
+from bunker.conformance.case import Case, Level, Outcome, Result
+from bunker.conformance.report.junit import junit
+from bunker.conformance.report.page import page
+from bunker.conformance.report.run import Run, issue
+from bunker.conformance.report.terminal import summary
+from bunker.conformance.run import PATIENCE, in_order
+
+_PROGRAM: Final = {"ignore_unknown_options": True}
+_Results = Callable[[Sequence[Case]], AsyncIterator[Result]]
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every judge takes."""
+    for add in reversed(
+        (
+            click.option(
+                "--case",
+                "patterns",
+                metavar="ID",
+                multiple=True,
+                help="Run these cases alone; a pattern like relay/size/* takes several.",
+            ),
+            click.option(
+                "--level",
+                type=click.Choice([level.value for level in Level]),
+                default=Level.MUST.value,
+                show_default=True,
+                help="Exit with 1 when a case of this level or a stronger one fails.",
+            ),
+            click.option("--name", help="What the reports call the target."),
+            click.option(
+                "--patience",
+                type=click.FloatRange(0.1, 50),
+                default=PATIENCE,
+                show_default=True,
+                help="Seconds to wait for one answer.",
+            ),
+            click.option("--list", "listing", is_flag=True, help="List the cases, run none."),
+            click.option("--issues", is_flag=True, help="Print a text for an issue per failure."),
+            click.option("--json", "json_file", type=_file(), help="Write the run as JSON."),
+            click.option("--junit", "junit_file", type=_file(), help="Write the run as JUnit XML."),
+            click.option("--html", "html_file", type=_file(), help="Write the run as one page."),
+        )
+    ):
+        command = add(command)
+    return command
+
+
+def _file() -> click.Path:
+    return click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path)
+
+
+@click.group()
+def conformance() -> None:
+    """Judge any relay, signer or client of remote signing by the same cases."""
+
+
+@conformance.command(context_settings=_PROGRAM)
+@options
+@click.argument("url")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def relay(url: str, command: tuple[str, ...], patience: float, **rest: Any) -> None:
+    """Judge the relay at URL (ws:// or wss://).
+
+    With a COMMAND after -- the kit starts the relay itself, and can judge what a restart does.
+    """
+    from bunker.conformance.relay import CASES
+    from bunker.conformance.relay.kit import Target, running
+    from bunker.conformance.run import run
+
+    if not url.startswith(("ws://", "wss://")):
+        raise click.BadParameter("a relay's URL begins with ws:// or wss://", param_hint="URL")
+
+    async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
+        async with running(Target(url, command, patience)) as make_kit:
+            async for result in run(cases, make_kit):
+                yield result
+
+    _judge("relay", rest.pop("name") or url, CASES, results, **rest)
+
+
+def _judge(
+    kind: str,
+    target: str,
+    all_cases: tuple[Case, ...],
+    results: _Results,
+    *,
+    patterns: tuple[str, ...],
+    level: str,
+    listing: bool,
+    issues: bool,
+    json_file: Path | None,
+    junit_file: Path | None,
+    html_file: Path | None,
+) -> None:
+    """Run the cases, write every report, and exit with 1 if the target fails at `level`."""
+    cases = [c for c in all_cases if not patterns or any(fnmatchcase(c.id, p) for p in patterns)]
+    if not cases:
+        raise click.UsageError("no case has such an id; --list shows them all")
+    if listing:
+        for case in cases:
+            click.echo(f"{case.id:<34}  {case.level.value.upper():<6}  {case.expected}")
+        return
+    began, clock = datetime.now(UTC), time.monotonic()
+
+    async def collect() -> list[Result]:
+        found = []
+        progress = sys.stderr.isatty()
+        async for result in results(cases):
+            found.append(result)
+            if progress:
+                click.echo(f"\r{len(found)} of {len(cases)}", nl=False, err=True)
+        if progress:
+            click.echo("\r" + " " * 20 + "\r", nl=False, err=True)
+        return found
+
+    try:
+        found = asyncio.run(collect())
+    except Outcome as outcome:
+        raise click.ClickException(str(outcome)) from None
+    run = Run(target, kind, __version__, began, time.monotonic() - clock, in_order(found, cases))
+    writers: dict[Path | None, Callable[[], str]] = {
+        json_file: lambda: json.dumps(run.to_dict(), indent=1) + "\n",
+        junit_file: lambda: junit(run),
+        html_file: lambda: page(run),
+    }
+    for file, text in writers.items():
+        if file is not None:
+            _write(file, text())
+    if Path("-") not in (json_file, junit_file, html_file):
+        for line in summary(run):
+            click.echo(line)
+        if issues:
+            for result in run.convicted(Level.MAY):
+                click.echo(f"\n{issue(result, run)}")
+    if run.convicted(Level(level)):
+        raise SystemExit(1)
+
+
+def _write(file: Path, text: str) -> None:
+    if file == Path("-"):
+        click.echo(text, nl=False)
+        return
+    try:
+        file.write_text(text)
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None

@@ -1,0 +1,25 @@
+"""Run cases of the kit inside a test."""
+
+from collections.abc import Iterable
+
+from bunker.conformance.case import Case, Result, Verdict
+from bunker.conformance.run import MakeKit, run
+
+
+async def judged(
+    cases: Iterable[Case], make_kit: MakeKit, prefix: str = "", at_once: int = 16
+) -> dict[str, Result]:
+    """Return the results of the cases whose ids begin with `prefix`."""
+    chosen = [item for item in cases if item.id.startswith(prefix)]
+    assert chosen
+    return {r.case.id: r async for r in run(chosen, make_kit, at_once=at_once)}
+
+
+def convicted(results: dict[str, Result]) -> set[str]:
+    """Return the ids of the cases that failed or hang."""
+    return {name for name, result in results.items() if result.convicts}
+
+
+def reasons(results: dict[str, Result]) -> dict[str, str]:
+    """Return why cases failed, for a test's own message."""
+    return {name: r.reason for name, r in results.items() if r.verdict is not Verdict.PASS}
