@@ -215,6 +215,11 @@ class RelayProcess:
         """The port that it listens on."""
         return int(self.url.rpartition(":")[2])
 
+    @property
+    def proc(self) -> Path:
+        """What the kernel tells of it."""
+        return Path(f"/proc/{self.process.pid}")
+
     def log(self) -> str:
         """Return what it has written to standard error."""
         return self._log.read_text()
@@ -227,7 +232,7 @@ class RelayProcess:
 
     def rss(self) -> int:
         """Return its resident memory in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = (self.proc / "status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from bunker_relay.http.server import _HEAD_BYTES, _HTTPProtocol
+from bunker_relay.http.accept import HEAD_BYTES, HTTPProtocol
 
 
 class Wire(asyncio.Transport):
@@ -30,14 +30,14 @@ class Wire(asyncio.Transport):
         return self.closed
 
 
-def protocol_on(wire: Wire) -> _HTTPProtocol:
+def protocol_on(wire: Wire) -> HTTPProtocol:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     config.load()
-    protocol = _HTTPProtocol(config, ServerState(), {})
+    protocol = HTTPProtocol(config, ServerState(), {})
     protocol.connection_made(wire)
     return protocol
 
@@ -52,7 +52,7 @@ async def test_a_large_head_is_refused_however_it_is_cut(chunk: int) -> None:
     """In one read, in two that just fit, or in packets: it never becomes a request."""
     wire = Wire()
     protocol = protocol_on(wire)
-    data = head(2 * _HEAD_BYTES - 100)
+    data = head(2 * HEAD_BYTES - 100)
     for start in range(0, len(data), chunk):
         if not wire.closed:
             protocol.data_received(data[start : start + chunk])
@@ -66,7 +66,7 @@ async def test_a_head_within_the_bound_is_a_request() -> None:
     """Half of the bound, in one read, is served."""
     wire = Wire()
     protocol = protocol_on(wire)
-    protocol.data_received(head(_HEAD_BYTES // 2))
+    protocol.data_received(head(HEAD_BYTES // 2))
     assert protocol.cycle is not None
     async with asyncio.timeout(10):
         await wire.answered.wait()

@@ -92,6 +92,7 @@ class Relay:
         )
         self._connecting = Buckets(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
+        self.room = config.limits.max_connections  # connections that the system leaves us
         self._connections_by_address: dict[str, int] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -308,7 +309,7 @@ class Relay:
     def _has_room(self, address: str) -> bool:
         limits = self.policy.limits
         return (
-            len(self.connections) < limits.max_connections
+            len(self.connections) < min(limits.max_connections, self.room)
             and self._connections_by_address.get(address, 0) < limits.max_connections_per_ip
         )
 

@@ -78,6 +78,11 @@ class Addresses:
             peer = hop
         return _customer(peer)
 
+    def is_proxy(self, host: str) -> bool:
+        """Tell whether a peer may bring clients of many addresses."""
+        peer = _address(host)
+        return peer is not None and self._is_trusted(peer)
+
     def _is_trusted(self, address: Any) -> bool:
         return any(address.version == net.version and address in net for net in self._trusted)
 

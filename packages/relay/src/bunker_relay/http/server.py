@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bunker_relay import logs
 from bunker_relay.client.direct import DirectProtocol
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import ListsError
+from bunker_relay.http.accept import HTTPProtocol
 from bunker_relay.http.app import create_app
 from bunker_relay.http.watch import Watch
 from bunker_relay.load import ConfigError
@@ -28,8 +28,6 @@ from bunker_relay.nodes.workers import Supervisor, Worker
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import StoreError
 
-_HEAD_BYTES: Final = 65_536
-_HEAD_SECONDS: Final = 10.0
 _METRICS_SECONDS: Final = 3.0
 _YOUNG_OBJECTS: Final = 20_000
 _TICKS: Final = 10  # a second
@@ -66,9 +64,10 @@ def serve(load: Callable[[], Config]) -> None:
 def _run(
     config: Config, load: Callable[[], Config], listener: socket.socket, worker: Worker | None
 ) -> None:
+    room = HTTPProtocol.configure(config)
     uvicorn_config = uvicorn.Config(
         _no_app_yet,
-        http=_HTTPProtocol,
+        http=HTTPProtocol,
         ws=_PlainProtocol if config.plain else DirectProtocol,
         loop="uvloop",
         lifespan="off",
@@ -82,7 +81,7 @@ def _run(
         proxy_headers=False,  # `limits.Addresses` reads them
         timeout_graceful_shutdown=1,
     )
-    _Server(uvicorn_config, config, load, listener, worker).run(sockets=[listener])
+    _Server(uvicorn_config, config, load, listener, worker, room).run(sockets=[listener])
 
 
 def _announce(listener: socket.socket) -> None:
@@ -90,62 +89,6 @@ def _announce(listener: socket.socket) -> None:
     host = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
     sys.stdout.flush()
-
-
-class _HTTPProtocol(HttpToolsProtocol):
-    """Bounds what uvicorn leaves to a proxy: the size of a request's head, and its time."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._begin_head()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_timer is not None:  # the head is still not complete
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_BYTES:
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._head_timer is None:  # another request on the same connection
-            self._begin_head()
-
-    def on_url(self, url: bytes) -> None:
-        self._count_parsed(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_parsed(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._end_of_head()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end_of_head()
-        super().connection_lost(exc)
-
-    def _count_parsed(self, size: int) -> None:
-        """Refuse a head that is too large although it came whole, in one read.
-
-        What a parser's callback raises, uvicorn answers with 400 and closes.
-        """
-        self._head_parsed += size
-        if self._head_parsed > _HEAD_BYTES:
-            raise ValueError("request head is too large")
-
-    def _begin_head(self) -> None:
-        self._head_bytes = 0  # read while the head is not complete
-        self._head_parsed = 0
-        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
-
-    def _end_of_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _PlainProtocol(WebSocketsSansIOProtocol):
@@ -167,8 +110,10 @@ class _Server(uvicorn.Server):
         load: Callable[[], Config],
         listener: socket.socket,
         worker: Worker | None,
+        room: int,
     ) -> None:
         super().__init__(config)
+        self._room = room
         self._settings = settings
         self._load = load
         self._listener = listener
@@ -182,6 +127,7 @@ class _Server(uvicorn.Server):
         settings = self._settings
         try:
             relay = self._relay = Relay(settings, self._worker)
+            relay.room = self._room
         except StoreError as error:
             if settings.database is not None:
                 raise StartError(f"can't open the database: {error}") from error

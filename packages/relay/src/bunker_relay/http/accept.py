@@ -1,0 +1,235 @@
+"""The connections that are no WebSocket yet: how many there may be, and how long each phase lasts.
+
+Whoever connects and says nothing costs a descriptor, and the relay has only so many. Beyond its
+bound an address loses the oldest connection that has not asked for anything, so that who speaks at
+once is heard however many keep silent.
+"""
+
+import asyncio
+import resource
+from collections import Counter, OrderedDict
+from typing import Final, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bunker_relay.config import Config
+from bunker_relay.event.limits import Addresses
+from bunker_relay.logs import log
+
+HEAD_BYTES: Final = 65_536
+_HEAD_SECONDS: Final = 10.0
+_DESCRIPTORS: Final = 65_536  # as many as the relay asks for
+_RESERVE: Final = 100  # descriptors for database, log, bus and the connections between workers
+_PROXY: Final = ""  # stands for every address that may bring many clients
+
+
+class Droppable(Protocol):
+    """A connection."""
+
+    def drop(self) -> None:
+        """End it at once."""
+
+
+class Waiting:
+    """Connections that are no WebSocket yet, by address; the silent ones in the order they came."""
+
+    def __init__(self, per_address: int = 200, total: int = 1_000) -> None:
+        """`per_address` and `total` are the most connections at once."""
+        self.per_address = per_address
+        self.total = total
+        self._addresses: dict[Droppable, str] = {}
+        self._counts: Counter[str] = Counter()
+        # An OrderedDict finds its oldest entry at once, however many were taken out before it.
+        self._silent: dict[str, OrderedDict[Droppable, None]] = {}
+        self._all_silent: OrderedDict[Droppable, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def enter(self, connection: Droppable, address: str) -> bool:
+        """Take `connection` in, if there is room or some can be made; else False."""
+        silent: OrderedDict[Droppable, None] | None = None
+        if address != _PROXY and self._counts[address] >= self.per_address:
+            silent = self._silent.get(address)
+        elif len(self._addresses) >= self.total:
+            silent = self._all_silent
+        else:
+            self._add(connection, address)
+            return True
+        if not silent:
+            return False
+        oldest = next(iter(silent))
+        self.leave(oldest)
+        oldest.drop()
+        self._add(connection, address)
+        return True
+
+    def speaks(self, connection: Droppable) -> None:
+        """Keep `connection`, whose request has come whole; until `silent`."""
+        address = self._addresses.get(connection)
+        if address is not None and connection in self._all_silent:
+            del self._all_silent[connection]
+            del self._silent[address][connection]
+            if not self._silent[address]:
+                del self._silent[address]
+
+    def silent(self, connection: Droppable) -> None:
+        """Note that `connection` has its answer and asks for nothing now."""
+        address = self._addresses.get(connection)
+        if address is not None:
+            self._silent.setdefault(address, OrderedDict())[connection] = None
+            self._all_silent[connection] = None
+
+    def leave(self, connection: Droppable) -> None:
+        """Count `connection` no more: it has gone, or is a WebSocket now."""
+        self.speaks(connection)
+        address = self._addresses.pop(connection, None)
+        if address is not None:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+
+    def _add(self, connection: Droppable, address: str) -> None:
+        self._addresses[connection] = address
+        self._counts[address] += 1
+        self.silent(connection)
+
+
+class HTTPProtocol(HttpToolsProtocol):
+    """Bounds what uvicorn leaves to a proxy: the size of a head, times, and how many wait."""
+
+    waiting = Waiting()
+    addresses = Addresses(())
+    request_seconds = 20.0  # from the end of the head to the end of the answer
+    _head_timer: asyncio.TimerHandle | None = None
+    _request_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def configure(cls, config: Config) -> int:
+        """Take the bounds of this process and return how many WebSockets there is room for.
+
+        Raises the limit of open files as far as it may.
+        """
+        descriptors = _raise_descriptors()
+        limits = config.limits
+        cls.addresses = Addresses(config.trusted_proxies)
+        cls.waiting = Waiting(
+            limits.max_connections_per_ip, min(limits.max_connections, descriptors // 4)
+        )
+        room = descriptors - cls.waiting.total - _RESERVE
+        if room < limits.max_connections:
+            log.warning(
+                "fewer clients than limits.max_connections have room: raise the limit of open files"
+                " (LimitNOFILE= in a systemd unit, ulimit -n in a shell)",
+                open_files=descriptors,
+                clients=max(0, room),
+                max_connections=limits.max_connections,
+            )
+        return max(0, room)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self.waiting.enter(self, self._address()):
+            self.drop()
+            return
+        self._begin_head()
+
+    def drop(self) -> None:
+        """End the connection at once."""
+        self._end_of_head()
+        self._end_of_request()
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is not None:  # the head is still not complete
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:  # another request on the same connection
+            self._begin_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count_parsed(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_parsed(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end_of_head()
+        self.waiting.speaks(self)
+        self._begin_request()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._end_of_request()
+        if self.pipeline:
+            self._begin_request()
+        else:
+            self.waiting.silent(self)
+        super().on_response_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._end_of_request()
+        self.waiting.leave(self)  # the relay counts it from now on
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_of_head()
+        self._end_of_request()
+        self.waiting.leave(self)
+        super().connection_lost(exc)
+
+    def _address(self) -> str:
+        if self.client is None:
+            return _PROXY  # a Unix socket
+        if self.addresses.is_proxy(self.client[0]):
+            return _PROXY
+        return self.addresses.key({"client": self.client})
+
+    def _count_parsed(self, size: int) -> None:
+        """Refuse a head that is too large although it came whole, in one read.
+
+        What a parser's callback raises, uvicorn answers with 400 and closes.
+        """
+        self._head_parsed += size
+        if self._head_parsed > HEAD_BYTES:
+            raise ValueError("request head is too large")
+
+    def _begin_head(self) -> None:
+        self._head_bytes = 0  # read while the head is not complete
+        self._head_parsed = 0
+        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _end_of_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _begin_request(self) -> None:
+        if self._request_timer is None:
+            self._request_timer = self.loop.call_later(self.request_seconds, self.transport.abort)
+
+    def _end_of_request(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+
+def _raise_descriptors() -> int:
+    """Raise the soft limit of open files as far as is allowed and wanted; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = _DESCRIPTORS if hard == unlimited else min(hard, _DESCRIPTORS)
+    if soft == unlimited or soft >= wanted:
+        return _DESCRIPTORS if soft == unlimited else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):  # macOS allows less than it says
+        return soft
+    return wanted

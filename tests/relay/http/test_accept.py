@@ -1,0 +1,138 @@
+"""Connections that are no WebSocket yet: bounded by address and in all, the silent ones first."""
+
+import asyncio
+import socket
+import urllib.request
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from _wire import Peer, Start
+from bunker_relay.event.limits import Addresses
+from bunker_relay.http.accept import HTTPProtocol, Waiting
+
+
+class Wire(asyncio.Transport):
+    """A transport without a socket that shows when it was dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        """Take nothing."""
+
+    def close(self) -> None:
+        """Stay."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+class Held:
+    """A connection that shows whether it was dropped."""
+
+    def __init__(self) -> None:
+        self.dropped = False
+
+    def drop(self) -> None:
+        """End it."""
+        self.dropped = True
+
+
+def test_the_oldest_silent_connection_of_an_address_makes_room() -> None:
+    """Who speaks keeps its place; another address loses nothing."""
+    waiting = Waiting(per_address=2, total=10)
+    other, first, second, third = (Held() for _ in range(4))
+    assert waiting.enter(other, "b")
+    assert waiting.enter(first, "a")
+    assert waiting.enter(second, "a")
+    waiting.speaks(first)
+    assert waiting.enter(third, "a")
+    assert [item.dropped for item in (other, first, second, third)] == [False, False, True, False]
+    waiting.speaks(third)
+    assert not waiting.enter(Held(), "a"), "nobody is silent"
+    waiting.silent(first)
+    assert waiting.enter(Held(), "a")
+    assert first.dropped
+
+
+def test_in_all_the_oldest_silent_one_makes_room() -> None:
+    """Whatever its address; and those that left are counted no more."""
+    waiting = Waiting(per_address=2, total=3)
+    held = [Held() for _ in range(5)]
+    for number, item in enumerate(held[:4]):
+        assert waiting.enter(item, str(number))
+    assert held[0].dropped
+    assert len(waiting) == 3
+    for item in held:
+        waiting.leave(item)
+    assert len(waiting) == 0
+    assert waiting.enter(held[4], "1")
+    assert not held[4].dropped
+
+
+def test_a_proxy_brings_many() -> None:
+    """A listed proxy's address has no bound of its own, only the bound in all."""
+    waiting = Waiting(per_address=1, total=3)
+    assert [waiting.enter(Held(), "") for _ in range(3)] == [True] * 3
+    assert len(waiting) == 3
+    assert Addresses(("10.0.0.0/8",)).is_proxy("::ffff:10.1.2.3")
+    assert not Addresses(("10.0.0.0/8",)).is_proxy("192.0.2.1")
+
+
+@pytest.mark.parametrize("attacker", ["127.0.0.1", "127.0.0.2"])
+class Impatient(HTTPProtocol):
+    """The relay's HTTP with a deadline that is over at once."""
+
+    request_seconds = 0.0
+
+
+async def test_a_request_without_an_end_is_dropped() -> None:
+    """A body that does not come, or an answer that nobody reads, ends with its deadline."""
+    asked: list[str] = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            asked.append(message["type"])
+
+    wire = Wire()
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config.load()
+    protocol = Impatient(config, ServerState(), {})
+    protocol.connection_made(wire)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    async with asyncio.timeout(10):
+        await wire.aborted.wait()
+    protocol.connection_lost(None)
+    assert set(asked) <= {"http.request"}
+
+
+async def test_idle_connections_keep_nobody_out(start: Start, attacker: str) -> None:
+    """With 1,300 of them, opened again as they are closed, every probe and client is served."""
+    relay = start()
+    address = ("127.0.0.1", relay.port)
+    before = len(list((relay.proc / "fd").iterdir()))
+    with ExitStack() as stack:
+
+        def connect() -> None:
+            for _ in range(650):
+                stack.enter_context(socket.create_connection(address, source_address=(attacker, 0)))
+
+        connect()
+        for _ in range(3):
+            connect()
+            answer = await asyncio.to_thread(
+                urllib.request.urlopen, f"{relay.http_url}/healthz", None, 10
+            )
+            with answer:
+                assert answer.status == 200
+            async with Peer(relay.url) as peer:
+                assert await peer.ids({"kinds": [1]}) == []
+        assert len(list((relay.proc / "fd").iterdir())) < before + 210
