@@ -12,16 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from coincurve._libsecp256k1 import ffi, lib
-from coincurve.context import GLOBAL_CONTEXT
-
 from bunker_core.keys import SecretKey
+from bunker_core.libsecp256k1 import CONTEXT, ffi, lib
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _CHECKS: Final = 128  # different signatures
 _VERSIONS: Final = (
-    "uvicorn", "starlette", "websockets", "uvloop", "httptools", "coincurve", "orjson",
+    "uvicorn", "starlette", "websockets", "uvloop", "httptools", "coincurve",
+    "btclib-secp256k1", "orjson",
     "cryptography", "sqlalchemy",
 )  # fmt: skip
 
@@ -89,7 +88,7 @@ def verification_seconds(seconds: float) -> float:
 
 def _verification(seconds: float, clock: Callable[[], float]) -> float:
     checks = _checks()
-    context = GLOBAL_CONTEXT.ctx
+    context = CONTEXT
     verify = lib.secp256k1_schnorrsig_verify
     done = 0
     start = clock()
@@ -108,7 +107,7 @@ def _checks() -> list[tuple[bytes, bytes, Any]]:
         key = SecretKey(bytes(31) + bytes((number + 1,)))
         message = sha256(key.pubkey.encode()).digest()
         xonly = ffi.new("secp256k1_xonly_pubkey *")
-        lib.secp256k1_xonly_pubkey_parse(GLOBAL_CONTEXT.ctx, xonly, bytes.fromhex(key.pubkey))
+        lib.secp256k1_xonly_pubkey_parse(CONTEXT, xonly, bytes.fromhex(key.pubkey))
         checks.append((key.sign(message), message, xonly))
     return checks
 

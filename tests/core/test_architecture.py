@@ -35,7 +35,8 @@ ROOMS = {
     ),
     "bunker_client": "cli nip07 signers sync sessions doctor pair remote_signer request errors",
     "bunker_core": (
-        "pool signer describe nips local bounds messages filter event kinds relay_url keys errors"
+        "pool signer describe nips local bounds messages filter event kinds relay_url keys "
+        "libsecp256k1 errors"
     ),
     "bunker_relay": "cli http relay client event nodes store metrics logs load config",
     "bunker_signer": (
@@ -139,9 +140,11 @@ def test_imports_point_to_core(package: str, forbidden: set[str]) -> None:
     assert not broken
 
 
-def test_only_keys_touches_coincurve() -> None:
-    """One file speaks to libsecp256k1."""
-    found = {name for name in MODULES if imports_any(name, {"coincurve"})}
+def test_only_keys_touches_libsecp256k1() -> None:
+    """One file names the binding, and one speaks to it."""
+    bindings = {"coincurve", "_btclib_secp256k1", "btclib_secp256k1", "cffi"}
+    assert {name for name in MODULES if imports_any(name, bindings)} == {"bunker_core.libsecp256k1"}
+    found = {name for name in MODULES if imports_any(name, {"bunker_core.libsecp256k1"})}
     assert found == {"bunker_core.keys"}
 
 

@@ -115,18 +115,19 @@ def naive(directory: str, peer: str) -> tuple[Work, object]:
     import json
     from hashlib import sha256
 
-    from coincurve import PrivateKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from bunker_core.keys import SecretKey
 
     blob = json.loads(Path(directory, "nse_blob").read_text())
     master = AESGCM(os.read(0, 32))
-    last: list[PrivateKey] = []
+    last: list[object] = []
 
     def work(number: int) -> None:
         ciphertext, iv = bytes.fromhex(blob["ciphertext"]), bytes.fromhex(blob["iv"])
-        key = PrivateKey(master.decrypt(iv, ciphertext, None))
-        key.sign_schnorr(sha256(str(number).encode()).digest())
-        last[:] = [key]
+        key = master.decrypt(iv, ciphertext, None)
+        signature = SecretKey(key).sign(sha256(str(number).encode()).digest())
+        last[:] = [key, signature]
 
     return work, last
 

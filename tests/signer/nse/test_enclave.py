@@ -310,4 +310,4 @@ def test_import_is_light() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     names = set(loaded.stdout.decode().split())
     assert names.isdisjoint({"sqlalchemy", "click", "websockets", "segno", "boto3", "asyncio"})
-    assert {"cryptography", "coincurve", "orjson", "bunker_core"} <= names
+    assert {"cryptography", "orjson", "bunker_core"} <= names

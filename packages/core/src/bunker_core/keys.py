@@ -9,18 +9,14 @@ import os
 from functools import lru_cache
 from typing import Any, Final
 
-from coincurve._libsecp256k1 import ffi, lib
-from coincurve.context import GLOBAL_CONTEXT
-
 from bunker_core.errors import CryptoError, InvalidKey
+from bunker_core.libsecp256k1 import CONTEXT as _CTX
+from bunker_core.libsecp256k1 import ffi, lib
 
 SECRET_BYTES: Final = 32
 KEYPAIR_BYTES: Final = 96  # sizeof(secp256k1_keypair): an opaque byte array, any alignment will do
 SIGNATURE_BYTES: Final = 64
 
-# Randomized once by coincurve when it is imported; libsecp256k1 only reads it afterwards, so it
-# is safe to share between threads.
-_CTX: Final = GLOBAL_CONTEXT.ctx
 # Looked up once: a relay calls it for every event.
 _schnorrsig_verify: Final = lib.secp256k1_schnorrsig_verify
 # The longest run of pubkeys that a busy relay sees again and again; an entry is about 200 bytes.
