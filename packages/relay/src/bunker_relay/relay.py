@@ -25,20 +25,25 @@ from bunker_relay.event.ingest import Ingest
 from bunker_relay.event.limits import Addresses, Budget
 from bunker_relay.event.lists import FILE as LISTS
 from bunker_relay.event.lists import Lists, ListsError
+from bunker_relay.event.moderation import Moderation
 from bunker_relay.event.policy import Policy
 from bunker_relay.logs import defect, log
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone, Bus, Buses
 from bunker_relay.nodes.claim import StartError
+from bunker_relay.store.outcome import StoreError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bunker_relay.nodes.mesh import Mesh
     from bunker_relay.nodes.workers import Worker
     from bunker_relay.store.store import Store
 
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
 _SHARE_OF_ALL: Final = 32
-_TOO_MANY: Final = 429  # HTTP status, RFC 6585
+_FORBIDDEN: Final = 403  # HTTP status, RFC 9110
+_TOO_MANY: Final = 429  # RFC 6585
 
 
 class Relay:
@@ -60,18 +65,22 @@ class Relay:
             if self.bus.alone
             else _SharedHub(self.policy.is_open, self.bus)
         )
+        self.database: Path | str | None = None
         self.store: Store | None = None
         if config.profile is not Profile.BUNKER:
             # Imported here: SQLAlchemy is half of the start, and a relay without a database is not
             # to load it.
             from bunker_relay.store import store
 
+            self.database = config.database or config.data / store.FILE
             self.store = store.Store(
-                config.database or config.data / store.FILE,
+                self.database,
                 query_timeout=config.store.query_timeout,
                 busy_timeout=config.store.busy_timeout,
                 keep_days=config.store.keep_days,
             )
+        self.moderation = Moderation(self.lists, config.data, self.database)
+        self._hiding: asyncio.Future[None] | None = None
         self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)
         self.ingest.bus = self.bus
         self.authorizations = Authorizations()
@@ -101,11 +110,11 @@ class Relay:
             return
         address = self._addresses.key(scope)
         now = asyncio.get_running_loop().time()
+        if self.lists.blocks(address):
+            await self._turn_away(send, _FORBIDDEN, b"this address is blocked here\n")
+            return
         if not self._has_room(address) or not self._connecting.take(address, now):
-            self.counters.connections_refused += 1
-            start = {"status": _TOO_MANY, "headers": [(b"retry-after", b"60")]}
-            await send({"type": "websocket.http.response.start", **start})
-            await send({"type": "websocket.http.response.body", "body": b"too many connections\n"})
+            await self._turn_away(send, _TOO_MANY, b"too many connections\n")
             return
         self.counters.connections += 1
         line = scope.get("extensions", {}).get(DIRECT)
@@ -134,11 +143,7 @@ class Relay:
         await self.bus.open()
 
     def configure(self, config: Config) -> None:
-        """Take new lists and limits; what is bound at the start (address, data) stays.
-
-        Raises ListsError, and changes nothing.
-        """
-        self.lists.load()
+        """Take new limits; what is bound at the start (address, data) stays."""
         config = self._keep_what_is_bound(config)
         self.config = config
         self.policy.configure(config)
@@ -150,6 +155,33 @@ class Relay:
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
             self.store.keep_days = config.store.keep_days
+
+    def take_lists(self) -> bool:
+        """Read the lists if they have changed, and act on them; tell whether they have.
+
+        Whoever is blocked by now is hung up on. What a banned pubkey could still publish until this
+        moment is hidden. Raises ListsError.
+        """
+        before = set(self.lists.banned_pubkeys)
+        if not self.lists.load_if_changed():
+            return False
+        self.hang_up_on_blocked()
+        banned = self.lists.banned_pubkeys.keys() - before
+        if banned and self.store is not None:
+            self._hiding = asyncio.get_running_loop().run_in_executor(None, self._hide, banned)
+        return True
+
+    def hang_up_on_blocked(self) -> None:
+        """Drop the connections of addresses that are blocked by now."""
+        for connection in [item for item in self.connections if self.lists.blocks(item.address)]:
+            connection.drop()
+
+    def _hide(self, pubkeys: set[str]) -> None:
+        try:
+            for pubkey in pubkeys:
+                self.moderation.hide(pubkey)
+        except (OSError, StoreError) as error:
+            log.error("could not hide what banned pubkeys had stored", reason=str(error))
 
     def gauges(self) -> dict[str, float]:
         """Return what goes up and down."""
@@ -191,7 +223,7 @@ class Relay:
                 return {"worker": self.mesh.index, "figures": self._own_figures()}
             case {"lists": _}:
                 with contextlib.suppress(ListsError):  # whoever changed them has been told
-                    self.lists.load()
+                    self.take_lists()
             case {"probe": str(pubkey), "on": bool(on)}:
                 (self.policy.probes.add if on else self.policy.probes.discard)(pubkey)
             case {"authorization": str(event_id)}:
@@ -305,6 +337,13 @@ class Relay:
         if (config.profile is Profile.BUNKER) != (old.profile is Profile.BUNKER):
             kept["profile"] = old.profile  # a database does not come and go
         return config.model_copy(update=kept)
+
+    async def _turn_away(self, send: Send, status: int, text: bytes) -> None:
+        self.counters.connections_refused += 1
+        headers = [(b"retry-after", b"60")] if status == _TOO_MANY else []
+        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": text})
 
     def _has_room(self, address: str) -> bool:
         limits = self.policy.limits

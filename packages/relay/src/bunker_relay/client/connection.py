@@ -107,6 +107,11 @@ class Connection:
         self._ended = False
         self._done: Callable[[], None] | None = None
 
+    @property
+    def address(self) -> str:
+        """Whose rate limits the client shares."""
+        return self._session.address
+
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
         self._relay.connections.add(self)

@@ -5,6 +5,7 @@ commands of `bunker relay` and NIP-86 write it; a running relay notices that wit
 """
 
 import fcntl
+import ipaddress
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -22,18 +23,30 @@ class ListsError(Exception):
     """The file of lists can't be read; the text says why."""
 
 
+def address(text: str) -> str:
+    """Return an IP address or network in its shortest form; raises ValueError.
+
+    An address that is in no network with others stands alone, without `/32`.
+    """
+    network = ipaddress.ip_network(text)
+    alone = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if alone else str(network)
+
+
 class Protected(ListsError):
     """A pubkey that the relay is there for can't be banned."""
 
 
 class Lists:
-    """Banned and allowed pubkeys, each with the reason given, and kinds."""
+    """Pubkeys, events and addresses, each with the reason given, and kinds."""
 
     def __init__(self, path: Path) -> None:
         """Read the lists at `path`; none are there before the first change. Raises ListsError."""
         self._path = path
         self.banned_pubkeys: dict[str, str] = {}
         self.allowed_pubkeys: dict[str, str] = {}
+        self.banned_events: dict[str, str] = {}
+        self.blocked_ips: dict[str, str] = {}  # addresses and networks
         self.allowed_kinds: set[int] = set()  # empty: all that are not disallowed
         self.disallowed_kinds: set[int] = set()
         self.protected: Mapping[str, str] = {}  # pubkeys that can't be banned, and what they are
@@ -50,13 +63,17 @@ class Lists:
         except (OSError, ValueError) as error:
             raise ListsError(f"can't read {self._path}: {error}") from None
         try:
-            banned = _pubkeys(data["banned_pubkeys"])
-            allowed = _pubkeys(data["allowed_pubkeys"])
+            banned = _reasons(data["banned_pubkeys"])
+            allowed = _reasons(data["allowed_pubkeys"])
             kinds = {int(kind) for kind in data["allowed_kinds"]}
             disallowed = {int(kind) for kind in data["disallowed_kinds"]}
+            # Not in files of earlier versions.
+            banned_events = _reasons(data.get("banned_events", {}))
+            blocked = {address(text): str(why) for text, why in data.get("blocked_ips", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ListsError(f"{self._path} is not a file of lists; restore or remove it") from None
         self.banned_pubkeys, self.allowed_pubkeys = banned, allowed
+        self.banned_events, self.blocked_ips = banned_events, blocked
         self.allowed_kinds, self.disallowed_kinds = kinds, disallowed
 
     def load_if_changed(self) -> bool:
@@ -72,6 +89,22 @@ class Lists:
             raise Protected(f"that pubkey can't be banned: it is {self.protected[pubkey]}")
         self.banned_pubkeys[pubkey] = reason
 
+    def blocks(self, customer: str) -> bool:
+        """Tell whether an address is blocked, as `limits.Addresses.key` names it."""
+        if not self.blocked_ips or customer == "unknown":
+            return False
+        here = ipaddress.ip_network(customer)
+        return any(here.overlaps(ipaddress.ip_network(text)) for text in self.blocked_ips)
+
+    def block_ip(self, network: str, reason: str) -> None:
+        """Block what `address` returned."""
+        # Replaced, not changed: the event loop may be going through it.
+        self.blocked_ips = {**self.blocked_ips, network: reason}
+
+    def unblock_ip(self, network: str) -> None:
+        """Lift what `block_ip` did."""
+        self.blocked_ips = {key: why for key, why in self.blocked_ips.items() if key != network}
+
     @contextmanager
     def change(self) -> Iterator[None]:
         """Write the lists to disk when the block ends; all of them or, after a crash, the old.
@@ -83,7 +116,7 @@ class Lists:
             fcntl.flock(folder, fcntl.LOCK_EX)
             self.load()
             yield
-            content = json.dumps(self._to_dict(), indent=1).encode()
+            content = json.dumps(self.to_dict(), indent=1).encode()
             write_private(self._path, content, replace=True)
             self._version = self._look()
         finally:
@@ -114,16 +147,19 @@ class Lists:
             return None
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
-    def _to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return all lists, as they stand in the file."""
         return {
             "banned_pubkeys": self.banned_pubkeys,
             "allowed_pubkeys": self.allowed_pubkeys,
+            "banned_events": self.banned_events,
+            "blocked_ips": self.blocked_ips,
             "allowed_kinds": sorted(self.allowed_kinds),
             "disallowed_kinds": sorted(self.disallowed_kinds),
         }
 
 
-def _pubkeys(value: Any) -> dict[str, str]:
-    if not all(is_hex(pubkey, 64) and isinstance(reason, str) for pubkey, reason in value.items()):
+def _reasons(value: Any) -> dict[str, str]:
+    if not all(is_hex(key, 64) and isinstance(reason, str) for key, reason in value.items()):
         raise ValueError
     return dict(value)

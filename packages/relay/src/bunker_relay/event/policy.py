@@ -121,6 +121,8 @@ class Policy:
             return ""
         if self._profile is Profile.BUNKER:
             return f"blocked: this relay takes kind {NOSTR_CONNECT} alone"
+        if event.id in self._lists.banned_events:
+            return "blocked: this event is banned here"
         if not self._lists.takes_kind(event.kind):
             return f"blocked: kind {event.kind} is not taken here"
         if (

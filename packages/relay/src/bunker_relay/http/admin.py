@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from bunker_core.event import is_hex
 from bunker_core.kinds import MAX_KIND
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
-from bunker_relay.event.lists import ListsError, Protected
+from bunker_relay.event.lists import ListsError, Protected, address
+from bunker_relay.store.outcome import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ class Admin:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        self._turn = asyncio.Lock()  # one change of the lists at a time
+        self._moderation = relay.moderation
         self._methods: dict[str, Callable[[list[Any]], Any]] = {
             "supportedmethods": lambda _: sorted([*self._methods, _STATS]),
             "banpubkey": self._ban_pubkey,
@@ -45,6 +48,12 @@ class Admin:
             "allowpubkey": self._allow_pubkey,
             "unallowpubkey": self._unallow_pubkey,
             "listallowedpubkeys": lambda _: _listed(relay.lists.allowed_pubkeys),
+            "banevent": self._ban_event,
+            "allowevent": self._allow_event,
+            "listbannedevents": lambda _: _listed(relay.lists.banned_events, "id"),
+            "blockip": self._block_ip,
+            "unblockip": self._unblock_ip,
+            "listblockedips": lambda _: _listed(relay.lists.blocked_ips, "ip"),
             "allowkind": self._allow_kind,
             "disallowkind": self._disallow_kind,
             "listallowedkinds": lambda _: sorted(relay.lists.allowed_kinds),
@@ -80,16 +89,19 @@ class Admin:
         if not isinstance(params, list):
             return _error(400, "params is not a list")
         try:
-            result = method(params)
+            # In a thread, all of them: some wait for the disk, or for the database's lock.
+            async with self._turn:
+                result = await asyncio.to_thread(method, params)
         except InvalidCall as error:
             return _error(400, str(error))
         except OSError as error:
             return _error(500, f"the lists can't be written: {error.strerror}")
         except Protected as error:
             return _error(403, str(error))
-        except ListsError as error:
+        except (ListsError, StoreError) as error:
             return _error(500, str(error))
         if result is True:
+            self._relay.hang_up_on_blocked()
             await self._relay.share({"lists": True})
         return JSONResponse({"result": result})
 
@@ -117,14 +129,11 @@ class Admin:
             raise InvalidAuthorization("authorization was used before")
 
     def _ban_pubkey(self, params: list[Any]) -> bool:
-        pubkey, reason = _pubkey(params)
-        with self._relay.lists.change():
-            self._relay.lists.ban_pubkey(pubkey, reason)
+        self._moderation.ban_pubkey(*_pubkey(params))
         return True
 
     def _unban_pubkey(self, params: list[Any]) -> bool:
-        with self._relay.lists.change():
-            self._relay.lists.banned_pubkeys.pop(_pubkey(params)[0], None)
+        self._moderation.unban_pubkey(_pubkey(params)[0])
         return True
 
     def _allow_pubkey(self, params: list[Any]) -> bool:
@@ -136,6 +145,28 @@ class Admin:
     def _unallow_pubkey(self, params: list[Any]) -> bool:
         with self._relay.lists.change():
             self._relay.lists.allowed_pubkeys.pop(_pubkey(params)[0], None)
+        return True
+
+    def _ban_event(self, params: list[Any]) -> bool:
+        self._moderation.ban_event(*_hex_and_reason(params, "an event id"))
+        return True
+
+    def _allow_event(self, params: list[Any]) -> bool:
+        event_id, _ = _hex_and_reason(params, "an event id")
+        with self._relay.lists.change():
+            self._relay.lists.banned_events.pop(event_id, None)
+        return True
+
+    def _block_ip(self, params: list[Any]) -> bool:
+        network = _network(params)
+        with self._relay.lists.change():
+            self._relay.lists.block_ip(network, _reason(params))
+        return True
+
+    def _unblock_ip(self, params: list[Any]) -> bool:
+        network = _network(params)
+        with self._relay.lists.change():
+            self._relay.lists.unblock_ip(network)
         return True
 
     def _allow_kind(self, params: list[Any]) -> bool:
@@ -150,12 +181,29 @@ class Admin:
 
 
 def _pubkey(params: list[Any]) -> tuple[str, str]:
+    return _hex_and_reason(params, "a pubkey")
+
+
+def _hex_and_reason(params: list[Any], what: str) -> tuple[str, str]:
     if not params or not is_hex(params[0], 64):
-        raise InvalidCall("the first parameter is not a pubkey of 64 lower-case hex characters")
+        raise InvalidCall(f"the first parameter is not {what} of 64 lower-case hex characters")
+    return params[0], _reason(params)
+
+
+def _reason(params: list[Any]) -> str:
     reason = params[1] if len(params) > 1 else ""
     if not isinstance(reason, str):
         raise InvalidCall("the second parameter, the reason, is not a text")
-    return params[0], reason
+    return reason
+
+
+def _network(params: list[Any]) -> str:
+    try:
+        if params and isinstance(params[0], str):
+            return address(params[0])
+    except ValueError:
+        pass
+    raise InvalidCall("the first parameter is not an IP address or network")
 
 
 def _kind(params: list[Any]) -> int:
@@ -164,8 +212,8 @@ def _kind(params: list[Any]) -> int:
     return params[0]
 
 
-def _listed(pubkeys: dict[str, str]) -> list[dict[str, str]]:
-    return [{"pubkey": pubkey, "reason": reason} for pubkey, reason in pubkeys.items()]
+def _listed(reasons: dict[str, str], name: str = "pubkey") -> list[dict[str, str]]:
+    return [{name: key, "reason": reason} for key, reason in reasons.items()]
 
 
 def _error(status: int, text: str) -> Response:

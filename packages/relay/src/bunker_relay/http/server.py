@@ -201,9 +201,13 @@ class _Server(uvicorn.Server):
         if self._relay is None:
             return
         try:
+            self._relay.take_lists()  # also when the configuration does not hold
+        except ListsError as error:
+            log.error("kept the old lists", reason=str(error))
+        try:
             settings = self._load()
             self._relay.configure(settings)
-        except (ConfigError, ListsError) as error:
+        except ConfigError as error:
             log.error("kept the old configuration", reason=str(error))
             return
         logs.configure(settings.log)

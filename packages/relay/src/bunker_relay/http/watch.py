@@ -18,7 +18,7 @@ class Watch:
     def look(self) -> None:
         """Take what has changed beside the relay."""
         try:
-            if self._relay.lists.load_if_changed():
+            if self._relay.take_lists():
                 log.info("took the changed lists")
         except ListsError as error:  # once for each change of the file
             log.error("kept the old lists", reason=str(error))

@@ -1,0 +1,103 @@
+"""`bunker relay export, import, vacuum`: what is stored, at the terminal."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from bunker_relay.cli.options import find_database, load_or_fail, tool_options
+
+
+@click.command("export")
+@tool_options
+@click.option(
+    "--output", type=click.File("wb", lazy=True), default="-", help="File; - is the terminal."
+)
+def export_command(config_file: Path | None, data: Path | None, output: IO[bytes]) -> None:
+    """Write all stored events as JSON lines, oldest first."""
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import export_events
+
+    database, shown = find_database(config_file, data)
+    progress = _Progress("Exporting")
+    try:
+        total, lines = export_events(database)
+        with progress.bar(total):
+            for line in lines:
+                output.write(line + b"\n")
+                progress.to(progress.done + 1)
+    except StoreError as error:
+        raise click.ClickException(f"{shown}: {error}") from None
+    click.echo(f"{total} events", err=True)
+
+
+@click.command("import")
+@tool_options
+@click.argument("file", type=click.File("rb"))
+def import_command(config_file: Path | None, data: Path | None, file: IO[bytes]) -> None:
+    """Store the events of FILE, JSON lines; - reads standard input. Signatures are checked."""
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import Tally, import_events
+
+    database, shown = find_database(config_file, data, create=True)
+    known = file.seekable()
+    size = file.seek(0, os.SEEK_END) if known else 0
+    if known:
+        file.seek(0)
+    tally = Tally()
+    progress = _Progress("Importing")
+    try:
+        with progress.bar(size):
+            for latest in import_events(database, file):
+                tally = latest
+                progress.to(file.tell() if known else 0)
+    except StoreError as error:
+        raise click.ClickException(f"{shown}: {error}") from None
+    click.echo(
+        f"{tally.saved} saved, {tally.known} known or superseded, {tally.refused} refused", err=True
+    )
+
+
+@click.command()
+@tool_options
+@click.option("--keep-days", type=click.IntRange(0), help="Delete what is older; 0 keeps all.")
+def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -> None:
+    """Delete what is expired or too old and give the space back to the disk."""
+    import time
+
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.transfer import vacuum as vacuum_database
+
+    database, shown = find_database(config_file, data)
+    if keep_days is None:
+        keep_days = load_or_fail(config_file, {}).store.keep_days
+    try:
+        before, after = vacuum_database(database, int(time.time()), keep_days)
+    except StoreError as error:
+        raise click.ClickException(f"{shown}: {error}") from None
+    click.echo(f"{before} bytes before, {after} after", err=True)
+
+
+class _Progress:
+    """A progress bar on standard error, so that standard output stays data."""
+
+    def __init__(self, label: str) -> None:
+        self.done = 0
+        self._label = label
+        self._bar: Any = None
+
+    @contextmanager
+    def bar(self, length: int) -> Iterator[None]:
+        """Show the bar; a `length` of 0 is not known beforehand."""
+        bar: Any = click.progressbar(length=length or 1, label=self._label, file=sys.stderr)
+        with bar as self._bar:
+            yield
+
+    def to(self, done: int) -> None:
+        """Move the bar to `done`."""
+        self._bar.update(done - self.done)
+        self.done = done
