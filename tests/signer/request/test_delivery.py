@@ -5,16 +5,14 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import pytest
-
 from _scripted import scripted_relay
 from bunker.harness import running_relay
-from bunker_core.bounds.recent import Recent
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response
 from bunker_signer.request.delivery import RETRIES, TOO_MUCH, Courier
+from bunker_signer.request.parked import ParkingLot
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import Database, journal
 from bunker_signer.store.journal import State
@@ -120,47 +118,38 @@ async def test_what_is_not_kept(relay_url: str, data: Path) -> None:
         await silent.send("ping")
         async with asyncio.timeout(60):
             await given_up.wait()
+        await asyncio.gather(*courier._tasks)
         assert (len(courier._parked), courier._tasks) == (0, set())
 
 
-async def test_a_reply_that_goes_for_others_is_not_tried_again(
-    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reply_that_goes_for_others_is_not_tried_again(relay_url: str, data: Path) -> None:
     """However many replies find nobody, so many are kept and so many tasks try them."""
-    async with rig(relay_url, data) as signer, signer.client() as client:
+    async with rig(relay_url, data) as signer:
         courier = signer.agent._courier
-        courier._parked = Recent(2)
-        monkeypatch.setattr(courier, "_try", never)
+        courier._parked = ParkingLot(each=3, total=5)
         courier._sleep = lambda _: asyncio.Event().wait()
+        deaf = [SecretKey.generate().pubkey for _ in range(3)]
         for number in range(9):
             response = Response(f"{number}", "pong")
-            key = client.key.pubkey
-            assert not await courier.deliver(
-                Reply(signer.identity, key, response, Scheme.NIP44, (), 0)
-            )
+            key = deaf[number % 3]
+            await courier.send(Reply(signer.identity, key, response, Scheme.NIP44, (), 0))
+        assert [len(courier._parked.of(key)) for key in deaf] == [1, 2, 2]
         async with asyncio.timeout(10):
-            while len(courier._tasks) > 2:
+            while len(courier._tasks) > 5:
                 await asyncio.wait(courier._tasks, return_when=asyncio.FIRST_COMPLETED)
-        assert len(courier._parked) == 2
-
-
-async def never(_: Reply) -> bool:
-    return False
 
 
 def watch(courier: Courier, then: Sleep = asyncio.sleep) -> asyncio.Event:
     """Return an event that is set when a reply was given up; no pauses until then, `then` after."""
-    deliver, given_up = courier.deliver, asyncio.Event()
+    tell, given_up = courier._tell, asyncio.Event()
     courier._sleep = lambda _: asyncio.sleep(0)
 
-    async def watched(reply: Reply) -> bool:
-        delivered = await deliver(reply)
-        if not delivered:
-            courier._sleep = then
-            given_up.set()
-        return delivered
+    def told(reply: Reply) -> bool:
+        courier._sleep = then
+        given_up.set()
+        return tell(reply)
 
-    courier.deliver = watched  # type: ignore[method-assign]
+    courier._tell = told  # type: ignore[method-assign]
     return given_up
 
 

@@ -21,7 +21,7 @@ from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.nips.channel import Scheme, rpc_template
 from bunker_core.nips.nip46 import ClientMetadata, Permission, parse_permissions
 from bunker_core.pool import RelayPool
-from bunker_signer.store import clients
+from bunker_signer.store import StoreError, audit_log, clients
 from signer._rig import rig
 from signer._wire import Answer, Wire, wire
 
@@ -362,8 +362,8 @@ async def test_logout_is_acknowledged_and_then_done(relay_url: str, data: Path) 
         assert answer.error.startswith("denied: not connected")
 
 
-async def test_logout_ends_the_session_after_the_answer(relay_url: str, data: Path) -> None:
-    """R12: the "ack" is on its way before the client is forgotten, not the other way round."""
+async def test_a_logout_that_was_acknowledged_is_done(relay_url: str, data: Path) -> None:
+    """The "ack" leaves when nothing is left to do: a kill in between costs the app its grants."""
     async with rig(relay_url, data) as signer, signer.client() as client:
         known: list[int] = []
         publish = signer.agent.pool.publish
@@ -374,7 +374,26 @@ async def test_logout_ends_the_session_after_the_answer(relay_url: str, data: Pa
 
         signer.agent.pool.publish = watched  # type: ignore[method-assign, assignment]
         await client.ask("logout")
-        assert known == [1]
+        assert known == [0]
+
+
+async def test_a_logout_that_can_t_be_written_is_not_acknowledged(
+    relay_url: str, data: Path
+) -> None:
+    """A database that fails between the two: the app is not told, and is a client still."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        append, failing = audit_log.append, [True]
+
+        def full(*args: Any, **facts: Any) -> Any:
+            if args[2] == "logout" and failing[0]:
+                raise StoreError("the disk is full")
+            return append(*args, **facts)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(audit_log, "append", full)
+            await client.send("logout", rid="bye")
+            await client.silence()
+        assert len(signer.clients()) == 1
 
 
 async def test_a_logout_from_before_the_pairing_is_ignored(relay_url: str, data: Path) -> None:

@@ -1,12 +1,17 @@
 """An event on its way to several relays, and what each of them answered."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from bunker_core.event import Event
 from bunker_core.messages import prefix
-from bunker_core.pool.frame_limit import REASON as TOO_LARGE
+
+# Ours (`frame_limit.py`), and what relays say whose limit is on the event: "event too large" and
+# "content too long" in several forms.
+_TOO_LARGE: Final = re.compile(r"\btoo (large|big|long)\b", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,8 @@ class Receipt:
 
     @property
     def too_large(self) -> bool:
-        """Whether the event was not sent, because its frame is larger than the relay takes."""
-        return not self.accepted and self.reason.startswith(TOO_LARGE)
+        """Whether the event is larger than the relay takes: not sent at all, or refused for it."""
+        return not self.accepted and _TOO_LARGE.search(self.reason) is not None
 
     @property
     def delivered(self) -> bool:
@@ -72,10 +77,13 @@ class Publication:
         self._awaited.discard(relay_url)
         self._changed.set()
 
-    async def delivered(self, timeout: float) -> Receipt | None:
+    async def delivered(
+        self, timeout: float, any_of: Collection[str] | None = None
+    ) -> Receipt | None:
         """Wait for the first relay that delivered; None when all refused or `timeout` is over.
 
-        Slow and dead relays go on being served in the background until `forget`.
+        With `any_of` also when one of these relays has refused. Slow and dead relays go on being
+        served in the background until `forget`.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -83,6 +91,8 @@ class Publication:
                     found = next((r for r in self.receipts.values() if r.delivered), None)
                     if found or self.complete:
                         return found
+                    if any_of and not self.receipts.keys().isdisjoint(any_of):
+                        return None
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -1,17 +1,25 @@
-"""Seeing replies home: retried until a relay delivers, at once when there is hope."""
+"""Seeing replies home: retried until a relay delivers, at once when there is hope.
+
+A first try is made in a turn (`turns.py`) that ends when one of our own relays has answered.
+All waiting is done outside of it: for a relay that a client brought along, for one that refuses,
+for a client that comes back. What is not delivered at once is kept (`parked.py`), so much for each
+client.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
 from typing import Final
 
-from bunker_core.bounds.recent import Recent
+from bunker_core.errors import BunkerError
 from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.parked import Parked, ParkingLot
 from bunker_signer.request.reply import Reply
+from bunker_signer.request.turns import Turns
 
 RECEIPT_TIMEOUT: Final = 3.0  # seconds that a relay has for its OK
 RECONNECT_TIMEOUT: Final = 0.5  # seconds to come back, when no relay is connected
@@ -23,24 +31,28 @@ RETRIES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 LATER: Final = 4.0  # seconds
 GROWTH: Final = 1.3
 # A relay limits how much one pubkey sends, and ours answers for all clients: so many replies are
-# on their way at a time, and one that was too much is sent again after so many seconds.
+# on their way at a time, in all and of one client. What was too much for one of our own relays is
+# sent again after so many seconds, so many of them at a time.
 IN_FLIGHT: Final = 64
+IN_FLIGHT_EACH: Final = 32
 TOO_MUCH: Final = 1.0
-PARKED: Final = 1024  # undelivered replies that wait for a relay to come back
+HELD_BACK: Final = 32
+HELD_BACK_EACH: Final = 8
 PARKED_FOR: Final = 600.0  # seconds
 # Seconds that a relay which was down has to come back and get a reply that another one delivered.
 LINGER: Final = 60.0
+LINGERING: Final = 1024  # replies that do so at a time
 
 log = get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Parked:
-    """A reply that no relay delivered."""
+class _Outcome(Enum):
+    """What became of a try."""
 
-    reply: Reply
-    since: float
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    DELIVERED = "delivered"
+    REFUSED = "refused"  # or not answered: try again
+    TOO_MUCH = "rate-limited"  # by one of our own relays
+    TOO_LARGE = "too large"  # for every relay that there is
 
 
 class Courier:
@@ -51,46 +63,75 @@ class Courier:
         pool: RelayPool,
         own: Callable[[], tuple[str, ...]],
         on_delivered: Callable[[Reply], None],
+        on_too_large: Callable[[Reply, str], Awaitable[Reply | None]],
         *,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """`on_too_large` takes a reply that no relay carries, and why; returns what goes instead.
+
+        It sees to it that nobody sends the reply again.
+        """
         self._pool = pool
         self._own = own
         self._on_delivered = on_delivered
+        self._on_too_large = on_too_large
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._sleep = sleep
-        self._parked: Recent[_Parked] = Recent(PARKED)
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._parked = ParkingLot()
+        self._turns = Turns(IN_FLIGHT, IN_FLIGHT_EACH)
+        self._held_back = Turns(HELD_BACK, HELD_BACK_EACH)
+        self._trying: dict[Parked, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def deliver(self, reply: Reply) -> bool:
-        """Send `reply` until a relay has delivered it; return whether one has.
+    async def send(self, reply: Reply) -> None:
+        """Try once; what no relay of ours delivers is seen to beside, and kept for a while.
 
-        One that could not be delivered is kept and tried again now and then, and as soon as
-        `relay_opened` or `heard_of` gives hope.
+        Then it is tried now and then, and as soon as `relay_opened` or `heard_of` gives hope.
         """
-        if await self._try(reply):
-            return True
-        log.warning("reply undelivered", client=reply.client_pubkey)
-        self._metrics.sent(delivered=False)
-        if reply.digest or reply.response.error is None:  # else a stranger's, or soon asked again
-            parked = _Parked(reply, self._clock())
-            given_up = self._parked.put(self._name(reply), parked)
-            if given_up:
-                given_up.wake.set()
-            self._spawn(self._keep_trying(parked))
+        publication = await self._publish(reply)
+        if self._is_delivered(reply, publication):
+            return
+        parked = Parked(reply.afresh(), self._clock())
+        task = self._spawn(self._keep_trying(parked, publication))
+        self._trying[parked] = task
+
+        def done(_: object) -> None:  # also when it was given up before it began
+            if not task.cancelled() and (error := task.exception()):
+                # The type alone, unless it is ours: a text could repeat what was signed.
+                said = str(error) if isinstance(error, BunkerError) else type(error).__name__
+                log.error("reply failed", client=reply.client_pubkey, error=said)
+            publication.forget()
+            self._parked.drop(parked)
+            del self._trying[parked]
+
+        task.add_done_callback(done)
+        for given_up in self._parked.put(parked):
+            self._trying[given_up].cancel()
+
+    async def deliver(self, reply: Reply) -> bool:
+        """Try a few times, within seconds; return whether a relay delivered it. Nothing is kept."""
+        for pause in (*RETRIES, None):
+            publication = await self._publish(reply)
+            if (await self._outcome(reply, publication))[0] is _Outcome.DELIVERED:
+                return True
+            reply = reply.afresh()
+            if pause is not None:
+                await self._sleep(pause)
         return False
 
     def relay_opened(self, relay_url: str) -> None:
         """Try once more what could not be delivered and may go by this relay."""
-        self._wake(lambda reply: relay_url in self._targets(reply))
+        for parked in self._parked.every():
+            if relay_url in self._targets(parked.reply):
+                parked.wake.set()
 
     def heard_of(self, client_pubkey: str) -> None:
         """Try once more what could not be delivered to a client that is there again."""
-        self._wake(lambda reply: reply.client_pubkey == client_pubkey)
+        for parked in self._parked.of(client_pubkey):
+            parked.wake.set()
 
     async def close(self) -> None:
         """Stop; what is undelivered is in the journal."""
@@ -98,67 +139,103 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _wake(self, wanted: Callable[[Reply], bool]) -> None:
-        for parked in self._parked.values():
-            if wanted(parked.reply):
-                parked.wake.set()
+    async def _publish(self, reply: Reply) -> Publication:
+        """Send in a turn, which ends when one of our own relays has answered."""
+        async with self._turns.of(reply.client_pubkey):
+            event = reply.event(int(self._clock()))
+            publication = self._pool.publish(event, self._targets(reply))
+            if own := self._own_open():
+                await publication.delivered(RECEIPT_TIMEOUT, any_of=own)
+        return publication
 
-    async def _try(self, reply: Reply) -> bool:
-        for pause in (*RETRIES, None):
-            if await self._attempt(reply):
-                return True
-            if pause is not None:
-                await self._sleep(pause)
-        return False
-
-    async def _attempt(self, reply: Reply) -> bool:
-        """Send once; as long as a relay says that it is too much at once, wait and send again."""
-        since = self._clock()
-        async with self._slots:
-            while True:
-                publication = await self._publish(reply)
-                if publication is None:
-                    return True
-                reasons = {prefix(item.reason) for item in publication.receipts.values()}
-                if "rate-limited" not in reasons or self._clock() - since > PARKED_FOR:
-                    return False
-                await self._sleep(TOO_MUCH)
-
-    async def _publish(self, reply: Reply) -> Publication | None:
-        """Return None when a relay has delivered the reply, else what they said."""
-        targets = self._targets(reply)
-        publication = self._pool.publish(reply.seal(int(self._clock())), targets)
-        open_now = any(url in targets for url in self._pool.open_relays)
-        receipt = await publication.delivered(RECEIPT_TIMEOUT if open_now else RECONNECT_TIMEOUT)
-        if receipt is None and not publication.receipts and open_now:
-            # Nobody has refused it: the relay is busy, and would be more so with it sent twice.
-            receipt = await publication.delivered(PATIENCE)
-        if receipt is None:
-            publication.forget()
-            return publication
+    def _is_delivered(self, reply: Reply, publication: Publication) -> bool:
+        """Tell whether a relay has delivered a reply; if so, note it."""
+        if not any(item.delivered for item in publication.receipts.values()):
+            return False
         self._metrics.sent(delivered=True)
         self._on_delivered(reply)
-        if publication.complete or len(self._tasks) >= PARKED:
+        if publication.complete or len(self._tasks) >= LINGERING:
             publication.forget()
         else:
             self._spawn(self._linger(publication))
-        return None
+        return True
 
-    async def _keep_trying(self, parked: _Parked) -> None:
-        """Try again at growing intervals, and a few times when there is hope."""
-        name, pause = self._name(parked.reply), LATER
-        while self._clock() - parked.since <= PARKED_FOR:
-            woken = await self._woken(parked, pause)
-            pause *= GROWTH
-            if not self._parked.holds(name, parked):
-                return  # given up for others, or sent anew
-            # A few times: the client may take longer to come back than we do.
-            if await (self._try(parked.reply) if woken else self._attempt(parked.reply)):
-                break
-        if self._parked.holds(name, parked):
-            self._parked.pop(name)
+    async def _outcome(self, reply: Reply, publication: Publication) -> tuple[_Outcome, str]:
+        """Wait for the relays; return what became of it, and their words if it was too large."""
+        try:
+            await self._wait(publication, self._targets(reply))
+            if self._is_delivered(reply, publication):
+                return _Outcome.DELIVERED, ""
+        except BaseException:
+            publication.forget()
+            raise
+        complete, receipts = publication.complete, publication.receipts
+        publication.forget()
+        too_large = [item.reason for item in receipts.values() if item.too_large]
+        if too_large:
+            everywhere = complete and len(too_large) == len(receipts)
+            return _Outcome.TOO_LARGE if everywhere else _Outcome.REFUSED, too_large[0]
+        # A relay that a client brought along has no say in what we do with our time.
+        said = [prefix(receipts[url].reason) for url in self._own() if url in receipts]
+        return _Outcome.TOO_MUCH if "rate-limited" in said else _Outcome.REFUSED, ""
 
-    async def _woken(self, parked: _Parked, seconds: float) -> bool:
+    async def _attempt(self, reply: Reply) -> tuple[_Outcome, str]:
+        return await self._outcome(reply, await self._publish(reply))
+
+    async def _wait(self, publication: Publication, targets: tuple[str, ...]) -> None:
+        """Wait until a relay has delivered; nobody else waits for it."""
+        open_now = any(url in targets for url in self._pool.open_relays)
+        timeout = RECEIPT_TIMEOUT if open_now else RECONNECT_TIMEOUT
+        receipt = await publication.delivered(timeout)
+        if receipt is None and not publication.receipts and open_now:
+            # Nobody has refused it: the relay is busy, and would be more so with it sent twice.
+            await publication.delivered(PATIENCE)
+
+    async def _keep_trying(self, parked: Parked, publication: Publication) -> None:
+        """Try again at growing intervals, and a few times in a row when there is hope."""
+        quick, pause, told = list(RETRIES), LATER, False
+        outcome, reason = await self._outcome(parked.reply, publication)
+        while outcome is not _Outcome.DELIVERED and self._in_time(parked):
+            if outcome is _Outcome.TOO_LARGE or (reason and not quick):
+                self._parked.drop(parked)
+                await self._replace(parked.reply, reason)
+                return
+            if outcome is _Outcome.TOO_MUCH:
+                async with self._held_back.of(parked.reply.client_pubkey):
+                    await self._sleep(TOO_MUCH)
+                    outcome, reason = await self._attempt(parked.reply)
+                continue
+            if quick:
+                await self._sleep(quick.pop(0))
+            else:
+                if not told and not self._tell(parked.reply):
+                    return
+                told = True
+                if await self._woken(parked, pause):
+                    quick = list(RETRIES)  # the client may take longer to come back than we do
+                pause *= GROWTH
+            outcome, reason = await self._attempt(parked.reply)
+
+    def _in_time(self, parked: Parked) -> bool:
+        return self._clock() - parked.since <= PARKED_FOR
+
+    def _tell(self, reply: Reply) -> bool:
+        """Say that a reply is undelivered; return whether it is worth keeping.
+
+        A stranger's refusal is not, nor an error that is soon asked for again.
+        """
+        log.warning("reply undelivered", client=reply.client_pubkey)
+        self._metrics.sent(delivered=False)
+        return bool(reply.digest) or reply.response.error is None
+
+    async def _replace(self, reply: Reply, reason: str) -> None:
+        """Tell the client that its answer can't be carried; the answer is not sent again."""
+        log.warning("reply too large", client=reply.client_pubkey, reason=reason)
+        instead = await self._on_too_large(reply, reason)
+        if instead is not None:
+            await self.send(instead)
+
+    async def _woken(self, parked: Parked, seconds: float) -> bool:
         """Return True as soon as there is hope, False after `seconds` without."""
         waiting = [
             asyncio.ensure_future(self._sleep(seconds)),
@@ -180,13 +257,15 @@ class Courier:
         finally:
             publication.forget()
 
+    def _own_open(self) -> list[str]:
+        """Return those of our own relays that are connected."""
+        return [url for url in self._own() if url in self._pool.open_relays]
+
     def _targets(self, reply: Reply) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self._own(), *reply.relays)))
 
-    def _name(self, reply: Reply) -> str:
-        return f"{reply.client_pubkey}:{reply.response.id}:{reply.digest}"
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

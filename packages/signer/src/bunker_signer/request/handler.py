@@ -147,11 +147,9 @@ class Handler:
     ) -> Reply | None:
         """Answer a known client."""
 
-        def reply(response: Response, after: Callable[[], None] | None = None) -> Reply:
+        def reply(response: Response) -> Reply:
             self._metrics.count(request.method, response.error)
-            return Reply(
-                identity, event.pubkey, response, scheme, relays, event.created_at, "", after
-            )
+            return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
 
         if not self._has_room(identity, event.pubkey):
             return reply(Response(request.id, error="rate-limited: too many requests"))
@@ -169,7 +167,7 @@ class Handler:
         def see(connection: Connection) -> bool:
             new = journal.mark_handled(connection, event.id, now)
             if new:
-                clients.see(connection, client, now)
+                self._sessions.note(connection, identity, method, client, now)
             return new
 
         if not await self._writer.write(see):
@@ -178,17 +176,12 @@ class Handler:
             result = self._sessions.connect(identity, request, event, client, now)
         else:
             result = self._sessions.result(identity, method, client)
-        return reply(Response(request.id, result), self._afterwards(identity, method, client, now))
-
-    def _afterwards(
-        self, identity: Identity, method: Method, client: Client, now: int
-    ) -> Callable[[], None] | None:
-        """Return what has to be done once the client has its answer."""
+        answer = reply(Response(request.id, result))
         if method is Method.LOGOUT:
-            return lambda: self._sessions.log_out(identity, client.pubkey, now)
-        if method is Method.SWITCH_RELAYS and self._sessions.must_switch(client):
-            return lambda: self._sessions.switched(identity, client.pubkey)
-        return None
+            log.info("client logged out", key=identity.name, client=client.pubkey)
+            answer = answer.seal()
+            identity.forget_channel(client.pubkey)
+        return answer
 
     # --- step 4: strangers -------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class Jobs:
         self._clock = clock
         self._running: dict[str, Job] = {}
         self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
-        self.on_interim: Callable[[Reply], None] = lambda _: None
+        self.on_interim: Callable[[Reply], object] = lambda _: None
         self.on_locked: Callable[[Identity], None] = lambda _: None
 
     @property
@@ -124,6 +124,20 @@ class Jobs:
         if reply.digest:
             self._writer.write_soon(lambda to: journal.finish(to, reply.digest))
 
+    async def too_large(self, reply: Reply, reason: str) -> Reply | None:
+        """Return the error that goes instead of an answer that no relay carries.
+
+        The journal has it in the answer's place, so that the answer is not sent again, whoever
+        asks, and not after a restart either.
+        """
+        if reply.response.error is not None:
+            return None
+        instead = replace(reply, response=Response(reply.response.id, error=reason)).seal()
+        if reply.digest:
+            text = instead.sealed
+            await self._writer.write(lambda to: journal.replace(to, reply.digest, text))
+        return instead
+
     # --- step 5: policy ----------------------------------------------------------------------
 
     async def _admit(self, job: Job, operation: Operation, *, running: bool) -> Admitted | None:
@@ -185,8 +199,8 @@ class Jobs:
         lasting: bool,
     ) -> Reply:
         """Write the answer down; only then it may leave."""
-        reply = job.reply(response)
-        text = reply.kept()
+        reply = job.reply(response).seal()
+        text = reply.sealed
         now = int(self._clock())
         released = await self._writer.write(
             lambda to: record.answer(

@@ -145,8 +145,8 @@ def _take_rule(
 
 def _answered(job: Job, response: Response, decided_by: str) -> Admitted:
     """Return the entry of a request with its answer, encrypted as it will leave."""
-    reply = job.reply(response)
-    return Admitted(_entry(job, State.ANSWERED, decided_by, reply.kept()), reply=reply)
+    reply = job.reply(response).seal()
+    return Admitted(_entry(job, State.ANSWERED, decided_by, reply.sealed), reply=reply)
 
 
 def _entry(job: Job, state: State, decided_by: str = "", answer: str = "") -> Entry:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from sqlalchemy import Connection
+
 from bunker_core.event import Event
 from bunker_core.nips.nip46 import Method, Request, parse_metadata
 from bunker_signer.key.identity import Identity
@@ -49,22 +51,30 @@ class Sessions:
             case Method.SWITCH_RELAYS:
                 return self._switch(client)
             case _:
-                return "ack"  # logout: the reply's `after` is what ends the session
+                return "ack"  # logout
 
-    def log_out(self, identity: Identity, client_pubkey: str, now: int) -> None:
-        """Forget a client that said goodbye."""
-        with self._database.write() as connection:
-            if clients.remove(connection, identity.name, client_pubkey):
-                audit_log.append(
-                    connection, now, "logout", identity.name, client_pubkey=client_pubkey
-                )
-        identity.forget_channel(client_pubkey)
-        log.info("client logged out", key=identity.name, client=client_pubkey)
+    def note(
+        self,
+        connection: Connection,
+        identity: Identity,
+        method: Method,
+        client: Client,
+        now: int,
+    ) -> None:
+        """Write down what a request means that needs no key, before it is answered.
 
-    def switched(self, identity: Identity, client_pubkey: str) -> None:
-        """Note that a client was told our relays."""
-        with self._database.write() as connection:
-            clients.set_relays(connection, identity.name, client_pubkey, self._relays())
+        A client that was told that it is logged out is logged out.
+        """
+        match method:
+            case Method.LOGOUT:
+                if clients.remove(connection, identity.name, client.pubkey):
+                    audit_log.append(
+                        connection, now, "logout", identity.name, client_pubkey=client.pubkey
+                    )
+                return
+            case Method.SWITCH_RELAYS if self.must_switch(client):
+                clients.set_relays(connection, identity.name, client.pubkey, self._relays())
+        clients.see(connection, client, now)
 
     def must_switch(self, client: Client) -> bool:
         """Tell whether a client talks elsewhere than on the relays that we run on."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Self
 
 from bunker_core.errors import BunkerError, PoolError
@@ -31,9 +31,11 @@ START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
 # Seconds between rounds of housekeeping. A client that was told to move is served for one round
 # more where it was; clients drop the old relays after 5 s.
 ROUND: Final = 10.0
-# Requests that may be worked on at a time, in bytes some tens of MB. What waits for a person is
-# bounded for each client; the rest is over in a moment, unless replies do not get away.
+# Requests that may be worked on at a time, in bytes some tens of MB, and of one client. What waits
+# for a person is bounded for each client; the rest is over in a moment, unless our own relays are
+# slow.
 AT_WORK: Final = 4096
+AT_WORK_EACH: Final = 1024
 
 log = get_logger(__name__)
 
@@ -76,11 +78,17 @@ class Agent:
             clock=clock,
         )
         self._courier = Courier(
-            self.pool, lambda: self.relays, jobs.delivered, metrics=self.metrics, clock=clock
+            self.pool,
+            lambda: self.relays,
+            jobs.delivered,
+            jobs.too_large,
+            metrics=self.metrics,
+            clock=clock,
         )
         jobs.on_interim = lambda reply: self._spawn(self._send(reply))
         self._subscription: Subscription | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._at_work: dict[str, int] = {}  # requests of each client
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Connect and subscribe; raises PoolError when no own relay answers in time."""
@@ -183,10 +191,19 @@ class Agent:
     # --- requests ----------------------------------------------------------------------------
 
     def _take(self, incoming: Incoming) -> None:
-        if len(self._tasks) < AT_WORK:
-            self._spawn(self._serve(incoming))
-        else:
+        pubkey = incoming.event.pubkey
+        if len(self._tasks) >= AT_WORK or self._at_work.get(pubkey, 0) >= AT_WORK_EACH:
             self._turn_away(incoming)
+            return
+        self._at_work[pubkey] = self._at_work.get(pubkey, 0) + 1
+        self._spawn(self._serve(incoming)).add_done_callback(lambda _: self._is_done(pubkey))
+
+    def _is_done(self, pubkey: str) -> None:
+        left = self._at_work[pubkey] - 1
+        if left:
+            self._at_work[pubkey] = left
+        else:
+            del self._at_work[pubkey]
 
     async def _serve(self, incoming: Incoming) -> None:
         try:
@@ -208,7 +225,7 @@ class Agent:
         try:
             reply = self.handler.turn_away(incoming.event, incoming.relay_url)
             if reply is not None:
-                event = reply.seal(int(self._clock()))
+                event = reply.event(int(self._clock()))
                 self.pool.publish(event, (*self.relays, *reply.relays)).forget()
         except (BunkerError, NSEError) as error:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
@@ -217,12 +234,9 @@ class Agent:
 
     async def _send(self, reply: Reply) -> None:
         try:
-            await self._courier.deliver(reply)
+            await self._courier.send(reply)
         except (BunkerError, NSEError) as error:
             log.error("reply failed", client=reply.client_pubkey, error=str(error))
-        finally:
-            if reply.after:
-                reply.after()
 
     def _resume(self) -> None:
         """Take up what an earlier run left in the journal."""
@@ -291,7 +305,8 @@ class Agent:
         with self.database.write() as connection:
             settings.set_key_state(connection, identity.name, state)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -72,12 +72,6 @@ def mark_handled(connection: Connection, event_id: str, now: int) -> bool:
     return bool(_MARK.run(connection, event_id=event_id, handled_at=now).rowcount == 1)
 
 
-def was_handled(connection: Connection, event_id: str) -> bool:
-    """Tell whether a request event was handled before, also by an earlier run."""
-    query = select(handled.c.event_id).where(handled.c.event_id == event_id)
-    return connection.scalar(query) is not None
-
-
 def find(connection: Connection, digest: str) -> Entry | None:
     """Return the journal's entry of a request."""
     row = _FIND.run(connection, of_digest=digest).fetchone()
@@ -113,6 +107,12 @@ def answer(connection: Connection, digest: str, text: str) -> bool:
 def finish(connection: Connection, digest: str) -> bool:
     """Note that the answer was delivered."""
     return _moved(connection, _FINISH, digest, State.DONE)
+
+
+def replace(connection: Connection, digest: str, text: str) -> None:
+    """Write another answer down in place of the one that no relay carries."""
+    known = (requests.c.digest == digest) & (requests.c.state == State.ANSWERED.value)
+    connection.execute(update(requests).where(known).values(answer=text))
 
 
 def forget(connection: Connection, digest: str) -> None:

@@ -1,0 +1,126 @@
+"""An app whose own relay is slow, silent or against it makes nobody else wait."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from _scripted import Message, Peer, scripted_relay
+from bunker_core.keys import SecretKey
+from bunker_core.nips.nip46 import ClientMetadata
+from bunker_signer.request.delivery import IN_FLIGHT
+from bunker_signer.request.parked import EACH
+from bunker_signer.request.turns import Turns
+from bunker_signer.store import clients
+from signer._rig import rig
+from signer._wire import Wire, wire
+
+REQUESTS = 400
+PINGS = 30
+
+SAID = {
+    "silent": None,
+    "rate-limited": "rate-limited: slow down",
+    "refuses": "blocked: not here",
+}
+
+
+async def timed(client: Wire) -> list[float]:
+    """Return how long each of PINGS pings took, the quickest first."""
+    took: list[float] = []
+    for number in range(PINGS):
+        start = time.perf_counter()
+        assert (await client.ask("ping", rid=f"p{number}")).json["result"] == "pong"
+        took.append(time.perf_counter() - start)
+    return sorted(took)
+
+
+@pytest.mark.parametrize("said", SAID)
+async def test_another_client_waits_for_nothing(said: str, relay_url: str, data: Path) -> None:
+    """400 requests of a client whose relay does its worst: another's pings are as quick as alone.
+
+    Nothing of the first client's is over before the test is: its relay answers nothing that ends
+    the waiting, and every pause of the courier lasts.
+    """
+    reason = SAID[said]
+
+    async def worst(peer: Peer, message: Message) -> bool:
+        if message[0] == "EVENT" and reason is not None:
+            await peer.send("OK", message[1]["id"], False, reason)
+        return bool(message[0] == "EVENT")
+
+    key = SecretKey.generate()
+    async with (
+        scripted_relay(worst) as theirs,
+        rig(relay_url, data, client_rate=1000.0) as signer,
+        wire(relay_url, signer.pubkey) as voice,
+        signer.client() as other,
+    ):
+        courier = signer.agent._courier
+        alone = await timed(other)
+        with signer.database.write() as connection:
+            name, now = signer.identity.name, int(time.time())
+            relays = (theirs.url,)
+            clients.add(connection, name, key.pubkey, ClientMetadata(), relays, "", (), now)
+        signer.agent.pool.add_relay(theirs.url)
+        courier._sleep = lambda _: asyncio.Event().wait()
+        bad = Wire(voice.pool, signer.pubkey, key)  # speaks by our relay, listens at its own
+        await asyncio.gather(*(bad.send("ping", rid=f"{n}") for n in range(REQUESTS)))
+        async with asyncio.timeout(30):  # another client, in the midst of it
+            while True:
+                assert (await other.ask("ping", rid="midst")).json["result"] == "pong"
+                if len(courier._parked.of(key.pubkey)) == REQUESTS:
+                    break
+        assert courier._turns._free == IN_FLIGHT  # what waits holds no turn
+        beside = await timed(other)
+        assert beside[PINGS // 2] < 2 * alone[-1]  # of wall-clock times only the middle is steady
+
+
+async def test_what_is_kept_for_one_client_is_bounded(relay_url: str, data: Path) -> None:
+    """A client that never listens has its latest kept; another's place is not taken."""
+    async with (
+        rig(relay_url, data, client_rate=1000.0) as signer,
+        wire(relay_url, signer.pubkey) as voice,
+    ):
+        courier = signer.agent._courier
+        courier._sleep = lambda _: asyncio.Event().wait()
+        key = SecretKey.generate()
+        with signer.database.write() as connection:
+            name, now = signer.identity.name, int(time.time())
+            clients.add(connection, name, key.pubkey, ClientMetadata(), (), "", (), now)
+        deaf = Wire(voice.pool, signer.pubkey, key)
+        for first in range(0, EACH + 100, 100):
+            await asyncio.gather(*(deaf.send("ping", rid=f"{first + n}") for n in range(100)))
+        async with signer.client() as other:
+            assert (await other.ask("ping", rid="p")).json["result"] == "pong"
+        kept = courier._parked.of(key.pubkey)
+        assert 0 < len(kept) <= EACH
+        assert len(courier._tasks) <= EACH + 64
+
+
+async def test_turns_go_round_the_clients() -> None:
+    """Of hundreds that wait, another client's first is the next."""
+    turns, order = Turns(total=2, each=1), []
+    first = asyncio.Event()
+
+    async def use(client: str, until: asyncio.Event | None = None) -> None:
+        async with turns.of(client):
+            order.append(client)
+            if until:
+                await until.wait()
+
+    holding = [asyncio.create_task(use("a", first)), asyncio.create_task(use("x", first))]
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(use("a")) for _ in range(300)]
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(use("b")))
+    await asyncio.sleep(0)
+    waiting[5].cancel()
+    first.set()
+    await asyncio.gather(*holding, *waiting, return_exceptions=True)
+    assert order.index("b") <= 4
+    assert order.count("a") == 300
+    assert turns._free == 2
+    assert not turns._queues
+    assert not turns._held
