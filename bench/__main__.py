@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import endurance, relays, remote, report, throughput
+from bench import endurance, relays, remote, report, signers, throughput
 from bench.machine import cores, describe, verifications_per_second
 from bench.meter import Sample
 from bench.relays import Recipe, Target, running
@@ -26,7 +26,7 @@ from bench.traffic import Traffic, shot
 
 _HERE = Path(__file__).parent
 # What comes after the rounds.
-_PARTS = ("query", "idle", "isolation", "growth", "storm", "workers", "nip46")
+_PARTS = ("query", "idle", "isolation", "growth", "storm", "workers", "nip46", "signers")
 
 
 class Bench:
@@ -72,6 +72,7 @@ class Bench:
             ("storm", self._storm),
             ("workers", self._workers),
             ("nip46", self._remote),
+            ("signers", self._signers),
         ):
             if self.only and self.only not in name:
                 continue
@@ -90,7 +91,7 @@ class Bench:
             return []
         taken = found if isinstance(found, list) else [found]
         for sample in taken:
-            sample.run = self.run
+            sample.run = sample.run or self.run
             say(f"  {sample.measure:22} {sample.relay:24} {report.number(sample.value):>10}")
             self.samples.append(sample)
         return taken
@@ -263,6 +264,17 @@ class Bench:
             self.run = 0
             async with running(relays.ours(), None) as target:
                 await self.take("nip46", target, lambda: remote.node_round_trips(target, 50))
+
+    async def _signers(self) -> None:
+        if self.quick:
+            return
+        with self._both_cores():  # for three processes
+            async with running(relays.ours(), None) as target:
+                await self.take(
+                    "signers",
+                    target,
+                    lambda: signers.rounds(target, self.rounds, 400, 2 * self.seconds),
+                )
 
     @contextmanager
     def _both_cores(self) -> Iterator[None]:

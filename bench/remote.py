@@ -40,7 +40,7 @@ NOSTR_TOOLS: Final = "nostr-tools with NDK"
 _TIMEOUT: Final = 120.0
 _PAUSE: Final = 0.0005  # seconds; in a round trip each process waits about so long for the others
 _CORE: Final = "ms of its core"
-_UNLIMITED: Final = ("--client-rate", "1000000")
+SIGNER_LIMITS: Final = ("--client-rate", "1000000")
 
 
 def crypto_floor() -> list[Sample]:
@@ -145,7 +145,7 @@ async def round_trips(target: Target, count: int, seconds: float) -> list[Sample
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with (
             running_signer(
-                Path(folder), [target.url], allow="sign_event:1", arguments=_UNLIMITED
+                Path(folder), [target.url], allow="sign_event:1", arguments=SIGNER_LIMITS
             ) as signer,
             RemoteSigner.from_uri(signer.uri) as client,
         ):
@@ -192,10 +192,10 @@ def node_is_there() -> bool:
 async def node_round_trips(target: Target, count: int) -> list[Sample]:
     """Let nostr-tools ask NDK's backend, over the same relay."""
     async with _node("ndk_backend.mjs", target.url) as backend:
-        uri = await _told(backend, "uri")
+        uri = await told(backend, "uri")
         async with _node("nostr_tools_client.mjs", uri, str(count)) as client:
-            taken = [float(item) for item in await _told(client, "sequential")]
-            rate = float(await _told(client, "concurrent"))
+            taken = [float(item) for item in await told(client, "sequential")]
+            rate = float(await told(client, "concurrent"))
     one = Sample("nip46.sequential", NOSTR_TOOLS, percentile(taken, 50), "ms")
     one.values = tuple(taken)
     return [one, Sample("nip46.concurrent", NOSTR_TOOLS, rate, "requests/s")]
@@ -217,7 +217,8 @@ async def _node(program: str, *arguments: str) -> AsyncIterator[asyncio.subproce
         await stop(process)
 
 
-async def _told(process: asyncio.subprocess.Process, key: str) -> Any:
+async def told(process: asyncio.subprocess.Process, key: str) -> Any:
+    """Return what a peer's program prints as `key`, in a line of JSON of its own."""
     if process.stdout is None:
         raise RuntimeError("standard output is not a pipe")
     async with asyncio.timeout(_TIMEOUT):
