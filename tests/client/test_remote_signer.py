@@ -113,7 +113,7 @@ async def test_connect_introduces_the_client() -> None:
             timeout=LONG,
         )
         async with remote:
-            pass
+            await remote.relays_checked(LONG)
         async with app(signer):
             pass
     connects = [asked.params for asked in signer.asked if asked.method == "connect"]
@@ -285,6 +285,7 @@ async def test_an_answer_from_a_stranger_is_not_taken() -> None:
         scripted_signer(relay.url) as signer,
         app(signer) as remote,
     ):
+        await remote.relays_checked(LONG)
         asked: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
 
         def keep(request: Asked) -> Iterable[Any]:
@@ -369,6 +370,7 @@ async def test_switch_relays_moves_the_client() -> None:
 
         signer.answer = shaped("switch_relays", moved)(signer)
         async with app(signer) as remote:
+            await remote.relays_checked(LONG)
             assert remote.relays == (parse_relay_url(new.url),)
             assert (await remote.sign_event(NOTE)).kind == 1
         assert [message for message in new.of_type("EVENT") if message]

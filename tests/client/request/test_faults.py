@@ -65,6 +65,7 @@ async def world(offline: float | None = None, machine: float = MACHINE) -> Async
             signer.uri, timeout=machine, approval_timeout=HUMAN, offline_timeout=offline
         )
         async with app:
+            await app.relays_checked(NEVER)
             yield World(relay, signer, app)
 
 

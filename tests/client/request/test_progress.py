@@ -24,6 +24,7 @@ async def test_a_callback_and_an_iterator_see_every_step() -> None:
         ]
         app = RemoteSigner.from_uri(signer.uri, timeout=LONG, on_progress=told.append)
         async with app:
+            await app.relays_checked(LONG)
             told.clear()
             steps = app.progress()
             await app.sign_event(NOTE)
@@ -49,6 +50,7 @@ async def test_a_failure_is_the_last_step() -> None:
                 on_progress=lambda progress: told.append(progress.step),
             )
             await app.__aenter__()
+            await app.relays_checked(LONG)
         try:
             told.clear()
             with pytest.raises(SignerOffline):

@@ -8,7 +8,10 @@ async with RemoteSigner.from_uri("bunker://...") as signer:
 
 from bunker_client.errors import (
     ClientError,
+    ConnectionEnded,
     InvalidReply,
+    InvalidRequest,
+    InvalidURI,
     PairingFailed,
     RelayRefused,
     RelayUnreachable,
@@ -36,8 +39,11 @@ __all__ = [
     "QR",
     "BunkerClient",
     "ClientError",
+    "ConnectionEnded",
     "FileMasterKey",
     "InvalidReply",
+    "InvalidRequest",
+    "InvalidURI",
     "KeyringMasterKey",
     "Pairing",
     "PairingFailed",

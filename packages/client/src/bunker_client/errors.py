@@ -11,9 +11,17 @@ BunkerError (bunker_core)
     │   └── SignerLocked     its owner has to unlock it first
     ├── InvalidReply         the signer answered with something that is not what was asked
     ├── PairingFailed        the connection could not be made
-    └── SessionError         a kept session can't be read, written or found
+    ├── SessionError         a kept session can't be read, written or found
+    ├── ConnectionEnded      the signer was used after its context was left
+    ├── InvalidURI           the URI can't be used (also bunker_core's InvalidURI)
+    └── InvalidRequest       an event, a pubkey or a text that can't be asked for
+                             (also bunker_core's InvalidEvent and InvalidEntity)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bunker_core import errors as core
 from bunker_core.errors import BunkerError
 
 
@@ -57,16 +65,21 @@ class RequestTimeout(ClientError):
 class WaitingForApproval(RequestTimeout):
     """The signer waits for its owner, and the time for that is over.
 
-    `auth_url` is the page where he can still agree, if the signer named one.
+    `auth_url` is the page where they can still agree, if the signer named one. `known` is False
+    when the signer has never answered this method: some are silent to what they do not know.
     """
 
-    def __init__(self, method: str, timeout: float, auth_url: str | None) -> None:
+    def __init__(
+        self, method: str, timeout: float, auth_url: str | None, known: bool = True
+    ) -> None:
         where = f"at {auth_url}" if auth_url else "at the signer"
-        super().__init__(method, timeout, f"the request waits to be approved {where}")
+        doubt = "" if known or auth_url else f", or the signer does not know {method}"
+        super().__init__(method, timeout, f"the request waits to be approved {where}{doubt}")
         self.auth_url = auth_url
+        self.known = known
 
-    def __reduce__(self) -> tuple[type, tuple[str, float, str | None]]:
-        return (type(self), (self.method, self.timeout, self.auth_url))
+    def __reduce__(self) -> tuple[type, tuple[str, float, str | None, bool]]:
+        return (type(self), (self.method, self.timeout, self.auth_url, self.known))
 
 
 class RequestDenied(ClientError):
@@ -95,6 +108,31 @@ class PairingFailed(ClientError):
 
 class SessionError(ClientError):
     """A kept session can't be read, written or found; the text says what to do."""
+
+
+class ConnectionEnded(ClientError):
+    """The signer is used outside of its context: before it is entered, or after it was left."""
+
+
+class InvalidURI(ClientError, core.InvalidURI):
+    """A bunker:// or nostrconnect:// URI, a name or a relay URL that can't be used."""
+
+
+class InvalidRequest(ClientError, core.InvalidEvent, core.InvalidEntity):
+    """What was to be signed, encrypted or decrypted is none; nothing was sent."""
+
+
+@contextmanager
+def client_errors() -> Iterator[None]:
+    """Raise what bunker_core says of the caller's input as an error of this tree."""
+    try:
+        yield
+    except ClientError:
+        raise
+    except core.InvalidURI as error:
+        raise InvalidURI(str(error)) from None
+    except core.InvalidInput as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def denial(method: str, reason: str) -> RequestDenied:

@@ -7,7 +7,14 @@ from typing import Any, Final, Self, Unpack
 
 import orjson
 
-from bunker_client.errors import ClientError, InvalidReply, PairingFailed, RequestDenied
+from bunker_client.errors import (
+    ClientError,
+    ConnectionEnded,
+    InvalidReply,
+    PairingFailed,
+    RequestDenied,
+    client_errors,
+)
 from bunker_client.request.call import Patience
 from bunker_client.request.link import Link
 from bunker_client.request.options import Options
@@ -17,6 +24,7 @@ from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI, PoolError
 from bunker_core.event import (
     EventTemplate,
     VerifiedEvent,
+    event_id,
     is_hex,
     parse_event_json,
     parse_template,
@@ -52,6 +60,7 @@ class RemoteSigner:
         metadata: ClientMetadata | None = None,
         user_pubkey: str | None = None,
         on_logout: Callable[[], None] | None = None,
+        on_moved: Callable[[Session], None] | None = None,
     ) -> None:
         """Wrap a link; `from_uri`, `from_session` and `Pairing` make one."""
         self._link = link
@@ -60,7 +69,10 @@ class RemoteSigner:
         self._metadata = metadata or ClientMetadata()
         self._user_pubkey = user_pubkey
         self._on_logout = on_logout
+        self._on_moved = on_moved
         self._relay_checks: asyncio.Task[None] | None = None
+        self._relays_known = asyncio.Event()
+        self._moving = asyncio.Lock()
 
     @classmethod
     def from_uri(
@@ -77,7 +89,8 @@ class RemoteSigner:
         `client_key` is the key that this app is known by to the signer, throw-away unless given.
         `permissions` is what the app asks for in advance, `metadata` how it presents itself.
         """
-        parsed = parse_bunker_uri(uri) if isinstance(uri, str) else uri
+        with client_errors():
+            parsed = parse_bunker_uri(uri) if isinstance(uri, str) else uri
         key = client_key or SecretKey.generate()
         link = Link(key, parsed.relays, parsed.remote_signer_pubkey, options)
         return cls(link, secret=parsed.secret, permissions=permissions, metadata=metadata)
@@ -88,26 +101,28 @@ class RemoteSigner:
         session: Session,
         *,
         on_logout: Callable[[], None] | None = None,
+        on_moved: Callable[[Session], None] | None = None,
         **options: Unpack[Options],
     ) -> Self:
         """Return the signer of a session that was kept; entering sends no `connect`.
 
-        `on_logout` is called when the session ends by `logout`, to delete it where it is kept.
+        `on_logout` is called when the session ends by `logout`, to delete it where it is kept, and
+        `on_moved` with the new session when the signer went to other relays.
         """
         link = Link(session.client_key, session.relays, session.remote_signer_pubkey, options)
-        return cls(link, user_pubkey=session.user_pubkey, on_logout=on_logout)
+        user = session.user_pubkey
+        return cls(link, user_pubkey=user, on_logout=on_logout, on_moved=on_moved)
 
     async def __aenter__(self) -> Self:
         await self._link.__aenter__()
-        resumed = self._user_pubkey is not None
         try:
-            if not resumed:
+            if self._user_pubkey is None:
                 await self.connect()
-                await self.settle()
+                await self.get_public_key()
         except BaseException:
             await self._link.__aexit__(None, None, None)
             raise
-        self.watch_relays(at_once=resumed)
+        self.watch_relays()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,7 +135,7 @@ class RemoteSigner:
     def session(self) -> Session:
         """What to keep in order to come back without a new pairing."""
         if self._link.remote is None:
-            raise ClientError("not connected yet")
+            raise ConnectionEnded("not connected yet")
         return Session(self._link.key, self._link.remote, self.user_pubkey, self.relays)
 
     def progress(self) -> AsyncIterator[Progress]:
@@ -131,7 +146,7 @@ class RemoteSigner:
     def user_pubkey(self) -> str:
         """The key that signs. Not the remote signer's own key, which only carries the traffic."""
         if self._user_pubkey is None:
-            raise ClientError("not connected yet")
+            raise ConnectionEnded("not connected yet")
         return self._user_pubkey
 
     @property
@@ -175,10 +190,14 @@ class RemoteSigner:
     ) -> VerifiedEvent:
         """Return `event` signed by the user, with id and signature checked.
 
-        A mapping needs `kind`; `content`, `tags` and `created_at` (now) have defaults. Raises
-        InvalidEvent for what is no event and InvalidReply when the signer signed something else.
+        A mapping needs `kind`; `content`, `tags` and `created_at` have defaults; the last is now,
+        by the relays' clocks if this machine's is far off. Raises InvalidRequest for what is no
+        event and InvalidReply, which says what differs, when the signer signed something else.
         """
-        template = event if isinstance(event, EventTemplate) else parse_template(event)
+        with client_errors():
+            now = self._link.now()
+            template = event if isinstance(event, EventTemplate) else parse_template(event, now=now)
+            event_id(template, self.user_pubkey)  # text that has no UTF-8 is found here
         asked = orjson.dumps({**template.to_dict(), "pubkey": self.user_pubkey}).decode()
         signed = await self._call(Method.SIGN_EVENT, (asked,), timeout)
         try:
@@ -187,9 +206,26 @@ class RemoteSigner:
             raise InvalidReply(f"sign_event: {error}") from None
         if result.pubkey != self.user_pubkey:
             raise InvalidReply("sign_event: the event is signed by another key")
-        if EventTemplate(result.kind, result.content, result.tags, result.created_at) != template:
-            raise InvalidReply("sign_event: the signer signed another event than it was given")
+        self._compare(template, result)
         return result
+
+    def _compare(self, template: EventTemplate, signed: VerifiedEvent) -> None:
+        """Raise InvalidReply that names the fields in which `signed` is not what was asked for."""
+        names = [
+            name
+            for name in ("kind", "content", "tags", "created_at")
+            if getattr(signed, name) != getattr(template, name)
+        ]
+        if names == ["created_at"]:
+            if self._link.accept_created_at:
+                return
+            moved = signed.created_at - template.created_at
+            raise InvalidReply(
+                f"sign_event: the signer moved created_at by {moved} s; "
+                "accept_created_at=True takes that"
+            )
+        if names:
+            raise InvalidReply(f"sign_event: the signer changed {', '.join(names)}")
 
     # The name that guides use.
     request_signature = sign_event
@@ -229,10 +265,14 @@ class RemoteSigner:
             wanted = parse_relay_list(result)
             if wanted and len(wanted) > MAX_RELAYS:
                 raise InvalidRPC(f"more than {MAX_RELAYS} relays")
-            if wanted:
-                await self._link.move_to(map(parse_relay_url, wanted))
+            async with self._moving:
+                before = self.relays
+                if wanted:
+                    await self._link.move_to(map(parse_relay_url, wanted))
         except (InvalidRPC, InvalidURI, PoolError) as error:
             raise InvalidReply(f"switch_relays: {error}") from None
+        if self._on_moved and self.relays != before:
+            self._on_moved(self.session)
         return self.relays
 
     async def logout(self, *, timeout: float | None = None) -> None:
@@ -246,23 +286,25 @@ class RemoteSigner:
             if self._on_logout:
                 self._on_logout()
 
-    async def settle(self) -> None:
-        """Do what NIP-46 asks of a client right after connecting: learn the user, the relays."""
-        await self.get_public_key()
-        with suppress(ClientError):  # older signers do not know it, some do not even answer
-            await self.switch_relays(timeout=PROBE_TIMEOUT)
+    def watch_relays(self) -> None:
+        """Ask for the signer's relays now and at intervals, as NIP-46 asks of a client.
 
-    def watch_relays(self, *, at_once: bool) -> None:
-        """Ask for the signer's relays at intervals from now on."""
-        self._relay_checks = asyncio.create_task(self._watch_relays(at_once))
+        In the background: older signers do not know the method, and some do not even answer.
+        """
+        self._relay_checks = asyncio.create_task(self._watch_relays())
 
-    async def _watch_relays(self, at_once: bool) -> None:
+    async def relays_checked(self, timeout: float) -> None:
+        """Wait until the signer was asked for its relays once, `timeout` seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._relays_known.wait()
+
+    async def _watch_relays(self) -> None:
         while True:
-            if not at_once:
-                await asyncio.sleep(self._link.relay_check_interval)
-            at_once = False
             with suppress(ClientError):
                 await self.switch_relays(timeout=PROBE_TIMEOUT)
+            self._relays_known.set()
+            await asyncio.sleep(self._link.relay_check_interval)
 
     async def _call(self, method: Method, params: Iterable[str], timeout: float | None) -> str:
         patience = self._link.patience

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import Final, Self, Unpack, cast
 from urllib.parse import parse_qsl
 
-from bunker_client.errors import ClientError
+from bunker_client.errors import ClientError, InvalidURI, client_errors
 from bunker_client.pair.pairing import PAIRING_TIMEOUT, Pairing
 from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
@@ -23,7 +23,6 @@ from bunker_client.request.http import fetch_json
 from bunker_client.request.options import Options
 from bunker_client.sessions.sessions import DEFAULT_NAME, Sessions
 from bunker_client.sync import SyncOf
-from bunker_core.errors import InvalidURI
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI
 from bunker_core.nips.nip05 import parse_document, parse_identifier
@@ -48,7 +47,7 @@ def signer_from(
     """Return the signer that `text` names (see above); entering it connects.
 
     `on_invite` is given the nostrconnect:// URI, as text and as QR code, to show to the user.
-    Raises InvalidURI, InvalidInput or ClientError.
+    Raises ClientError.
     """
     text = text.strip()
     scheme, separator, rest = text.partition(":")
@@ -118,9 +117,10 @@ class BunkerClient(RemoteSigner):
     ) -> Self:
         """Return the signer whose own key (not the user's) is `signer_npub` at `relay_url`.
 
-        The signer has to know `client_key`, or `secret`. Raises InvalidURI or InvalidEntity.
+        The signer has to know `client_key`, or `secret`. Raises InvalidURI or InvalidRequest.
         """
-        uri = BunkerURI(parse_pubkey(signer_npub), (parse_relay_url(relay_url),), secret)
+        with client_errors():
+            uri = BunkerURI(parse_pubkey(signer_npub), (parse_relay_url(relay_url),), secret)
         return cls.from_uri(
             uri, client_key=client_key, permissions=permissions, metadata=metadata, **options
         )
@@ -160,9 +160,12 @@ async def _named(text: str, options: Options) -> AsyncIterator[RemoteSigner]:
 
 
 async def resolve(name: str) -> BunkerURI:
-    """Return where the remote signer of a NIP-05 name is; raises InvalidInput or ClientError."""
-    identifier = parse_identifier(name)
-    document = parse_document((await fetch_json(identifier.url)).value, identifier.name)
+    """Return where the remote signer of a NIP-05 name is; raises ClientError."""
+    with client_errors():
+        identifier = parse_identifier(name)
+    fetched = await fetch_json(identifier.url)
+    with client_errors():
+        document = parse_document(fetched.value, identifier.name)
     if not document.signer_relays:
         raise ClientError(f"{identifier.domain} names no remote signer for {identifier}")
     return BunkerURI(document.signer_pubkey, document.signer_relays)

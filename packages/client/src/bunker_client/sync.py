@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Self, TypeVar, Unpack
 
-from bunker_client.errors import ClientError
+from bunker_client.errors import ConnectionEnded
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.options import Options
 from bunker_client.request.session import Session
@@ -79,13 +79,13 @@ class SyncOf(Generic[S]):
 
     def _call(self, method: Callable[[S], Coroutine[Any, Any, T]]) -> T:
         if self._signer is None:
-            raise ClientError("not connected: use the signer in a `with` block")
+            raise ConnectionEnded("not connected: use the signer in a `with` block")
         return self._run(method(self._signer))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             coroutine.close()
-            raise ClientError("not connected: use the signer in a `with` block")
+            raise ConnectionEnded("not connected: use the signer in a `with` block")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -131,10 +131,13 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
         session: Session,
         *,
         on_logout: Callable[[], None] | None = None,
+        on_moved: Callable[[Session], None] | None = None,
         **options: Unpack[Options],
     ) -> Self:
         """As `RemoteSigner.from_session`."""
-        return cls(RemoteSigner.from_session(session, on_logout=on_logout, **options))
+        return cls(
+            RemoteSigner.from_session(session, on_logout=on_logout, on_moved=on_moved, **options)
+        )
 
     @property
     def user_pubkey(self) -> str:
@@ -151,22 +154,50 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
         """What to keep in order to come back without a new pairing."""
         return self._connected.session
 
-    def ping(self) -> None:
+    def get_public_key(self, *, timeout: float | None = None) -> str:
+        """Return the user's pubkey, which signs."""
+        return self._call(lambda signer: signer.get_public_key(timeout=timeout))
+
+    def sign_event(
+        self, event: EventTemplate | Mapping[str, Any], *, timeout: float | None = None
+    ) -> VerifiedEvent:
+        """Return `event` signed by the user, with id and signature checked."""
+        return self._call(lambda signer: signer.sign_event(event, timeout=timeout))
+
+    request_signature = sign_event
+
+    def nip44_encrypt(self, peer: str, plaintext: str, *, timeout: float | None = None) -> str:
+        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
+        return self._call(lambda signer: signer.nip44_encrypt(peer, plaintext, timeout=timeout))
+
+    def nip44_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
+        return self._call(lambda signer: signer.nip44_decrypt(peer, payload, timeout=timeout))
+
+    def nip04_encrypt(self, peer: str, plaintext: str, *, timeout: float | None = None) -> str:
+        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
+        return self._call(lambda signer: signer.nip04_encrypt(peer, plaintext, timeout=timeout))
+
+    def nip04_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
+        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
+        return self._call(lambda signer: signer.nip04_decrypt(peer, payload, timeout=timeout))
+
+    def ping(self, *, timeout: float | None = None) -> None:
         """Return when the signer answers."""
-        self._call(lambda signer: signer.ping())
+        self._call(lambda signer: signer.ping(timeout=timeout))
 
-    def switch_relays(self) -> tuple[str, ...]:
+    def switch_relays(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Ask where the signer wants to be reached, move there, return the relays in use."""
-        return self._call(lambda signer: signer.switch_relays())
+        return self._call(lambda signer: signer.switch_relays(timeout=timeout))
 
-    def logout(self) -> None:
+    def logout(self, *, timeout: float | None = None) -> None:
         """Ask the signer to forget this client, and delete the session where it is kept."""
-        self._call(lambda signer: signer.logout())
+        self._call(lambda signer: signer.logout(timeout=timeout))
 
     @property
     def _connected(self) -> RemoteSigner:
         if self._signer is None:
-            raise ClientError("not connected: use the signer in a `with` block")
+            raise ConnectionEnded("not connected: use the signer in a `with` block")
         return self._signer
 
 

@@ -7,7 +7,7 @@ from typing import Final, Self, Unpack
 
 import orjson
 
-from bunker_client.errors import PairingFailed
+from bunker_client.errors import PairingFailed, client_errors
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.link import Link
 from bunker_client.request.options import Options
@@ -16,7 +16,7 @@ from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret
 from bunker_core.nips.nip46 import ClientMetadata, Permission, Response
 from bunker_core.relay_url import parse_relay_url
 
-PAIRING_TIMEOUT: Final = 180.0  # seconds: a person has to find his phone and scan
+PAIRING_TIMEOUT: Final = 180.0  # seconds: a person has to find their phone and scan
 
 
 class Pairing:
@@ -39,9 +39,11 @@ class Pairing:
         **options: Unpack[Options],
     ) -> None:
         key = client_key or SecretKey.generate()
+        with client_errors():
+            urls = tuple(map(parse_relay_url, relays))
         self.uri: Final = NostrConnectURI(
             key.pubkey,
-            tuple(map(parse_relay_url, relays)),
+            urls,
             new_secret(),
             tuple(permissions),
             metadata or ClientMetadata(),
@@ -69,8 +71,8 @@ class Pairing:
             raise PairingFailed(f"no signer answered the invitation in {timeout:g} s") from None
         await self._link.adopt(remote)
         signer = RemoteSigner(self._link)
-        await signer.settle()
-        signer.watch_relays(at_once=False)
+        await signer.get_public_key()
+        signer.watch_relays()
         self._signer = signer
         return signer
 

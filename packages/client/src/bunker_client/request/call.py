@@ -1,7 +1,7 @@
 """One request on its way, without I/O: what was heard of it, what to do next, when to give up.
 
 Human time and machine time have separate deadlines. A round trip is a matter of seconds; an
-approval takes as long as a person needs to find his phone. NIP-46 has no word for "I am asking
+approval takes as long as a person needs to find their phone. NIP-46 has no word for "I am asking
 my owner", so a request that was delivered and stays unanswered is followed by a `ping`: if the
 signer answers that and not the request, a person is at work.
 """
@@ -16,6 +16,7 @@ from bunker_client.errors import (
     RelayRefused,
     RelayUnreachable,
     RequestTimeout,
+    SignerLocked,
     SignerOffline,
     WaitingForApproval,
 )
@@ -25,14 +26,17 @@ from bunker_core.nips.nip46 import Method, Request
 from bunker_core.pool import Receipt
 
 REQUEST_TIMEOUT: Final = 10.0  # seconds for a round trip; relays answer in a fraction of one
-APPROVAL_TIMEOUT: Final = 180.0  # seconds for a person to find his phone and read
+APPROVAL_TIMEOUT: Final = 180.0  # seconds for a person to find their phone and read
 
 # Pauses before a request is sent again that nobody was there to get, in seconds: the first, the
 # longest. A signer that restarts is back within the first few.
 _RETRY_PAUSES: Final = (0.25, 2.0)
 _RECEIPT_PATIENCE: Final = 3.0  # seconds until a relay that owes an OK is checked for life
-# Seconds from a delivery to the first ping, and the factor from one ping to the next.
+# Seconds from a delivery to the first ping, and the factor from one ping to the next. A caller with
+# less time is told all the same what becomes of the request: the first ping goes out in a quarter
+# of it, so that its answer has three times as long as it waited.
 _PROBE_PAUSE: Final = 5.0
+_PROBE_SHARE: Final = 4.0
 _PROBE_FACTOR: Final = 3.0
 # A signer that restarted has lost the request; one that asks its owner has not. Both answer a
 # ping, so the request is sent again, with its id, this many times at most.
@@ -42,6 +46,7 @@ _LONGEST_PAUSE: Final = 1.0  # seconds between two reviews
 
 # A second try may go better; every other refusal is the relay's policy.
 _PASSING: Final = frozenset({"rate-limited", "error"})
+_WITH_PEOPLE: Final = (Step.WAITING_FOR_APPROVAL, Step.LOCKED)
 _MACHINE_METHODS: Final = frozenset(
     {Method.PING.value, Method.SWITCH_RELAYS.value, Method.LOGOUT.value}
 )
@@ -62,7 +67,7 @@ class Patience:
 
 
 class Action(Enum):
-    """What the line has to do for a request."""
+    """What the link has to do for a request."""
 
     SEND = "send"  # again, as a fresh event with the same request id
     PROBE = "probe"  # ping the signer
@@ -71,7 +76,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the line sees of the outside at one moment."""
+    """What the link sees of the outside at one moment."""
 
     receipts: Collection[Receipt]  # of the latest sending
     owing: Collection[str]  # connected relays that have not answered it
@@ -80,6 +85,9 @@ class View:
     relay_errors: str  # why no relay is connected
     heard_at: float | None  # when the latest of what the signer has answered was sent
     answers_pings: bool  # whether it ever answered one
+    locked: bool = False  # whether it said so when it was asked last
+    knows_method: bool = True  # whether it ever answered the method, or is bound to know it
+    clock_fault: str = ""  # what is wrong with this machine's clock, for an error's text
 
 
 class Call:
@@ -98,7 +106,8 @@ class Call:
         self._retry_at = now
         self._retry_pause = _RETRY_PAUSES[0]
         self._probe_at: float | None = None
-        self._probe_pause = _PROBE_PAUSE
+        human_time = patience.approval if patience.total is None else patience.total
+        self._probe_pause = min(_PROBE_PAUSE, human_time / _PROBE_SHARE)
         self._probed_at: float | None = None
         self._resends = 0
         self._refusals: tuple[Receipt, ...] = ()
@@ -153,7 +162,7 @@ class Call:
             self._enter(Step.QUEUED, now)
             return []
         if any(receipt.delivered for receipt in view.receipts):
-            if self.step not in (Step.DELIVERED, Step.WAITING_FOR_APPROVAL):
+            if self.step not in (Step.DELIVERED, *_WITH_PEOPLE):
                 self._enter(Step.DELIVERED, now)
             return self._see_signer(now, view)
         if self.auth_url is not None:
@@ -177,8 +186,7 @@ class Call:
         if not heard:
             return []
         self._probed_at = None
-        if self.step is Step.DELIVERED:
-            self._enter(Step.WAITING_FOR_APPROVAL, now)
+        self._enter(Step.LOCKED if view.locked else Step.WAITING_FOR_APPROVAL, now)
         if self._resends == _RESENDS:
             return []
         self._resends += 1
@@ -192,7 +200,7 @@ class Call:
         self._retry_at = now + self._retry_pause
         if step is Step.DELIVERED and self._human:
             self._probe_at = now + self._probe_pause
-        elif step is not Step.WAITING_FOR_APPROVAL:
+        elif step not in _WITH_PEOPLE:
             self._probe_at = self._probed_at = None
 
     # --- what to do ----------------------------------------------------------------------------
@@ -225,7 +233,7 @@ class Call:
             case Step.REFUSED:
                 passing = any(prefix(receipt.reason) in _PASSING for receipt in self._refusals)
                 allowed = patience.machine if passing else 0.0
-            case Step.WAITING_FOR_APPROVAL:
+            case Step.WAITING_FOR_APPROVAL | Step.LOCKED:
                 allowed = patience.approval
             case Step.DELIVERED if self._human:
                 allowed = patience.approval
@@ -248,11 +256,15 @@ class Call:
                 said = "; ".join(f"{item.relay_url}: {item.reason!r}" for item in self._refusals)
                 return RelayRefused(f"{method}: no relay takes the request: {said}")
             case Step.WAITING_FOR_APPROVAL:
-                return WaitingForApproval(method, waited, self.auth_url)
+                return WaitingForApproval(method, waited, self.auth_url, view.knows_method)
+            case Step.LOCKED:
+                return SignerLocked(method, f"locked: the key was not unlocked in {waited:g} s")
             case Step.DELIVERED:
                 asked = self._probed_at is not None and view.answers_pings
                 what = "neither it nor a ping is answered" if asked else "the signer did not answer"
-                return RequestTimeout(method, waited, f"the request was delivered, but {what}")
+                what = f"the request was delivered, but {what}{view.clock_fault}"
+                return RequestTimeout(method, waited, what)
             case _:
                 silent = ", ".join(view.owing or view.connected)
-                return RequestTimeout(method, waited, f"{silent} did not acknowledge the request")
+                what = f"{silent} did not acknowledge the request{view.clock_fault}"
+                return RequestTimeout(method, waited, what)

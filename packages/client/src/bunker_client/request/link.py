@@ -1,4 +1,4 @@
-"""The line to a remote signer: requests out, responses in, over whichever relay works."""
+"""The way to a remote signer: requests out, responses in, over whichever relay works."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from bunker_client.errors import (
     ClientError,
+    ConnectionEnded,
     RelayUnreachable,
     RequestTimeout,
     SignerOffline,
@@ -41,7 +42,11 @@ from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 LOOK_BACK: Final = 900
 OPEN_TIMEOUT: Final = 10.0  # seconds for a first relay
 RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable intervals"
-MAX_CLOCK_SKEW: Final = 30.0  # seconds that ours may be off before a request goes by the relays'
+# What the ping of a request that waits has as its parameter. Our signer answers such a ping with
+# what keeps it, if that is no person: "locked" or "paused" instead of "pong". Others do not look at
+# the parameters of a ping.
+ASK_STATE: Final = "state"
+_STATES: Final = frozenset({"locked", "paused"})
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3
@@ -79,6 +84,7 @@ class Link:
         )
         self._open_timeout = min(OPEN_TIMEOUT, self.patience.machine)
         self.relay_check_interval = options.get("relay_check_interval", RELAY_CHECK_INTERVAL)
+        self.accept_created_at = options.get("accept_created_at", False)
         self.pool = RelayPool(
             relays,
             auth=[lambda template: sign_event(template, key)],
@@ -99,6 +105,14 @@ class Link:
         self._ping: asyncio.Task[None] | None = None
         self._heard_at: float | None = None
         self._answers_pings = False
+        self._locked = False
+        # What no signer leaves unanswered, and what this one has answered by now.
+        self._answered = {
+            Method.CONNECT.value,
+            Method.GET_PUBLIC_KEY.value,
+            Method.SIGN_EVENT.value,
+        }
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         """Connect and subscribe; raises RelayUnreachable."""
@@ -111,6 +125,7 @@ class Link:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._ended = True
         tasks = [task for task in (self._reader, self._ping) if task]
         for task in tasks:
             task.cancel()
@@ -151,8 +166,10 @@ class Link:
 
         It waits for its turn first when many others are on the way; that counts in
         `patience.total` alone. Raises RelayUnreachable, RelayRefused, SignerOffline,
-        RequestTimeout, WaitingForApproval, RequestDenied and SignerLocked.
+        RequestTimeout, WaitingForApproval, RequestDenied, SignerLocked and ConnectionEnded.
         """
+        if self._ended:
+            raise ConnectionEnded(f"{method}: the connection to the signer is closed")
         # 16 random bytes: ids that collide would mix up answers
         request = Request(secrets.token_hex(16), method, tuple(params))
         now = asyncio.get_running_loop().time()
@@ -236,6 +253,9 @@ class Link:
             relay_errors="" if connected else self.pool.describe_errors(),
             heard_at=self._heard_at,
             answers_pings=self._answers_pings,
+            locked=self._locked,
+            knows_method=pending.call.request.method in self._answered,
+            clock_fault=self._clock_fault(),
         )
 
     def _act(self, action: Action, pending: Pending) -> None:
@@ -252,7 +272,9 @@ class Link:
     async def _probe(self) -> None:
         """Ask the signer whether it is there; if it is not, ask again for all that was asked."""
         try:
-            await self.call(Method.PING.value, (), Patience(self.patience.machine, offline=0.0))
+            patience = Patience(self.patience.machine, offline=0.0)
+            state = await self.call(Method.PING.value, (ASK_STATE,), patience)
+            self._locked = state in _STATES
         except SignerOffline:
             for pending in self._calls.values():
                 self._send(pending)
@@ -272,11 +294,20 @@ class Link:
         if self.remote is None:
             raise RuntimeError("no remote signer yet")
         content = self._channel(self.remote).seal(request.to_json())
-        skew = self.pool.clock_skew
         # Relays and signers drop what is minutes old or from the future: if our clock is wrong,
         # a request goes by theirs.
-        now = self._clock() + (skew if abs(skew) > MAX_CLOCK_SKEW else 0.0)
-        return sign_event(rpc_template(content, self.remote, int(now)), self.key)
+        return sign_event(rpc_template(content, self.remote, self.now()), self.key)
+
+    def now(self) -> int:
+        """Return Unix seconds by our clock, or by the relays' if ours is far off."""
+        return int(self.pool.now())
+
+    def _clock_fault(self) -> str:
+        skew = round(self.pool.now() - self._clock())
+        if not skew:
+            return ""
+        side = "behind" if skew > 0 else "ahead of"
+        return f"; this machine's clock is {abs(skew)} s {side} the relays'"
 
     def _resend(self, relay_url: str) -> None:
         """Ask again what has no answer, after a reconnect: the answer may have been missed.
@@ -314,17 +345,20 @@ class Link:
 
     async def _subscribe(self) -> None:
         """Subscribe before anything is published; raises RelayUnreachable."""
+        try:  # what the relays' clocks say is known once one is connected
+            await self.pool.connected(self._open_timeout)
+        except PoolError as error:
+            raise RelayUnreachable(str(error)) from None
         wanted: dict[str, Any] = {"authors": frozenset({self.remote})} if self.remote else {}
         subscription = self.pool.subscribe(
             Filter(
                 kinds=frozenset({NOSTR_CONNECT}),
                 tags=(("p", frozenset({self.key.pubkey})),),
-                since=int(self._clock()) - LOOK_BACK,
+                since=min(int(self._clock()), self.now()) - LOOK_BACK,
                 **wanted,
             )
         )
         try:
-            await self.pool.connected(self._open_timeout)
             await subscription.live(self._open_timeout)
         except PoolError as error:
             raise RelayUnreachable(str(error)) from None
@@ -359,6 +393,9 @@ class Link:
             return  # a double, or the answer to a request that was given up
         loop = asyncio.get_running_loop()
         self._heard_at = max(self._heard_at or 0.0, pending.call.sent_at)
+        method = pending.call.request.method
+        if method != Method.PING.value:
+            self._answered.add(method)
         if response.auth_url is not None:
             if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
                 self._on_auth_url(response.auth_url)
@@ -367,7 +404,7 @@ class Link:
         elif response.error is not None:
             loop.call_later(SECOND_OPINION, pending.settle, response)
         else:
-            self._answers_pings |= pending.call.request.method == Method.PING.value
+            self._answers_pings |= method == Method.PING.value
             pending.settle(response)
 
     def _channel(self, peer: str) -> Channel:

@@ -14,6 +14,7 @@ class Options(TypedDict, total=False):
     SignerOffline: 0 raises it at once, None waits as long as `timeout`. `on_auth_url` is called
     with a page where the owner has to agree, `on_progress` with every step of every request; both
     on the event loop. `relay_check_interval` is how often the signer is asked for its relays.
+    `accept_created_at` takes an event that the signer gave another time and changed nowhere else.
     """
 
     timeout: float
@@ -22,4 +23,5 @@ class Options(TypedDict, total=False):
     on_auth_url: Callable[[str], None] | None
     on_progress: Callable[[Progress], None] | None
     relay_check_interval: float
+    accept_created_at: bool
     clock: Callable[[], float]

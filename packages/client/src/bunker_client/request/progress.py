@@ -16,6 +16,7 @@ class Step(Enum):
     SIGNER_OFFLINE = "signer offline"  # a relay has it, and nobody is listening
     DELIVERED = "delivered"  # a relay has passed it on
     WAITING_FOR_APPROVAL = "waiting for approval"  # the signer is there and has not answered
+    LOCKED = "locked"  # the signer is there, and its key is locked
     ANSWERED = "answered"
     FAILED = "failed"
 
@@ -27,6 +28,7 @@ _SENTENCES = {
     Step.SIGNER_OFFLINE: "the signer is offline, trying again",
     Step.DELIVERED: "delivered to the signer",
     Step.WAITING_FOR_APPROVAL: "waiting for you to approve it at your signer",
+    Step.LOCKED: "the key is locked, waiting for you to unlock it at your signer",
     Step.ANSWERED: "answered",
     Step.FAILED: "failed",
 }
@@ -47,7 +49,7 @@ class Progress:
 
 
 class Watchers:
-    """Whoever reads the steps of all requests, each in an iterator of his own.
+    """Whoever reads the steps of all requests, each in an iterator of their own.
 
     One that nobody reads any more does not gather steps: it is held by its reader alone.
     """

@@ -166,9 +166,17 @@ class Sessions:
             raise SessionError(f"session {name!r} can't be deleted: {error.strerror}") from None
 
     def signer(self, name: str = DEFAULT_NAME, **options: Unpack[Options]) -> RemoteSigner:
-        """Return the signer of a session, without a new pairing; `logout` deletes the session."""
+        """Return the signer of a session, without a new pairing.
+
+        `logout` deletes the session; a signer that moves to other relays is found there next time.
+        """
         session = self.load(name)
-        return RemoteSigner.from_session(session, on_logout=lambda: self.delete(name), **options)
+        return RemoteSigner.from_session(
+            session,
+            on_logout=lambda: self.delete(name),
+            on_moved=lambda moved: self.save(moved, name),
+            **options,
+        )
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -122,7 +122,10 @@ class RelayConnection:
             await asyncio.wait([self._checking])
 
     async def close(self) -> None:
-        """Close the connection and stop trying."""
+        """Close the connection in good order (1000) and stop trying."""
+        if self._socket:
+            self._flush()
+            await self._socket.close()
         self._task.cancel()
         await asyncio.wait([self._task])
 

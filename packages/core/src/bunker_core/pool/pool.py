@@ -4,14 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from statistics import median_low
 from types import TracebackType
 from typing import Self
 
 from bunker_core.errors import PoolError
 from bunker_core.event import Event, Sign
 from bunker_core.filter import Filter
-from bunker_core.pool.connection import ConnectionState, RelayConnection
+from bunker_core.pool.connection import MAX_SKEW, ConnectionState, RelayConnection
 from bunker_core.pool.publication import Publication, Receipt
 from bunker_core.pool.session import Answered, Effect, Ended, Live, Received, RelaySession
 from bunker_core.pool.subscription import Incoming, Subscription
@@ -75,13 +74,21 @@ class RelayPool:
 
     @property
     def clock_skew(self) -> float:
-        """By how many seconds the relays' clocks are ahead of ours; the median of those that say.
+        """By how many seconds the relays' clocks are ahead of ours; of those that say, the nearest.
 
-        One of several relays can't shift it alone. 0 when no relay said.
+        A relay whose own clock is wrong shifts nothing as long as another one agrees with us.
+        0 when no relay said.
         """
         skews = [item.clock_skew for item in self._connections.values()]
-        known = [skew for skew in skews if skew is not None]
-        return median_low(known) if len(known) > 1 else sum(known)
+        return min((skew for skew in skews if skew is not None), key=abs, default=0.0)
+
+    def now(self) -> float:
+        """Return Unix seconds: by our clock, or by the relays' when ours is more than MAX_SKEW off.
+
+        The one clock for whatever others compare with theirs: `since`, freshness, `created_at`.
+        """
+        skew = self.clock_skew
+        return self._clock() + (skew if abs(skew) > MAX_SKEW else 0.0)
 
     def hurry(self) -> None:
         """Try again at once to reach the relays that are not connected."""
