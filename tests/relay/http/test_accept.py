@@ -87,7 +87,6 @@ def test_a_proxy_brings_many() -> None:
     assert not Addresses(("10.0.0.0/8",)).is_proxy("192.0.2.1")
 
 
-@pytest.mark.parametrize("attacker", ["127.0.0.1", "127.0.0.2"])
 class Impatient(HTTPProtocol):
     """The relay's HTTP with a deadline that is over at once."""
 
@@ -114,6 +113,7 @@ async def test_a_request_without_an_end_is_dropped() -> None:
     assert set(asked) <= {"http.request"}
 
 
+@pytest.mark.parametrize("attacker", ["127.0.0.1", "127.0.0.2"])
 async def test_idle_connections_keep_nobody_out(start: Start, attacker: str) -> None:
     """With 1,300 of them, opened again as they are closed, every probe and client is served."""
     relay = start()
