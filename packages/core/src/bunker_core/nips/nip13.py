@@ -1,6 +1,10 @@
 """NIP-13: proof of work, counted in leading zero bits of the event id."""
 
+from typing import Final
+
 from bunker_core.event import Event
+
+_DIGITS: Final = 3  # 256 is the most
 
 
 def difficulty(event_id: str) -> int:
@@ -16,7 +20,9 @@ def refusal(event: Event, least: int) -> str:
     for tag in event.tags:
         if len(tag) > 2 and tag[0] == "nonce":
             # A lower commitment means that luck, not work, brought the id this far.
-            committed = int(tag[2]) if tag[2].isascii() and tag[2].isdecimal() else 0
+            target = tag[2]
+            is_number = target.isascii() and target.isdecimal() and len(target) <= _DIGITS
+            committed = int(target) if is_number else 0
             if committed < least:
                 return f"pow: committed difficulty {committed} is less than {least}"
     return ""

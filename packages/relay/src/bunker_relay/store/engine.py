@@ -27,6 +27,12 @@ _LOCK: Final = 24_133  # of PostgreSQL's advisory locks, the one that this store
 _CACHE: Final = {True: 16_384, False: 4_096}  # KiB of SQLite's pages, for a writer, for a reader
 _CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log: a commit of hundreds of events is some megabytes
 
+_SQLITE_OUTAGES: Final = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SQLSTATES: Final = {
     "57014": _TOO_SLOW,
@@ -87,6 +93,15 @@ def deadline(connection: Connection, seconds: float) -> Iterator[Callable[[], No
         yield check
     finally:
         raw.set_progress_handler(None, 0)
+
+
+def is_outage(error: Exception) -> bool:
+    """Tell whether the database as a whole can't be used: other events would fare no better."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES
+    return isinstance(error, OperationalError) or error.connection_invalidated
 
 
 def explain(error: Exception) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+from bunker_relay.logs import defect
 from bunker_relay.store import migrate
 from bunker_relay.store.engine import (
     Database,
@@ -26,6 +27,7 @@ from bunker_relay.store.engine import (
     deadline,
     explain,
     explain_to_owner,
+    is_outage,
     open_engine,
 )
 from bunker_relay.store.outcome import Outcome, Stored, StoreError
@@ -181,7 +183,15 @@ class Store:
                     transaction.commit()
                     self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
         except Exception as error:  # noqa: BLE001 -- the only writer has to live, whatever comes
-            self._broken = self._closing
+            if len(jobs) > 1 and not is_outage(error):
+                # One event of them is at fault: it alone is to fail.
+                half = len(jobs) // 2
+                self._commit(jobs[:half])
+                self._commit(jobs[half:])
+                return
+            if not is_outage(error):
+                defect("an event could not be saved", error)
+            self._broken = self._closing and is_outage(error)
             outcomes = [StoreError(explain(error))] * len(jobs)
             self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
 

@@ -7,12 +7,12 @@ together. Requests for deletion alone, which change what the rules say, are take
 
 # ruff: noqa: S608 -- the texts are ours, and every value is a bound parameter
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.engine import Connection
 
 from bunker_core.event import Event, is_hex
@@ -20,8 +20,10 @@ from bunker_core.kinds import DELETION, Storage, storage
 from bunker_core.nips import nip40
 from bunker_relay.store.engine import hold, is_postgres
 from bunker_relay.store.outcome import Outcome
-from bunker_relay.store.schema import address_key, deletions, events, tag_key
+from bunker_relay.store.schema import address_key, events, tag_key
 
+_TARGETS: Final = 1_000  # of a deletion request in one statement
+_KIND_DIGITS: Final = 5  # 65535 is the last kind
 _SWEEP_ROWS: Final = 1_000  # deleted in one transaction, some milliseconds
 _EVENT: Final = {
     "seq": "bigint", "id": "bytea", "pubkey": "bytea", "created_at": "bigint", "kind": "int",
@@ -193,40 +195,64 @@ def address_of(event: Event) -> bytes | None:
 
 
 def _delete_for(connection: Connection, request: Event) -> None:
-    """Delete what a deletion request names, as far as it is its author's own (NIP-09)."""
+    """Delete what a deletion request names, as far as it is its author's own (NIP-09).
+
+    Thousands of targets take a few statements: all other clients wait for this transaction.
+    """
     author = bytes.fromhex(request.pubkey)
-    for event_id in request.tag_values("e"):
-        if is_hex(event_id, 64):
-            target = bytes.fromhex(event_id)
-            connection.execute(
-                delete(events).where(
-                    events.c.id == target,
-                    events.c.pubkey == author,
-                    events.c.kind != DELETION,  # NIP-09: a request against a request does nothing
-                )
+    ids = [bytes.fromhex(item) for item in request.tag_values("e") if is_hex(item, 64)]
+    addresses = [_own_address(item, request.pubkey) for item in request.tag_values("a")]
+    targets = list(dict.fromkeys(ids))
+    for some in _portions(targets):
+        connection.execute(
+            delete(events).where(
+                events.c.id.in_(some),
+                events.c.pubkey == author,
+                events.c.kind != DELETION,  # NIP-09: a request against a request does nothing
             )
-            _remember(connection, author, target, request.created_at)
-    for address in request.tag_values("a"):
-        kind, _, rest = address.partition(":")
-        pubkey, _, identifier = rest.partition(":")
-        if pubkey == request.pubkey and kind.isascii() and kind.isdecimal():
-            target = address_key(int(kind), pubkey, identifier)
-            connection.execute(
-                delete(events).where(
-                    events.c.address == target,
-                    events.c.created_at <= request.created_at,  # the same second counts
-                )
+        )
+    versioned = list(dict.fromkeys(address for address in addresses if address is not None))
+    for some in _portions(versioned):
+        connection.execute(
+            delete(events).where(
+                events.c.address.in_(some),
+                events.c.created_at <= request.created_at,  # the same second counts
             )
-            _remember(connection, author, target, request.created_at)
+        )
+    for some in _portions(targets + versioned):
+        _remember(connection, author, some, request.created_at)
 
 
-def _remember(connection: Connection, author: bytes, target: bytes, until: int) -> None:
-    known = and_(deletions.c.target == target, deletions.c.pubkey == author)
-    before = connection.scalar(select(deletions.c.until).where(known))
-    if before is None:
-        connection.execute(insert(deletions).values(pubkey=author, target=target, until=until))
-    elif before < until:
-        connection.execute(deletions.update().where(known).values(until=until))
+def _own_address(text: str, pubkey: str) -> bytes | None:
+    """Return the digest of an address that belongs to `pubkey`; None for what is none."""
+    kind, _, rest = text.partition(":")
+    owner, _, identifier = rest.partition(":")
+    if owner != pubkey or len(kind) > _KIND_DIGITS or not (kind.isascii() and kind.isdecimal()):
+        return None
+    number = int(kind)
+    return address_key(number, pubkey, identifier) if str(number) == kind else None
+
+
+def _portions(targets: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(targets), _TARGETS):
+        yield targets[start : start + _TARGETS]
+
+
+def _remember(connection: Connection, author: bytes, targets: list[bytes], until: int) -> None:
+    """Note that `targets`, each of them once, are deleted up to `until`."""
+    parameters: tuple[Any, ...]
+    if is_postgres(connection):
+        source = "SELECT target, %s, %s FROM unnest(%s::bytea[]) AS target"
+        parameters = author, until, targets
+    else:
+        marks = ",".join(f"(?{number},?1,?2)" for number in range(3, len(targets) + 3))
+        source, parameters = f"VALUES {marks}", (author, until, *targets)
+    connection.exec_driver_sql(
+        f"INSERT INTO deletions (target, pubkey, until) {source}"
+        " ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until"
+        " WHERE excluded.until > deletions.until",
+        parameters,
+    )
 
 
 def forget_old(connection: Connection, now: int, keep_days: int) -> bool:
