@@ -253,13 +253,16 @@ async def test_sighup_keeps_what_is_bound(start: Start) -> None:
     """A reload can't change profile `bunker` or the message size; it does not break on it."""
     relay = start(config='profile = "bunker"\nname = "before"')
     file = relay.data.with_suffix(".toml")
-    file.write_text('profile = "open"\nname = "after"\nlimits.max_message_bytes = 2048')
+    file.write_text(
+        'profile = "open"\nname = "after"\nlimits.max_message_bytes = 2048'
+        "\nlimits.max_signing_bytes = 2048"
+    )
     relay.process.send_signal(signal.SIGHUP)
     end = time.monotonic() + PATIENCE
     async with httpx.AsyncClient(headers={"Accept": "application/nostr+json"}) as http:
         while (document := (await http.get(relay.http_url)).json())["name"] != "after":
             assert time.monotonic() < end
-    assert document["limitation"]["max_message_length"] == 262_144
+    assert document["limitation"]["max_message_length"] == 1_048_576
     async with Peer(relay.url) as peer:
         assert (await peer.publish(note(SecretKey.generate())))[1].startswith("blocked:")
         assert await peer.subscribe("s", {"kinds": [1]}) == []

@@ -145,8 +145,9 @@ class _Section(BaseModel):
 class Limits(_Section):
     """Numbers that bound one client; those that NIP-11 has a name for are published in it."""
 
-    # A NIP-44 payload of 65,535 bytes is an event of 88 KB; larger plaintexts exist since 2026.
     max_message_bytes: int = Field(default=262_144, ge=1_024, le=16_777_216)
+    # With a kind 24133: a follow list of 5,000 is 560 KB on its way to the signer, and back.
+    max_signing_bytes: int = Field(default=1_048_576, ge=1_024, le=16_777_216)
     max_subscriptions: int = Field(default=200, ge=1, le=10_000)
     max_filters: int = Field(default=20, ge=1, le=1_000)
     max_filter_values: int = Field(default=2_000, ge=1, le=100_000)
@@ -156,7 +157,7 @@ class Limits(_Section):
     max_limit: int = Field(default=5_000, ge=1, le=100_000)
     default_limit: int = Field(default=500, ge=1, le=100_000)
     max_event_tags: int = Field(default=5_000, ge=1, le=100_000)
-    max_content_length: int = Field(default=253_952, ge=1, le=16_777_216)  # characters
+    max_content_length: int = Field(default=1_040_384, ge=1, le=16_777_216)  # characters
     min_pow_difficulty: int = Field(
         default=0, ge=0, le=256
     )  # NIP-13, bits; never asked of kind 24133
@@ -169,11 +170,17 @@ class Limits(_Section):
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     max_connections_per_ip: int = Field(default=200, ge=1, le=1_000_000)
 
+    @property
+    def max_frame_bytes(self) -> int:
+        """What is read at all; a larger message ends the connection."""
+        return max(self.max_message_bytes, self.max_signing_bytes)
+
     @model_validator(mode="after")
     def _check_sizes(self) -> "Limits":
-        if self.max_outbox_bytes < 4 * self.max_message_bytes:
+        if self.max_outbox_bytes < 4 * self.max_frame_bytes:
             raise ValueError(
-                "limits.max_outbox_bytes must be at least four times limits.max_message_bytes"
+                "limits.max_outbox_bytes must be at least four times limits.max_message_bytes and"
+                " limits.max_signing_bytes"
             )
         if self.default_limit > self.max_limit:
             raise ValueError("limits.default_limit must not be over limits.max_limit")

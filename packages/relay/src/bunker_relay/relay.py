@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
 _SHARE_OF_ALL: Final = 32
+_LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
+_LARGE_OF_ALL: Final = 128
 _FORBIDDEN: Final = 403  # HTTP status, RFC 9110
 _TOO_MANY: Final = 429  # RFC 6585
 
@@ -86,6 +88,8 @@ class Relay:
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.memory = Budget(*self._memory_bounds())
+        most = config.limits.max_frame_bytes
+        self.large = Budget(_LARGE_OF_ADDRESS * most, _LARGE_OF_ALL * most)
         self.connections: set[Connection] = set()
         self.parts = Parts(
             policy=self.policy,
@@ -95,6 +99,7 @@ class Relay:
             bus=self.bus,
             queries=self.queries,
             memory=self.memory,
+            large=self.large,
             counters=self.counters,
             turn=Turn(),
             connections=self.connections,
@@ -282,7 +287,7 @@ class Relay:
             settings,
             password=password,
             origin=worker.origin if worker is not None else secrets.token_bytes(ORIGIN_BYTES),
-            max_event_bytes=self.config.limits.max_message_bytes,
+            max_event_bytes=self.config.limits.max_frame_bytes,
         )
 
     def urls_for(self, scope: Scope) -> frozenset[str]:
@@ -332,7 +337,10 @@ class Relay:
             )
         }
         kept["limits"] = config.limits.model_copy(
-            update={"max_message_bytes": old.limits.max_message_bytes}
+            update={
+                "max_message_bytes": old.limits.max_message_bytes,
+                "max_signing_bytes": old.limits.max_signing_bytes,
+            }
         )
         if (config.profile is Profile.BUNKER) != (old.profile is Profile.BUNKER):
             kept["profile"] = old.profile  # a database does not come and go

@@ -63,7 +63,7 @@ class Relay:
     async def _start(self) -> tuple[relays.Relay, Server]:
         relay = relays.Relay(self._config)
         app = Wire(create_app(relay), self._parties, self._transcript)
-        server = Server(app, max_message_bytes=self._config.limits.max_message_bytes)
+        server = Server(app, max_message_bytes=self._config.limits.max_frame_bytes)
         try:
             await server.start(self._port)
         except BaseException:

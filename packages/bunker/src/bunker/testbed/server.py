@@ -13,7 +13,7 @@ HOST: Final = "127.0.0.1"
 class Server(uvicorn.Server):
     """uvicorn without signals and without its tenths of a second. Lives on one event loop."""
 
-    def __init__(self, app: ASGIApp, *, max_message_bytes: int = 262_144) -> None:
+    def __init__(self, app: ASGIApp, *, max_message_bytes: int = 1_048_576) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -12,8 +12,17 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event
 from bunker_core.filter import Filter
-from bunker_core.kinds import is_ephemeral
-from bunker_core.messages import Closed, CountReply, Eose, parse_client_message
+from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
+from bunker_core.messages import (
+    Auth,
+    ClientMessage,
+    Closed,
+    Count,
+    CountReply,
+    Eose,
+    Req,
+    parse_client_message,
+)
 from bunker_relay.client.outbox import Outbox
 from bunker_relay.client.session import (
     CountQuery,
@@ -55,6 +64,7 @@ class Parts:
     bus: "Bus"
     queries: "Buckets"
     memory: "Budget"  # of all subscriptions
+    large: "Budget"  # of messages that are read and are large
     counters: "Counters"
     turn: "Turn"
     connections: "set[Connection]"
@@ -99,6 +109,7 @@ class Connection:
             challenge=secrets.token_hex(16),
             relay_urls=relay_urls,
         )
+        self._most = relay.policy.limits.max_message_bytes
         self._pending_saves = 0
         self._saved: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +140,15 @@ class Connection:
         """Serve the client by the line's calls; `done` is called when it has gone."""
         self._done = done
         self._relay.connections.add(self)
-        line.attach(self._take_attached, self._line_ended)
+        line.attach(self._take_attached, self._line_ended, self._large)
+
+    def _large(self, size: int) -> bool:
+        """Take memory for a large message that is on its way; less than nothing gives it back."""
+        budget = self._relay.large
+        if size > 0:
+            return budget.take(self.address, size)
+        budget.give_back(self.address, -size)
+        return True
 
     def _line_ended(self) -> None:
         line = self._line
@@ -198,10 +217,13 @@ class Connection:
                 text.decode()  # only here: orjson takes nothing that is not UTF-8
             effects = session.refuse(error, now)
         else:
-            if isinstance(message, Event):  # nearly all that a busy relay reads
+            if text is not None and len(text) > self._most and not _is_signing(message):
+                effects = session.refuse(_too_large(message, self._most), now)
+            elif isinstance(message, Event):  # nearly all that a busy relay reads
                 self._publish(message, now)
                 return
-            effects = session.answer(message, now) if message else session.receive_binary(now)
+            else:
+                effects = session.answer(message, now) if message else session.receive_binary(now)
         for effect in effects:
             self._carry_out(effect, now)
             if self._ended:  # it did not read, and the last frame was one too many
@@ -371,6 +393,22 @@ class Connection:
         self._relay.connections.discard(self)
         if self._done is not None:
             self._done()
+
+
+def _is_signing(message: ClientMessage | None) -> bool:
+    return isinstance(message, Event) and message.kind == NOSTR_CONNECT
+
+
+def _too_large(message: ClientMessage | None, most: int) -> InvalidMessage:
+    reason = f"invalid: too large, over {most} bytes; only kind {NOSTR_CONNECT} may be larger"
+    match message:
+        case Event() | Auth(Event()):
+            event = message if isinstance(message, Event) else message.event
+            return InvalidMessage(reason, event_id=event.id)
+        case Req() | Count():
+            return InvalidMessage(reason, subscription_id=message.subscription_id)
+        case _:
+            return InvalidMessage(reason)
 
 
 def needs_store(filters: tuple[Filter, ...]) -> bool:

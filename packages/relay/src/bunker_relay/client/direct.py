@@ -27,6 +27,8 @@ except ImportError:  # a platform without a wheel
 
 EXTENSION: Final = "bunker.direct"  # in the scope's `extensions`
 
+LARGE: Final = 262_144  # bytes of one message that every connection may have on its way
+
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
 
@@ -57,6 +59,8 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     _later: deque[Text | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
+    _kept = 0  # bytes that `_large` has granted for a message that is not whole
+    _large: Callable[[int], bool]
     _theirs = 0  # bytes that the stock parser has to get before we look at frames again
 
     async def run_asgi(self) -> None:
@@ -83,14 +87,17 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self._cork = Cork(turn, self.transport, max_bytes, overflow)
         return self._cork
 
-    def attach(self, take: Take, ended: Callable[[], None]) -> None:
+    def attach(self, take: Take, ended: Callable[[], None], large: Callable[[int], bool]) -> None:
         """Call `take` with the text of every message from now on, None for a binary one.
 
         It raises UnicodeDecodeError for text that is not UTF-8: who parses it finds that out.
         After `hold` the messages wait until `go_on`. `ended` is called when nothing more will be
         read, perhaps more than once. The application may return: the connection stays.
+        `large` is asked for memory, in bytes, before more than LARGE of a message that is not
+        whole are kept, and gets it back as a negative number; without it the connection ends.
         """
         self._take = take
+        self._large = large
         self._attached = True
         later: deque[Text | None] = deque()
         ends = False
@@ -149,6 +156,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             if len(self._ours) < self._wanted:
                 return
             data, self._ours = bytes(self._ours), None
+            self._keep(0)
         try:
             self._read(data, self._take)
         except UnicodeDecodeError:
@@ -190,6 +198,8 @@ class DirectProtocol(WebSocketsSansIOProtocol):
                 self._theirs = end - at if length >= 0 else _ALL
                 continue
             if end > size:
+                if not self._keep(length):
+                    return
                 self._ours, self._wanted = bytearray(data[at:]), end - at
                 return
             text = apply_mask(data[start:end], data[start - 4 : start])
@@ -220,6 +230,8 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         """Take no more frames to send."""
         if self._cork is not None:
             self._cork.close()
+        if self._kept:
+            self._keep(0)
         super().connection_lost(exc)
 
     def _wait(self, text: Text | None) -> None:
@@ -251,7 +263,22 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         end = min(len(data), at + self._theirs)
         self._theirs -= end - at
         super().data_received(data[at:end])
+        to_come = 0 if self._theirs == _ALL else self._theirs
+        kept = len(self.conn.reader.buffer) + (self.conn.current_size or 0) + to_come
+        if (kept > LARGE or self._kept) and not self._keep(kept):
+            return len(data)
         return end if not self.transport.is_closing() else len(data)
+
+    def _keep(self, size: int) -> bool:
+        """Have memory for `size` bytes of a message that is not whole; False when it ends here."""
+        needed = self.config.ws_max_size if size > LARGE else 0
+        if needed > self._kept and not self._large(needed - self._kept):
+            self._fail(1013)  # IANA: try again later
+            return False
+        if needed < self._kept:
+            self._large(needed - self._kept)
+        self._kept = needed
+        return True
 
     def _fail(self, code: int) -> None:
         if self._cork is not None:

@@ -23,7 +23,7 @@ def document(config: Config) -> dict[str, Any]:
         "supported_nips": sorted(nips),
         "version": __version__,
         "limitation": {
-            "max_message_length": limits.max_message_bytes,
+            "max_message_length": limits.max_frame_bytes,
             "max_subscriptions": limits.max_subscriptions,
             "max_limit": limits.max_limit,
             "default_limit": limits.default_limit,

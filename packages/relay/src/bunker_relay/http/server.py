@@ -74,7 +74,7 @@ def _run(
         access_log=False,  # it would name clients
         log_config=None,
         server_header=False,
-        ws_max_size=config.limits.max_message_bytes,
+        ws_max_size=config.limits.max_frame_bytes,
         ws_per_message_deflate=False,  # no bombs, and no compressing of ciphertext
         ws_ping_interval=config.ping_interval,
         ws_ping_timeout=config.ping_timeout,
