@@ -20,12 +20,14 @@ from bunker_client import (
     InvalidURI,
     RemoteSigner,
     RequestTimeout,
+    RequestTooLarge,
     SignerLocked,
     SyncRemoteSigner,
     WaitingForApproval,
 )
 from bunker_client.errors import PairingFailed
 from bunker_core.event import parse_template, sign_event
+from bunker_signer.control.protocol import send
 
 NOTE = {"kind": 1, "content": "hello", "created_at": 1_700_000_000}
 LONG = 10.0  # seconds; a step that takes that long has failed
@@ -216,3 +218,35 @@ async def test_a_clock_that_is_off_is_named_when_nobody_answers() -> None:
         )
         with pytest.raises((RequestTimeout, PairingFailed), match=r"1(199|200|201) s behind"):
             await app.__aenter__()
+
+
+async def test_our_signer_says_that_its_key_is_locked(tmp_path: Path) -> None:
+    """What waits for the unlock at our signer ends as SignerLocked at a short time-out."""
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
+        RemoteSigner.from_uri(signer.uri, timeout=LONG) as app,
+    ):
+        await asyncio.to_thread(send, tmp_path / "signer", "lock", key="default")
+        with pytest.raises(SignerLocked):
+            await app.sign_event(NOTE, timeout=SHORT)
+        await app.ping()  # without the parameter a ping is a ping
+
+
+async def test_a_request_that_no_relay_takes_is_told_at_once(tmp_path: Path) -> None:
+    """Larger than max_message_length: said before it is sent, and nobody else notices."""
+    config = tmp_path / "relay.toml"
+    config.write_text("[limits]\nmax_message_bytes = 65536\n")
+    limits = ["--config", str(config)]
+    async with (
+        running_relay(tmp_path / "relay", arguments=limits) as relay,
+        running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
+        RemoteSigner.from_uri(signer.uri, timeout=LONG) as app,
+    ):
+        small = [asyncio.create_task(app.sign_event(NOTE)) for _ in range(8)]
+        start = time.monotonic()
+        with pytest.raises(RequestTooLarge, match=r"too large for the relay, \d+ of 65536 bytes"):
+            await app.sign_event({**NOTE, "content": "x" * 70_000})
+        assert time.monotonic() - start < LONG / 2
+        assert {event.kind for event in await asyncio.gather(*small)} == {1}
+        assert app._link.pool.status()[relay.url][1] is None  # the connection was never lost

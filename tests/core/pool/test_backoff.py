@@ -33,3 +33,10 @@ def test_a_connection_that_worked_for_a_moment_eases_the_next_delay() -> None:
     assert [backoff.delay() for _ in range(3)] == [2, 4, 8]
     backoff.ease(2)
     assert [backoff.delay() for _ in range(2)] == [2, 4]
+
+
+def test_a_relay_that_worked_is_tried_often_for_an_hour() -> None:
+    """Away for a minute or an hour less a second: two seconds at most; then the delays grow."""
+    backoff = Backoff(first=1, longest=30, uniform=lambda _, high: high)
+    assert [backoff.delay(away) for away in (0, 1, 3, 60, 3599)] == [1, 2, 2, 2, 2]
+    assert [backoff.delay(3600) for _ in range(5)] == [4, 8, 16, 30, 30]

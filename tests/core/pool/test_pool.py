@@ -15,6 +15,7 @@ from bunker_core.errors import InvalidURI, PoolError
 from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.pool import ConnectionState, RelayPool
+from bunker_core.pool.backoff import Backoff
 
 NOW = 1_700_000_000
 NOTES = Filter(kinds=frozenset({20001}))
@@ -369,3 +370,43 @@ async def test_auth_goes_by_the_relays_clock_when_ours_is_off() -> None:
             pool.subscribe(NOTES)
             [auth] = await relay.wait_for("AUTH")
             assert abs(auth[1]["created_at"] - time.time()) < 10
+
+
+async def test_a_relay_with_a_wrong_clock_shifts_nothing_beside_a_right_one() -> None:
+    """Of two relays one is a day behind: the one that agrees with us counts, in either order."""
+    for wrong in (0, 1):
+        async with (
+            scripted_relay() as one,
+            scripted_relay() as two,
+            RelayPool([one.url, two.url], clock=lambda: NOW) as pool,
+        ):
+            while len(pool.open_relays) < 2:
+                await pool.connected(LONG)
+                await asyncio.sleep(0)
+            connections = list(pool._connections.values())
+            connections[wrong].clock_skew = -86400.0
+            connections[1 - wrong].clock_skew = 4.0
+            assert pool.clock_skew == 4.0
+            assert pool.now() == NOW  # what the Date can't tell apart is left as it is
+            connections[1 - wrong].clock_skew = 1200.0
+            assert pool.now() == NOW + 1200
+
+
+async def reaches(pool: RelayPool, url: str, state: ConnectionState) -> None:
+    async with asyncio.timeout(LONG):
+        while pool.status()[url][0] is not state:
+            pool._changed.clear()
+            await pool._changed.wait()
+
+
+async def test_a_relay_that_opens_has_the_others_tried_at_once(dead_url: str) -> None:
+    """The network is back with the first relay that answers: nobody waits out a long pause."""
+    async with scripted_relay() as relay, RelayPool([dead_url]) as pool:
+        waiting = pool._connections[dead_url]
+        await reaches(pool, dead_url, ConnectionState.WAITING)
+        waiting._backoff = Backoff(first=LONG * 100)
+        waiting.hurry()
+        await reaches(pool, dead_url, ConnectionState.CONNECTING)
+        await reaches(pool, dead_url, ConnectionState.WAITING)  # for a quarter of an hour
+        pool.add_relay(relay.url)
+        await reaches(pool, dead_url, ConnectionState.CONNECTING)

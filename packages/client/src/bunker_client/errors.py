@@ -4,6 +4,7 @@ BunkerError (bunker_core)
 └── ClientError
     ├── RelayUnreachable     no relay of the signer can be reached
     │   └── RelayRefused     every relay that can be reached refuses the request
+    │       └── RequestTooLarge  it is larger than any of them takes
     ├── SignerOffline        the relay says that nobody is listening for the request
     ├── RequestTimeout       no answer in time; says which step was the last to succeed
     │   └── WaitingForApproval   the signer's owner has not decided in time
@@ -35,6 +36,10 @@ class RelayUnreachable(ClientError):
 
 class RelayRefused(RelayUnreachable):
     """No relay takes the request: blocked, restricted, too large. Each is quoted."""
+
+
+class RequestTooLarge(RelayRefused):
+    """The request is larger than every relay takes: nothing was sent. The text has the sizes."""
 
 
 class SignerOffline(ClientError):

@@ -16,6 +16,7 @@ from bunker_client.errors import (
     RelayRefused,
     RelayUnreachable,
     RequestTimeout,
+    RequestTooLarge,
     SignerLocked,
     SignerOffline,
     WaitingForApproval,
@@ -254,7 +255,10 @@ class Call:
                 return SignerOffline(method, ", ".join(relays))
             case Step.REFUSED:
                 said = "; ".join(f"{item.relay_url}: {item.reason!r}" for item in self._refusals)
-                return RelayRefused(f"{method}: no relay takes the request: {said}")
+                kind = RelayRefused
+                if all(item.too_large for item in self._refusals):
+                    kind = RequestTooLarge
+                return kind(f"{method}: no relay takes the request: {said}")
             case Step.WAITING_FOR_APPROVAL:
                 return WaitingForApproval(method, waited, self.auth_url, view.knows_method)
             case Step.LOCKED:

@@ -33,7 +33,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import Channel, rpc_template
-from bunker_core.nips.nip46 import Method, Request, Response, parse_response
+from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response, parse_response
 from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
@@ -42,11 +42,7 @@ from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 LOOK_BACK: Final = 900
 OPEN_TIMEOUT: Final = 10.0  # seconds for a first relay
 RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable intervals"
-# What the ping of a request that waits has as its parameter. Our signer answers such a ping with
-# what keeps it, if that is no person: "locked" or "paused" instead of "pong". Others do not look at
-# the parameters of a ping.
-ASK_STATE: Final = "state"
-_STATES: Final = frozenset({"locked", "paused"})
+_STATES: Final = frozenset({"locked", "paused"})  # what a ping that asks for it may be answered
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3

@@ -16,6 +16,10 @@ from bunker_core.kinds import MAX_KIND
 MAX_ID: Final = 256  # characters of a request id; the longest seen in the field is 36
 MAX_METADATA: Final = 256  # characters of each metadata field; more is cut off
 MAX_PERMISSIONS: Final = 256  # entries of a permission list; more is an attack
+# An extension of ours: a ping with this parameter is answered with the state of the key when it is
+# not "unlocked", as "locked" or "paused" instead of "pong". Others do not look at the parameters of
+# a ping. NIP-46 has no word for it, and a request to a locked key waits without one.
+ASK_STATE: Final = "state"
 
 
 class Method(Enum):

@@ -2,6 +2,12 @@
 
 import random
 from collections.abc import Callable
+from typing import Final
+
+# Seconds to wait at most while a relay that worked has been away for less than RECENTLY: it comes
+# back, and whoever waits for it is a person at a screen.
+RETURN_PAUSE: Final = 2.0
+RECENTLY: Final = 3600.0  # seconds
 
 
 class Backoff:
@@ -29,8 +35,10 @@ class Backoff:
         """Wait `longest` seconds at most next time, after a connection that worked for a moment."""
         self._next = min(self._next, longest)
 
-    def delay(self) -> float:
-        """Return the next delay in seconds."""
+    def delay(self, away: float | None = None) -> float:
+        """Return the next delay in seconds; `away` is how long ago a working connection ended."""
         current = self._next
+        if away is not None and away < RECENTLY:
+            current = min(current, RETURN_PAUSE)
         self._next = min(current * 2, self._longest)
         return self._uniform(current / 2, current)

@@ -77,6 +77,7 @@ class RelayConnection:
         self._timers: set[asyncio.TimerHandle] = set()
         self._socket: Socket | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._open_until: float | None = None  # when the last connection that was open ended
         self._task = asyncio.create_task(self._run(), name=f"relay {self.url}")
 
     @property
@@ -136,7 +137,9 @@ class RelayConnection:
                 await self._connect_once()
                 self._hurry.clear()
                 self._set_state(ConnectionState.WAITING)
-                delay = self._backoff.delay()
+                now = asyncio.get_running_loop().time()
+                away = None if self._open_until is None else now - self._open_until
+                delay = self._backoff.delay(away)
                 try:
                     await asyncio.sleep(SHORTEST_PAUSE)
                     async with asyncio.timeout(delay - SHORTEST_PAUSE):
@@ -195,7 +198,8 @@ class RelayConnection:
         log.info("relay %s: %s", self.url, self.last_error)
         if opened_at is None:
             return
-        if loop.time() - opened_at > STABLE_AFTER:
+        self._open_until = loop.time()
+        if self._open_until - opened_at > STABLE_AFTER:
             self._backoff.reset()
         else:
             self._backoff.ease(SHORT_LIVED_PAUSE)

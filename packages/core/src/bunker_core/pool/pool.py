@@ -211,6 +211,7 @@ class RelayPool:
         self._note_open_relays()
         self._changed.set()
         if connection.state is ConnectionState.OPEN:
+            self.hurry()  # the network is there: the other relays may be, too
             if self._on_open:
                 self._on_open(connection.url)
             return

@@ -175,7 +175,7 @@ class Handler:
         if method is Method.CONNECT:
             result = self._sessions.connect(identity, request, event, client, now)
         else:
-            result = self._sessions.result(identity, method, client)
+            result = self._sessions.result(identity, method, client, request)
         answer = reply(Response(request.id, result))
         if method is Method.LOGOUT:
             log.info("client logged out", key=identity.name, client=client.pubkey)

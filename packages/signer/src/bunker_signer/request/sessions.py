@@ -5,8 +5,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from bunker_core.event import Event
-from bunker_core.nips.nip46 import Method, Request, parse_metadata
-from bunker_signer.key.identity import Identity
+from bunker_core.nips.nip46 import ASK_STATE, Method, Request, parse_metadata
+from bunker_signer.key.identity import Identity, KeyState
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.operation import Refused
 from bunker_signer.store import Database, audit_log, clients
@@ -41,11 +41,13 @@ class Sessions:
         log.info("client paired", key=identity.name, client=event.pubkey)
         return "ack"
 
-    def result(self, identity: Identity, method: Method, client: Client) -> str:
+    def result(self, identity: Identity, method: Method, client: Client, request: Request) -> str:
         """Return the result of the other methods that need no key."""
         match method:
             case Method.PING:
-                return "pong"
+                asked = request.param(0) == ASK_STATE
+                unlocked = identity.state is KeyState.UNLOCKED
+                return str(identity.state.value) if asked and not unlocked else "pong"
             case Method.GET_PUBLIC_KEY:
                 return identity.user_pubkey
             case Method.SWITCH_RELAYS:
