@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := core relay signer client bunker
+PACKAGES := core relay signer client phone bunker
 # --no-deps: what the packages need is pinned in requirements/; --no-build-isolation: so is hatchling.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What some tests run against, where the platform has it.

@@ -1,4 +1,4 @@
-"""The five packages install alone: each declares what it imports, in one version."""
+"""The six packages install alone: each declares what it imports, in one version."""
 
 import ast
 import re
@@ -18,6 +18,7 @@ DISTRIBUTIONS = {
     "bunker_relay": "nostr-bunker-relay",
     "bunker_signer": "nostr-bunker-signer",
     "bunker_client": "nostr-bunker-client",
+    "bunker_phone": "nostr-bunker-phone",
     "bunker": "nostr-bunker",
     "pydantic_settings": "pydantic-settings",
     "prometheus_client": "prometheus-client",

@@ -16,7 +16,7 @@ _SECTIONS: Final = {
         *("pair", "whoami", "sign", "publish", "encrypt", "decrypt", "sessions", "doctor", "nip07"),
     ),
     "Look after your own": ("status", "backup", "restore", "recovery"),
-    "The parts": ("relay", "signer", "key", "init", "testbed", "conformance"),
+    "The parts": ("relay", "signer", "phone", "key", "init", "testbed", "conformance"),
 }
 _OTHERS: Final = "More"
 _WHOLE: Final = 1_000  # characters: no sentence is longer

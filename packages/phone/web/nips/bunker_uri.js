@@ -1,0 +1,74 @@
+/** The two URIs that start a NIP-46 connection: bunker:// and nostrconnect://. */
+
+import { isHex, random, toHex } from "../bytes.js";
+import { InvalidInput } from "../errors.js";
+import { metadataFrom, parsePermissions, isPrintable } from "./nip46.js";
+import { parsePubkey } from "./nip19.js";
+import { parseRelayUrl } from "./relay_url.js";
+
+const MAX_URI = 16384;
+const MAX_RELAYS = 20;
+const MAX_SECRET = 256;
+
+/** Return a fresh secret of 32 hex characters: nostr-tools takes no `+`, `~` or `*`. */
+export const newSecret = () => toHex(random(16));
+
+/** @param {string} remoteSigner @param {string[]} relays @param {string} secret */
+export function bunkerUri(remoteSigner, relays, secret) {
+  const query = relays.map((relay) => `relay=${quote(relay)}`);
+  return `bunker://${remoteSigner}?${[...query, `secret=${quote(secret)}`].join("&")}`;
+}
+
+/** @typedef {{ client: string, relays: string[], secret: string, permissions: import("./nip46.js").Permission[], requested: string, metadata: import("./nip46.js").Metadata }} NostrConnect */
+
+/** Read a nostrconnect:// URI, also with the older `metadata={json}`; throws InvalidInput. @param {string} value @returns {NostrConnect} */
+export function parseNostrConnect(value) {
+  const plain = value.trim();
+  if (plain.length > MAX_URI) throw new InvalidInput("nostrconnect URI is too long");
+  const found = /^nostrconnect:(?:\/\/)?([^?]*?)\/*(?:\?(.*))?$/is.exec(plain);
+  if (!found) throw new InvalidInput("not a nostrconnect:// URI");
+  let client = found[1];
+  if (!isHex(client, 64)) {
+    try {
+      client = parsePubkey(client);
+    } catch {
+      throw new InvalidInput("nostrconnect URI has no public key of 64 hex characters");
+    }
+  }
+  const pairs = [...new URLSearchParams(found[2] ?? "")];
+  const values = Object.fromEntries(pairs);
+  const secret = values.secret ?? "";
+  if (!secret) throw new InvalidInput("nostrconnect URI has no secret");
+  if (secret.length > MAX_SECRET || !isPrintable(secret)) throw new InvalidInput("secret is too long or has control characters");
+  const relays = [...new Set(pairs.filter(([key, item]) => key === "relay" && item).map(([, item]) => parseRelayUrl(decodeAgain(item))))];
+  if (!relays.length) throw new InvalidInput("URI names no relay");
+  if (relays.length > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);
+  /** @type {Record<string, any>} */
+  let fields = {};
+  let requested = values.perms ?? "";
+  if (values.metadata) {
+    try {
+      const old = JSON.parse(values.metadata);
+      if (old !== null && typeof old === "object") fields = { ...old };
+      if (!("perms" in values) && typeof fields.perms === "string") requested = fields.perms;
+    } catch {
+      // an older client's broken JSON: as if it had said nothing
+    }
+  }
+  for (const key of ["name", "url", "image"]) if (values[key]) fields[key] = decodeAgain(values[key]);
+  requested = decodeAgain(requested);
+  return { client, relays, secret, permissions: parsePermissions(requested), requested, metadata: metadataFrom(fields) };
+}
+
+/** What is left of a value that a client percent-encoded twice (NDK). @param {string} value */
+function decodeAgain(value) {
+  if (value.includes("://") || !/%[0-9A-Fa-f]{2}/.test(value)) return value;
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}
+
+/** @param {string} value */
+const quote = (value) => encodeURIComponent(value).replace(/[!'()*~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);

@@ -1,0 +1,110 @@
+/** NIP-46: the requests and responses that client and remote signer exchange, as of 2026-07. */
+
+import { InvalidRPC } from "../errors.js";
+import { isObject } from "./event.js";
+
+export const MAX_ID = 256;
+export const MAX_METADATA = 256;
+export const MAX_PERMISSIONS = 256;
+
+export const METHODS = [
+  "connect", "sign_event", "ping", "get_public_key", "nip04_encrypt", "nip04_decrypt",
+  "nip44_encrypt", "nip44_decrypt", "switch_relays", "logout",
+];
+
+/** @typedef {{ id: string | number, method: string, params: any[] }} Request */
+/** @typedef {{ id: string | number, result?: string, error?: string }} Response */
+/** @typedef {{ method: string, param: string | null }} Permission */
+/** @typedef {{ name: string, url: string, image: string }} Metadata */
+
+/**
+ * Read a decrypted request; `params` may be missing or not a list. Throws InvalidRPC, with the id
+ * where it can be read. @param {string} text @returns {Request}
+ */
+export function parseRequest(text) {
+  const value = object(text);
+  const id = readId(value);
+  if (typeof value.method !== "string") throw new InvalidRPC("method is missing", id);
+  return { id, method: value.method, params: Array.isArray(value.params) ? value.params : [] };
+}
+
+/** Return the text parameter at `index`, "" when absent. @param {Request} request @param {number} index */
+export function param(request, index) {
+  const value = request.params[index];
+  return typeof value === "string" ? value : "";
+}
+
+/**
+ * Return the text to encrypt. An error has `result: "error"` beside it and a success no `error` at
+ * all: the only shapes that all client libraries understand. @param {Response} response
+ */
+export function responseText({ id, result, error }) {
+  if (error === undefined) return JSON.stringify({ id, result: result ?? "" });
+  return JSON.stringify({ id, result: result === "auth_url" ? "auth_url" : "error", error });
+}
+
+/** Read a comma-separated permission list; what is none is left out. @param {string} text @returns {Permission[]} */
+export function parsePermissions(text) {
+  /** @type {Map<string, Permission>} */
+  const found = new Map();
+  for (const entry of text.split(",").slice(0, MAX_PERMISSIONS)) {
+    const plain = entry.trim();
+    const colon = plain.indexOf(":");
+    const method = colon < 0 ? plain : plain.slice(0, colon);
+    const value = colon < 0 ? null : plain.slice(colon + 1);
+    if (!/^[A-Za-z0-9_]*[A-Za-z0-9][A-Za-z0-9_]*$/.test(method)) continue;
+    if (value !== null && !isPrintable(value)) continue;
+    if (method === "sign_event" && value !== null && !isKind(value)) continue;
+    found.set(permissionText({ method, param: value }), { method, param: value });
+  }
+  return [...found.values()];
+}
+
+/** @param {Permission} permission */
+export const permissionText = ({ method, param: value }) => (value === null ? method : `${method}:${value}`);
+
+/** Read the 4th parameter of `connect`; what is not an object of strings counts as empty. @param {string} text */
+export function parseMetadata(text) {
+  try {
+    return metadataFrom(JSON.parse(text));
+  } catch {
+    return metadataFrom(null);
+  }
+}
+
+/** Keep name, url and image; long texts are cut. @param {any} value @returns {Metadata} */
+export function metadataFrom(value) {
+  /** @param {string} name */
+  const field = (name) =>
+    isObject(value) && typeof value[name] === "string"
+      ? [...value[name]].filter(isPrintable).slice(0, MAX_METADATA).join("")
+      : "";
+  return { name: field("name"), url: field("url"), image: field("image") };
+}
+
+/** Tell whether a text has nothing but what is shown, as Python's isprintable does. @param {string} value */
+export const isPrintable = (value) => !/[\p{C}\p{Zl}\p{Zp}]/u.test(value) && !/[^\S ]/u.test(value);
+
+/** @param {string} text @returns {Record<string, any>} */
+function object(text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new InvalidRPC("message is not JSON");
+  }
+  if (!isObject(value)) throw new InvalidRPC("message is not an object");
+  return value;
+}
+
+/** @param {Record<string, any>} value */
+function readId(value) {
+  const { id } = value;
+  if (typeof id === "string" && [...id].length <= MAX_ID) return id;
+  // A number that JavaScript would round can't be echoed as it came.
+  if (Number.isSafeInteger(id)) return /** @type {number} */ (id);
+  throw new InvalidRPC("id is missing or not a text");
+}
+
+/** @param {string} value */
+const isKind = (value) => /^[0-9]{1,5}$/.test(value) && Number(value) <= 65535;

@@ -1,0 +1,76 @@
+/**
+ * What a client may do without asking: grants, and the decision about one request.
+ *
+ * Pure, and the same as bunker_signer.policy: both run tests/phone/tables/policy.json.
+ */
+
+/** What every connected client may do: none of it opens the user key. */
+export const FREE = ["connect", "ping", "get_public_key", "switch_relays", "logout"];
+const EVERYDAY_KINDS = [1, 6, 7, 16, 1111, 22242, 27235];
+const CRYPT = ["nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt"];
+
+/** @typedef {{ method: string, kind: number | null, peer: string | null }} Action */
+/**
+ * @typedef {object} Grant
+ * @property {string} method
+ * @property {string | null} param kind or peer; null is any
+ * @property {"allow" | "deny"} effect
+ * @property {number | null} expires_at Unix seconds
+ * @property {number | null} uses_left
+ * @property {[number, number] | null} rate uses, in each window of seconds
+ * @property {number} window_start
+ * @property {number} window_used
+ */
+/** @typedef {{ allow: true, grant: Grant | null } | { ask: true } | { refuse: string, grant: Grant }} Decision */
+
+/** @param {string} method @param {string | null} param @param {Partial<Grant>} rest @returns {Grant} */
+export const grant = (method, param = null, rest = {}) => ({
+  method, param, effect: "allow", expires_at: null, uses_left: null, rate: null, window_start: 0, window_used: 0, ...rest,
+});
+
+/** What a grant can be narrowed to. @param {Action} action */
+export const actionParam = (action) => (action.kind === null ? action.peer : String(action.kind));
+
+/** The narrowest permission, in NIP-46's words. @param {Action} action */
+export function permission(action) {
+  const param = actionParam(action);
+  return param === null ? action.method : `${action.method}:${param}`;
+}
+
+/** Decide about `action` of a client that holds `grants`. @template {Grant} G @param {G[]} grants @param {Action} action @param {number} now Unix seconds @returns {{ allow: true, grant: G | null } | { ask: true } | { refuse: string, grant: G }} */
+export function decide(grants, action, now) {
+  if (FREE.includes(action.method)) return { allow: true, grant: null };
+  const live = grants.filter((item) => covers(item, action) && isLive(item, now));
+  // This very kind or peer goes before any; of two alike, a denial wins.
+  live.sort((a, b) => Number(a.param === null) - Number(b.param === null) || Number(a.effect === "allow") - Number(b.effect === "allow"));
+  let full = null;
+  for (const item of live) {
+    if (item.effect === "deny") return { refuse: `denied: ${permission(action)} is ruled out for this client`, grant: item };
+    if (hasRoom(item, now)) return { allow: true, grant: item };
+    full ??= item;
+  }
+  if (full) return { refuse: `rate-limited: ${permission(action)} is used too often`, grant: full };
+  return { ask: true };
+}
+
+/** Return the grant after one use. @template {Grant} G @param {G} item @param {number} now @returns {G} */
+export function used(item, now) {
+  const uses_left = item.uses_left === null ? null : Math.max(0, item.uses_left - 1);
+  if (item.rate === null) return item.uses_left === null ? item : { ...item, uses_left };
+  const fresh = now >= item.window_start + item.rate[1];
+  return { ...item, uses_left, window_start: fresh ? now : item.window_start, window_used: fresh ? 1 : item.window_used + 1 };
+}
+
+/** @param {"ask" | "basic" | "full"} profile @returns {Grant[]} */
+export function profileGrants(profile) {
+  if (profile === "basic") return EVERYDAY_KINDS.map((kind) => grant("sign_event", String(kind)));
+  if (profile === "full") return [grant("sign_event"), ...CRYPT.map((method) => grant(method))];
+  return [];
+}
+
+/** @param {Grant} item @param {Action} action */
+const covers = (item, action) => item.method === action.method && (item.param === null || item.param === actionParam(action));
+/** @param {Grant} item @param {number} now */
+const isLive = (item, now) => (item.expires_at === null || now < item.expires_at) && item.uses_left !== 0;
+/** @param {Grant} item @param {number} now */
+const hasRoom = (item, now) => item.rate === null || now >= item.window_start + item.rate[1] || item.window_used < item.rate[0];

@@ -1,0 +1,464 @@
+"""Write the tables that the Python signer and the phone's JavaScript both have to agree with.
+
+`python -m phone.export` (in tests/) writes them anew; `test_tables.py` fails when they are old.
+"""
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bunker_core.describe import LANGUAGES, Asked, Description, describe, texts_of
+from bunker_core.errors import BunkerError, InvalidRPC
+from bunker_core.event import EventTemplate, event_id, parse_template
+from bunker_core.keys import SecretKey
+from bunker_core.nips import nip04, nip44, nip49
+from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
+from bunker_core.nips.nip19 import encode_npub
+from bunker_core.nips.nip46 import (
+    Method,
+    Request,
+    Response,
+    parse_metadata,
+    parse_permissions,
+    parse_request,
+)
+from bunker_core.relay_url import parse_relay_url
+from bunker_signer.nse import NSE, MemoryStorage
+from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
+from bunker_signer.policy import (
+    Action,
+    Allow,
+    Ask,
+    Effect,
+    Grant,
+    Profile,
+    Rate,
+    Refuse,
+    decide,
+    profile_grants,
+)
+from bunker_signer.request.operation import Refused, read_operation
+from bunker_signer.store.audit_chain import GENESIS, AuditEntry
+
+TABLES = Path(__file__).parent / "tables"
+USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+PEER = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
+NOW = 1_800_000_000
+
+
+def sealed() -> dict[str, Any]:
+    """Return what holds fresh randomness, written once: a sealed key and encrypted texts."""
+    secret = bytearray(32)
+    secret[31] = 3
+    passphrase = Passphrase("Pässword ﬁ", Argon2(memory_kib=64, passes=1))
+    storage = MemoryStorage()
+    with NSE(storage=storage, protector=passphrase) as key:
+        pubkey = key.import_key(bytearray(secret)).pubkey
+    blob = storage.get("nse:blob")
+    mine = SecretKey(bytes(secret))
+    shared = mine.shared_x(PEER)
+    text = "grüße"
+    return {
+        "blob": {"blob": blob, "passphrase": "Pässword ﬁ", "pubkey": pubkey},
+        "encrypted": {
+            "secret": secret.hex(),
+            "peer": PEER,
+            "text": text,
+            "nip04": nip04.encrypt(text, shared),
+            "nip44": nip44.encrypt(text, nip44.conversation_key(shared)),
+            "ncryptsec": nip49.encrypt(secret, "ÅΩẛ̣", log_n=4),
+            "passphrase": "ÅΩẛ̣",
+        },
+    }
+
+
+def tables() -> dict[str, Any]:
+    """Return every table by the name of its file."""
+    return {
+        "policy": policy(),
+        "profiles": {item.value: list(map(_grant, profile_grants(item))) for item in Profile},
+        "requests": requests(),
+        "responses": responses(),
+        "permissions": permissions(),
+        "metadata": metadata(),
+        "operations": operations(),
+        "events": events(),
+        "uris": uris(),
+        "relay_urls": relay_urls(),
+        "audit": audit(),
+        "descriptions": descriptions(),
+    }
+
+
+def policy() -> list[dict[str, Any]]:
+    """Return 150 decisions over random grants, every branch among them."""
+    draw = random.Random(46)
+    methods = [Method.SIGN_EVENT, Method.NIP44_DECRYPT, Method.PING]
+    rows = []
+    for _ in range(150):
+        method = draw.choice(methods)
+        kind = draw.choice([1, 7]) if method is Method.SIGN_EVENT else None
+        peer = draw.choice([USER, PEER]) if method is Method.NIP44_DECRYPT else None
+        action = Action(method, kind, peer)
+        grants = [_random_grant(draw) for _ in range(draw.randint(0, 4))]
+        rows.append(
+            {
+                "grants": list(map(_grant, grants)),
+                "action": {"method": method.value, "kind": kind, "peer": peer},
+                "now": NOW,
+                "decision": _decision(grants, decide(grants, action, NOW)),
+                "used": [_grant(grant.used(NOW)) for grant in grants],
+            }
+        )
+    return rows
+
+
+def requests() -> list[dict[str, Any]]:
+    """Return requests as clients send them, and those that are none."""
+    texts = [
+        '{"id":"a","method":"ping","params":[]}',
+        '{"id":"a","method":"ping"}',
+        '{"id":7,"method":"ping","params":null}',
+        '{"id":"","method":"","params":"x"}',
+        '{"id":"a","method":"sign_event","params":[{"kind":1}]}',
+        '{"id":"' + "x" * 256 + '","method":"ping"}',
+        '{"id":"' + "x" * 257 + '","method":"ping"}',
+        '{"id":true,"method":"ping"}',
+        '{"id":1.5,"method":"ping"}',
+        '{"method":"ping"}',
+        '{"id":"a","method":7}',
+        '{"id":"a"}',
+        "[]",
+        "7",
+        "",
+        "{",
+    ]
+    return [{"text": text, **_outcome(lambda text=text: _request(text))} for text in texts]
+
+
+def responses() -> list[dict[str, Any]]:
+    """Return the shapes of answers (wire rule R2)."""
+    items = [
+        Response("a", "pong"),
+        Response(7, ""),
+        Response("a", None),
+        Response("a", error="denied"),
+        Response("a", "auth_url", "https://x"),
+        Response("ü", 'a "quoted"\n'),
+    ]
+    return [
+        {"id": item.id, "result": item.result, "error": item.error, "text": item.to_json()}
+        for item in items
+    ]
+
+
+def permissions() -> list[dict[str, Any]]:
+    """Return permission lists."""
+    texts = [
+        "",
+        "sign_event",
+        "sign_event:1,sign_event:1, nip44_decrypt ,",
+        "sign_event:,sign_event:x,sign_event:65536,sign_event:65535",
+        "nip44_encrypt:abc,ping:\u0007,__,a-b,é",
+        ",".join(f"sign_event:{kind}" for kind in range(300)),
+    ]
+    return [
+        {
+            "text": text,
+            "found": [{"method": p.method, "param": p.param} for p in parse_permissions(text)],
+        }
+        for text in texts
+    ]
+
+
+def metadata() -> list[dict[str, Any]]:
+    """Return what clients say of themselves."""
+    texts = [
+        "",
+        "7",
+        "[]",
+        '{"name":"Notes","url":"https://x","image":"i","more":1}',
+        '{"name":7,"url":null}',
+        '{"name":"a\\u0000b\\u202ec\\u200bd e"}',
+        '{"name":"' + "n" * 300 + '"}',
+    ]
+    return [{"text": text, "found": asdict(parse_metadata(text))} for text in texts]
+
+
+def operations() -> list[dict[str, Any]]:
+    """Return what requests would have the key do."""
+    event = '{"kind":1,"content":"hi","tags":[["t","x"]],"created_at":5}'
+    cases: list[tuple[str, list[Any]]] = [
+        ("sign_event", [event]),
+        ("sign_event", [{"kind": 1}]),
+        ("sign_event", [f'{{"kind":1,"pubkey":"{USER}","id":"x","sig":"y"}}']),
+        ("sign_event", [f'{{"kind":1,"pubkey":"{PEER}"}}']),
+        ("sign_event", ['{"kind":1,"pubkey":""}']),
+        ("sign_event", ["{"]),
+        ("sign_event", []),
+        ("sign_event", ["7"]),
+        ("sign_event", ['{"kind":65536}']),
+        ("sign_event", ['{"kind":1,"tags":[1]}']),
+        ("sign_event", ['{"kind":1,"tags":[["a",1]]}']),
+        ("sign_event", ['{"kind":1,"created_at":-1}']),
+        ("sign_event", ['{"kind":true}']),
+        ("nip44_encrypt", [PEER, "text"]),
+        ("nip44_decrypt", [encode_npub(PEER), "text"]),
+        ("nip04_encrypt", ["nobody", "text"]),
+        ("nip04_decrypt", []),
+        ("get_relays", []),
+        ("create_account", ["x"]),
+    ]
+    rows = []
+    for method, params in cases:
+        row: dict[str, Any] = {"method": method, "params": params}
+        try:
+            found = read_operation(Request("a", method, tuple(params)), USER, NOW)
+            row |= {
+                "kind": found.action.kind,
+                "peer": found.action.peer,
+                "event_id": found.event_id,
+                "text": found.text,
+            }
+        except Refused as refusal:
+            row["refused"] = refusal.error
+        rows.append(row)
+    return rows
+
+
+def events() -> list[dict[str, Any]]:
+    """Return templates with the ids that they get, and those that are none."""
+    values: list[Any] = [
+        {"kind": 1, "content": "hello", "tags": [], "created_at": 1},
+        {"kind": 0, "content": 'é 🎉 "\\/\b\f\n\r\t\u0001\u007f\u2028', "created_at": 0},
+        {"kind": 65535, "content": "", "tags": [["d", ""], []], "created_at": 2**53 - 1},
+        {"kind": 30023, "content": "x" * 1000, "tags": [["p", PEER, "", "a"]], "created_at": NOW},
+        {"kind": 1.5},
+        {"kind": "1"},
+        {"content": "no kind"},
+        {"kind": 1, "content": 7},
+        {"kind": 1, "tags": "x"},
+        {"kind": 1, "created_at": 2**53},
+        [],
+    ]
+    rows = []
+    for value in values:
+        row: dict[str, Any] = {"value": value}
+        try:
+            template: EventTemplate = parse_template(value, now=NOW)
+            row["id"] = event_id(template, USER)
+        except BunkerError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    return rows
+
+
+def uris() -> list[dict[str, Any]]:
+    """Return nostrconnect URIs of the client libraries, and broken ones."""
+    relay = "wss%3A%2F%2Frelay.example"
+    old = "%7B%22name%22%3A%22Old%22%2C%22perms%22%3A%22sign_event%3A1%22%7D"
+    texts = [
+        f"nostrconnect://{PEER}?relay={relay}&secret=abc&name=Notes&perms=sign_event%3A1",
+        f"nostrconnect://{PEER}/?relay={relay}&secret=abc&metadata={old}",
+        f"nostrconnect:{PEER}?relay={relay}&relay={relay}&secret=abc&image=&url=&name=&perms=",
+        f"nostrconnect://{PEER}?relay={relay}&secret=abc&name=My%2520App&url=https%3A%2F%2Fx",
+        f"nostrconnect://{encode_npub(PEER)}?relay={relay}&secret=abc",
+        f"nostrconnect://{PEER}?relay={relay}",
+        f"nostrconnect://{PEER}?secret=abc",
+        f"nostrconnect://{PEER}?relay=http%3A%2F%2Fx&secret=abc",
+        "nostrconnect://nobody?relay=wss://x&secret=abc",
+        f"bunker://{PEER}?relay={relay}&secret=abc",
+        "",
+        f"nostrconnect://{PEER}?secret=abc" + f"&relay={relay}%2F" * 3,
+    ]
+    return [{"text": text, **_outcome(lambda text=text: _uri(text))} for text in texts]
+
+
+def relay_urls() -> list[dict[str, Any]]:
+    """Return relay URLs with their normal forms."""
+    texts = [
+        "wss://Relay.Example/",
+        "ws://localhost:80",
+        "wss://x:443/path?q=1",
+        "ws://[::1]:7777/",
+        "http://x",
+        "wss://u:p@x",
+        "wss://x#f",
+        "wss://",
+        "wss://x y",
+        "x",
+    ]
+    return [{"text": text, **_outcome(lambda text=text: parse_relay_url(text))} for text in texts]
+
+
+def audit() -> list[dict[str, Any]]:
+    """Return a chain of three entries."""
+    rows = []
+    previous = GENESIS
+    for seq, (action, facts) in enumerate(
+        [
+            ("pair", {"client_pubkey": PEER, "outcome": "allowed", "decided_by": "secret"}),
+            ("request", {"method": "sign_event", "param": "1", "outcome": "allowed"}),
+            ("request", {"method": "sign_event", "outcome": "denied: é"}),
+        ],
+        1,
+    ):
+        entry = AuditEntry(seq, NOW + seq, action, USER, **facts, previous=previous).sealed()
+        previous = entry.hash
+        rows.append(entry.to_dict())
+    return rows
+
+
+def descriptions() -> list[dict[str, Any]]:
+    """Return requests and what a person is told of them, in both languages."""
+    peers = [["p", f"{number:064x}"] for number in range(1, 12)]
+    profile = '{"name":"An\\u202ena","about":"","n":5,"x":null}'
+    events: list[tuple[int, str, list[list[str]], int]] = [
+        (1, "hello", [], 0),
+        (1, "a\u202eb \u200b c", peers[:2], 5000),
+        (1, "x", peers, 90_000),
+        (0, profile, [], 0),
+        (0, "{}", [], 0),
+        (0, "no json", [], 0),
+        (3, "", [*peers[:3], peers[0]], 0),
+        (3, "", peers, 0),
+        (5, "", [["e", "ab" * 32], ["a", "30023:x:y"]], 0),
+        (5, "", [["e", f"{number:064x}"] for number in range(25)], 0),
+        (62, "", [["relay", "ALL_RELAYS"]], 0),
+        (1631, "", [], 0),
+        (4242, "?", [], 0),
+        (9734, "", [["p", PEER], ["amount", "21000"]], 0),
+        (9734, "", [["p", "nobody"], ["amount", "21001"]], 0),
+        (9734, "", [["amount", "much"]], 0),
+        (10002, "", [["r", "wss://a", "read"], ["r", "wss://b"]], 0),
+        (10000, "secret", [["t", "x"], ["word", "y z"], ["e", "cd" * 32]], 0),
+        (22242, "", [["relay", "wss://relay.example"], ["challenge", "x"]], 0),
+        (22242, "", [], 0),
+        (24242, "Upload", [["t", "upload"], ["expiration", "1800000000"]], 0),
+        (24242, "Upload", [["t", "upload"], ["expiration", "never"]], 0),
+        (27235, "", [["u", "https://x.example/a"], ["method", "GET"]], 0),
+        (30000, "", [["d", "friends"], *peers[:1]], 0),
+        (30023, "text é", [["d", "slug"], ["title", "T"]], 0),
+        (30078, "data", [["d", "app"]], 0),
+        (17, "", [], 0),
+    ]
+    rows: list[dict[str, Any]] = []
+    for kind, content, tags, off in events:
+        template = parse_template(
+            {"kind": kind, "content": content, "tags": tags, "created_at": NOW - off}
+        )
+        action = {"method": "sign_event", "kind": kind, "peer": None}
+        asked = {"template": _plain(template), "text": ""}
+        for count in (1, 3):
+            told = describe(Method.SIGN_EVENT, [Asked(template)] * count, now=NOW, kind=kind)
+            rows.append({"action": action, "asked": [asked] * count, **_described(told)})
+    for method in (Method.NIP44_ENCRYPT, Method.NIP04_DECRYPT):
+        action = {"method": method.value, "kind": None, "peer": PEER}
+        for count in (1, 2):
+            told = describe(method, [Asked(text="hi\u0007")] * count, now=NOW, peer=PEER)
+            asked = {"template": None, "text": "hi\u0007"}
+            rows.append({"action": action, "asked": [asked] * count, **_described(told)})
+    return rows
+
+
+def _plain(template: EventTemplate) -> dict[str, Any]:
+    return {**template.to_dict(), "tags": [list(tag) for tag in template.tags]}
+
+
+def _described(told: Description) -> dict[str, Any]:
+    said = {
+        language: {
+            "title": texts.say(told.title),
+            "warnings": [texts.say(item) for item in told.warnings],
+            "dangers": [texts.say(item) for item in told.dangers],
+            "changes": [[texts.say(item) for item in detail.changes] for detail in told.details],
+        }
+        for language in LANGUAGES
+        for texts in [texts_of(language)]
+    }
+    return {"said": said, "peer": told.peer, "count": told.count, "where": list(told.where)}
+
+
+def write() -> None:
+    """Write all of it."""
+    fresh = sealed() if not (TABLES / "blob.json").exists() else {}
+    for name, value in (tables() | fresh).items():
+        (TABLES / f"{name}.json").write_text(dump(value))
+
+
+def dump(value: Any) -> str:
+    """Return a table as it is stored."""
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=True) for row in value) + "\n]\n"
+    return json.dumps(value, ensure_ascii=True, indent=1) + "\n"
+
+
+def _random_grant(draw: random.Random) -> Grant:
+    method, params = draw.choice(
+        [("sign_event", [None, "1", "7"]), ("nip44_decrypt", [None, USER, PEER])]
+    )
+    rate = draw.choice([None, None, Rate(2, 60)])
+    return Grant(
+        method,
+        draw.choice(params),
+        draw.choice([Effect.ALLOW, Effect.ALLOW, Effect.DENY]),
+        draw.choice([None, None, NOW, NOW + 1]),
+        draw.choice([None, None, 0, 1, 5]),
+        rate,
+        draw.choice([0, NOW - 60, NOW - 59]) if rate else 0,
+        draw.choice([0, 1, 2]) if rate else 0,
+    )
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {
+        "method": grant.method,
+        "param": grant.param,
+        "effect": grant.effect.value,
+        "expires_at": grant.expires_at,
+        "uses_left": grant.uses_left,
+        "rate": [grant.rate.count, grant.rate.seconds] if grant.rate else None,
+        "window_start": grant.window_start,
+        "window_used": grant.window_used,
+    }
+
+
+def _decision(grants: list[Grant], made: Allow | Ask | Refuse) -> dict[str, Any]:
+    match made:
+        case Allow(grant):
+            return {"allow": True, "grant": None if grant is None else _grant(grant)}
+        case Ask():
+            return {"ask": True}
+        case Refuse(error, grant):
+            return {"refuse": error, "grant": _grant(grant)}
+
+
+def _outcome(read: Any) -> dict[str, Any]:
+    try:
+        return {"found": read()}
+    except InvalidRPC as error:
+        return {"error": str(error), "request_id": error.request_id}
+    except BunkerError as error:
+        return {"error": str(error)}
+
+
+def _request(text: str) -> dict[str, Any]:
+    found = parse_request(text)
+    return {"id": found.id, "method": found.method, "params": list(found.params)}
+
+
+def _uri(text: str) -> dict[str, Any]:
+    found = parse_nostrconnect_uri(text)
+    return {
+        "client": found.client_pubkey,
+        "relays": list(found.relays),
+        "secret": found.secret,
+        "permissions": [{"method": p.method, "param": p.param} for p in found.permissions],
+        "metadata": asdict(found.metadata),
+    }
+
+
+if __name__ == "__main__":
+    write()
