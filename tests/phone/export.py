@@ -345,6 +345,7 @@ def descriptions() -> list[dict[str, Any]]:
         (17, "", [], 0),
     ]
     rows: list[dict[str, Any]] = []
+    asked: dict[str, Any]
     for kind, content, tags, off in events:
         template = parse_template(
             {"kind": kind, "content": content, "tags": tags, "created_at": NOW - off}

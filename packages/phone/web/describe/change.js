@@ -4,7 +4,7 @@
  */
 
 import { encodeNpub } from "../nips/nip19.js";
-import { utf8 } from "../bytes.js";
+import { isHex, utf8 } from "../bytes.js";
 import { line, short } from "./plain.js";
 import { sentence } from "./texts.js";
 
@@ -42,13 +42,7 @@ export function changeOf(event) {
 export const deletes = (count) => (count > MANY ? [sentence("warning.deletes_many", {}, count)] : []);
 
 /** Return how a person is called whom nobody here knows. @param {string} pubkey */
-export function nameOf(pubkey) {
-  try {
-    return short(encodeNpub(pubkey));
-  } catch {
-    return line(pubkey, 40);
-  }
-}
+export const nameOf = (pubkey) => (isHex(pubkey, 64) ? short(encodeNpub(pubkey)) : line(pubkey, 40));
 
 /** @param {...Sentence} says @returns {Change} */
 const only = (...says) => ({ says, dangers: [] });
