@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -92,6 +93,51 @@ def relay(url: str, command: tuple[str, ...], patience: float, **rest: Any) -> N
                 yield result
 
     _judge("relay", rest.pop("name") or url, CASES, results, **rest)
+
+
+@conformance.command(context_settings=_PROGRAM)
+@options
+@click.option(
+    "--connect-only", is_flag=True, help="Run only what opens no key: pairing, ping, errors."
+)
+@click.option(
+    "--accept",
+    metavar="COMMAND",
+    default="",
+    help="A command that takes a nostrconnect:// URI, as {uri}.",
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="BUNKER_URI... | -- COMMAND")
+def signer(
+    words: tuple[str, ...], connect_only: bool, accept: str, patience: float, **rest: Any
+) -> None:
+    """Judge a remote signer.
+
+    By a BUNKER_URI the kit pairs with a signer that runs; each further one allows a case that
+    needs a fresh pairing. By a COMMAND the kit starts the signer itself, as often as it has to,
+    on relays of its own that also go wrong: in its words {relay} is a relay's URL (a word with it
+    is repeated for each relay) and {dir} an empty directory. It has to print its bunker:// URI.
+    """
+    from bunker.conformance.run import run
+    from bunker.conformance.signer import CASES
+    from bunker.conformance.signer.kit import Target, running
+    from bunker.conformance.signer.source import Commanded, Owned, Source
+
+    if not words and not rest["listing"]:
+        raise click.UsageError("give a bunker:// URI, or a command after --")
+    uris = [word for word in words if word.startswith("bunker:")]
+    if uris and len(uris) != len(words):
+        raise click.UsageError("give bunker:// URIs or a command, not both")
+    source: Source = Owned(uris) if uris else Commanded(words, tuple(shlex.split(accept)))
+    target = Target(source, patience)
+
+    async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
+        async with running(target) as make_kit:
+            async for result in run(cases, make_kit):
+                yield result
+
+    name = rest.pop("name") or ("the signer of a bunker:// URI" if uris else shlex.join(words))
+    chosen = tuple(item for item in CASES if item.keyless or not connect_only)
+    _judge("signer", name, chosen, results, **rest)
 
 
 def _judge(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from bunker.conformance.case import Silence
+from bunker.conformance.case import Failed, Silence
 from bunker.conformance.trace import Trace
 from bunker_core.event import EventTemplate, Tags, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
@@ -20,8 +20,11 @@ NOBODY: Final = "f" * 64  # no event has this id
 _REPLIES: Final = ("EVENT", "EOSE", "CLOSED")
 
 
-class Refused(Exception):
+class Refused(Failed):
     """A REQ was answered with CLOSED; the text is its reason."""
+
+    def __str__(self) -> str:
+        return f"CLOSED {self.args[0]}"
 
 
 class Peer:
@@ -33,6 +36,8 @@ class Peer:
         self.url = url
         self.patience = patience
         self.challenge: str | None = None
+        # Returns the decrypted content of a message, for the trace, or "".
+        self.reveal: Callable[[Message], str] = lambda _: ""
         self._trace = trace
         self._socket: ClientConnection | None = None
         self._unread: list[Message] = []
@@ -154,10 +159,11 @@ class Peer:
             except TimeoutError:
                 raise Silence(awaited, self.patience) from None
             text = frame if isinstance(frame, str) else repr(frame)
-            self._trace.add(self.name, False, text)
-            message = json.loads(text)
+            message = json.loads(text) if isinstance(frame, str) else None
             if not isinstance(message, list) or not message:
+                self._trace.add(self.name, False, text)
                 raise ValueError("a message is not an array")
+            self._trace.add(self.name, False, text, self.reveal(message))
             if message[0] == "AUTH":
                 self.challenge = str(message[1])
                 continue

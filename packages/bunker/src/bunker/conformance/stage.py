@@ -85,12 +85,13 @@ class StageRelay:
         for visitor in list(self.visitors):
             await visitor.send(*message)
 
-    async def end_subscriptions(self, reason: str) -> None:
-        """Send CLOSED for every subscription and forget them."""
+    async def end_subscriptions(self, reason: str, *, to: str) -> None:
+        """Send CLOSED for every subscription to the signing events of a pubkey, and forget it."""
         for visitor in list(self.visitors):
-            for name in list(visitor.subscriptions):
-                await visitor.send("CLOSED", name, reason)
-            visitor.subscriptions.clear()
+            for name, filters in list(visitor.subscriptions.items()):
+                if any(_asks_for(item, to) for item in filters):
+                    del visitor.subscriptions[name]
+                    await visitor.send("CLOSED", name, reason)
 
     async def until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait until `done`, looked at whenever something comes; return whether it is."""
