@@ -208,10 +208,12 @@ async def _run(
     from bunker_signer.control.commands import Commands
     from bunker_signer.control.server import ControlServer
     from bunker_signer.nse import harden_process
+    from bunker_signer.process.descriptors import raise_limit
     from bunker_signer.process.systemd import notify
     from bunker_signer.service.service import check_relays, running
 
     harden_process()
+    raise_limit()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -19,8 +19,8 @@ from bunker_signer.console.auth.accounts import FILE_NAME, Accounts
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.view.waiting import Waiting
+from bunker_signer.service.entrance import EntranceServer
 from bunker_signer.service.service import Service
-from bunker_signer.service.web import QuietServer
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 _URL: Final = "url"  # the address that `bunker signer console` makes links for
@@ -57,7 +57,7 @@ class Listening:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, int(port)))
-            self._socket.listen()  # who is told the address may come at once
+            self._socket.listen(128)  # who is told the address may come at once
             tls = config.certificate is not None
             self.address: Final[Address] = (
                 parse_address(config.url)
@@ -92,7 +92,7 @@ class Listening:
             accounts.remember(_URL, self.address.origin)
             signer = Signer(service.agent, service.keyring, clock)
             console = Console(self.address, accounts, self.waiting, signer, clock)
-            server = QuietServer(self._uvicorn(console))
+            server = EntranceServer(self._uvicorn(console), self._config.proxies)
             task = asyncio.create_task(server.serve(sockets=[self._socket]))
             try:
                 yield console
@@ -115,7 +115,6 @@ class Listening:
             forwarded_allow_ips=list(self._config.proxies),
             loop="none",
             ws="none",
-            limit_concurrency=256,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_TIMEOUT,
             ssl_certfile=self._config.certificate,

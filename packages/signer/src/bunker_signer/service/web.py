@@ -1,9 +1,8 @@
 """What the signer shows over HTTP: health and metrics. Nothing here can use or change anything."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +14,7 @@ from starlette.routing import Route
 
 from bunker_core.errors import BunkerError
 from bunker_signer.service.agent import Agent
+from bunker_signer.service.entrance import EntranceServer
 from bunker_signer.store import StoreError, settings
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -65,7 +65,7 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         listener.close()
         raise BunkerError(f"--http {address} can't be served: {error}") from None
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
-    server = QuietServer(config)
+    server = EntranceServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"
@@ -73,11 +73,3 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         server.should_exit = True
         await task
         listener.close()
-
-
-class QuietServer(uvicorn.Server):
-    """Leaves signals to the signer."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

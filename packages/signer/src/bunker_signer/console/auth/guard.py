@@ -9,7 +9,6 @@ from hashlib import sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +19,7 @@ from bunker_core.bounds.rate import Buckets, FixedRate, TokenBucket
 from bunker_signer.console.auth.accounts import Accounts
 from bunker_signer.console.auth.address import Address
 from bunker_signer.qr.pictures import MAX_PHOTO, MAX_SIDE
+from bunker_signer.service.entrance import household
 
 MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
 # Bytes of a form with a picture in it, by path; of a bound device alone.
@@ -35,6 +35,9 @@ COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265b
 _FAILURES: Final = FixedRate(1 / 5, 5)
 _ALL_FAILURES: Final = FixedRate(5, 50)
 _ADDRESSES: Final = 1024
+# Requests of who is not bound: each costs the time in which the signer signs nothing.
+_STRANGER: Final = FixedRate(20, 200)
+_STRANGERS: Final = FixedRate(100, 400)
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -94,21 +97,12 @@ class Tries:
 
     def allowed(self, peer: str, now: float) -> bool:
         """Tell whether a try from `peer` is looked at."""
-        return self._all.holds(now) and self._by_address.holds(_household(peer), now)
+        return self._all.holds(now) and self._by_address.holds(household(peer), now)
 
     def failed(self, peer: str, now: float) -> None:
         """Count a failure; what succeeds costs nothing."""
-        self._by_address.take(_household(peer), now)
+        self._by_address.take(household(peer), now)
         self._all.take(now)
-
-
-def _household(peer: str) -> str:
-    """Return what one person has of addresses: in IPv6 a network of them (RFC 6177)."""
-    try:
-        address = IPv6Address(peer)
-    except ValueError:
-        return peer
-    return str(IPv6Network((address, 64), strict=False))
 
 
 class Guard:
@@ -120,8 +114,12 @@ class Guard:
         address: Address,
         accounts: Accounts,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
+        self._monotonic = monotonic
+        self._strangers = TokenBucket(*_STRANGERS)
+        self._stranger = Buckets(_STRANGER, _ADDRESSES)
         self._address = address
         self._accounts = accounts
         self._clock = clock
@@ -150,6 +148,10 @@ class Guard:
             return
         token = _cookie(headers, cookie_name(self._address))
         device = self._accounts.device(token, int(self._clock())) if token else None
+        if device is None and not self._has_room(scope):
+            slower = PlainTextResponse("too many requests\n", 429, {"retry-after": "5"})
+            await slower(scope, receive, send_with_headers)
+            return
         longest = MAX_PICTURE_BODY.get(scope["path"], MAX_BODY) if device else MAX_BODY
         length = headers.get("content-length", "0")
         chunked = "transfer-encoding" in headers
@@ -160,6 +162,13 @@ class Guard:
         state["device_token"] = token
         state["device"] = device
         await self._app(scope, receive, send_with_headers)
+
+    def _has_room(self, scope: Scope) -> bool:
+        """Tell whether one more request of who is not bound is looked at."""
+        now = self._monotonic()
+        peer = scope["client"][0] if scope.get("client") else ""
+        # Not of all, if this one has none left: one address must not use up everybody's.
+        return self._stranger.take(household(peer), now) and self._strangers.take(now)
 
 
 def _cookie(headers: Headers, name: str) -> str:
