@@ -51,7 +51,13 @@ async def test_panic_ends_what_is_under_way(relay_url: str, data: Path) -> None:
         await client.send("sign_event", NOTE, rid="locked")
         await locked_out(signer, client)
         told = await tell(signer, "panic")
-        assert told == {"keys": ["default", "work"], "sessions": 1, "secrets": 1}
+        assert told == {
+            "keys": ["default", "work"],
+            "sessions": 1,
+            "secrets": 1,
+            "devices": 0,
+            "passkeys": 0,
+        }
         for identity in signer.service.identities:
             assert (identity.state, identity.user.locked) == (KeyState.LOCKED, True)
         refused = await client.receive()

@@ -75,14 +75,15 @@ def resume(data: Path, key_name: str | None) -> None:
 @data_option
 @database_option
 def panic(data: Path, database: str) -> None:
-    """Lock all keys, revoke all sessions, at once.
+    """Lock all keys, forget all apps and devices, at once.
 
-    Unused URIs are worthless afterwards, and what waits is denied. Nothing is asked.
-    Works on a stopped signer too: it will start with its keys locked.
+    Unused URIs are worthless afterwards, what waits is denied, and the console lets nobody in: not
+    its devices, not its passkeys. Nothing is asked. Works on a stopped signer too: it will start
+    with its keys locked. Only `bunker signer unlock` ends it.
     """
     from bunker_signer.control.protocol import NotRunning, send
     from bunker_signer.key.keyring import user_key_names
-    from bunker_signer.key.panic import revoke_everything
+    from bunker_signer.key.panic import empty_console, revoke_everything
 
     with one_line_errors():
         try:
@@ -91,11 +92,12 @@ def panic(data: Path, database: str) -> None:
             with database_of(data, database) as opened:
                 names = list(user_key_names(data))
                 counts = revoke_everything(opened, names, operator(), int(time.time()))
-                result = {"keys": names, **counts}
+                result = {"keys": names, **counts, **empty_console(data)}
         click.echo(
             f"locked {', '.join(result['keys'])}; "
             f"revoked {counted(result['sessions'], 'session')} and "
-            f"{counted(result['secrets'], 'unused URI')}; "
+            f"{counted(result['secrets'], 'unused URI')}; forgot "
+            f"{counted(result['devices'], 'device')} and {counted(result['passkeys'], 'passkey')}; "
             "`bunker signer unlock` makes the keys usable again"
         )
 

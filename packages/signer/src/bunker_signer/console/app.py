@@ -16,7 +16,6 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from bunker_core.describe import plain
-from bunker_signer.console.auth.accounts import Accounts
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.auth.guard import Guard, Tries
 from bunker_signer.console.auth.passkeys import Passkeys
@@ -28,6 +27,7 @@ from bunker_signer.console.view import words
 from bunker_signer.console.view.texts import texts_of
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.qr.pictures import Pictures
+from bunker_signer.store.accounts import Accounts
 
 _STATIC: Final = Path(str(files("bunker_signer.console") / "static"))
 ROUTES: Final[list[BaseRoute]] = [

@@ -1,12 +1,14 @@
 """What every handler is wrapped in: a page is looked at, an action changes something.
 
 An action is reached by POST alone and runs only after its form is known to come from a page of
-ours, on a bound device, and, if the owner chose that, with his passkey.
+ours, on a bound device, and, if the owner chose that, with their passkey: every action, apart from
+the few that say otherwise. What lets somebody in needs a fresh proof whatever the owner chose.
 """
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -18,11 +20,11 @@ from starlette.routing import Route
 
 from bunker_core.describe import Texts
 from bunker_core.errors import BunkerError
-from bunker_signer.console.auth.accounts import Device
 from bunker_signer.console.auth.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
 from bunker_signer.console.view import texts
 from bunker_signer.nse import NSEError
 from bunker_signer.qr.pictures import MAX_PHOTO, Busy, NoPicture
+from bunker_signer.store.accounts import LINK_LIFETIME, Device
 
 if TYPE_CHECKING:
     from bunker_signer.console.app import Console
@@ -104,9 +106,18 @@ def page(path: str, handler: Page, *, public: bool = False) -> Route:
     return Route(path, serve, methods=["GET"])
 
 
-def always(_form: Form) -> bool:
-    """Ask for a passkey whatever the form says."""
-    return True
+class Proof(Enum):
+    """What an action needs, beside a bound device."""
+
+    CHOSEN = "chosen"  # a passkey, if the owner chose to be asked
+    FRESH = "fresh"  # a passkey, or without any the machine itself: a new link, or a code
+    NONE = "none"
+
+
+class ActionRoute(Route):
+    """A route that changes something; `proof` says what it needs."""
+
+    proof: "Proof | Callable[[Form], Proof]" = Proof.CHOSEN
 
 
 def action(
@@ -114,23 +125,25 @@ def action(
     handler: Action,
     *,
     public: bool = False,
-    confirm: Callable[[Form], bool] | None = None,
-) -> Route:
+    proof: Proof | Callable[[Form], Proof] = Proof.CHOSEN,
+) -> ActionRoute:
     """Return a route that changes something.
 
-    One that is `public` is slowed down instead of asking for a device. What lets an app do
-    something, or lets somebody in, is to `confirm` by a passkey if the owner chose so.
+    One that is `public` is slowed down instead of asking for a device. `proof` can depend on what
+    the form says: to deny needs none.
     """
 
     async def serve(request: Request) -> Response:
         visit = visit_of(request)
-        return await _with_problems(visit, _act(visit, handler, public=public, confirm=confirm))
+        return await _with_problems(visit, _act(visit, handler, public=public, proof=proof))
 
-    return Route(path, serve, methods=["POST"])
+    route = ActionRoute(path, serve, methods=["POST"])
+    route.proof = Proof.NONE if public else proof
+    return route
 
 
 async def _act(
-    visit: Visit, handler: Action, *, public: bool, confirm: Callable[[Form], bool] | None
+    visit: Visit, handler: Action, *, public: bool, proof: Proof | Callable[[Form], Proof]
 ) -> Response:
     request, console = visit.request, visit.console
     if not same_origin(request.headers, console.address):
@@ -146,14 +159,43 @@ async def _act(
             token: str = request.state.device_token
             if not public and not csrf_matches(token, form.pop("csrf", "")):
                 raise Problem("problem.csrf", 403)
-            proof = form.pop("proof", "")
-            if confirm is not None and confirm(form) and console.accounts.confirm:
-                console.passkeys.check(proof, visit.device.id, request.url.path, form)
+            if not public:
+                _prove(visit, form, proof if isinstance(proof, Proof) else proof(form))
             return await handler(visit, form)
     except Busy:
         raise Problem("problem.too_fast", 429) from None
     except NoPicture:
         raise Problem("problem.picture") from None
+
+
+def fresh_by(visit: Visit) -> str:
+    """Return how a bound device proves that it is the owner's now.
+
+    `passkey` where there is one; else `link`, just after a link bound it; else `code`.
+    """
+    console = visit.console
+    if console.accounts.passkeys():
+        return "passkey"
+    young = console.now() - visit.device.bound_at <= LINK_LIFETIME
+    return "link" if young else "code"
+
+
+def _prove(visit: Visit, form: Form, needed: Proof) -> None:
+    """Raise Problem unless the form holds the proof that it needs."""
+    console = visit.console
+    shown, code = form.pop("proof", ""), form.pop("code", "")
+    way = ""
+    if needed is Proof.FRESH:
+        way = fresh_by(visit)
+    elif needed is Proof.CHOSEN and console.accounts.confirm:
+        way = "passkey"
+    if way == "passkey":
+        console.passkeys.check(shown, visit.device.id, visit.request.url.path, form)
+    elif way == "code":
+        visit.check_tries()
+        if not console.accounts.use_code(code, console.now()):
+            visit.failed()
+            raise Problem("problem.code", 403)
 
 
 async def _read_fields(request: Request) -> Form:

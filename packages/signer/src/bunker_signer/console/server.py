@@ -15,12 +15,12 @@ import uvicorn
 
 from bunker_core.errors import BunkerError
 from bunker_signer.console.app import Console, create_app
-from bunker_signer.console.auth.accounts import FILE_NAME, Accounts
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.service.entrance import EntranceServer
 from bunker_signer.service.service import Service
+from bunker_signer.store.accounts import FILE_NAME, Accounts
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 _URL: Final = "url"  # the address that `bunker signer console` makes links for

@@ -8,12 +8,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from bunker_core.errors import BunkerError
 from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
 from bunker_signer.key.identity import Identity, KeyState
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
 from bunker_signer.service.agent import Agent
-from bunker_signer.store import audit_log, clients, grants
+from bunker_signer.store import audit_log, clients, grants, settings
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
 from bunker_signer.store.clients import Client
@@ -38,6 +39,10 @@ class Relay:
     state: str
     round_trip: float | None
     error: str
+
+
+class Panicked(BunkerError):
+    """There was a panic: only the command line unlocks."""
 
 
 class Signer:
@@ -67,6 +72,9 @@ class Signer:
 
     async def unlock(self, identity: Identity, passphrase: bytearray | None, by: str) -> None:
         """Unlock a key, by its passphrase or the master key; raises NSEError."""
+        with self._agent.database.read() as connection:
+            if settings.is_panicked(connection):
+                raise Panicked("after a panic only `bunker signer unlock` opens the key")
         # In a thread: a passphrase takes half a second, in which others are served.
         await asyncio.to_thread(self._keyring.unlock, identity.user, passphrase)
         identity.set_state(KeyState.UNLOCKED, self._clock())

@@ -14,11 +14,11 @@ from bunker_signer.control.server import Command
 from bunker_signer.key.announce import announcement
 from bunker_signer.key.identity import Identity, KeyState
 from bunker_signer.key.keyring import Keyring
-from bunker_signer.key.panic import revoke_everything
 from bunker_signer.policy import Grant
 from bunker_signer.request.approval import Answer, Question, Verdict
 from bunker_signer.service.agent import Agent
-from bunker_signer.store import audit_log
+from bunker_signer.service.panic import panic
+from bunker_signer.store import audit_log, settings
 
 Said = Mapping[str, Any]
 
@@ -103,6 +103,8 @@ class Commands:
             await asyncio.to_thread(self._keyring.unlock, identity.user, copy)
             identity.set_state(KeyState.UNLOCKED, self._clock())
             self._note("unlock", identity, uid)
+        with self._agent.database.write() as connection:
+            settings.set_panicked(connection, panicked=False)
         return self._states(said)
 
     async def pause(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
@@ -123,15 +125,13 @@ class Commands:
         return self._states(said)
 
     async def panic(self, _said: Said, uid: int, _secret: bytearray | None) -> Any:
-        """Lock every key, revoke every session and every unused secret, deny what waits."""
-        now = self._clock()
-        for identity in self._agent.identities.values():
-            identity.lock(now)
-        names = [item.name for item in self._agent.identities.values()]
-        result = revoke_everything(self._agent.database, names, f"shell of uid {uid}", int(now))
-        for question in self._inbox.questions():
-            self._inbox.answer(question.id, Answer(Verdict.DENY, "panic"))
-        return {"keys": names, **result}
+        """Lock every key, revoke every session and every unused secret, deny what waits.
+
+        The console forgets its devices and passkeys; only an unlock here ends it.
+        """
+        return panic(
+            self._agent, self._inbox, self._keyring.data, f"shell of uid {uid}", self._clock
+        )
 
     async def invite(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
         """Return a bunker:// URI."""

@@ -45,12 +45,12 @@ class Keyring:
     """
 
     def __init__(self, data: Path, given: Path | None) -> None:
-        self._data = data
+        self.data: Final = data
         self._path, self.described = _master_key_path(data, given)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the user keys that are there."""
-        return user_key_names(self._data)
+        return user_key_names(self.data)
 
     def open(self, names: Sequence[str] = ()) -> list[KeyPair]:
         """Open the keys called `names` (default: all), making those that are not there.
@@ -59,7 +59,7 @@ class Keyring:
         locked. Each other key is tried, so that a wrong master key is found now and not by the
         first client. Raises MasterKeyError and NSEError; then nothing was made.
         """
-        directory = self._data / KEYS_DIRECTORY
+        directory = self.data / KEYS_DIRECTORY
         if not any(directory.glob("*")) and not self._path.exists():
             create_master_key(self._path)
         wanted = tuple(dict.fromkeys(names)) or self.names() or (DEFAULT_NAME,)

@@ -32,6 +32,19 @@ def get_key_state(connection: Connection, key_name: str) -> str | None:
     return _get(connection, f"state:{key_name}")
 
 
+def set_panicked(connection: Connection, *, panicked: bool) -> None:
+    """Remember that after a panic only the command line unlocks; an unlock there ends it."""
+    if panicked:
+        _set(connection, "panicked", "yes")
+    else:
+        connection.execute(delete(settings).where(settings.c.name == "panicked"))
+
+
+def is_panicked(connection: Connection) -> bool:
+    """Tell whether there was a panic that no unlock at the machine has ended."""
+    return _get(connection, "panicked") is not None
+
+
 def _set(connection: Connection, name: str, value: str) -> None:
     row = insert(connection, settings).values(name=name, value=value)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))

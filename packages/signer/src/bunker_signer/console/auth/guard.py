@@ -16,10 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bunker_core.bounds.rate import Buckets, FixedRate, TokenBucket
-from bunker_signer.console.auth.accounts import Accounts
 from bunker_signer.console.auth.address import Address
 from bunker_signer.qr.pictures import MAX_PHOTO, MAX_SIDE
 from bunker_signer.service.entrance import household
+from bunker_signer.store.accounts import Accounts
 
 MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
 # Bytes of a form with a picture in it, by path; of a bound device alone.

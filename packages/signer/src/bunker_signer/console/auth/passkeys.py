@@ -2,6 +2,10 @@
 
 A challenge is good once, for two minutes, for one purpose. To confirm, the purpose is the very
 form that is sent: what was answered, for which requests.
+
+It says itself what it is for and until when, under our MAC: nothing is kept for somebody who asks
+for one, and nobody's is pushed out by a stranger's. Only one that was answered with a passkey is
+remembered, until it is too old anyway.
 """
 
 import json
@@ -9,10 +13,12 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from hmac import compare_digest
+from hmac import digest as hmac_digest
 from typing import Any, Final
 
 import webauthn
-from webauthn.helpers import base64url_to_bytes, bytes_to_base64url
+from webauthn.helpers import base64url_to_bytes
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
     AuthenticatorSelectionCriteria,
@@ -22,12 +28,14 @@ from webauthn.helpers.structs import (
 )
 
 from bunker_core.bounds.recent import Recent
-from bunker_signer.console.auth.accounts import Accounts, Passkey
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.routing import Problem
+from bunker_signer.store.accounts import Accounts, Passkey
 
 LIFETIME: Final = 120.0  # seconds to put a finger on the sensor
-_CHALLENGES: Final = 256
+_SPENT: Final = 4096  # answers in LIFETIME that are remembered; each took a passkey
+_NONCE: Final = 16  # bytes
+_UNTIL: Final = 8  # bytes of a time, in milliseconds
 _USER: Final = b"owner"  # there is one; all passkeys are his
 _REGISTER: Final = "register"
 _LOG_IN: Final = "log in"
@@ -45,7 +53,8 @@ class Passkeys:
         self._address = address
         self._accounts = accounts
         self._clock = clock
-        self._challenges: Recent[tuple[str, float]] = Recent(_CHALLENGES)
+        self._secret = secrets.token_bytes(32)
+        self._spent: Recent[bool] = Recent(_SPENT)
 
     @property
     def offered(self) -> bool:
@@ -72,7 +81,7 @@ class Passkeys:
 
     def register(self, credential: str, device_id: str, name: str) -> None:
         """Remember the passkey that a browser made; raises Problem."""
-        challenge = self._spend(credential, f"{_REGISTER} {device_id}")
+        challenge = self._challenge_of(credential, f"{_REGISTER} {device_id}")
         try:
             verified = webauthn.verify_registration_response(
                 credential=credential,
@@ -83,6 +92,7 @@ class Passkeys:
             )
         except (WebAuthnException, ValueError, KeyError):
             raise Problem("problem.passkey", 403) from None
+        self._spend(challenge)
         self._accounts.add_passkey(
             Passkey(
                 verified.credential_id,
@@ -130,7 +140,7 @@ class Passkeys:
         return webauthn.options_to_json(options)
 
     def _verify(self, credential: str, purpose: str) -> Passkey:
-        challenge = self._spend(credential, purpose)
+        challenge = self._challenge_of(credential, purpose)
         try:
             identifier = base64url_to_bytes(str(_object(credential)["rawId"]))
         except (ValueError, KeyError):
@@ -152,6 +162,7 @@ class Passkeys:
             )
         except (WebAuthnException, ValueError, KeyError):
             raise Problem("problem.passkey", 403) from None
+        self._spend(challenge)
         self._accounts.use_passkey(identifier, verified.new_sign_count)
         return passkey
 
@@ -162,23 +173,34 @@ class Passkeys:
         ]
 
     def _challenge(self, purpose: str) -> bytes:
-        challenge = secrets.token_bytes(32)
-        name = bytes_to_base64url(challenge)
-        self._challenges.put(name, (purpose, self._clock() + LIFETIME))
-        return challenge
+        until = round((self._clock() + LIFETIME) * 1000).to_bytes(_UNTIL, "big")
+        head = secrets.token_bytes(_NONCE) + until
+        return head + self._mac(head, purpose)
 
-    def _spend(self, credential: str, purpose: str) -> bytes:
+    def _challenge_of(self, credential: str, purpose: str) -> bytes:
         """Return the challenge that a browser answered, if it is ours, unused and for this."""
         try:
-            client_data = base64url_to_bytes(_object(credential)["response"]["clientDataJSON"])
-            name = str(json.loads(client_data)["challenge"])
-        except (ValueError, KeyError, TypeError):
+            client_data = json.loads(
+                base64url_to_bytes(_object(credential)["response"]["clientDataJSON"])
+            )
+            name = str(client_data["challenge"])
+            challenge = base64url_to_bytes(name)
+            # A frame of another site's page around ours: what was tapped is not what was meant.
+            foreign = client_data.get("crossOrigin", False) is not False
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise Problem("problem.passkey", 403) from None
-        kept = self._challenges.get(name)
-        self._challenges.pop(name)
-        if kept is None or kept[0] != purpose or kept[1] < self._clock():
+        head, mac = challenge[: _NONCE + _UNTIL], challenge[_NONCE + _UNTIL :]
+        until = int.from_bytes(head[_NONCE:], "big") / 1000
+        good = compare_digest(mac, self._mac(head, purpose)) and self._clock() <= until
+        if foreign or not good or self._spent.get(challenge.hex()) is not None:
             raise Problem("problem.passkey", 403)
-        return base64url_to_bytes(name)
+        return challenge
+
+    def _spend(self, challenge: bytes) -> None:
+        self._spent.put(challenge.hex(), value=True)
+
+    def _mac(self, head: bytes, purpose: str) -> bytes:
+        return hmac_digest(self._secret, head + purpose.encode(), sha256)
 
 
 def _purpose(device_id: str, path: str, form: Mapping[str, str]) -> str:

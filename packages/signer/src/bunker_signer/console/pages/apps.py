@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from bunker_core.describe import plain
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip46 import Permission, parse_permissions
-from bunker_signer.console.routing import Form, Problem, Visit, action, always, page
+from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
 from bunker_signer.console.signer import MAX_NAME, App
 from bunker_signer.console.view import words
 from bunker_signer.policy import Effect, Grant, Profile, profile_grants
@@ -172,10 +172,10 @@ def _spelt(visit: Visit, grant: Grant) -> str:
 routes = [
     page("/apps", show_all),
     page("/apps/new", show_new),
-    action("/apps/invite", invite, confirm=always),
-    action("/apps/frame", look),
-    action("/apps/review", review),
-    action("/apps/accept", accept, confirm=always),
+    action("/apps/invite", invite),
+    action("/apps/frame", look, proof=Proof.NONE),  # changes nothing
+    action("/apps/review", review, proof=Proof.NONE),  # nor does this
+    action("/apps/accept", accept),
     page("/apps/{key}/{pubkey}", show_one),
     action("/apps/{key}/{pubkey}/rename", rename),
     action("/apps/{key}/{pubkey}/revoke", revoke),

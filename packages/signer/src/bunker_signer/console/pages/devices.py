@@ -3,19 +3,20 @@
 from starlette.responses import Response
 
 from bunker_core.describe import LANGUAGES, plain
-from bunker_signer.console.auth.accounts import LINK_LIFETIME
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
 from bunker_signer.console.routing import (
     LANGUAGE_COOKIE,
     Form,
     Problem,
+    Proof,
     Visit,
     action,
-    always,
+    fresh_by,
     page,
 )
 from bunker_signer.qr.draw import qr_svg
+from bunker_signer.store.accounts import LINK_LIFETIME
 
 
 async def show(visit: Visit) -> Response:
@@ -25,6 +26,7 @@ async def show(visit: Visit) -> Response:
         devices=accounts.devices(),
         passkeys=accounts.passkeys(),
         languages=LANGUAGES,
+        fresh=fresh_by(visit),
     )
 
 
@@ -96,11 +98,11 @@ async def set_language(visit: Visit, form: Form) -> Response:
 
 routes = [
     page("/devices", show),
-    action("/devices/link", new_link, confirm=always),
+    action("/devices/link", new_link, proof=Proof.FRESH),
     action("/devices/{id}/unbind", unbind),
-    action("/passkeys/options", passkey_options),
-    action("/passkeys/add", add_passkey, confirm=always),
-    action("/passkeys/remove", remove_passkey, confirm=always),
-    action("/confirm", set_confirm, confirm=always),
-    action("/language", set_language),
+    action("/passkeys/options", passkey_options, proof=Proof.NONE),  # changes nothing
+    action("/passkeys/add", add_passkey, proof=Proof.FRESH),
+    action("/passkeys/remove", remove_passkey, proof=Proof.FRESH),
+    action("/confirm", set_confirm, proof=Proof.FRESH),
+    action("/language", set_language, proof=Proof.NONE),
 ]

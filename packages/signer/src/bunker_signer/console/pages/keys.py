@@ -6,7 +6,8 @@ from typing import Final
 from starlette.responses import Response
 
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.console.routing import Form, Problem, Visit, action, page
+from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
+from bunker_signer.console.signer import Panicked
 from bunker_signer.key.identity import Identity, KeyState
 from bunker_signer.key.keyring import opens_by_master_key
 from bunker_signer.nse import NSEError
@@ -56,6 +57,8 @@ async def unlock(visit: Visit, form: Form) -> Response:
     try:
         passphrase = bytearray(given) if given else None
         await signer.unlock(identity, passphrase, f"console: {visit.device.name}")
+    except Panicked:
+        raise Problem("problem.panicked", 403) from None
     except NSEError as error:
         raise Problem("problem.unlock", 403, reason=str(error)) from None
     return visit.go("/keys", "unlocked")
@@ -78,6 +81,6 @@ def _shown(identity: Identity) -> Shown:
 
 routes = [
     page("/keys", show),
-    action("/keys/{key}/lock", lock),
+    action("/keys/{key}/lock", lock, proof=Proof.NONE),
     action("/keys/{key}/unlock", unlock),
 ]

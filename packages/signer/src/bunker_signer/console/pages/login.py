@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from bunker_core.describe import plain
 from bunker_signer.console.auth.guard import cookie
-from bunker_signer.console.routing import Form, Problem, Visit, action, page
+from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
 
 MAX_NAME: Final = 40  # characters of a device's name
 # Where a login may go on to: pages of ours that a link from elsewhere can mean.
@@ -102,6 +102,6 @@ routes = [
     page("/login", show_login, public=True),
     action("/login/options", login_options, public=True),
     action("/login", log_in, public=True),
-    action("/confirm/options", confirm_options),
-    action("/logout", log_out),
+    action("/confirm/options", confirm_options, proof=Proof.NONE),
+    action("/logout", log_out, proof=Proof.NONE),
 ]

@@ -11,7 +11,7 @@ from bunker_core.describe import plain
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.inbox import UnknownQuestion
 from bunker_signer.console import live
-from bunker_signer.console.routing import Form, Problem, Visit, action, page
+from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
 from bunker_signer.console.view import words
 from bunker_signer.console.view.waiting import seen
 from bunker_signer.request.approval import Answer, Question, Verdict
@@ -96,9 +96,9 @@ async def answer(visit: Visit, form: Form) -> Response:
     return visit.go("/requests", "denied" if form["answer"] == _DENY else "allowed")
 
 
-def allows(form: Form) -> bool:
-    """Tell whether a form lets an app do something: to deny needs no passkey."""
-    return form.get("answer") != _DENY
+def proof_of(form: Form) -> Proof:
+    """Return what an answer needs: to deny, nothing."""
+    return Proof.NONE if form.get("answer") == _DENY else Proof.CHOSEN
 
 
 def _answer(value: str, device: str) -> Answer:
@@ -130,7 +130,7 @@ routes = [
     page("/", home),
     page("/requests", show_all),
     page("/requests/{id}", show_one),
-    action("/requests/{id}", answer, confirm=allows),
+    action("/requests/{id}", answer, proof=proof_of),
     page("/events", live.events),
     Route("/favicon.ico", favicon),
 ]

@@ -148,10 +148,16 @@ function keep(form, name, value) {
   form.append(field);
 }
 
+// Every form that sends something, if the owner wants that; but for locking, denying and the like.
+function confirmed(form, button) {
+  if (form.method !== "post" || button?.value === "deny") return false;
+  return "confirm" in form.dataset || ("confirm" in document.body.dataset && !("free" in form.dataset));
+}
+
 async function submitWithPasskey(form, button) {
-  const { passkey: kind, options, confirm } = form.dataset;
+  const { passkey: kind, options } = form.dataset;
   if (kind) keep(form, "credential", await passkey(kind, options, fieldsOf(form, button)));
-  if (confirm && !(confirm === "allow" && button?.value === "deny")) {
+  if (confirmed(form, button)) {
     const fields = fieldsOf(form, button);
     fields.set("confirm_path", new URL(form.action).pathname);
     keep(form, "proof", await passkey("get", "/confirm/options", fields));
@@ -162,8 +168,7 @@ async function submitWithPasskey(form, button) {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.passkey && !form.dataset.confirm) return;
-  if (form.dataset.confirm === "allow" && event.submitter?.value === "deny") return;
+  if (!form.dataset.passkey && !confirmed(form, event.submitter)) return;
   event.preventDefault();
   submitWithPasskey(form, event.submitter).catch(() => {
     // Cancelled, or no sensor: take back what was added, so that it can be tried again.

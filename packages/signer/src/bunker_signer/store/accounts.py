@@ -1,7 +1,8 @@
 """Who may use the console: bound devices, the links that bind one, passkeys.
 
-A file of its own beside the signer's database: it is about this one page. Tokens lie in it only as
-their SHA-256, so that who reads the file can't come in.
+A file of its own beside the signer's database: it is about this one page, and `bunker signer
+devices` looks at it without a signer. Tokens lie in it only as their SHA-256, so that who reads the
+file can't come in.
 """
 
 import secrets
@@ -33,9 +34,12 @@ from bunker_core.errors import BunkerError
 
 FILE_NAME: Final = "console.sqlite3"  # in the data directory
 LINK_LIFETIME: Final = 10 * 60  # seconds: long enough to find the phone
+CODE_TRIES: Final = 5  # wrong ones, after which a code is worth nothing
 DEVICE_LIFETIME: Final = 90 * 24 * 3600  # seconds without a visit after which a device is unbound
 MAX_DEVICES: Final = 50
 _CONFIRM: Final = "confirm"
+# Without those that are taken for one another.
+_CODE_LETTERS: Final = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 _TOUCH_EVERY: Final = 60  # seconds: a visit is noted no more often than that
 
 metadata: Final = MetaData()
@@ -63,6 +67,14 @@ passkeys: Final = Table(
     Column("sign_count", Integer, nullable=False),
     Column("name", String, nullable=False),
     Column("created_at", Integer, nullable=False),
+)
+# What the command line shows and a bound device types in: it is the owner who sits at both.
+codes: Final = Table(
+    "codes",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("created_at", Integer, nullable=False),
+    Column("wrong", Integer, nullable=False),
 )
 choices: Final = Table(
     "choices",
@@ -135,6 +147,41 @@ class Accounts:
             if connection.execute(delete(links).where(_good(token, now))).rowcount != 1:
                 return None
             return _add_device(connection, name, now)
+
+    def new_code(self, now: int) -> str:
+        """Return a code that proves, once and within LINK_LIFETIME, who sits at the machine.
+
+        It replaces the one before.
+        """
+        code = "".join(secrets.choice(_CODE_LETTERS) for _ in range(10))
+        with self._transaction() as connection:
+            connection.execute(delete(codes))
+            row = {"digest": _digest(code), "created_at": now, "wrong": 0}
+            connection.execute(insert(codes).values(row))
+        return f"{code[:5]}-{code[5:]}"
+
+    def use_code(self, code: str, now: int) -> bool:
+        """Spend a code; return whether it was the one. CODE_TRIES wrong ones spend it, too."""
+        given = "".join(filter(str.isalnum, code.upper()))
+        good = (codes.c.digest == _digest(given)) & (codes.c.created_at >= now - LINK_LIFETIME)
+        with self._transaction() as connection:
+            if connection.execute(delete(codes).where(good)).rowcount == 1:
+                return True
+            connection.execute(update(codes).values(wrong=codes.c.wrong + 1))
+            connection.execute(delete(codes).where(codes.c.wrong >= CODE_TRIES))
+        return False
+
+    def empty(self) -> tuple[int, int]:
+        """Forget everybody: devices, links, codes, passkeys, choices; return how many of each.
+
+        The first number is of devices, the second of passkeys.
+        """
+        with self._transaction() as connection:
+            gone = [connection.execute(delete(table)).rowcount for table in (devices, passkeys)]
+            for table in (links, codes):
+                connection.execute(delete(table))
+            connection.execute(delete(choices).where(choices.c.name == _CONFIRM))
+        return gone[0], gone[1]
 
     # Devices.
 

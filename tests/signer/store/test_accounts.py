@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bunker_signer.console.auth.accounts import (
+from bunker_signer.store.accounts import (
     DEVICE_LIFETIME,
     LINK_LIFETIME,
     MAX_DEVICES,
