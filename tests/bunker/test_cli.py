@@ -1,5 +1,8 @@
 """The `bunker` command finds what is installed."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -8,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bunker.cli import main
+from bunker.cli import _SECTIONS, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,11 +35,69 @@ def test_every_declared_command_loads_and_explains_itself() -> None:
         assert result.output.count("\n") > 4
 
 
-def test_unknown_command_is_named() -> None:
-    """A typing error is answered with the command's name, not with a traceback."""
-    result = CliRunner().invoke(main, ["rleay"])
+def test_the_help_imports_no_command() -> None:
+    """`bunker --help` is there in no time: it holds each command's own sentence, and loads none."""
+    for sentences in _SECTIONS.values():
+        for name, sentence in sentences.items():
+            command = main.get_command(click.Context(main), name)
+            assert command is not None
+            assert command.get_short_help_str(1_000) == sentence
+    code = (
+        "import sys, bunker.cli\n"
+        "bunker.cli.main(['--help'], standalone_mode=False)\n"
+        "heavy = {'bunker_signer', 'bunker_relay', 'bunker_client', 'bunker_core', 'asyncio'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    shown = CliRunner().invoke(main, ["-h"]).output.split()
+    assert shown[3:] == run.stdout.split()[3:]  # but for the program's name in the usage
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("rleay", "`bunker relay`"),
+        ("upp", "`bunker up`"),
+        ("approve", "`bunker signer approve`"),
+        ("lock", "`bunker signer lock` or `bunker key lock`"),
+        ("qwertyuiop", ""),
+    ],
+)
+def test_a_typing_error_gets_the_right_name(typed: str, meant: str) -> None:
+    """A command that is none is answered with what may have been meant, not with a traceback."""
+    result = CliRunner().invoke(main, [typed])
     assert result.exit_code == 2
-    assert "No such command 'rleay'" in result.output
+    assert f"No such command '{typed}'" in result.output
+    assert (f"Did you mean {meant}?" in result.output) is bool(meant)
+
+
+def test_what_a_terminal_cannot_show_is_no_error() -> None:
+    """A terminal of ISO 8859-1 gets question marks instead of a traceback."""
+    code = (
+        "import click, bunker.cli\n"
+        "bunker.cli.main.get_command = lambda *_: click.Command('x', callback=lambda: "
+        "click.echo('\u2026 \u2588'))\n"
+        "bunker.cli.main(['x'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+    )
+    assert (run.returncode, run.stdout) == (0, b"? ?\n")
+
+
+def test_what_a_command_writes_is_private(tmp_path: Path) -> None:
+    """A shell's umask of 022 gives nobody else a file of ours."""
+    code = (
+        "import os, bunker.cli, click, pathlib; os.umask(0o022)\n"
+        "bunker.cli.main.get_command = lambda *_: click.Command('x', callback=lambda: "
+        "pathlib.Path('made').write_text(''))\n"
+        "bunker.cli.main(['x'])"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
 
 
 def test_command_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

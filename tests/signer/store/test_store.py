@@ -29,7 +29,7 @@ from bunker_signer.store import (
 )
 from bunker_signer.store.database import HEAD
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
-from bunker_signer.store.migrations import config_for
+from bunker_signer.store.migrations import config_for, upgrade
 from bunker_signer.store.schema import handled as handled_events
 from bunker_signer.store.schema import metadata
 from bunker_signer.store.writer import CHECKPOINT, GROUP
@@ -74,12 +74,26 @@ def pair(
 
 
 def test_migrations_make_the_tables(database: Database) -> None:
-    """The migrations lead to the tables of the code, and HEAD is the newest one."""
-    with database.read() as connection:
+    """A fresh database and the migrations give the tables of the code, and HEAD is the newest."""
+    with database.write() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
         scripts = ScriptDirectory.from_config(config_for(connection))
         assert scripts.get_heads() == [HEAD]
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+        fresh = {name: _shape(connection, name) for name in metadata.tables}
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        upgrade(connection)
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert {name: _shape(connection, name) for name in metadata.tables} == fresh
+
+
+def _shape(connection: Connection, table: str) -> object:
+    """Columns with types and defaults, keys and indexes of a table."""
+    seen = inspect(connection)
+    columns = [{**column, "type": str(column["type"])} for column in seen.get_columns(table)]
+    indexes = sorted(seen.get_indexes(table), key=lambda index: str(index["name"]))
+    return columns, seen.get_pk_constraint(table), seen.get_foreign_keys(table), indexes
 
 
 def test_opening_again_keeps_everything(tmp_path: Path) -> None:

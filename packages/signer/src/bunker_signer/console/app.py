@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -18,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 from bunker_core.describe import plain
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.auth.guard import Guard, Tries
-from bunker_signer.console.auth.passkeys import Passkeys
 from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login
 from bunker_signer.console.pages import requests as request_pages
 from bunker_signer.console.routing import Visit, forms_token, visit_of
@@ -28,6 +28,9 @@ from bunker_signer.console.view.texts import texts_of
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.qr.pictures import Pictures
 from bunker_signer.store.accounts import Accounts
+
+if TYPE_CHECKING:
+    from bunker_signer.console.auth.passkeys import Passkeys
 
 _STATIC: Final = Path(str(files("bunker_signer.console") / "static"))
 ROUTES: Final[list[BaseRoute]] = [
@@ -61,7 +64,6 @@ class Console:
         self.signer: Final = signer
         self.clock: Final = clock
         self.monotonic: Final = monotonic
-        self.passkeys: Final = Passkeys(address, accounts, clock)
         self.tries: Final = Tries()
         self.pictures: Final = Pictures(monotonic)
         self.streams = 0
@@ -74,6 +76,13 @@ class Console:
             lstrip_blocks=True,
         )
         self._environment.globals.update(short=plain.short)
+
+    @cached_property
+    def passkeys(self) -> "Passkeys":
+        """The passkeys; loaded when the first is made or shown, as they take 10 MB."""
+        from bunker_signer.console.auth.passkeys import Passkeys
+
+        return Passkeys(self.address, self.accounts, self.clock)
 
     def now(self) -> int:
         """Return Unix seconds."""
@@ -100,7 +109,7 @@ class Console:
             path=visit.request.url.path,
             waiting=request_pages.rows(self, visit),
             confirm=self.accounts.confirm,
-            passkeys_offered=self.passkeys.offered,
+            passkeys_offered=self.address.passkeys,
             done=t(f"done.{done}") if t.has(f"done.{done}") else "",
             card_of=lambda request_id: request_pages.card(self, visit, request_id),
             how_it_ended=lambda request_id: request_pages.how_it_ended(self, visit, request_id),

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from bunker_core.errors import BunkerError
+from bunker_signer.store.schema import metadata
 
 FILE_NAME: Final = "signer.sqlite3"  # in the data directory
 HEAD: Final = "0001"  # the newest migration; a test holds it against the folder
@@ -99,15 +100,29 @@ class Database:
 
     def _migrate(self) -> None:
         with self._engine.begin() as connection:
-            if inspect(connection).has_table("alembic_version"):
-                version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-                if version == HEAD:
-                    return
-        # Imported here: most starts have nothing to do, and alembic takes its time to load.
-        from bunker_signer.store.migrations import upgrade
-
+            if _version(connection) == HEAD:
+                return
         with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
-            upgrade(connection)
+            found = _version(connection)  # another process may have been here
+            if found is None:
+                # A fresh one is made whole: Alembic takes as long to load as all the rest.
+                metadata.create_all(connection, checkfirst=False)
+                connection.exec_driver_sql(
+                    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+                )
+                stamp = text("INSERT INTO alembic_version (version_num) VALUES (:head)")
+                connection.execute(stamp, {"head": HEAD})
+            elif found != HEAD:
+                from bunker_signer.store.migrations import upgrade
+
+                upgrade(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    """Return what Alembic wrote down, None if it never did."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
 
 
 class Line:
