@@ -43,6 +43,7 @@ async def test_the_uri_says_who_asks_and_for_what() -> None:
         assert uri.relays == (relay.url,)
         assert uri.permissions == (Permission("sign_event", "1"),)
         assert uri.metadata == ClientMetadata(name="An app", url="https://example.com")
+        assert uri.secret is not None
         assert len(uri.secret) >= 32
         assert uri.secret not in repr(pairing.uri)
         assert uri.secret not in repr(pairing)
@@ -57,6 +58,33 @@ async def invited() -> AsyncIterator[tuple[Pairing, ScriptedSigner]]:
         Pairing([relay.url]) as pairing,
     ):
         yield pairing, signer
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "taken"),
+    [
+        ("connect", ["{signer}", "{secret}"], True),
+        ("connect", ["{signer}", "wrong"], False),
+        ("connect", ["{signer}"], False),
+        ("ping", ["{signer}", "{secret}"], False),
+    ],
+)
+async def test_a_connect_request_that_bears_the_secret_is_taken(
+    method: str, params: list[str], taken: bool
+) -> None:
+    """rust-nostr up to 0.44 accepts an invitation by a request of its own; others are not taken."""
+    async with invited() as (pairing, signer):
+        filled = [
+            item.format(signer=signer.transport.pubkey, secret=pairing.uri.secret)
+            for item in params
+        ]
+        request = {"id": "1", "method": method, "params": filled}
+        await signer.send(pairing.uri.client_pubkey, request)
+        if taken:
+            assert (await pairing.wait(LONG)).user_pubkey == signer.user.pubkey
+        else:
+            with pytest.raises(PairingFailed):
+                await pairing.wait(SHORT)
 
 
 async def test_a_bare_secret_is_taken_under_any_id() -> None:

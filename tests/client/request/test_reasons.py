@@ -236,7 +236,7 @@ async def test_our_signer_says_that_its_key_is_locked(tmp_path: Path) -> None:
 async def test_a_request_that_no_relay_takes_is_told_at_once(tmp_path: Path) -> None:
     """Larger than max_message_length: said before it is sent, and nobody else notices."""
     config = tmp_path / "relay.toml"
-    config.write_text("[limits]\nmax_message_bytes = 65536\n")
+    config.write_text("[limits]\nmax_message_bytes = 65536\nmax_signing_bytes = 65536\n")
     limits = ["--config", str(config)]
     async with (
         running_relay(tmp_path / "relay", arguments=limits) as relay,
@@ -250,3 +250,24 @@ async def test_a_request_that_no_relay_takes_is_told_at_once(tmp_path: Path) -> 
         assert time.monotonic() - start < LONG / 2
         assert {event.kind for event in await asyncio.gather(*small)} == {1}
         assert app._link.pool.status()[relay.url][1] is None  # the connection was never lost
+
+
+async def test_what_can_not_be_encrypted_is_told_before_it_is_sent() -> None:
+    """Empty, of the other scheme, no pubkey: InvalidRequest in words; 02 in front is taken."""
+    async with (
+        scripted_relay() as relay,
+        scripted_signer(relay.url) as signer,
+        RemoteSigner.from_uri(signer.uri, timeout=LONG) as app,
+    ):
+        peer = signer.user.pubkey
+        for call, said in (
+            (app.nip44_encrypt(peer, ""), "is empty"),
+            (app.nip44_decrypt(peer, "AAAA?iv=AAAA"), "nip04_decrypt"),
+            (app.nip04_decrypt(peer, "AAAA"), "nip44_decrypt"),
+            (app.nip44_encrypt("nobody", "x"), "not a bech32"),
+        ):
+            with pytest.raises(InvalidRequest, match=said):
+                await call
+        assert not {"nip44_encrypt", "nip44_decrypt", "nip04_decrypt"} & set(signer.methods())
+        payload = await app.nip44_encrypt(f"02{peer}", "x")
+        assert await app.nip44_decrypt(peer, payload + "\n") == "x"

@@ -1,7 +1,8 @@
 """bunker_uri.py: bunker:// and nostrconnect://."""
 
+import json
 import re
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import given
@@ -108,6 +109,10 @@ def test_the_example_of_nip46() -> None:
         f"BUNKER://{PUBKEY.upper()}?relay=WSS://R.EXAMPLE:443&secret=s",
         f"  bunker://{PUBKEY}?secret=s&relay=&relay=wss://r.example&relay=wss://r.example/&x=y\n",
         f"bunker://{nip19.encode_npub(PUBKEY)}?relay=wss://r.example&secret=s",
+        f"bunker://02{PUBKEY}?relay=wss://r.example&secret=s",  # a compressed point
+        f"bunker://{nip19.encode_npub(PUBKEY)}@r.example?secret=s",  # of before the query
+        f"bunker://{PUBKEY}@wss://r.example?secret=s",
+        f"bunker://{PUBKEY}?relay=http://r&relay=wss://r.example&relay=wss://&secret=s",
     ],
 )
 def test_bunker_uris_of_the_field(text: str) -> None:
@@ -187,7 +192,8 @@ def test_nostrconnect_uris_of_the_field(
         (f"nostrconnect://{PUBKEY}?relay=wss://r&secret=s", "not a bunker"),
         ("bunker://", "no public key"),
         (f"bunker://{PUBKEY[:-1]}?relay=wss://r", "no public key"),
-        (f"bunker://{PUBKEY}@host?relay=wss://r", "no public key"),
+        (f"bunker://host@{PUBKEY}?relay=wss://r", "no public key"),
+        (f"bunker://{PUBKEY}?relay=wss://&relay=http://r", "no host"),
         (f"bunker://{'é' * 64}?relay=wss://r", "no public key"),
         (f"bunker://{PUBKEY}", "names no relay"),
         (f"bunker://{PUBKEY}?relay=", "names no relay"),
@@ -209,11 +215,21 @@ def test_what_is_wrong_is_said(text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_nostrconnect_needs_a_secret() -> None:
-    """Without a secret to return anybody could answer, so NIP-46 requires it."""
+def test_an_invitation_without_a_secret_is_read_as_that() -> None:
+    """rust-nostr up to 0.44 sends none: the signer's owner is told, and the client is served."""
     for query in ("", "&secret="):
-        with pytest.raises(InvalidURI, match="no secret"):
-            parse_nostrconnect_uri(f"nostrconnect://{CLIENT}?relay=wss://r{query}")
+        uri = parse_nostrconnect_uri(f"nostrconnect://{CLIENT}?relay=wss://r{query}")
+        assert uri.secret is None
+        assert "secret=" not in str(uri)
+
+
+def test_an_invitation_has_the_older_metadata_too() -> None:
+    """rust-nostr up to 0.44 reads none without `metadata=`, and wants a name in it."""
+    for name in ("", "An app"):
+        uri = NostrConnectURI(CLIENT, ("wss://r",), "s", (), ClientMetadata(name))
+        values = dict(parse_qsl(str(uri).partition("?")[2]))
+        assert json.loads(values["metadata"]) == {"name": name}
+        assert parse_nostrconnect_uri(str(uri)) == uri
 
 
 def test_relays_are_bounded_but_not_below_use() -> None:

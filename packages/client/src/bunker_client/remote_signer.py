@@ -11,6 +11,7 @@ from bunker_client.errors import (
     ClientError,
     ConnectionEnded,
     InvalidReply,
+    InvalidRequest,
     PairingFailed,
     RequestDenied,
     client_errors,
@@ -32,6 +33,7 @@ from bunker_core.event import (
 )
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri
+from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import (
     ClientMetadata,
     Method,
@@ -39,6 +41,7 @@ from bunker_core.nips.nip46 import (
     format_permissions,
     parse_relay_list,
 )
+from bunker_core.nips.payload import fault
 from bunker_core.relay_url import parse_relay_url
 
 PROBE_TIMEOUT: Final = 5.0  # seconds for methods that many signers do not know
@@ -48,7 +51,8 @@ class RemoteSigner:
     """A paired remote signer. Use it as an async context manager: entering connects.
 
     Every method raises a ClientError that says where the request came to an end. A method's own
-    `timeout`, in seconds, replaces all the deadlines of the signer. Pubkeys are 64 hex characters.
+    `timeout`, in seconds, replaces all the deadlines of the signer. A pubkey is 64 hex
+    characters, or an npub.
     """
 
     def __init__(
@@ -234,21 +238,21 @@ class RemoteSigner:
         self, peer: str, plaintext: str, *, timeout: float | None = None
     ) -> str:
         """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
-        return await self._call(Method.NIP44_ENCRYPT, (peer, plaintext), timeout)
+        return await self._crypt(Method.NIP44_ENCRYPT, peer, plaintext, timeout)
 
     async def nip44_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
         """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
-        return await self._call(Method.NIP44_DECRYPT, (peer, payload), timeout)
+        return await self._crypt(Method.NIP44_DECRYPT, peer, payload, timeout)
 
     async def nip04_encrypt(
         self, peer: str, plaintext: str, *, timeout: float | None = None
     ) -> str:
         """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
-        return await self._call(Method.NIP04_ENCRYPT, (peer, plaintext), timeout)
+        return await self._crypt(Method.NIP04_ENCRYPT, peer, plaintext, timeout)
 
     async def nip04_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
         """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
-        return await self._call(Method.NIP04_DECRYPT, (peer, payload), timeout)
+        return await self._crypt(Method.NIP04_DECRYPT, peer, payload, timeout)
 
     async def ping(self, *, timeout: float | None = None) -> None:
         """Return when the signer answers; it needs no permission and no person."""
@@ -305,6 +309,14 @@ class RemoteSigner:
                 await self.switch_relays(timeout=PROBE_TIMEOUT)
             self._relays_known.set()
             await asyncio.sleep(self._link.relay_check_interval)
+
+    async def _crypt(self, method: Method, peer: str, text: str, timeout: float | None) -> str:
+        """Ask for an encryption or decryption; raises InvalidRequest for what can't be one."""
+        if (wrong := fault(method, text)) is not None:
+            raise InvalidRequest(f"{method.value}: {wrong}")
+        with client_errors():
+            pubkey = parse_pubkey(peer)
+        return await self._call(method, (pubkey, text), timeout)
 
     async def _call(self, method: Method, params: Iterable[str], timeout: float | None) -> str:
         patience = self._link.patience

@@ -13,7 +13,7 @@ from bunker_client.request.link import Link
 from bunker_client.request.options import Options
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret
-from bunker_core.nips.nip46 import ClientMetadata, Permission, Response
+from bunker_core.nips.nip46 import ClientMetadata, Method, Permission, Request, Response
 from bunker_core.relay_url import parse_relay_url
 
 PAIRING_TIMEOUT: Final = 180.0  # seconds: a person has to find their phone and scan
@@ -39,12 +39,13 @@ class Pairing:
         **options: Unpack[Options],
     ) -> None:
         key = client_key or SecretKey.generate()
+        self._secret = new_secret()
         with client_errors():
             urls = tuple(map(parse_relay_url, relays))
         self.uri: Final = NostrConnectURI(
             key.pubkey,
             urls,
-            new_secret(),
+            self._secret,
             tuple(permissions),
             metadata or ClientMetadata(),
         )
@@ -76,11 +77,18 @@ class Pairing:
         self._signer = signer
         return signer
 
-    def _consider(self, author: str, response: Response) -> None:
-        """Take the author of a response for our signer if it knows the secret (NIP-46: MUST)."""
-        if self._answered is None or self._answered.done() or response.error is not None:
+    def _consider(self, author: str, message: Response | Request) -> None:
+        """Take the author of a message for our signer if it knows the secret (NIP-46: MUST).
+
+        rust-nostr up to 0.44 accepts an invitation by a `connect` request of its own.
+        """
+        if self._answered is None or self._answered.done():
             return
-        if hmac.compare_digest(_secret_in(response).encode(), self.uri.secret.encode()):
+        if isinstance(message, Request):
+            secret = message.param(1) if message.method == Method.CONNECT.value else ""
+        else:
+            secret = "" if message.error is not None else _secret_in(message)
+        if hmac.compare_digest(secret.encode(), self._secret.encode()):
             self._answered.set_result(author)
 
 

@@ -33,7 +33,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import Channel, rpc_template
-from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response, parse_response
+from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response, parse_message
 from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
@@ -59,7 +59,8 @@ class Link:
     """Requests and responses between `key` and one remote signer. An async context manager.
 
     `remote` is None while a nostrconnect:// invitation is out; then `on_stranger` is given every
-    response together with its author. `on_progress` is called with each step of each request.
+    response and request together with its author. `on_progress` is called with each step of each
+    request.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Link:
         relays: Iterable[str],
         remote: str | None,
         options: Options,
-        on_stranger: Callable[[str, Response], None] | None = None,
+        on_stranger: Callable[[str, Response | Request], None] | None = None,
     ) -> None:
         clock = options.get("clock", time.time)
         self.key = key
@@ -377,7 +378,13 @@ class Link:
 
     def _receive(self, event: VerifiedEvent) -> None:
         text, _ = self._channel(event.pubkey).open(event.content)
-        response = parse_response(text)
+        message = parse_message(text)
+        if isinstance(message, Request):
+            # rust-nostr up to 0.44 accepts an invitation that way, and waits for no answer.
+            if self.remote is None and self._on_stranger:
+                self._on_stranger(event.pubkey, message)
+            return
+        response = message
         if self.remote is None:
             if self._on_stranger:
                 self._on_stranger(event.pubkey, response)

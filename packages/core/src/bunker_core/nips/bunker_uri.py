@@ -53,24 +53,38 @@ class BunkerURI:
         )
 
 
+# What a signer's owner is told of an invitation without a secret: rust-nostr up to 0.44 makes such.
+UNPROTECTED: Final = (
+    "the app's invitation has no secret, so the app can't tell this signer from an impostor: "
+    "if it can, let it log in with a bunker:// URI instead"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class NostrConnectURI:
-    """`nostrconnect://`: a client asks a remote signer to get in touch."""
+    """`nostrconnect://`: a client asks a remote signer to get in touch.
+
+    `secret` is None in the invitations of some older clients, against NIP-46. They are answered
+    "ack" in its place; whoever else answers first has such a client, and nothing of the signer's.
+    """
 
     client_pubkey: str
     relays: tuple[str, ...]
-    secret: str
+    secret: str | None
     permissions: tuple[Permission, ...] = ()
     metadata: ClientMetadata = field(default_factory=ClientMetadata)
 
     def __str__(self) -> str:
         pairs = [("relay", relay) for relay in self.relays]
-        pairs.append(("secret", self.secret))
+        if self.secret is not None:
+            pairs.append(("secret", self.secret))
         if self.permissions:
             pairs.append(("perms", format_permissions(self.permissions)))
         for name in ("name", "url", "image"):
             if value := getattr(self.metadata, name):
                 pairs.append((name, value))
+        # rust-nostr up to 0.44 reads no invitation without this older form
+        pairs.append(("metadata", orjson.dumps({"name": self.metadata.name}).decode()))
         return f"nostrconnect://{self.client_pubkey}?{_query(pairs)}"
 
     def __repr__(self) -> str:
@@ -94,8 +108,6 @@ def parse_nostrconnect_uri(text: str) -> NostrConnectURI:
     pubkey, pairs = _split(text, "nostrconnect")
     values = dict(pairs)
     secret = _secret(values.get("secret"))
-    if secret is None:
-        raise InvalidURI("nostrconnect URI has no secret")
     fields: dict[str, object] = {}
     if "metadata" in values:
         try:
@@ -127,6 +139,8 @@ def _split(text: str, scheme: str) -> tuple[str, list[tuple[str, str]]]:
         raise InvalidURI(f"not a {scheme}:// URI")
     # `bunker:<pubkey>` and a slash before the query are seen in the field
     authority, _, query = rest.removeprefix("//").partition("?")
+    # and so is `bunker://<npub>@<relay>`, of before NIP-46 had a query
+    authority, _, old_relay = authority.partition("@")
     authority = authority.rstrip("/")
     try:
         pubkey = authority if is_hex(authority, 64) else parse_pubkey(authority)
@@ -136,16 +150,23 @@ def _split(text: str, scheme: str) -> tuple[str, list[tuple[str, str]]]:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=64)
     except ValueError:
         raise InvalidURI(f"{scheme} URI has a query that can't be read") from None
+    if old_relay:
+        pairs.insert(0, ("relay", old_relay if "://" in old_relay else f"wss://{old_relay}"))
     return pubkey, pairs
 
 
 def _relays(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the relays that can be used; raises InvalidURI when there is none."""
     found: dict[str, None] = {}
+    wrong: InvalidURI | None = None
     for key, value in pairs:
         if key == "relay" and value:
-            found[parse_relay_url(_decode_again(value))] = None
+            try:
+                found[parse_relay_url(_decode_again(value))] = None
+            except InvalidURI as error:
+                wrong = wrong or error
     if not found:
-        raise InvalidURI("URI names no relay")
+        raise wrong or InvalidURI("URI names no relay")
     if len(found) > MAX_RELAYS:
         raise InvalidURI(f"URI names more than {MAX_RELAYS} relays")
     return tuple(found)

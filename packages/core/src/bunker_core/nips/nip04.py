@@ -46,7 +46,7 @@ def decrypt(payload: str, shared_x: Buffer | bytes) -> str:
     """Return the plaintext of `base64?iv=base64`; raises CryptoError."""
     if len(payload) > MAX_PAYLOAD:
         raise CryptoError
-    ciphertext_text, separator, iv_text = payload.partition("?iv=")
+    ciphertext_text, separator, iv_text = payload.strip().partition("?iv=")
     if not separator:
         raise CryptoError
     try:

@@ -77,11 +77,13 @@ def encode_npub(pubkey: str) -> str:
 
 
 def parse_pubkey(text: str) -> str:
-    """Return the pubkey that a person gave as hex (any case), npub or nprofile.
+    """Return the pubkey that a person gave as hex (any case, 02 or 03 before it), npub or nprofile.
 
     Raises InvalidEntity; its message never repeats the text, which may be an nsec by mistake.
     """
     text = text.strip()
+    if len(text) == 66 and text[:2] in ("02", "03"):
+        text = text[2:]  # a compressed point: Nostr's key is its x coordinate (BIP-340)
     if is_hex(text.lower(), 64):
         return text.lower()
     match parse(text):

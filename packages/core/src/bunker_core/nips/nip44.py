@@ -134,6 +134,7 @@ def unpad(padded: bytes) -> bytes:
 
 def _decode(payload: str) -> tuple[bytes, bytes, bytes]:
     """Return nonce, ciphertext and MAC. The size is checked before anything is decoded."""
+    payload = payload.strip()  # a newline from a file or a shell
     if not _MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD or payload[0] == "#":
         raise CryptoError
     try:

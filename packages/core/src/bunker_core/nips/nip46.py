@@ -133,6 +133,14 @@ def parse_request(text: str) -> Request:
     return Request(request_id, method, tuple(params) if isinstance(params, list) else ())
 
 
+def parse_message(text: str) -> Request | Response:
+    """Read what a remote signer sends: nearly always a response. Raises InvalidRPC."""
+    value = _object(text)
+    if isinstance(value.get("method"), str) and "result" not in value:
+        return parse_request(text)
+    return parse_response(text)
+
+
 def parse_response(text: str) -> Response:
     """Read a decrypted response, in any shape that signers are known to send.
 

@@ -11,7 +11,12 @@ from typing import Final
 import click
 
 from bunker_core.errors import BunkerError
-from bunker_core.nips.bunker_uri import BunkerURI, new_secret, parse_nostrconnect_uri
+from bunker_core.nips.bunker_uri import (
+    UNPROTECTED,
+    BunkerURI,
+    new_secret,
+    parse_nostrconnect_uri,
+)
 from bunker_core.nips.nip46 import format_permissions
 from bunker_signer.cli.options import (
     allow_option,
@@ -112,6 +117,8 @@ def _accept(
     if invitation.strip().startswith("bunker://"):
         raise BunkerError("a bunker:// URI is what a signer shows; give it to the app instead")
     uri = parse_nostrconnect_uri(invitation)
+    if uri.secret is None:
+        click.echo(f"warning: {UNPROTECTED}", err=True)
     if allow_requested:
         grants = (*grants, *grants_of(uri.permissions))
     elif uri.permissions:

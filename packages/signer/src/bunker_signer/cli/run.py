@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bunker_core.errors import BunkerError
-from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret, parse_nostrconnect_uri
+from bunker_core.nips.bunker_uri import (
+    UNPROTECTED,
+    NostrConnectURI,
+    new_secret,
+    parse_nostrconnect_uri,
+)
 from bunker_core.relay_url import parse_relay_url
 from bunker_signer.cli.console import announce, console_options, listening
 from bunker_signer.cli.options import (
@@ -268,6 +273,8 @@ async def _announce(
     for relay in service.config.relays:
         click.echo(f"relay  {relay}")
     for invitation in invitations:
+        if invitation.secret is None:
+            click.echo(f"warning: {UNPROTECTED}", err=True)
         if await service.agent.accept(first, invitation, grants):
             click.echo(f"paired client {invitation.client_pubkey}")
         else:

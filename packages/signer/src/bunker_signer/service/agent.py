@@ -183,8 +183,9 @@ class Agent:
                 decided_by="owner",
             )
         # NIP-46: a response without a request, so the id is anything; nostrconnect:// gets the
-        # secret, never "ack", because it is what keeps an impostor out.
-        response = Response("connect", uri.secret)
+        # secret, not "ack", because it is what keeps an impostor out. An older client that sent
+        # none expects "ack"; the danger is its own, and the owner is told (UNPROTECTED).
+        response = Response("connect", uri.secret or "ack")
         reply = Reply(identity, uri.client_pubkey, response, Scheme.NIP44, uri.relays, now)
         return await self._courier.deliver(reply)
 
