@@ -10,7 +10,7 @@ from bunker_core.filter import Filter
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.pool import RelayPool
 from bunker_signer.control.commands import Commands
-from bunker_signer.key.identity import KeyState
+from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Grant
 from signer._rig import Owner, Rig, rig
 from signer._wire import Wire, wire
@@ -47,7 +47,7 @@ async def test_panic_ends_what_is_under_way(relay_url: str, data: Path) -> None:
         uri = parse_bunker_uri(await tell(signer, "invite", key="default", grants=[]))
         await client.send("sign_event", REACTION, rid="asked")
         await owner.question()
-        signer.identity.lock(0)
+        signer.identity.access.lock("test")
         await client.send("sign_event", NOTE, rid="locked")
         await locked_out(signer, client)
         told = await tell(signer, "panic")
@@ -112,7 +112,7 @@ async def test_status_counts_what_waits(relay_url: str, data: Path) -> None:
         for number in range(3):
             await client.send("sign_event", REACTION, rid=f"{number}")
         await owner.question()
-        signer.identity.lock(0)
+        signer.identity.access.lock("test")
         await client.send("sign_event", NOTE, rid="locked")
         await locked_out(signer, client)
         status = await tell(signer, "status")

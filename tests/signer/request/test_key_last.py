@@ -16,7 +16,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips import nip04, nip44
 from bunker_core.nips.channel import Channel, rpc_template
 from bunker_core.nips.nip46 import ClientMetadata, Method
-from bunker_signer.key.identity import KeyState
+from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Action, Allow, Effect, Grant, Rate, decide
 from bunker_signer.store import clients, grants
 from signer._rig import DENY, Owner, Rig, rig
@@ -124,11 +124,11 @@ def test_a_locked_key_is_not_tried(served: Served) -> None:
     key = served.admit([Grant("sign_event")])
     served.uses.clear()
     served.signer.service.jobs._deadline = 0.05
-    served.signer.identity.set_state(KeyState.LOCKED, time.time())
+    served.signer.identity.access._set(KeyState.LOCKED)
     try:
         error = served.ask(key, 0, Method.SIGN_EVENT, json.dumps({"kind": 1}))
     finally:
-        served.signer.identity.set_state(KeyState.UNLOCKED, time.time())
+        served.signer.identity.access._set(KeyState.UNLOCKED)
         served.signer.service.jobs._deadline = 120
     assert error is not None
     assert error.startswith("locked: ")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from bunker_core.nips import nip44
 from bunker_core.nips.bunker_uri import NostrConnectURI
 from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip46 import Permission
-from bunker_signer.key.identity import Identity, KeyState
-from bunker_signer.key.panic import revoke_everything
+from bunker_signer.key.access import KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Effect, Grant, Rate
 from bunker_signer.request.approval import MAX_WAITING, Answer, Verdict
+from bunker_signer.service.panic import panic
 from bunker_signer.store import audit_log, clients
 from bunker_signer.store.schema import audit, handled, requests
 from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, Rig, rig
@@ -409,10 +411,11 @@ async def test_the_proposal_of_a_client_grants_nothing(relay_url: str, data: Pat
 # --- states --------------------------------------------------------------------------------------
 
 
-def unlock(signer: Rig) -> None:
+async def unlock(signer: Rig, identity: Identity | None = None) -> None:
     """Unlock as the command does."""
-    signer.service.keyring.unlock(signer.identity.user, None)
-    signer.identity.set_state(KeyState.UNLOCKED, time.time())
+    opened = identity or signer.identity
+    opening = partial(signer.service.keyring.unlock, opened.user, None)
+    await opened.access.unlock(opening, "test", on_machine=True)
 
 
 async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> None:
@@ -420,12 +423,12 @@ async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> 
     async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
         told: list[str] = []
         signer.service.jobs.on_locked = lambda identity: told.append(identity.name)
-        signer.identity.lock(time.time())
+        signer.identity.access.lock("test")
         assert signer.identity.user.locked
         await client.send("sign_event", NOTE, rid="x")
         assert (await client.ask("get_public_key", rid="k")).json["result"] == signer.user
         assert told == ["default"]
-        unlock(signer)
+        await unlock(signer)
         assert content_of(await client.receive()) == "hello"
 
 
@@ -435,13 +438,13 @@ async def test_a_client_that_was_revoked_while_the_key_was_locked(
     """Its request waits for an unlock that comes too late: the key is not used."""
     async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
         uses = count_key_uses(signer.identity)
-        signer.identity.lock(time.time())
+        signer.identity.access.lock("test")
         await client.send("sign_event", NOTE, rid="x")
         while not signer.identity.waiting:
             await client.ask("ping", rid="p")
         with signer.database.write() as connection:
             clients.remove(connection, "default", client.key.pubkey)
-        unlock(signer)
+        await unlock(signer)
         assert (await client.receive()).error == "denied: not connected any more"
         assert uses == []
 
@@ -458,13 +461,13 @@ async def test_the_owner_is_told_of_a_lock_once(
         told: list[Any] = []
         monkeypatch.setattr(signer.service.notifier, "tell", told.append)
         for again in range(2):
-            signer.identity.lock(time.time())
+            signer.identity.access.lock("test")
             for number in range(5):
                 await client.send("sign_event", note("x"), rid=f"{again}{number}")
             while signer.identity.waiting < 5:
                 await client.ask("ping", rid="p")
             assert len(told) == again + 1
-            unlock(signer)
+            await unlock(signer)
             for _ in range(5):
                 assert content_of(await client.receive()) == "x"
         assert "bunker signer unlock --key default" in told[0].text
@@ -478,11 +481,11 @@ async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -
         rig(relay_url, data, approval_timeout=0.3) as signer,
         signer.client("sign_event") as client,
     ):
-        signer.identity.lock(time.time())
+        signer.identity.access.lock("test")
         now = int(time.time())
         answer = await client.ask("sign_event", NOTE, rid="x", created_at=now - 2)
         assert answer.error.startswith("locked: ")
-        unlock(signer)
+        await unlock(signer)
         again = await client.ask("sign_event", NOTE, rid="x", created_at=now - 1)
         assert content_of(again) == "hello"
 
@@ -490,12 +493,12 @@ async def test_a_locked_key_does_not_wait_for_ever(relay_url: str, data: Path) -
 async def test_few_wait_for_an_unlock(relay_url: str, data: Path) -> None:
     """One client can't fill the memory of a signer that is locked."""
     async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
-        signer.identity.lock(time.time())
+        signer.identity.access.lock("test")
         await asyncio.gather(
             *(client.send("sign_event", NOTE, rid=f"{n}") for n in range(MAX_WAITING + 1))
         )
         assert (await client.receive()).error == "locked: too many requests wait for the unlock"
-        unlock(signer)
+        await unlock(signer)
         answers = [await client.receive() for _ in range(MAX_WAITING)]
         assert {content_of(item) for item in answers} == {"hello"}
         assert not signer.service.jobs._locked_out
@@ -504,7 +507,7 @@ async def test_few_wait_for_an_unlock(relay_url: str, data: Path) -> None:
 async def test_a_paused_key_refuses(relay_url: str, data: Path) -> None:
     """Paused is an answer at once."""
     async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
-        signer.identity.set_state(KeyState.PAUSED, time.time())
+        signer.identity.access.pause("test")
         assert (await client.ask("sign_event", NOTE)).error == "locked: the signer is paused"
         assert (await client.ask("ping", rid="p")).json["result"] == "pong"
 
@@ -514,7 +517,7 @@ async def test_an_idle_key_locks_itself(relay_url: str, data: Path) -> None:
     async with rig(relay_url, data, auto_lock=2) as signer, signer.client("sign_event") as client:
         assert content_of(await client.ask("sign_event", NOTE, rid="1")) == "hello"
         async with asyncio.timeout(10):
-            await signer.identity.wait_while(KeyState.UNLOCKED)
+            await signer.identity.access.wait_while(KeyState.UNLOCKED)
         assert signer.identity.user.locked
         assert [item.decided_by for item in signer.audit("lock")] == ["idle"]
 
@@ -535,7 +538,7 @@ async def test_a_key_that_was_changed_by_another_process_asks_for_the_unlock(
         await client.send("sign_event", NOTE, rid="x")
         async with asyncio.timeout(10):
             await told.wait()
-        unlock(signer)
+        await unlock(signer)
         assert content_of(await client.receive()) == "hello"
 
 
@@ -560,10 +563,10 @@ async def test_old_entries_of_the_audit_log_are_let_go(
 
 async def test_states_outlive_a_restart(relay_url: str, data: Path) -> None:
     """A key that the owner locked or paused does not come back by itself."""
-    for state in (KeyState.LOCKED, KeyState.PAUSED):
+    for state in (KeyState.PAUSED, KeyState.LOCKED):
         async with rig(relay_url, data) as signer:
-            signer.identity.set_state(state, time.time())
-            signer.agent.remember_state(signer.identity)
+            access = signer.identity.access
+            access.lock("test") if state is KeyState.LOCKED else access.pause("test")
         async with rig(relay_url, data) as signer:
             assert signer.identity.state is state
             assert signer.identity.user.locked is (state is KeyState.LOCKED)
@@ -580,8 +583,8 @@ async def test_panic(relay_url: str, data: Path) -> None:
         secret = signer.invite("unused-secret")
         await client.send("sign_event", NOTE)
         _, answer = await owner.question()
-        counts = revoke_everything(signer.database, ["default", "work"], "test", int(time.time()))
-        assert counts == {"sessions": 1, "secrets": 1}
+        counts = panic(signer.agent, signer.service.inbox, data, "test")
+        assert (counts["sessions"], counts["secrets"]) == (1, 1)
         answer.set_result(ONCE)
         assert (await client.receive()).error.startswith("denied: ")
         assert (await client.ask("ping")).error.startswith("denied: not connected")
@@ -603,11 +606,10 @@ async def test_several_keys_in_one_agent(relay_url: str, data: Path) -> None:
             signer.client("sign_event") as one,
             signer.client("sign_event", identity=work, key=one.key) as two,
         ):
-            work.lock(time.time())
+            work.access.lock("test")
             first = verify(parse_event_json((await one.ask("sign_event", NOTE)).json["result"]))
             assert first.pubkey == home.user_pubkey
-            signer.service.keyring.unlock(work.user, None)
-            work.set_state(KeyState.UNLOCKED, time.time())
+            await unlock(signer, work)
             second = await two.ask("sign_event", NOTE)
             assert verify(parse_event_json(second.json["result"])).pubkey == work.user_pubkey
             assert (await two.ask("logout", rid="l")).json["result"] == "ack"

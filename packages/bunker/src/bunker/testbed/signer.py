@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,8 @@ from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip19 import encode_npub
 from bunker_core.nips.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.access import KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
@@ -205,14 +207,12 @@ class _Running:
 
     async def lock(self) -> None:
         """Lock the key, for a later run too."""
-        self.identity.lock(self._clock())
-        self._service.agent.remember_state(self.identity)
+        self.identity.access.lock("testbed")
 
     async def unlock(self) -> None:
         """Unlock the key."""
-        self._service.keyring.unlock(self.identity.user, None)
-        self.identity.set_state(KeyState.UNLOCKED, self._clock())
-        self._service.agent.remember_state(self.identity)
+        opening = partial(self._service.keyring.unlock, self.identity.user, None)
+        await self.identity.access.unlock(opening, "testbed", on_machine=True)
 
     async def listening(self) -> None:
         """Send events that mean nothing to the signer until a relay delivers one."""

@@ -1,20 +1,19 @@
 """What the console asks of the running signer: the one file that knows the agent and its store."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
 
-from bunker_core.errors import BunkerError
 from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
 from bunker_signer.service.agent import Agent
-from bunker_signer.store import audit_log, clients, grants, settings
+from bunker_signer.store import audit_log, clients, grants
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
 from bunker_signer.store.clients import Client
@@ -41,10 +40,6 @@ class Relay:
     error: str
 
 
-class Panicked(BunkerError):
-    """There was a panic: only the command line unlocks."""
-
-
 class Signer:
     """The running signer. Every change is in the audit log with who made it."""
 
@@ -67,18 +62,12 @@ class Signer:
 
     def lock(self, identity: Identity, by: str) -> None:
         """Lock a key: requests wait for the unlock."""
-        identity.lock(self._clock())
-        self._note_state("lock", identity, by)
+        identity.access.lock(by)
 
     async def unlock(self, identity: Identity, passphrase: bytearray | None, by: str) -> None:
-        """Unlock a key, by its passphrase or the master key; raises NSEError."""
-        with self._agent.database.read() as connection:
-            if settings.is_panicked(connection):
-                raise Panicked("after a panic only `bunker signer unlock` opens the key")
-        # In a thread: a passphrase takes half a second, in which others are served.
-        await asyncio.to_thread(self._keyring.unlock, identity.user, passphrase)
-        identity.set_state(KeyState.UNLOCKED, self._clock())
-        self._note_state("unlock", identity, by)
+        """Unlock a key, by its passphrase or the master key; raises NSEError and AccessError."""
+        opening = partial(self._keyring.unlock, identity.user, passphrase)
+        await identity.access.unlock(opening, by, on_machine=False)
 
     # Apps.
 
@@ -155,11 +144,6 @@ class Signer:
             for url, (state, error) in pool.status().items()
         ]
         return tuple(sorted(found, key=lambda relay: relay.url not in self._agent.relays))
-
-    def _note_state(self, action: str, identity: Identity, by: str) -> None:
-        self._agent.remember_state(identity)
-        with self._agent.database.write() as connection:
-            self._note(connection, action, identity.name, "", by)
 
     def _note(
         self,

@@ -1,24 +1,23 @@
 """What a running signer can be told."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bunker_core.nips.bunker_uri import new_secret, parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.describe import describe
 from bunker_signer.approvers.inbox import Inbox
-from bunker_signer.control.protocol import ControlError
 from bunker_signer.control.server import Command
+from bunker_signer.key.access import KeyState
 from bunker_signer.key.announce import announcement
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
 from bunker_signer.request.approval import Answer, Question, Verdict
 from bunker_signer.service.agent import Agent
 from bunker_signer.service.panic import panic
-from bunker_signer.store import audit_log, settings
 
 Said = Mapping[str, Any]
 
@@ -65,7 +64,7 @@ class Commands:
                     "state": item.state.value,
                     "waiting": item.waiting,
                     "memory": item.user.memory_level.value,
-                    "auto_lock": item.auto_lock,
+                    "auto_lock": item.access.auto_lock,
                 }
                 for item in self._agent.identities.values()
             ],
@@ -89,8 +88,7 @@ class Commands:
     async def lock(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
         """Lock keys: requests wait for the unlock."""
         for identity in self._named(said):
-            identity.lock(self._clock())
-            self._note("lock", identity, uid)
+            identity.access.lock(_shell(uid))
         return self._states(said)
 
     async def unlock(self, said: Said, uid: int, secret: bytearray | None) -> Any:
@@ -99,29 +97,20 @@ class Commands:
             if identity.state is not KeyState.LOCKED:
                 continue
             copy = None if secret is None else bytearray(secret)  # each use wipes its own
-            # In a thread: a passphrase takes half a second, in which others are served.
-            await asyncio.to_thread(self._keyring.unlock, identity.user, copy)
-            identity.set_state(KeyState.UNLOCKED, self._clock())
-            self._note("unlock", identity, uid)
-        with self._agent.database.write() as connection:
-            settings.set_panicked(connection, panicked=False)
+            opening = partial(self._keyring.unlock, identity.user, copy)
+            await identity.access.unlock(opening, _shell(uid), on_machine=True)
         return self._states(said)
 
     async def pause(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
         """Pause keys: requests are refused until they are resumed."""
         for identity in self._named(said):
-            if identity.state is KeyState.LOCKED:
-                raise ControlError(f"the key {identity.name} is locked, which is more than paused")
-            identity.set_state(KeyState.PAUSED, self._clock())
-            self._note("pause", identity, uid)
+            identity.access.pause(_shell(uid))
         return self._states(said)
 
     async def resume(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
         """End a pause."""
         for identity in self._named(said):
-            if identity.state is KeyState.PAUSED:
-                identity.set_state(KeyState.UNLOCKED, self._clock())
-                self._note("resume", identity, uid)
+            identity.access.resume(_shell(uid))
         return self._states(said)
 
     async def panic(self, _said: Said, uid: int, _secret: bytearray | None) -> Any:
@@ -129,9 +118,7 @@ class Commands:
 
         The console forgets its devices and passkeys; only an unlock here ends it.
         """
-        return panic(
-            self._agent, self._inbox, self._keyring.data, f"shell of uid {uid}", self._clock
-        )
+        return panic(self._agent, self._inbox, self._keyring.data, _shell(uid), self._clock)
 
     async def invite(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
         """Return a bunker:// URI."""
@@ -174,17 +161,6 @@ class Commands:
     def _states(self, said: Said) -> dict[str, str]:
         return {item.name: item.state.value for item in self._named(said)}
 
-    def _note(self, action: str, identity: Identity, uid: int) -> None:
-        self._agent.remember_state(identity)
-        with self._agent.database.write() as connection:
-            audit_log.append(
-                connection,
-                int(self._clock()),
-                action,
-                identity.name,
-                decided_by=f"shell of uid {uid}",
-            )
-
     def _shown(self, question: Question) -> dict[str, Any]:
         return {
             "id": question.id,
@@ -196,3 +172,8 @@ class Commands:
             "text": describe(question, self._clock()),
             "left": max(0, round(question.deadline - self._clock())),
         }
+
+
+def _shell(uid: int) -> str:
+    """Return who called, for the audit log."""
+    return f"shell of uid {uid}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bunker_core.errors import BunkerError
-from bunker_signer.key.identity import KeyState
+from bunker_signer.key.access import KeyState
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.plural import counted
 from bunker_signer.store import Database, audit_log, clients, settings

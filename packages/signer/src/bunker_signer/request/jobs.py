@@ -17,7 +17,8 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.event import parse_event_json, verify
 from bunker_core.nips.nip46 import Response, parse_request, parse_response
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.access import KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
@@ -265,7 +266,7 @@ class Jobs:
             except NSEError as failure:
                 if identity.user.locked:
                     # Another process changed its slots (`bunker key`): only an unlock helps.
-                    identity.set_state(KeyState.LOCKED, self._clock())
+                    identity.access.shut()
                     continue
                 if failure.code in _CLIENT_FAULTS:
                     raise Refused(f"invalid: {failure}") from None
@@ -283,7 +284,7 @@ class Jobs:
             self._locked_out[client] += 1
             try:
                 async with asyncio.timeout(self._left(job)):
-                    await identity.wait_while(KeyState.LOCKED)
+                    await identity.access.wait_while(KeyState.LOCKED)
             except TimeoutError:
                 raise Refused("locked: the key was not unlocked in time", lasting=False) from None
             finally:
@@ -303,7 +304,7 @@ class Jobs:
         """
         if job.result is None:
             identity, template = job.identity, operation.template
-            identity.touch(self._clock())
+            identity.access.touch()
             if template is not None:
                 job.result = identity.sign(template).to_json().decode()
             else:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from bunker_core.nips.nip46 import Response
-from bunker_signer.key.identity import KeyState
+from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
 from bunker_signer.request.approval import Answer, Verdict
 from bunker_signer.request.job import Job

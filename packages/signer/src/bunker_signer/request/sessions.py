@@ -6,7 +6,8 @@ from sqlalchemy import Connection
 
 from bunker_core.event import Event
 from bunker_core.nips.nip46 import ASK_STATE, Method, Request, parse_metadata
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.access import KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.operation import Refused
 from bunker_signer.store import Database, audit_log, clients

@@ -12,7 +12,7 @@ from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response, format_permissions
 from bunker_core.pool import Incoming, RelayPool, Subscription
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
 from bunker_signer.process.logs import get_logger
@@ -22,7 +22,7 @@ from bunker_signer.request.handler import CLIENT_RATE, REMEMBER, Handler
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.reply import Reply
 from bunker_signer.request.sessions import Sessions
-from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal, settings
+from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal
 
 # Not `limit: 0` and not `since: now`: a request that was sent while we reconnected, or by a client
 # whose clock is behind, still has to reach us.
@@ -268,16 +268,12 @@ class Agent:
                 log.error("housekeeping failed", error=str(error))
 
     def _idle_times(self) -> list[float]:
-        left = (item.idle_left(self._clock()) for item in self.identities.values())
+        left = (item.access.idle_left() for item in self.identities.values())
         return [max(seconds, 0.02) for seconds in left if seconds is not None]
 
     def _lock_idle(self) -> None:
-        now = self._clock()
         for identity in self.identities.values():
-            if identity.idle_left(now) == 0:
-                identity.lock(now)
-                with self.database.write() as connection:
-                    audit_log.append(connection, int(now), "lock", identity.name, decided_by="idle")
+            identity.access.lock_if_idle()
 
     async def _leave_relays(self, unwanted_before: set[str]) -> set[str]:
         """Leave relays that nobody needs, a round after they were found to be so."""
@@ -299,12 +295,6 @@ class Agent:
         mine = {item.name for item in self.identities.values()}
         theirs = (relay for item in known if item.key_name in mine for relay in item.relays)
         return tuple(dict.fromkeys((*self.relays, *theirs)))
-
-    def remember_state(self, identity: Identity) -> None:
-        """Keep a key locked or paused across a restart."""
-        state = None if identity.state is KeyState.UNLOCKED else identity.state.value
-        with self.database.write() as connection:
-            settings.set_key_state(connection, identity.name, state)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

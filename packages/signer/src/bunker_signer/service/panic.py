@@ -15,11 +15,12 @@ def panic(
     agent: Agent, inbox: Inbox, data: Path, by: str, clock: Callable[[], float] = time.time
 ) -> dict[str, Any]:
     """Lock every key, then forget every app, secret, device and passkey, and deny what waits."""
-    now = clock()
+    # All keys are wiped before anything that can fail.
     for identity in agent.identities.values():
-        identity.lock(now)
+        identity.access.shut(after_panic=True)
+        identity.forget_channels()
     names = [item.name for item in agent.identities.values()]
-    result = revoke_everything(agent.database, names, by, int(now))
+    result = revoke_everything(agent.database, names, by, int(clock()))
     result |= empty_console(data)
     for question in inbox.questions():
         inbox.answer(question.id, Answer(Verdict.DENY, "panic"))

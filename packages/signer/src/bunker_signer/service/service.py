@@ -10,7 +10,8 @@ from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.known import FILE_NAME as KNOWN_FILE
 from bunker_signer.approvers.known import KnownOwner
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.access import Access, steady_seconds
+from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.approval import DEADLINE, Approver, Desk
@@ -69,6 +70,7 @@ async def running(
     approvers: Sequence[Approver] = (),
     *,
     clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = steady_seconds,
 ) -> AsyncIterator[Service]:
     """Run a signer while in the block. `approvers` are asked beside the inbox and the hooks.
 
@@ -89,25 +91,24 @@ async def running(
         stack.callback(database.close)
         writer = Writer(database)
         stack.callback(writer.close)
-        identities = []
         with database.write() as connection:
             settings.set_relays(connection, config.relays)
-            for pair in pairs:
-                kept = settings.get_key_state(connection, pair.name)
-                state = KeyState(kept) if kept else KeyState.UNLOCKED
-                if pair.user.locked:
-                    state = KeyState.LOCKED
-                elif state is KeyState.LOCKED:
-                    pair.user.lock()
-                identity = Identity(
+        identities = [
+            Identity(
+                pair.name,
+                pair.transport,
+                pair.user,
+                Access(
                     pair.name,
-                    pair.transport,
                     pair.user,
-                    state=state,
+                    database,
                     auto_lock=config.auto_lock,
-                    now=clock(),
-                )
-                identities.append(identity)
+                    clock=clock,
+                    steady=steady,
+                ),
+            )
+            for pair in pairs
+        ]
         inbox = Inbox()
         asked: list[Approver] = []
         ask = config.ask if config.ask is not None else bool(approvers or hooks)

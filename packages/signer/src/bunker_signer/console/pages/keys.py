@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
-from bunker_signer.console.signer import Panicked
-from bunker_signer.key.identity import Identity, KeyState
+from bunker_signer.key.access import AccessError, KeyState, Panicked
+from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import opens_by_master_key
 from bunker_signer.nse import NSEError
 from bunker_signer.qr.draw import qr_svg
@@ -59,7 +59,7 @@ async def unlock(visit: Visit, form: Form) -> Response:
         await signer.unlock(identity, passphrase, f"console: {visit.device.name}")
     except Panicked:
         raise Problem("problem.panicked", 403) from None
-    except NSEError as error:
+    except (NSEError, AccessError) as error:
         raise Problem("problem.unlock", 403, reason=str(error)) from None
     return visit.go("/keys", "unlocked")
 
@@ -74,7 +74,7 @@ def _shown(identity: Identity) -> Shown:
         identity.user.memory_level.value,
         tuple(slot.type for slot in slots) or ("raw",),
         not opens_by_master_key(identity.user),
-        None if identity.auto_lock is None else round(identity.auto_lock),
+        None if identity.access.auto_lock is None else round(identity.access.auto_lock),
         qr_svg(f"nostr:{npub}"),
     )
 

@@ -1,0 +1,220 @@
+"""key/access.py: one owner of whether a key may be used, whoever locks and unlocks it."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bunker_signer.key.access import Access, AccessError, KeyState
+from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.panic import revoke_everything
+from bunker_signer.nse import NSE, NSEError
+from bunker_signer.service.panic import panic
+from bunker_signer.store import Database, StoreError, audit_log, settings
+from bunker_signer.store.accounts import FILE_NAME, Accounts, Passkey
+from signer._rig import rig
+
+NOW = 1_700_000_000
+
+
+class Hours:
+    """A clock that goes by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Key:
+    """A sealed key in a directory, its access, and what opens it."""
+
+    def __init__(self, data: Path, auto_lock: float | None = None) -> None:
+        data.mkdir(exist_ok=True)
+        self.keyring = Keyring(data, None)
+        (pair,) = self.keyring.open()
+        self.user: NSE = pair.user
+        self._transport = pair.transport
+        self.database = Database(data / "signer.sqlite3")
+        self.wall, self.steady = Hours(), Hours()
+        self.access = Access(
+            "default",
+            self.user,
+            self.database,
+            auto_lock=auto_lock,
+            clock=self.wall,
+            steady=self.steady,
+        )
+
+    @property
+    def open_it(self) -> Callable[[], None]:
+        return partial(self.keyring.unlock, self.user, None)
+
+    def audit(self) -> list[tuple[str, str]]:
+        with self.database.read() as connection:
+            return [(item.action, item.decided_by) for item in audit_log.entries(connection)]
+
+    def close(self) -> None:
+        self.user.close()
+        self._transport.close()
+        self.database.close()
+
+
+@pytest.fixture
+def key(data: Path) -> Key:
+    return Key(data)
+
+
+@pytest.mark.parametrize("how", ["lock", "shut", "panic", "pause"])
+async def test_an_unlock_that_was_overtaken_does_not_hold(how: str, key: Key) -> None:
+    """Whatever locks or pauses while the passphrase is tried has the last word."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        begun.set()
+        assert go_on.wait(10)
+        key.open_it()
+
+    if how != "pause":
+        key.access.lock("test")
+    unlocking = asyncio.create_task(key.access.unlock(slowly, "test", on_machine=True))
+    await asyncio.to_thread(begun.wait, 10)
+    match how:
+        case "lock":
+            key.access.lock("test")
+        case "shut":
+            key.access.shut()
+        case "pause":
+            key.access.pause("test")
+        case "panic":
+            key.access.shut(after_panic=True)
+            revoke_everything(key.database, ["default"], "test", NOW)
+    go_on.set()
+    with pytest.raises(AccessError, match="was locked meanwhile"):
+        await unlocking
+    assert key.access.state is not KeyState.UNLOCKED
+    assert key.user.locked
+    assert ("unlock", "test") not in key.audit()
+    key.close()
+
+
+@pytest.mark.parametrize("how", ["owner", "idle"])
+async def test_a_lock_outlives_a_restart(how: str, data: Path) -> None:
+    """The owner's and the idle one: who finds the machine on does not find the key open."""
+    key = Key(data, auto_lock=60)
+    if how == "owner":
+        key.access.lock("test")
+    else:
+        key.steady.seconds += 60
+        assert key.access.lock_if_idle()
+    key.close()
+    again = Key(data)
+    assert again.access.state is KeyState.LOCKED
+    assert again.user.locked
+    await again.access.unlock(again.open_it, "test", on_machine=False)
+    again.close()
+    third = Key(data)
+    assert third.access.state is KeyState.UNLOCKED
+    third.close()
+
+
+def test_idle_time_is_not_the_wall_clocks(data: Path) -> None:
+    """The clock set back an hour changes nothing; a use counts anew."""
+    key = Key(data, auto_lock=60)
+    key.wall.seconds -= 3600
+    key.steady.seconds += 59
+    assert key.access.idle_left() == 1
+    assert not key.access.lock_if_idle()
+    key.access.touch()
+    assert key.access.idle_left() == 60
+    key.steady.seconds += 60
+    assert key.access.lock_if_idle()
+    assert key.audit() == [("lock", "idle")]
+    assert key.access.idle_left() is None
+    key.close()
+
+
+def test_a_lock_that_can_t_be_written_locks(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is wiped first; then the owner is told that the next run won't know of it."""
+    monkeypatch.setattr(settings, "set_key_state", _fails)
+    with pytest.raises(StoreError):
+        key.access.lock("test")
+    assert key.access.state is KeyState.LOCKED
+    assert key.user.locked
+    key.close()
+
+
+async def test_an_unlock_that_can_t_be_written_does_not_unlock(
+    key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of an unlock that failed, and the key is wiped again."""
+    key.access.lock("test")
+    monkeypatch.setattr(settings, "set_key_state", _fails)
+    with pytest.raises(StoreError):
+        await key.access.unlock(key.open_it, "test", on_machine=True)
+    assert key.access.state is KeyState.LOCKED
+    assert key.user.locked
+    key.close()
+
+
+def _fails(*_: object) -> None:
+    raise StoreError("the disk is full")
+
+
+async def test_a_wrong_key_leaves_it_locked(key: Key) -> None:
+    """What can't be opened is an error for who asked, and the key stays as it was."""
+    key.access.lock("test")
+    opening = partial(key.keyring.unlock, key.user, bytearray(b"wrong"))
+    with pytest.raises(NSEError):
+        await key.access.unlock(opening, "test", on_machine=True)
+    assert key.access.state is KeyState.LOCKED
+    key.close()
+
+
+async def test_after_a_panic_only_the_machine_unlocks(relay_url: str, data: Path) -> None:
+    """A thief's devices, links, passkeys and choice are gone, and no page opens the key again."""
+    data.mkdir()
+    accounts = Accounts(data / FILE_NAME)
+    device = accounts.bind(accounts.new_link(NOW), "the thief's", NOW)
+    link = accounts.new_link(NOW)
+    accounts.add_passkey(Passkey(b"id", b"key", 0, "the thief's", NOW))
+    accounts.set_confirm(True)
+    async with rig(relay_url, data) as signer, signer.client():
+        counts = panic(signer.agent, signer.service.inbox, data, "test")
+        assert (counts["sessions"], counts["devices"], counts["passkeys"]) == (1, 1, 1)
+        assert device is not None
+        assert accounts.device(device, NOW) is None
+        assert accounts.bind(link, "the thief's second", NOW) is None
+        assert (accounts.devices(), accounts.passkeys(), accounts.confirm) == ((), (), False)
+    for again in range(2):  # after a restart too
+        async with rig(relay_url, data) as signer:
+            access = signer.identity.access
+            opening = partial(signer.service.keyring.unlock, signer.identity.user, None)
+            if again == 0:
+                assert access.state is KeyState.LOCKED
+                with pytest.raises(AccessError, match="only `bunker signer unlock`"):
+                    await access.unlock(opening, "console: x", on_machine=False)
+                assert signer.identity.user.locked
+                await access.unlock(opening, "shell", on_machine=True)
+                access.lock("console: x")
+            await access.unlock(opening, "console: x", on_machine=False)
+            assert access.state is KeyState.UNLOCKED
+    accounts.close()
+
+
+async def test_a_panic_wipes_whatever_fails(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: every key is locked in memory all the same, and the failure is told."""
+    async with rig(relay_url, data, keys=("default", "work")) as signer:
+        with monkeypatch.context() as patch:
+            patch.setattr(settings, "set_key_state", _fails)
+            with pytest.raises(StoreError):
+                panic(signer.agent, signer.service.inbox, data, "test")
+        for identity in signer.service.identities:
+            assert identity.state is KeyState.LOCKED
+            assert identity.user.locked
