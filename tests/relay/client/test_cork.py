@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from bunker_relay.client.cork import Cork, Turn, header
+from bunker_relay.client.outbox import WINDOW
 
 MOST = 1_000
 
@@ -137,7 +138,30 @@ async def test_drained_waits_for_half_of_the_room() -> None:
     one.transport.waiting = 0
     one.cork.wake()
     await waiter
-    assert one.transport.limits == (MOST // 2, MOST // 4)
+    assert one.transport.limits == (MOST // 2, MOST // 8)
+
+
+async def test_taken_waits_until_nearly_all_has_left() -> None:
+    """The next page of an answer is read when the client has the one before."""
+    turns = Turn()
+    transport = Transport()
+    cork = Cork(turns, transport, 8 * WINDOW, lambda: None)
+    transport.stuck = True
+    cork.put(b"x" * (WINDOW + 1))
+    waiter = asyncio.create_task(cork.taken())
+    await turn()
+    await turn()
+    assert not waiter.done()
+    assert not cork.crowded
+    transport.waiting = WINDOW // 4
+    cork.wake()
+    await waiter
+    assert transport.limits == (WINDOW, WINDOW // 4)
+    transport.waiting = WINDOW + 1
+    waiter = asyncio.create_task(cork.taken())
+    await turn()
+    cork.close()
+    await waiter
 
 
 async def test_nothing_leaves_a_closed_cork() -> None:

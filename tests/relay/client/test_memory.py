@@ -4,8 +4,14 @@ import asyncio
 import json
 import secrets
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from _wire import Peer, Start
+from bunker_core.event import Event
+from bunker_relay.store import migrate
+from bunker_relay.store.engine import open_engine
+from bunker_relay.store.store import FILE
+from bunker_relay.store.write import save_all
 
 _MIB = 1024 * 1024
 
@@ -45,3 +51,34 @@ async def test_filters_take_a_bounded_share_of_memory(start: Start) -> None:
     async with Peer(relay.url) as last:
         assert await last.ids({"ids": ["ab" * 32]}) == []
     assert relay.rss() - before < 32 * _MIB
+
+
+def _fill(data: Path, events: int, size: int) -> None:
+    """Store notes of `size` bytes."""
+    data.mkdir()
+    engine = open_engine(data / FILE, writes=True)
+    with engine.begin() as connection:
+        migrate.prepare(connection)
+        for number in range(events):
+            event = Event(f"{number:064x}", "a" * 64, number, 1, (), "x" * size, "d" * 128)
+            save_all(connection, [event])
+    engine.dispose()
+
+
+async def test_clients_that_do_not_read_their_answers_cost_little(
+    start: Start, tmp_path: Path
+) -> None:
+    """15 that ask for 60 MB and leave it add less than 128 MiB; who reads gets all of it."""
+    _fill(tmp_path / "data", 300, 200_000)
+    relay = start(data=tmp_path / "data")
+    async with Peer(relay.url) as first:
+        assert len(await first.ids({"limit": 1})) == 1
+    before = relay.rss()
+    async with AsyncExitStack() as stack:
+        for _ in range(15):
+            peer = await stack.enter_async_context(Peer(relay.url, max_queue=1, close_timeout=0))
+            await peer.send("REQ", "s", {"kinds": [1], "limit": 5000})
+        async with Peer(relay.url) as reader:
+            ids = await reader.ids({"kinds": [1], "limit": 5000})
+        assert ids == [f"{number:064x}" for number in reversed(range(300))]
+        assert relay.rss() - before < 128 * _MIB

@@ -1,6 +1,7 @@
 """The session: one client's side of the protocol without a socket or a loop."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from bunker_relay.client.session import (
     Unsubscribe,
 )
 from bunker_relay.config import Config, Limits, Rate
-from bunker_relay.event.hub import memory_of
+from bunker_relay.event.hub import Subscription, memory_of
 from bunker_relay.event.limits import Budget
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
@@ -33,7 +34,12 @@ NOW = 1_000
 KEY = SecretKey.generate()
 
 
-def _session(burst: int = 100, memory: Budget | None = None, **settings: Any) -> Session:
+def _session(
+    burst: int = 100,
+    memory: Budget | None = None,
+    overflowed: Callable[[Subscription], None] = lambda _: None,
+    **settings: Any,
+) -> Session:
     policy = Policy(Config(**settings), Lists(Path("/nowhere")))
     return Session(
         policy,
@@ -43,6 +49,7 @@ def _session(burst: int = 100, memory: Budget | None = None, **settings: Any) ->
         memory=memory or Budget(2**30, 2**30),
         challenge="challenge",
         relay_urls=frozenset({"ws://relay"}),
+        overflowed=overflowed,
     )
 
 
@@ -162,6 +169,29 @@ def test_a_relay_for_signing_alone_gives_filters_a_tenth() -> None:
     settings = Limits(max_subscription_bytes=600_000)
     (closed,) = _receive(_session(limits=settings, profile="bunker"), "REQ", "s", _wide(1))
     assert closed[:2] == ["CLOSED", "s"]
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    """What happens during a query waits in memory; too much of it ends the subscription."""
+    memory = Budget(20_000, 40_000)
+    ended: list[Subscription] = []
+    session = _session(memory=memory, overflowed=ended.append)
+    (query,) = _receive(session, "REQ", "s", {"kinds": [1]})
+    assert isinstance(query, Query)
+    event_json = b"x" * 3_800
+    for number in range(4):
+        query.subscription.send(str(number), event_json, b"")
+    assert memory.used == query.subscription.size + 4 * 4_000
+    query.subscription.send("0", event_json, b"")  # again the same
+    assert ended == []
+    query.subscription.send("4", event_json, b"")
+    assert ended == [query.subscription]
+    query.subscription.end()
+    assert memory.used == query.subscription.size
+    (again,) = _receive(session, "REQ", "t", {"kinds": [1]})
+    again.subscription.send("0", event_json, b"")
+    again.subscription.release(())
+    assert memory.used == query.subscription.size + again.subscription.size
 
 
 def test_a_count_takes_memory_until_it_is_told() -> None:

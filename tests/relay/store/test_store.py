@@ -21,7 +21,7 @@ from bunker_core.filter import Filter
 from bunker_core.kinds import Storage, storage
 from bunker_relay.store import migrate
 from bunker_relay.store.engine import Database, hold, open_engine
-from bunker_relay.store.outcome import Outcome, StoreError
+from bunker_relay.store.outcome import Outcome, Stored, StoreError
 from bunker_relay.store.query import count_events, select_events
 from bunker_relay.store.schema import metadata, tag_key
 from bunker_relay.store.store import FILE, Store
@@ -73,6 +73,13 @@ async def _save(store: Store, *events: Event) -> list[Outcome | StoreError]:
     for event, future in zip(events, futures, strict=True):
         store.save(event, future.set_result)
     return list(await asyncio.gather(*futures))
+
+
+async def _query(
+    store: Store, filters: list[Filter], now: int, *, default: int, most: int
+) -> list[Stored]:
+    _, stored = await store.find(filters, now, default=default, most=most)
+    return stored
 
 
 def _event(number: int, **fields: object) -> Event:
@@ -249,10 +256,10 @@ async def test_a_query_has_a_time_limit(store: Store) -> None:
     tagged = [_event(n, tags=tuple(("e", value) for value in values[n::10])) for n in range(10)]
     await _save(store, *tagged)
     heavy = Filter(tags=(("e", frozenset(values)),))
-    assert len(await store.query([heavy], NOW, default=100, most=100)) == 10
+    assert len(await _query(store, [heavy], NOW, default=100, most=100)) == 10
     store.query_timeout = 0.0
     with pytest.raises(StoreError, match="query took too long"):
-        await store.query([heavy], NOW, default=100, most=100)
+        await _query(store, [heavy], NOW, default=100, most=100)
     store.query_timeout = 5.0
     assert await store.count([heavy], NOW) == 10
 
@@ -270,7 +277,7 @@ async def test_retention_and_expiry_sweep(database: Database) -> None:
     async with asyncio.timeout(10):
         while await store.count([Filter()], 0) != 1:
             pass
-    assert [item.id for item in await store.query([Filter()], 0, default=9, most=9)] == [fresh.id]
+    assert [item.id for item in await _query(store, [Filter()], 0, default=9, most=9)] == [fresh.id]
     await store.close()
     assert _count(database, "tags") == 0
 
@@ -340,7 +347,7 @@ async def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> 
         (Filter(authors=frozenset({"b" * 64})), {tagged, listed, request}),
         (Filter(tags=(("d", frozenset({"list"})),)), {listed}),
     ):
-        found = await store.query([item], NOW, default=9, most=9)
+        found = await _query(store, [item], NOW, default=9, most=9)
         assert {stored.id for stored in found} == {event.id for event in expected}
     newer = replace(listed, id="5" * 64, created_at=NOW + 1)
     assert await _save(store, tagged, listed, gone, newer) == [
@@ -433,7 +440,7 @@ async def test_two_stores_share_a_database(database: Database) -> None:
     assert outcomes[-400:].count(Outcome.DUPLICATE) == 200
     winner = min(versions, key=lambda event: (-event.created_at, event.id))
     for store in stores:
-        found = await store.query([Filter(kinds=frozenset({10_002}))], NOW, default=9, most=9)
+        found = await _query(store, [Filter(kinds=frozenset({10_002}))], NOW, default=9, most=9)
         assert [stored.id for stored in found] == [winner.id]
         assert await store.count([Filter()], NOW) == 201
         await store.close()
@@ -447,7 +454,7 @@ async def test_whatever_a_filter_names_is_data(store: Store) -> None:
     )
     for number, value in enumerate(values):
         item = Filter(tags=(("d", frozenset({value})),))
-        (found,) = await store.query([item], NOW, default=9, most=9)
+        (found,) = await _query(store, [item], NOW, default=9, most=9)
         assert found.id == f"{number:064x}"
         assert parse_event_json(found.json).content == value
         assert await store.count([item], NOW) == 1

@@ -16,6 +16,7 @@ from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.nips.nip98 import Authorizations
 from bunker_core.relay_url import parse_relay_url
+from bunker_relay.client.answers import Answers
 from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
 from bunker_relay.client.direct import EXTENSION as DIRECT
@@ -87,6 +88,7 @@ class Relay:
         self.ingest.bus = self.bus
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
+        self.answers = Answers()
         self.memory = Budget(*self._memory_bounds())
         most = config.limits.max_frame_bytes
         self.large = Budget(_LARGE_OF_ADDRESS * most, _LARGE_OF_ALL * most)
@@ -100,6 +102,7 @@ class Relay:
             queries=self.queries,
             memory=self.memory,
             large=self.large,
+            answers=self.answers,
             counters=self.counters,
             turn=Turn(),
             connections=self.connections,
@@ -194,6 +197,8 @@ class Relay:
             "connections_open": len(self.connections),
             "subscriptions_open": self.hub.subscriptions,
             "subscription_bytes": self.memory.used,
+            "unsaved_bytes": self.ingest.unsaved,
+            "answer_bytes": self.answers.size,
             "grace_bytes": self.ingest.grace.size,
             "saves_waiting": self.store.waiting if self.store is not None else 0,
             **self.bus.gauges,

@@ -35,10 +35,11 @@ from bunker_relay.client.session import (
 )
 from bunker_relay.event.hub import Subscription
 from bunker_relay.logs import defect, log
-from bunker_relay.store.outcome import StoreError
+from bunker_relay.store.outcome import PAGE_BYTES, StoreError
 
 if TYPE_CHECKING:
     from bunker_core.bounds.rate import Buckets
+    from bunker_relay.client.answers import Answer, Answers
     from bunker_relay.client.cork import Cork, Turn
     from bunker_relay.client.direct import DirectProtocol
     from bunker_relay.event.hub import Hub
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from bunker_relay.event.policy import Policy
     from bunker_relay.metrics import Counters
     from bunker_relay.nodes.bus import Bus
+    from bunker_relay.store.outcome import Found
     from bunker_relay.store.store import Store
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
@@ -65,6 +67,7 @@ class Parts:
     queries: "Buckets"
     memory: "Budget"  # of all subscriptions
     large: "Budget"  # of messages that are read and are large
+    answers: "Answers"
     counters: "Counters"
     turn: "Turn"
     connections: "set[Connection]"
@@ -108,6 +111,7 @@ class Connection:
             memory=relay.memory,
             challenge=secrets.token_hex(16),
             relay_urls=relay_urls,
+            overflowed=self._missed,
         )
         self._most = relay.policy.limits.max_message_bytes
         self._pending_saves = 0
@@ -182,10 +186,7 @@ class Connection:
 
     def _take_attached(self, text: str | bytes | None) -> None:
         self._take(text)
-        if self._outbox.crowded or (
-            self._pending_saves
-            and self._pending_saves >= self._relay.policy.limits.max_pending_saves
-        ):
+        if self._outbox.crowded or (self._pending_saves and self._saves_enough):
             self._hold()
 
     def _hold(self) -> None:
@@ -288,32 +289,55 @@ class Connection:
             self._outbox.put(frame(Eose(subscription.id)))
 
     async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
-        limits, bus = self._relay.policy.limits, self._relay.bus
+        bus = self._relay.bus
         async with self._query_turn:  # one at a time: a scrape waits behind its own queries
             if not bus.settled:
                 await bus.settle()  # what others store from now on comes live
             if subscription.closed:
                 return
-            try:
-                found = await store.query(
-                    subscription.filters,
-                    int(time.time()),
-                    default=limits.default_limit,
-                    most=limits.max_limit,
-                )
-            except StoreError as error:
-                self._relay.counters.queries_failed += 1
-                self._refuse(subscription, f"error: {error}")
-                return
-            for stored in found:
-                if subscription.closed:
+            with self._relay.answers.open(self.address, self._stalled) as answer:
+                try:
+                    found = await self._send_pages(store, subscription, answer)
+                except StoreError as error:
+                    self._relay.counters.queries_failed += 1
+                    self._refuse(subscription, f"error: {error}")
                     return
-                subscription.send_stored(stored.json)
-                await self._outbox.drained()
-            await bus.settle()  # what others stored and we found is held here by now
-            if not subscription.closed:
-                self._outbox.put(frame(Eose(subscription.id)))
-                subscription.release(stored.id for stored in found)
+                await bus.settle()  # what others stored and we found is held here by now
+                if not subscription.closed:
+                    self._outbox.put(frame(Eose(subscription.id)))
+                    subscription.release(found.ids)
+                await self._outbox.taken()
+
+    async def _send_pages(
+        self, store: "Store", subscription: Subscription, answer: "Answer"
+    ) -> "Found":
+        """Send what is stored, page by page as the client takes it; raises StoreError."""
+        limits, address = self._relay.policy.limits, self.address
+        await answer.make_room(PAGE_BYTES, store.query_timeout)
+        found, stored = await store.find(
+            subscription.filters,
+            int(time.time()),
+            default=limits.default_limit,
+            most=limits.max_limit,
+            key=address,
+        )
+        at = len(stored) and found.page(0)[0].stop
+        while True:
+            for item in stored:
+                if subscription.closed:
+                    return found
+                subscription.send_stored(item.json)
+            if at >= len(found):
+                return found
+            del stored[:]
+            await self._outbox.taken()
+            answer.progressed()
+            indices, size = found.page(at)
+            await answer.make_room(size, store.query_timeout)
+            if subscription.closed:
+                return found
+            stored = await store.read(found, indices, key=address)
+            at = indices.stop
 
     async def _send_count(self, query: CountQuery) -> None:
         self._relay.counters.queries += 1
@@ -321,12 +345,25 @@ class Connection:
         async with self._query_turn:
             if self._relay.store is not None:
                 try:
-                    count = await self._relay.store.count(query.filters, int(time.time()))
+                    count = await self._relay.store.count(
+                        query.filters, int(time.time()), key=self.address
+                    )
                 except StoreError as error:
                     self._relay.counters.queries_failed += 1
                     self._outbox.put(frame(Closed(query.subscription_id, f"error: {error}")))
                     return
         self._outbox.put(frame(CountReply(query.subscription_id, count)))
+
+    def _missed(self, subscription: Subscription) -> None:
+        """End a subscription for which more happened during its query than can be held back."""
+        self._cancel_query(subscription)
+        self._refuse(subscription, "error: too much happened during this query, ask again")
+
+    def _stalled(self) -> None:
+        """Drop a client that does not take its answer while others wait for the room."""
+        self._relay.counters.slow_clients_closed += 1
+        log.info("closed a client that does not take its answer")
+        self.drop()
 
     def _refuse(self, subscription: Subscription, reason: str) -> None:
         if not subscription.closed:
@@ -352,10 +389,17 @@ class Connection:
         if error is not None:
             defect("a task failed", error)
 
+    @property
+    def _saves_enough(self) -> bool:
+        """Whether so much waits to be stored that no more is to be read."""
+        relay = self._relay
+        most = relay.policy.limits.max_pending_saves
+        return self._pending_saves >= most or relay.ingest.is_full_for(self.address)
+
     async def _have_room(self) -> None:
         """Read no further from a client that does not read its replies or floods the store."""
         await self._outbox.drained()
-        while self._pending_saves >= self._relay.policy.limits.max_pending_saves:
+        while self._pending_saves and self._saves_enough:
             await self._next_save()
 
     async def _next_save(self) -> None:

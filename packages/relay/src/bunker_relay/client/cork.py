@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from bunker_relay.client.outbox import WINDOW
+
 
 @lru_cache(maxsize=4096)
 def header(length: int) -> bytes:
@@ -60,6 +62,7 @@ class Cork:
         "_transport",
         "_turn",
         "_waiting",
+        "_window",
         "closed",
         "crowded",
         "max_bytes",
@@ -85,8 +88,9 @@ class Cork:
         self._reserved = 0
         self._room = self._half  # bytes that may be corked before there is a reason to look
         self._drained: asyncio.Event | None = None
-        # The protocol's resume_writing wakes `drained`.
-        transport.set_write_buffer_limits(high=self._half, low=self._half // 2)
+        self._window = min(self._half, WINDOW)
+        # The protocol's resume_writing wakes `drained` and `taken`.
+        transport.set_write_buffer_limits(high=self._window, low=self._window // 4)
 
     @property
     def size(self) -> int:
@@ -138,6 +142,13 @@ class Cork:
                 self._drained = asyncio.Event()
             await self._drained.wait()
         self.crowded = False
+
+    async def taken(self) -> None:
+        """Wait until the client has taken nearly all, or the cork is closed."""
+        while not self.closed and self.size > self._window:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
 
     async def flushed(self) -> None:
         """Hand what is corked to the transport."""

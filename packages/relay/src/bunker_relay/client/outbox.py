@@ -3,6 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+WINDOW: Final = 65_536  # bytes still to be sent, at which a client has taken nearly all
 
 
 class Outbox:
@@ -19,6 +22,7 @@ class Outbox:
         "_reserved",
         "_send",
         "_task",
+        "_window",
         "closed",
         "max_bytes",
         "size",
@@ -35,6 +39,7 @@ class Outbox:
         self._reserved = 0
         self._send = send
         self.max_bytes = max_bytes
+        self._window = min(max_bytes // 2, WINDOW)
         self._overflow = overflow
         self._frames: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -66,6 +71,13 @@ class Outbox:
     async def drained(self) -> None:
         """Wait until half of the room is free, or the outbox is closed."""
         while not self.closed and self.crowded:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    async def taken(self) -> None:
+        """Wait until the client has taken nearly all, or the outbox is closed."""
+        while not self.closed and self.size > self._window:
             if self._drained is None:
                 self._drained = asyncio.Event()
             await self._drained.wait()

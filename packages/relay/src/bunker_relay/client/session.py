@@ -4,7 +4,7 @@ A frame (bytes) goes to the client; an effect is for the caller to carry out, in
 that a client publishes do not come here: `connection` gives them to `ingest`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,8 +81,12 @@ class Session:
         memory: Budget,
         challenge: str,
         relay_urls: frozenset[str],
+        overflowed: Callable[[Subscription], None] = lambda _: None,
     ) -> None:
-        """`challenge` is fresh and random; an AUTH has to name one of `relay_urls`."""
+        """`challenge` is fresh and random; an AUTH has to name one of `relay_urls`.
+
+        `overflowed` ends a subscription that can't hold back what happens during its query.
+        """
         self.address: Final = address
         self.pubkeys: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
@@ -95,6 +99,7 @@ class Session:
         self._challenge = challenge
         self._challenged = False
         self._relay_urls = relay_urls
+        self._overflowed = overflowed
 
     def challenge_for(self, answer: bytes) -> bytes | None:
         """Return the challenge (NIP-42) that goes before `answer`, a frame; None for most.
@@ -156,7 +161,7 @@ class Session:
             yield from self._close(request.subscription_id, reason)
             return
         subscription = Subscription(
-            request.subscription_id, request.filters, self._sink, self._sees
+            request.subscription_id, request.filters, self._sink, self._sees, self
         )
         reason = self._take_memory(subscription.size)
         if reason:
@@ -181,6 +186,17 @@ class Session:
             return "rate-limited: the relay has no memory left for filters of this size"
         self._size += size
         return ""
+
+    def hold(self, subscription: Subscription, size: int) -> bool:
+        """Grant memory to what `subscription` holds back (see `hub.Room`)."""
+        if self._memory.take(self.address, size):
+            return True
+        self._overflowed(subscription)
+        return False
+
+    def let_go(self, size: int) -> None:
+        """Take memory back (see `hub.Room`)."""
+        self._memory.give_back(self.address, size)
 
     def _give_memory_back(self, size: int) -> None:
         self._size -= size

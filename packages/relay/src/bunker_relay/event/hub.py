@@ -11,6 +11,7 @@ from bunker_core.filter import Filter
 _SUBSCRIPTION: Final = 1_024  # bytes, and so are these; measured with many of each
 _FILTER: Final = 512
 _VALUE: Final = 512  # beside its characters
+_HELD: Final = 200  # what an event that is held takes beside its JSON
 
 
 class Sink(Protocol):
@@ -23,6 +24,16 @@ class Sink(Protocol):
         """Count `size` bytes that are held back for later, or with a minus give them back."""
 
 
+class Room(Protocol):
+    """Where a subscription asks for memory."""
+
+    def hold(self, subscription: "Subscription", size: int) -> bool:
+        """Grant `size` bytes, or end `subscription` and return False."""
+
+    def let_go(self, size: int) -> None:
+        """Take back `size` bytes."""
+
+
 class Subscription:
     """One open REQ: its filters, and where its frames go.
 
@@ -30,7 +41,18 @@ class Subscription:
     subscription, so that an event that is published again reaches only those that came later.
     """
 
-    __slots__ = ("_held", "_prefix", "_sees", "_sink", "closed", "filters", "id", "serial", "size")
+    __slots__ = (
+        "_held",
+        "_prefix",
+        "_room",
+        "_sees",
+        "_sink",
+        "closed",
+        "filters",
+        "id",
+        "serial",
+        "size",
+    )
 
     def __init__(
         self,
@@ -38,12 +60,17 @@ class Subscription:
         filters: tuple[Filter, ...],
         sink: Sink,
         sees: Callable[[Event, Filter], bool],
+        room: "Room | None" = None,
     ) -> None:
-        """`sees` tells whether this client may have an event that a filter matches."""
+        """`sees` tells whether this client may have an event that a filter matches.
+
+        `room` is where it asks for the memory of what it holds back.
+        """
         self.id = subscription_id
         self.filters = filters
         self.size = memory_of(filters)  # bytes
         self._sink = sink
+        self._room = room
         self.serial = 0  # set by the hub
         self.closed = False
         self._held: dict[str, bytes] | None = {}  # JSON by event id, while the stored ones are sent
@@ -67,8 +94,11 @@ class Subscription:
         if self._held is None:
             self._sink.put(frame)
         elif event_id not in self._held:
+            size = len(event_json)
+            if self._room is not None and not self._room.hold(self, size + _HELD):
+                return
             self._held[event_id] = event_json
-            self._sink.reserve(len(event_json))
+            self._sink.reserve(size)
 
     def send_stored(self, event_json: bytes) -> None:
         """Send a stored event."""
@@ -77,7 +107,9 @@ class Subscription:
     def release(self, sent: Iterable[str]) -> None:
         """Send what was held, less the ids already `sent`, and from now on send at once."""
         held, self._held = self._held or {}, None
-        self._sink.reserve(-sum(map(len, held.values())))
+        self._give_back(held)
+        if not held:
+            return
         for event_id in sent:
             held.pop(event_id, None)
         for event_json in held.values():
@@ -87,8 +119,15 @@ class Subscription:
         """Drop what is held; nothing is sent any more."""
         self.closed = True
         if self._held:
-            self._sink.reserve(-sum(map(len, self._held.values())))
+            self._give_back(self._held)
             self._held = {}
+
+    def _give_back(self, held: dict[str, bytes]) -> None:
+        if held:
+            size = sum(map(len, held.values()))
+            self._sink.reserve(-size)
+            if self._room is not None:
+                self._room.let_go(size + _HELD * len(held))
 
 
 def memory_of(filters: Iterable[Filter]) -> int:

@@ -1,6 +1,7 @@
 """The way of a published event: checked, stored unless it is ephemeral, forwarded."""
 
 from collections.abc import Callable, Iterable, Set
+from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from bunker_core.bounds.generations import Generations
@@ -12,6 +13,7 @@ from bunker_core.messages import encode_ok
 from bunker_relay.config import Config, Mute
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Hub, Subscription
+from bunker_relay.event.limits import Budget
 from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
@@ -28,6 +30,9 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
+_UNSAVED_PER_ADDRESS: Final = 16_777_216  # bytes of events that wait to be stored
+_UNSAVED: Final = 67_108_864
+_UNSAVED_TOO_MUCH: Final = "rate-limited: too many events wait to be stored, slow down"
 _HELD: Final = "mute: no one is listening yet, held for a short while"
 _RATE_LIMITED: Final = "rate-limited: too many events, slow down"
 
@@ -49,6 +54,7 @@ class Ingest:
         self._policy = policy
         self._hub = hub
         self._store = store
+        self._unsaved = Budget(_UNSAVED_PER_ADDRESS, _UNSAVED)
         self._counters = counters
         self.bus: Bus = Alone()
         # The signature, and the serial of the latest subscription that can have had it, or 0.
@@ -87,7 +93,7 @@ class Ingest:
             return self._forward(event, known, now, later)
         if self._store is None:
             raise AssertionError  # the policy of a relay without a store takes no such kind
-        return self._save(self._store, event, later)
+        return self._save(self._store, event, address, later)
 
     def subscribed(self, subscription: Subscription, now: float) -> None:
         """Hand a new subscription what waited for it in the grace buffer."""
@@ -195,8 +201,22 @@ class Ingest:
             return encode_ok(event.id, True, _HELD)
         return encode_ok(event.id, self._accepts_mute, "mute: no one is listening")
 
-    def _save(self, store: "Store", event: Event, later: Later) -> bytes | None:
+    def is_full_for(self, address: str) -> bool:
+        """Tell whether the events of `address` that wait to be stored are enough for now."""
+        return self._unsaved.is_full_for(address)
+
+    @property
+    def unsaved(self) -> int:
+        """Bytes of events that wait to be stored."""
+        return self._unsaved.used
+
+    def _save(self, store: "Store", event: Event, address: str, later: Later) -> bytes | None:
+        size = _memory_of(event)
+        if not self._unsaved.take(address, size):
+            return encode_ok(event.id, False, _UNSAVED_TOO_MUCH)
+
         def done(outcome: Outcome | StoreError) -> None:
+            self._unsaved.give_back(address, size)
             if isinstance(outcome, StoreError):
                 self._counters.store_errors += 1
                 later(encode_ok(event.id, False, f"error: {outcome}"))
@@ -212,6 +232,15 @@ class Ingest:
         try:
             store.save(event, done)
         except StoreError as error:
+            self._unsaved.give_back(address, size)
             self._counters.store_errors += 1
             return encode_ok(event.id, False, f"error: {error}")
         return None
+
+
+def _memory_of(event: Event) -> int:
+    """Return the bytes that an event takes while it waits, roughly."""
+    size = 1_000 + getsizeof(event.content)
+    for tag in event.tags:
+        size += 64 + sum(map(getsizeof, tag))
+    return size

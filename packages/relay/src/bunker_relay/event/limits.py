@@ -40,6 +40,10 @@ class Budget:
         self.used += size
         return True
 
+    def is_full_for(self, key: str) -> bool:
+        """Tell whether `key` itself has used most of what one may use."""
+        return self._used_by.get(key, 0) > self.per_key // 2
+
     def give_back(self, key: str, size: int) -> None:
         """Use `size` bytes less, which `take` has granted."""
         self.used -= size

@@ -71,12 +71,11 @@ def hold(connection: Connection) -> None:
 
 
 @contextmanager
-def deadline(connection: Connection, seconds: float) -> Iterator[Callable[[], None]]:
-    """Interrupt whatever the database does on `connection` after `seconds`.
+def deadline(connection: Connection, end: float) -> Iterator[Callable[[], None]]:
+    """Interrupt whatever the database does on `connection` at `end`, of the monotonic clock.
 
     Yields what to call between two statements: it raises TooSlow.
     """
-    end = time.monotonic() + seconds
 
     def check() -> None:
         if time.monotonic() > end:
@@ -84,7 +83,8 @@ def deadline(connection: Connection, seconds: float) -> Iterator[Callable[[], No
 
     if is_postgres(connection):
         # 0 would be for ever. Ends with the transaction.
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+        left = max(1, int((end - time.monotonic()) * 1000))
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {left}")
         yield check
         return
     raw: Any = connection.connection.driver_connection

@@ -30,16 +30,26 @@ from sqlalchemy.engine import Connection
 
 from bunker_core.filter import Filter
 from bunker_relay.store.engine import is_postgres
-from bunker_relay.store.outcome import Stored
+from bunker_relay.store.outcome import Found, Stored
 from bunker_relay.store.statement import SQL, Plan, Way, matching, newest, tagged, written
 
 _MOST_PAIRS: Final = 4_000  # of author and kind; beyond them the author alone is a source
+_WHOLE: Final = 4  # times the largest limit: what all filters of a query bring together
+_ROWS: Final = 500  # read in one statement
 _FEW, _MANY = 100, 1_000  # events: so few lead well, more than so many are not counted
 
 Check = Callable[[], None]
 
 
 def select_events(
+    connection: Connection, filters: Iterable[Filter], now: int, *, default: int, most: int
+) -> list[Stored]:
+    """Return all that `find_events` finds, with its JSON."""
+    found = find_events(connection, filters, now, default=default, most=most)
+    return read_events(connection, found, range(len(found)))
+
+
+def find_events(
     connection: Connection,
     filters: Iterable[Filter],
     now: int,
@@ -47,14 +57,16 @@ def select_events(
     default: int,
     most: int,
     check: Check = lambda: None,
-) -> list[Stored]:
-    """Return what any filter matches, newest first, the lowest id first in a tie.
+) -> Found:
+    """Find what any filter matches, newest first, the lowest id first in a tie.
 
-    Each filter brings at most its `limit`, or `default`, and never more than `most`. `check` is
-    called between statements, and may raise.
+    Each filter brings at most its `limit`, or `default`, and never more than `most`; all of them
+    together four times that. `check` is called between statements, and may raise.
     """
-    found: dict[bytes, tuple[int, bytes, bytes]] = {}
+    found: dict[bytes, tuple[int, bytes, int, int]] = {}
     expired = _some_expired(connection, now)
+    length = "octet_length" if is_postgres(connection) else "length"
+    more = False
     for item in filters:
         limit = default if item.limit is None else min(item.limit, most)
         if item.never or limit == 0:
@@ -69,15 +81,35 @@ def select_events(
         seqs = matching(sql, plan, expired)
         rows = _run(
             connection,
-            "SELECT created_at, id, json FROM events WHERE seq IN"
+            f"SELECT created_at, id, seq, {length}(json) FROM events WHERE seq IN"
             f" ({seqs} ORDER BY e.created_at DESC, e.id LIMIT {sql.value(limit)})",
             sql,
         )
-        for created_at, identifier, event_json in rows:
-            found[identifier] = (-created_at, identifier, event_json)
-    return [
-        Stored(identifier.hex(), event_json) for _, identifier, event_json in sorted(found.values())
-    ]
+        more = more or len(rows) >= limit
+        for created_at, identifier, seq, size in rows:
+            found[identifier] = (-created_at, identifier, seq, size)
+        if len(found) > 2 * _WHOLE * most:
+            found = {row[1]: row for row in sorted(found.values())[: _WHOLE * most]}
+            more = True
+    ordered = sorted(found.values())[: _WHOLE * most]
+    return Found((row[1:] for row in ordered), more=more or len(ordered) < len(found))
+
+
+def read_events(connection: Connection, found: Found, indices: range) -> list[Stored]:
+    """Return some of the events found, less those that are gone by now."""
+    events: dict[int, tuple[bytes, bytes]] = {}
+    for start in range(0, len(indices), _ROWS):
+        sql = SQL(is_postgres(connection))
+        seqs = [found.seqs[index] for index in indices[start : start + _ROWS]]
+        text = f"SELECT seq, id, json FROM events WHERE {sql.any('seq', seqs)}"
+        for seq, identifier, event_json in _run(connection, text, sql):
+            events[seq] = identifier, event_json
+    stored = []
+    for index in indices:
+        identifier, event_json = events.get(found.seqs[index], (b"", b""))
+        if identifier == found.id_at(index):  # a `seq` may have been given to another since
+            stored.append(Stored(identifier.hex(), event_json))
+    return stored
 
 
 def count_events(connection: Connection, filters: Iterable[Filter], now: int) -> int:

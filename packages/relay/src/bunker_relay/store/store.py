@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -30,14 +29,14 @@ from bunker_relay.store.engine import (
     is_outage,
     open_engine,
 )
-from bunker_relay.store.outcome import Outcome, Stored, StoreError
-from bunker_relay.store.query import Check, count_events, select_events
+from bunker_relay.store.outcome import PAGE_BYTES, Found, Outcome, Stored, StoreError
+from bunker_relay.store.query import Check, count_events, find_events, read_events
+from bunker_relay.store.readers import Readers
 from bunker_relay.store.write import forget_old, save_all
 
 FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit
 _MAX_WAITING: Final = 20_000  # events that wait for the writer, some 20 MB
-_READERS: Final = 4
 _SWEEP_SECONDS: Final = 60.0
 
 _T = TypeVar("_T")
@@ -88,7 +87,7 @@ class Store:
         self._broken = False  # the database failed while closing: do not wait for it again
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._readers = Readers()
 
     def save(self, event: Event, done: Done) -> None:
         """Save a verified event; `done` is called on the loop once it is committed, or failed.
@@ -100,22 +99,29 @@ class Store:
         self.waiting += 1
         self._jobs.put(_Job(event, done))
 
-    async def query(
-        self, filters: Iterable[Filter], now: int, *, default: int, most: int
-    ) -> list[Stored]:
-        """Return what matches, see `query.select_events`.
+    async def find(
+        self, filters: Iterable[Filter], now: int, *, default: int, most: int, key: str = ""
+    ) -> tuple[Found, list[Stored]]:
+        """Find what matches (see `query.find_events`) and read the first page of it.
 
-        Raises StoreError when the database fails or the time is up.
+        `key` is the address that takes its turn. Raises StoreError when the database fails or the
+        time is up.
         """
-        return await self._read(
-            lambda connection, check: select_events(
-                connection, filters, now, default=default, most=most, check=check
-            )
-        )
 
-    async def count(self, filters: Sequence[Filter], now: int) -> int:
+        def read(connection: Connection, check: Check) -> tuple[Found, list[Stored]]:
+            found = find_events(connection, filters, now, default=default, most=most, check=check)
+            indices, size = found.page(0)
+            return found, read_events(connection, found, indices) if size <= PAGE_BYTES else []
+
+        return await self._read(read, key)
+
+    async def read(self, found: Found, indices: range, *, key: str = "") -> list[Stored]:
+        """Read some of what was found; raises StoreError."""
+        return await self._read(lambda connection, _: read_events(connection, found, indices), key)
+
+    async def count(self, filters: Sequence[Filter], now: int, *, key: str = "") -> int:
         """Return how many events match; raises StoreError."""
-        return await self._read(lambda connection, _: count_events(connection, filters, now))
+        return await self._read(lambda connection, _: count_events(connection, filters, now), key)
 
     async def announced(self) -> None:
         """Return when the loop has been told of every commit so far, and has called `done`."""
@@ -132,18 +138,20 @@ class Store:
         self._closing = True
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
-        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._readers.close()
         self._read_engine.dispose()
         self._engine.dispose()
 
-    async def _read(self, read: Callable[[Connection, Check], _T]) -> _T:
+    async def _read(self, read: Callable[[Connection, Check], _T], key: str) -> _T:
+        end = time.monotonic() + self.query_timeout  # from now on, not from its turn
+
         def run() -> _T:
             with (
                 self._read_engine.connect() as connection,
-                deadline(connection, self.query_timeout) as check,
+                deadline(connection, end) as check,
             ):
                 # A commit may hang, on another host's disk.
-                if not self._publishing.acquire(timeout=self.query_timeout):
+                if not self._publishing.acquire(timeout=max(0.0, end - time.monotonic())):
                     raise TooSlow
                 try:  # takes the snapshot
                     connection.exec_driver_sql("SELECT seq FROM events LIMIT 1")
@@ -152,7 +160,7 @@ class Store:
                 return read(connection, check)
 
         try:
-            return await self._loop.run_in_executor(self._readers, run)
+            return await self._readers.run(key, run, self.query_timeout)
         except (SQLAlchemyError, TooSlow) as error:
             raise StoreError(explain(error)) from error
 
