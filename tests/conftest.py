@@ -8,6 +8,14 @@ import pytest
 from _postgres import PostgresServer, running_postgres
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _sessions_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a client keeps out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUNKER_SESSIONS", str(tmp_path_factory.mktemp("sessions")))
+        yield
+
+
 @pytest.fixture
 def dead_url() -> str:
     """A relay URL where nobody listens."""

@@ -93,8 +93,10 @@ async def test_a_used_secret_is_one_line_that_says_what_to_do(tmp_path: Path) ->
         code, out, err = await bunker("sign", "--uri", signer.uri, stdin=NOTE)
         assert (code, err) == (0, "")
         assert json.loads(out)["content"] == "hello"
-        line = await fails("sign", "--uri", signer.uri, stdin=NOTE)
+        elsewhere = ("--sessions", str(tmp_path / "another home"))
+        line = await fails("sign", "--uri", signer.uri, *elsewhere, stdin=NOTE)
         assert "ask for a new bunker URI" in line
+        assert "session that `bunker pair` kept" in line
 
 
 async def test_an_auth_url_is_shown_on_standard_error() -> None:
@@ -137,7 +139,8 @@ async def test_each_way_to_fail_has_an_exit_code(dead_url: str, tmp_path: Path) 
 
             def but(response: dict[str, str] | None) -> Answer:
                 def answer(asked: Asked) -> list[object]:
-                    if asked.method != "sign_event":
+                    pairing = asked.method in ("connect", "get_public_key")
+                    if pairing or (response and asked.method != "sign_event"):
                         return [signer.good(asked)]
                     return [] if response is None else [{"id": asked.id, **response}]
 

@@ -86,9 +86,9 @@ async def test_a_used_secret_is_refused_with_what_to_do(tmp_path: Path) -> None:
     ):
         async with RemoteSigner.from_uri(running.uri, client_key=secret_key(5), timeout=LONG):
             pass
-        with pytest.raises(PairingFailed, match="ask for a new bunker URI"):
-            async with RemoteSigner.from_uri(running.uri, timeout=LONG):
-                pass
+        other = RemoteSigner.from_uri(running.uri, client_key=secret_key(6), timeout=LONG)
+        with pytest.raises(PairingFailed, match=r"ask for a new bunker URI.*pairs one client"):
+            await other.__aenter__()
         # The client that used it is known by its key, and may come back.
         async with RemoteSigner.from_uri(running.uri, client_key=secret_key(5), timeout=LONG):
             pass

@@ -33,7 +33,9 @@ ROOMS = {
     "bunker": (
         "cli pytest_plugin conformance testbed demo reference status backup up installation harness"
     ),
-    "bunker_client": "cli nip07 signers sync sessions doctor pair remote_signer request errors",
+    "bunker_client": (
+        "cli nip07 signers sync sessions doctor pair remote_signer request keys errors"
+    ),
     "bunker_core": (
         "pool signer describe nips local bounds messages filter event kinds relay_url keys "
         "libsecp256k1 errors"

@@ -20,7 +20,7 @@ from bunker_client import (
     SessionError,
     Sessions,
 )
-from bunker_client.sessions.sealed import seal
+from bunker_client.keys.sealed import seal
 from bunker_core.errors import InvalidInput
 from bunker_core.event import EventTemplate, verify
 from bunker_signer.nse import NSE, MemoryStorage

@@ -23,13 +23,15 @@ from bunker_client.errors import (
     SignerOffline,
     WaitingForApproval,
 )
+from bunker_client.keys.master_key import FileMasterKey, KeyringMasterKey
+from bunker_client.keys.uri_keys import URIKeys
 from bunker_client.pair.pairing import Pairing
 from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.batch import decrypt_all
 from bunker_client.request.progress import Progress, Step
 from bunker_client.request.session import Session
-from bunker_client.sessions.sessions import FileMasterKey, KeyringMasterKey, Sessions
+from bunker_client.sessions.sessions import Sessions
 from bunker_client.signers import BunkerClient, pair, signer_from, sync_signer_from
 from bunker_client.sync import SyncRemoteSigner
 from bunker_core.signer import Signer, SyncSigner
@@ -64,6 +66,7 @@ __all__ = [
     "Step",
     "SyncRemoteSigner",
     "SyncSigner",
+    "URIKeys",
     "WaitingForApproval",
     "decrypt_all",
     "pair",

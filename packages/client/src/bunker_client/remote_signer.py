@@ -1,6 +1,7 @@
 """RemoteSigner: the methods of NIP-46 as a Python object."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self, Unpack
@@ -14,8 +15,10 @@ from bunker_client.errors import (
     InvalidRequest,
     PairingFailed,
     RequestDenied,
+    SessionError,
     client_errors,
 )
+from bunker_client.keys.uri_keys import URIKeys
 from bunker_client.request.call import Patience
 from bunker_client.request.link import Link
 from bunker_client.request.options import Options
@@ -47,6 +50,45 @@ from bunker_core.relay_url import parse_relay_url
 PROBE_TIMEOUT: Final = 5.0  # seconds for methods that many signers do not know
 
 
+# What helps when a signer does not admit this client.
+_WAY_OUT: Final = (
+    "a bunker:// URI pairs one client, once: ask the signer for a fresh one, or use a session that "
+    "`bunker pair` kept"
+)
+
+log = logging.getLogger(__name__)
+
+
+class _Kept:
+    """The client key of one URI, where such keys are kept.
+
+    A home that can't be written costs the second run, and not this one.
+    """
+
+    def __init__(self, keys: URIKeys, uri: BunkerURI) -> None:
+        self._keys = keys
+        self._uri = uri
+
+    def load(self) -> SecretKey | None:
+        try:
+            return self._keys.load(self._uri)
+        except SessionError as error:
+            log.warning("the client key of the URI can't be read, a fresh one is used: %s", error)
+            return None
+
+    def save(self, key: SecretKey) -> None:
+        try:
+            self._keys.save(self._uri, key)
+        except SessionError as error:
+            log.warning("the client key can't be kept, the URI works this once: %s", error)
+
+    def forget(self) -> None:
+        try:
+            self._keys.forget(self._uri)
+        except SessionError as error:
+            log.warning("the client key of the URI can't be deleted: %s", error)
+
+
 class RemoteSigner:
     """A paired remote signer. Use it as an async context manager: entering connects.
 
@@ -74,6 +116,7 @@ class RemoteSigner:
         self._user_pubkey = user_pubkey
         self._on_logout = on_logout
         self._on_moved = on_moved
+        self._kept: _Kept | None = None
         self._relay_checks: asyncio.Task[None] | None = None
         self._relays_known = asyncio.Event()
         self._moving = asyncio.Lock()
@@ -84,20 +127,33 @@ class RemoteSigner:
         uri: str | BunkerURI,
         *,
         client_key: SecretKey | None = None,
+        uri_keys: URIKeys | None = None,
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
         **options: Unpack[Options],
     ) -> Self:
         """Return the signer behind a bunker:// URI; raises InvalidURI.
 
-        `client_key` is the key that this app is known by to the signer, throw-away unless given.
-        `permissions` is what the app asks for in advance, `metadata` how it presents itself.
+        `client_key` is the key that this app is known by to the signer. Unless it is given, the key
+        that the URI was used with before is taken from `uri_keys` (default: where sessions are
+        kept, sealed), or a fresh one is kept there: a URI pairs one client, and the second run is
+        the same client. `permissions` is what the app asks for in advance, `metadata` how it
+        presents itself.
         """
         with client_errors():
             parsed = parse_bunker_uri(uri) if isinstance(uri, str) else uri
-        key = client_key or SecretKey.generate()
+        kept = None if client_key else _Kept(uri_keys or URIKeys(), parsed)
+        key = client_key or (kept and kept.load()) or SecretKey.generate()
         link = Link(key, parsed.relays, parsed.remote_signer_pubkey, options)
-        return cls(link, secret=parsed.secret, permissions=permissions, metadata=metadata)
+        signer = cls(
+            link,
+            secret=parsed.secret,
+            permissions=permissions,
+            metadata=metadata,
+            on_logout=kept.forget if kept else None,
+        )
+        signer._kept = kept
+        return signer
 
     @classmethod
     def from_session(
@@ -121,6 +177,8 @@ class RemoteSigner:
         await self._link.__aenter__()
         try:
             if self._user_pubkey is None:
+                if self._kept:
+                    self._kept.save(self._link.key)  # before it is known: an answer may be lost
                 await self.connect()
                 await self.get_public_key()
         except BaseException:
@@ -176,7 +234,9 @@ class RemoteSigner:
             try:
                 await self.get_public_key(timeout=PROBE_TIMEOUT)
             except ClientError:
-                raise PairingFailed(str(denied)) from denied
+                if self._kept:
+                    self._kept.forget()
+                raise PairingFailed(f"{denied}; {_WAY_OUT}") from denied
             return
         if result not in ("ack", self._secret):
             raise PairingFailed("the signer answered connect with neither ack nor the secret")

@@ -16,6 +16,7 @@ from typing import Final, Self, Unpack, cast
 from urllib.parse import parse_qsl
 
 from bunker_client.errors import ClientError, InvalidURI, client_errors
+from bunker_client.keys.uri_keys import URIKeys
 from bunker_client.pair.pairing import PAIRING_TIMEOUT, Pairing
 from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
@@ -53,7 +54,7 @@ def signer_from(
     scheme, separator, rest = text.partition(":")
     match scheme.lower() if separator else "":
         case "bunker":
-            return RemoteSigner.from_uri(text, **options)
+            return RemoteSigner.from_uri(text, uri_keys=_uri_keys(sessions), **options)
         case "nostrconnect":
             return _invited(rest, on_invite, options)
         case "session":
@@ -64,7 +65,7 @@ def signer_from(
             raise ClientError("nse: needs the package nostr-bunker-signer, which is not installed")
     if separator and "@" not in text and "." not in scheme:
         raise InvalidURI(f"{scheme[:20]}: is no kind of signer that is known here")
-    return _named(text, options)
+    return _named(text, _uri_keys(sessions), options)
 
 
 def sync_signer_from(
@@ -153,10 +154,14 @@ async def _invited(
 
 
 @asynccontextmanager
-async def _named(text: str, options: Options) -> AsyncIterator[RemoteSigner]:
+async def _named(text: str, keys: URIKeys, options: Options) -> AsyncIterator[RemoteSigner]:
     """Look a NIP-05 name up and connect to the signer that its domain names."""
-    async with RemoteSigner.from_uri(await resolve(text), **options) as signer:
+    async with RemoteSigner.from_uri(await resolve(text), uri_keys=keys, **options) as signer:
         yield signer
+
+
+def _uri_keys(sessions: Sessions | None) -> URIKeys:
+    return (sessions or Sessions()).uri_keys
 
 
 async def resolve(name: str) -> BunkerURI:

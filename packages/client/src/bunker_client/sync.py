@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from bunker_client.errors import ConnectionEnded
+from bunker_client.keys.uri_keys import URIKeys
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.options import Options
 from bunker_client.request.session import Session
@@ -110,6 +111,7 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
         uri: str | BunkerURI,
         *,
         client_key: SecretKey | None = None,
+        uri_keys: URIKeys | None = None,
         permissions: Iterable[Permission] = (),
         metadata: ClientMetadata | None = None,
         **options: Unpack[Options],
@@ -119,6 +121,7 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
             RemoteSigner.from_uri(
                 uri,
                 client_key=client_key,
+                uri_keys=uri_keys,
                 permissions=permissions,
                 metadata=metadata,
                 **options,

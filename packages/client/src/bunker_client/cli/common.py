@@ -46,7 +46,8 @@ class Common:
 
     def sessions(self) -> Any:
         """Return where sessions are kept."""
-        from bunker_client.sessions.sessions import KeyringMasterKey, Sessions
+        from bunker_client.keys.master_key import KeyringMasterKey
+        from bunker_client.sessions.sessions import Sessions
 
         return Sessions(self.sessions_directory, KeyringMasterKey() if self.keyring else None)
 

@@ -9,6 +9,8 @@ import click
 from bunker_client.cli.common import Common, common_options, gather, one_line_errors, run
 from bunker_core.errors import BunkerError
 
+# Seconds to learn the signer's relays before a session is kept; nostr-tools waits as long.
+RELAYS_TIMEOUT: Final = 1.0
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -95,11 +97,13 @@ async def _accept(common: Common, uri: str, permissions: str, name: str) -> None
 
     signer = RemoteSigner.from_uri(
         uri,
+        uri_keys=common.sessions().uri_keys,
         permissions=parse_permissions(permissions),
         metadata=ClientMetadata(name=name),
         **common.options(),
     )
     async with signer:
+        await signer.relays_checked(RELAYS_TIMEOUT)
         _keep(common, signer.session)
 
 
@@ -137,6 +141,7 @@ async def _invite(
         metadata=ClientMetadata(name=name),
         **common.options(),
     ) as signer:
+        await signer.relays_checked(RELAYS_TIMEOUT)
         _keep(common, signer.session)
 
 

@@ -18,7 +18,8 @@ from typing import Any, Final, Self
 import orjson
 
 from bunker_client.errors import ClientError
-from bunker_client.sessions.sessions import KeyringMasterKey, Sessions
+from bunker_client.keys.master_key import KeyringMasterKey
+from bunker_client.sessions.sessions import Sessions
 from bunker_core.local.files import write_private
 
 NAME: Final = "nostr_bunker"  # of the host; background.js connects to it

@@ -5,103 +5,36 @@ under that key to itself. So a session's file tells nothing without the master k
 file of its own or in the operating system's keyring.
 """
 
-import os
 import re
 from pathlib import Path
-from typing import Any, Final, Protocol, Unpack
+from typing import Any, Final, Unpack
 
 import orjson
 
 from bunker_client.errors import SessionError
+from bunker_client.keys.master_key import (
+    MASTER_KEY_FILE,
+    FileMasterKey,
+    MasterKeySource,
+    default_directory,
+    open_master_key,
+)
+from bunker_client.keys.sealed import seal, unseal
+from bunker_client.keys.uri_keys import URIKeys
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.options import Options
 from bunker_client.request.session import Session
-from bunker_client.sessions.sealed import KEY_BYTES, seal, unseal
 from bunker_core.errors import BunkerError
-from bunker_core.keys import SecretKey, fill_random_secret, wipe
+from bunker_core.keys import SecretKey, wipe
 from bunker_core.local.files import write_private
 from bunker_core.nips import nip44
 from bunker_core.relay_url import parse_relay_url
 
 DEFAULT_NAME: Final = "default"
-DIRECTORY_VARIABLE: Final = "BUNKER_SESSIONS"
-MASTER_KEY_FILE: Final = "master.key"
 MAX_BYTES: Final = 64 * 1024
 
 _SUFFIX: Final = ".session"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SERVICE: Final = "nostr-bunker"
-_ACCOUNT: Final = "client sessions"
-
-
-class MasterKeySource(Protocol):
-    """Where the 32 bytes come from that open the sessions. The caller wipes what it gets."""
-
-    def read(self) -> bytearray | None: ...
-    def create(self) -> bytearray: ...
-
-
-class FileMasterKey:
-    """A master key in a file, mode 0600."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> bytearray | None:
-        content = bytearray(KEY_BYTES + 1)
-        try:
-            with self._path.open("rb", buffering=0) as file:
-                size = file.readinto(content)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SessionError(f"master key {self._path}: {error.strerror}") from None
-        if size != KEY_BYTES:
-            raise SessionError(f"master key {self._path}: expected {KEY_BYTES} bytes")
-        return content[:KEY_BYTES]
-
-    def create(self) -> bytearray:
-        key = bytearray(KEY_BYTES)
-        fill_random_secret(key)
-        _write(self._path, key, replace=False)
-        return key
-
-
-class KeyringMasterKey:
-    """A master key in the operating system's keyring (`pip install nostr-bunker-client[keyring]`).
-
-    The keyring hands out text, which Python can't wipe: a copy of it stays in this process.
-    """
-
-    def read(self) -> bytearray | None:
-        import keyring
-        from keyring.errors import KeyringError
-
-        try:
-            text = keyring.get_password(_SERVICE, _ACCOUNT)
-        except KeyringError as error:
-            raise SessionError(f"the keyring can't be read: {error}") from None
-        if text is None:
-            return None
-        try:
-            key = bytearray.fromhex(text)
-        except ValueError:
-            key = bytearray()
-        if len(key) != KEY_BYTES:
-            raise SessionError("the keyring has something else in the place of the master key")
-        return key
-
-    def create(self) -> bytearray:
-        import keyring
-        from keyring.errors import KeyringError
-
-        key = bytearray(KEY_BYTES)
-        fill_random_secret(key)
-        try:
-            keyring.set_password(_SERVICE, _ACCOUNT, key.hex())
-        except KeyringError as error:
-            raise SessionError(f"the keyring can't be written: {error}") from None
-        return key
 
 
 class Sessions:
@@ -117,6 +50,11 @@ class Sessions:
         """
         self.directory = directory or default_directory()
         self._master_key = master_key or FileMasterKey(self.directory / MASTER_KEY_FILE)
+
+    @property
+    def uri_keys(self) -> URIKeys:
+        """The client keys of bunker:// URIs, kept in the same place."""
+        return URIKeys(self.directory, self._master_key)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the sessions that are kept."""
@@ -148,13 +86,11 @@ class Sessions:
     def save(self, session: Session, name: str = DEFAULT_NAME) -> None:
         """Keep a session, in place of the one that had its name."""
         path = self._path(name)
+        master_key = open_master_key(self.directory, self._master_key)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, _seal(session, master_key), replace=True)
         except OSError as error:
-            raise SessionError(f"{self.directory}: {error.strerror}") from None
-        master_key = self._master_key.read() or self._master_key.create()
-        try:
-            _write(path, _seal(session, master_key), replace=True)
+            raise SessionError(f"{path}: {error.strerror}") from None
         finally:
             wipe(master_key)
 
@@ -182,15 +118,6 @@ class Sessions:
         if not _NAME.fullmatch(name):
             raise SessionError("a session's name is 1 to 64 letters, digits, dots or dashes")
         return self.directory / f"{name}{_SUFFIX}"
-
-
-def default_directory() -> Path:
-    """Return $BUNKER_SESSIONS, else the place that the XDG base directory specification names."""
-    if named := os.environ.get(DIRECTORY_VARIABLE):
-        return Path(named)
-    base = os.environ.get("XDG_DATA_HOME")
-    home = Path(base) if base else Path.home() / ".local" / "share"
-    return home / "nostr-bunker" / "sessions"
 
 
 def _seal(session: Session, master_key: bytearray) -> bytes:
@@ -224,10 +151,3 @@ def _open(data: bytes, master_key: bytearray) -> Session:
 
 def _own_conversation(key: SecretKey) -> bytes:
     return nip44.conversation_key(key.shared_x(key.pubkey))
-
-
-def _write(path: Path, content: bytes | bytearray, *, replace: bool) -> None:
-    try:
-        write_private(path, content, replace=replace)  # no master key is ever overwritten
-    except OSError as error:
-        raise SessionError(f"{path}: {error.strerror}") from None
