@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers screenshots docs dist version audit lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers phone screenshots docs dist version audit lock \
   clean
 
 help: ## Show this list
@@ -58,6 +58,12 @@ peers: $(VENV)/.dev ## Install the other projects' clients that the interop test
 	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
 	done
 
+phone: ## Build the signer's page for phones into packages/phone (Node.js 20; npm)
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
+	  || { echo "the phone's page needs Node.js 20 or newer; all else works without it" >&2; exit 1; }
+	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error && npm run --silent types \
+	  && npm run --silent build
+
 screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)
 	$(BIN)/python tests/signer/console/screenshots.py
 
@@ -70,7 +76,7 @@ docs: $(VENV)/.run ## Build docs/ as a site, in build/site
 
 # Built, installed into a clean environment from the wheels alone, and used from there: the demo, and
 # the tests of a second, tiny project.
-dist: $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
+dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
 	rm -rf dist $(VENV)-dist
 	for package in $(PACKAGES); do \
 	  (cd packages/$$package && ../../$(BIN)/python -m hatchling build -d ../../dist) || exit 1; \
@@ -117,7 +123,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,6 +1,5 @@
 // What the browser knows and TypeScript's libraries do not, or not in the same place.
 declare const BUNKER_FILES: Record<string, string>;
-declare const BUNKER_VERSION: string;
 declare module "*.json" {
   const value: Record<string, Record<string, string>>;
   export default value;

@@ -1,0 +1,142 @@
+/** What waits for the owner: one question at a time, about what is shown and nothing else. */
+
+import { describe, title } from "../describe/description.js";
+import { line, pieces, short } from "../describe/plain.js";
+import { encodeNpub } from "../nips/nip19.js";
+import { DEADLINE } from "../signer/signer.js";
+import { button, h } from "./dom.js";
+import { confirmDialog } from "./unlock.js";
+
+/** @typedef {import("./app.js").App} App */
+/** @typedef {import("../signer/signer.js").Job} Job */
+const HEAD = 1200; // characters that are shown at once
+const LIMIT = 120_000;
+const TAGS = 60;
+const ITEMS = 20;
+
+/** Return what is to be shown, and a word that changes with it. @param {App} app */
+export async function requests(app) {
+  const jobs = await app.signer.waiting();
+  const open = jobs.filter((job) => job.entry.state === "open");
+  const allowed = jobs.filter((job) => job.entry.state === "approved");
+  const [first] = open;
+  const group = first ? open.filter((job) => alike(job, first)).slice(0, ITEMS) : [];
+  const clients = await app.database.read(["clients"], (tx) => tx.all("clients"));
+  const badge = document.querySelector("nav a[href='#requests']");
+  badge?.toggleAttribute("data-waiting", jobs.length > 0);
+  return {
+    seen: [...group, ...allowed].map((job) => job.entry.digest).join() + open.length + clients.length,
+    make: () => [
+      allowed.length > 0 && lockedPanel(app, allowed),
+      first ? question(app, group, open.length - group.length, clients) : allowed.length === 0 && empty(app, clients.length),
+    ],
+  };
+}
+
+/** @param {Job} a @param {Job} b */
+const alike = (a, b) => a.entry.client === b.entry.client && a.entry.method === b.entry.method && a.entry.param === b.entry.param;
+
+/** @param {App} app @param {number} clients */
+function empty(app, clients) {
+  return h("section", { class: "empty" },
+    h("h1", {}, app.t("requests.empty")),
+    h("p", { class: "quiet" }, app.t(clients ? "requests.empty_more" : "requests.no_app")),
+    !clients && h("p", {}, h("a", { class: "button primary", href: "#pair" }, app.t("apps.pair"))));
+}
+
+/** @param {App} app @param {Job[]} jobs */
+function lockedPanel(app, jobs) {
+  return h("section", { class: "panel" },
+    h("h2", {}, app.t("requests.locked", { count: jobs.length })),
+    button(app.t("requests.unlock"), () => app.attempt(async () => {
+      for (const key of new Set(jobs.map((job) => job.entry.key))) await app.unlock(key);
+      await app.sweep();
+      await app.relock();
+    }), "primary"));
+}
+
+/** @param {App} app @param {Job[]} jobs @param {number} behind @param {import("../store/database.js").ClientRow[]} clients */
+function question(app, jobs, behind, clients) {
+  const { t, texts } = app;
+  const { client, operation, entry } = jobs[0];
+  const { action } = operation;
+  const sameName = clients.some((other) => other.pubkey !== client.pubkey && other.name === client.name && client.name !== "");
+  const told = describe(action, jobs.map((job) => job.operation), app.signer.clock(), sameName);
+  const name = line(client.name, 64) || t("apps.nameless");
+  const until = Math.min(...jobs.map((job) => job.entry.received_at)) + DEADLINE;
+  const left = h("span", { class: "left" });
+  const tick = () => {
+    if (left.isConnected || !timer) left.textContent = t("requests.left", { seconds: Math.max(0, until - app.signer.clock()) });
+    else clearInterval(timer);
+  };
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  let timer;
+  tick();
+  timer = setInterval(tick, 1000);
+
+  /** @param {"deny" | "once" | "always" | "never"} verdict @param {number | null} seconds */
+  const answer = (verdict, seconds = null) => app.attempt(async () => {
+    const allows = verdict === "once" || verdict === "always";
+    if (allows && told.dangers.length) {
+      const content = told.dangers.map((said) => h("p", {}, texts.say(said)));
+      if (!(await confirmDialog(app, t("requests.sure"), content, t("answer.yes")))) return;
+    }
+    if (allows) await app.unlock(entry.key);
+    await app.signer.decide(jobs, { verdict, seconds, by: "owner" });
+    await app.relock();
+    app.say(t(allows ? "done.allowed" : "done.denied"), !allows);
+  });
+  const what = texts.say(title(action));
+  /** @param {string} key @param {"always" | "never"} verdict @param {number | null} seconds */
+  const offer = (key, verdict, seconds) => {
+    const element = button("", () => answer(verdict, seconds), "offer");
+    element.append(h("strong", {}, t(`answer.${key}`)), h("small", {}, t("answer.spelt", { app: name, what })));
+    return element;
+  };
+  return h("article", { "aria-labelledby": "asked" },
+    h("header", { class: "ask" },
+      h("p", { class: "who" }, h("strong", {}, name), " ", h("span", { class: "tag" }, t("requests.unverified")), left),
+      h("h1", { id: "asked" }, texts.say(told.title))),
+    told.warnings.length > 0 && h("section", { class: "warning" }, h("h2", {}, t("requests.look")), told.warnings.map((said) => h("p", {}, texts.say(said)))),
+    told.where.length > 0 && h("section", { class: "panel" }, h("h2", {}, t("requests.where")), told.where.map((where) => h("p", { class: "break" }, where))),
+    told.details.map((detail) => detailPanel(app, detail)),
+    h("section", { class: "panel" }, h("dl", { class: "facts wide" },
+      fact(t("requests.app_key"), short(client.pubkey)),
+      fact(t("requests.key"), short(encodeNpub(entry.key))),
+      told.peer && fact(t("requests.peer"), told.peer),
+      fact(t("requests.method"), action.kind === null ? action.method : `${action.method} · kind ${action.kind}`))),
+    behind > 0 && h("p", { class: "quiet" }, t("requests.more", { count: behind })),
+    h("section", { class: "answers", "aria-label": t("answer.legend") },
+      h("details", {}, h("summary", {}, t("answer.more")), h("div", { class: "offers" },
+        offer("10m", "always", 600), offer("1h", "always", 3600), offer("always", "always", null), offer("never", "never", null))),
+      h("div", { class: "two" },
+        button(t("answer.deny"), () => answer("deny"), "deny big"),
+        button(t("answer.once"), () => answer("once"), "allow big"))));
+}
+
+/** @param {App} app @param {import("../describe/description.js").Detail} detail */
+function detailPanel(app, detail) {
+  if (detail.created_at === null && !detail.content) return null;
+  const { t, texts } = app;
+  const content = h("p", { class: "content" }, detail.content ? marked(detail.content.slice(0, HEAD)) : t("requests.no_content"));
+  const rest = detail.content.length > HEAD && h("details", {}, h("summary", {}, t("requests.rest")), h("p", { class: "content" }, marked(detail.content.slice(HEAD, LIMIT))));
+  return h("section", { class: "panel" },
+    h("h2", {}, t("requests.content")),
+    detail.changes.map((said) => h("p", {}, texts.say(said))), content, rest,
+    detail.tags.length > 0 && h("details", {}, h("summary", {}, `${t("requests.tags")} (${detail.tags.length})`),
+      h("ul", { class: "tags" }, detail.tags.slice(0, TAGS).map((tag) => h("li", {}, tag.slice(0, 12).map((value) => h("code", {}, line(value, 240))))))),
+    h("p", { class: "quiet" }, t("requests.size", { n: new TextEncoder().encode(detail.content).length }),
+      detail.created_at !== null && ` · ${t("requests.dated")} ${when(detail.created_at, texts.language)}`));
+}
+
+/** @param {string} text */
+const marked = (text) => pieces(text).map((piece) => (piece.mark ? h("span", { class: "mark" }, piece.text) : piece.text));
+
+/** @param {string} name @param {string} value */
+export const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "break" }, value));
+
+/** @param {number} seconds @param {string} language */
+export function when(seconds, language) {
+  const date = new Date(seconds * 1000);
+  return Number.isNaN(date.getTime()) ? String(seconds) : date.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+}

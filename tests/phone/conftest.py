@@ -1,0 +1,37 @@
+"""One Chromium, one relay and one server of the page for the tests of a module."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from bunker.harness import running_relay
+from phone._stage import Phone, Served, phone, serving
+from signer.console._stage import browser
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> "AsyncIterator[Browser]":
+    """A headless Chromium."""
+    async with browser() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A relay for everyone, and the page; each test has a phone of its own."""
+    folder = tmp_path_factory.mktemp("phone")
+    async with running_relay(folder / "relay") as relay, serving(folder, relay.url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def handset(chromium: "Browser", served: Served) -> AsyncIterator[Phone]:
+    """A phone that has its key and its relay."""
+    async with phone(chromium, served) as made:
+        await made.first_run(served.link)
+        yield made
