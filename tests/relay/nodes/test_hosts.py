@@ -201,7 +201,9 @@ async def test_the_bus_is_lost_and_found(start: Start, tmp_path: Path) -> None:
                 await until(relay, "bunker_relay_bus_connected", lambda found: found == 1)
             for key in (SIGNER, APP):  # what was subscribed to before, and meanwhile
                 assert await app.publish(request(APP, key.pubkey)) == (True, "")
-        assert "NATS is lost" in relays[0].log()
+        for relay in relays:
+            assert relay.log().count("NATS is lost") == 1
+            assert relay.log().count("NATS is back") == 1
 
 
 async def test_a_relay_starts_without_its_bus(start: Start, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
 from bunker_relay.client.direct import EXTENSION as DIRECT
 from bunker_relay.config import Config, Profile
+from bunker_relay.event.clock import Clock
 from bunker_relay.event.hub import Hub, Subscription
-from bunker_relay.event.ingest import Ingest
+from bunker_relay.event.ingest import NOT_STORED, STORE_ADVICE, Ingest
 from bunker_relay.event.limits import Addresses, Budget
 from bunker_relay.event.lists import FILE as LISTS
 from bunker_relay.event.lists import Lists, ListsError
@@ -31,7 +32,7 @@ from bunker_relay.event.policy import Policy
 from bunker_relay.logs import defect, log
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone, Bus, Buses
-from bunker_relay.nodes.claim import StartError
+from bunker_relay.nodes.claim import LOCK, StartError
 from bunker_relay.store.outcome import StoreError
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may ta
 _SHARE_OF_ALL: Final = 32
 _LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
 _LARGE_OF_ALL: Final = 128
+_PROXY: Final = (
+    "a proxy on this machine or network says who the clients are, but is not trusted to: all of"
+    " them share one address's limits"
+)
+_PROXY_ADVICE: Final = "set trusted_proxies to its address, such as 127.0.0.1"
 _FORBIDDEN: Final = 403  # HTTP status, RFC 9110
 _TOO_MANY: Final = 429  # RFC 6585
 
@@ -86,6 +92,13 @@ class Relay:
         self._hiding: asyncio.Future[None] | None = None
         self.ingest = Ingest(config, self.policy, self.hub, self.store, self.counters)
         self.ingest.bus = self.bus
+        self.troubles = self.ingest.troubles
+        self.clock = self.ingest.clock = Clock(
+            self.troubles, config.data / LOCK, config.limits.created_at_upper_limit
+        )
+        self.clock.begin(time.time())
+        if self.database is not None:
+            self._look_at_database(self.database)
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.answers = Answers()
@@ -112,12 +125,24 @@ class Relay:
         self.room = config.limits.max_connections  # connections that the system leaves us
         self._connections_by_address: dict[str, int] = {}
 
+    def _look_at_database(self, database: "Path | str") -> None:
+        from bunker_relay.store.inspect import inspect
+
+        if found := inspect(database):
+            self.report_database(found)
+
+    def report_database(self, what: str) -> None:
+        """Say what is wrong with the database, unless that was said."""
+        self.troubles.report("database", f"{NOT_STORED}: {what}", STORE_ADVICE)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket (ASGI)."""
         if (await receive())["type"] != "websocket.connect":
             return
         address = self._addresses.key(scope)
         now = asyncio.get_running_loop().time()
+        if not self.troubles.has("proxy") and self._addresses.through_stranger(scope):
+            self.troubles.report("proxy", _PROXY, _PROXY_ADVICE, ready=True)
         if self.lists.blocks(address):
             await self._turn_away(send, _FORBIDDEN, b"this address is blocked here\n")
             return
@@ -160,6 +185,7 @@ class Relay:
         self.memory.configure(*self._memory_bounds())
         self._connecting.configure(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
+        self.troubles.over("proxy")
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
             self.store.keep_days = config.store.keep_days
@@ -319,6 +345,7 @@ class Relay:
 
     async def close(self) -> None:
         """Commit what waits, close the store and leave the other nodes."""
+        self.clock.note(time.time())
         if self.store is not None:
             await self.store.close()
         await self.bus.close()

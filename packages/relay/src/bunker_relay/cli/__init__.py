@@ -14,6 +14,6 @@ for command in (
     *(serve.run, serve.config, serve.check),
     *(moderate.ban, moderate.unban, moderate.allow, moderate.disallow),
     *(moderate.show_lists, moderate.delete),
-    *(data.export_command, data.import_command, data.vacuum),
+    *(data.export_command, data.import_command, data.vacuum, data.salvage),
 ):
     relay.add_command(command)

@@ -1,4 +1,4 @@
-"""`bunker relay export, import, vacuum`: what is stored, at the terminal."""
+"""`bunker relay export, import, vacuum, salvage`: what is stored, at the terminal."""
 
 import os
 import sys
@@ -80,6 +80,34 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     except StoreError as error:
         raise click.ClickException(f"{shown}: {error}") from None
     click.echo(f"{before} bytes before, {after} after", err=True)
+
+
+@click.command()
+@tool_options
+@click.option("--deep", is_flag=True, help="Search raw pages too; may find what was deleted.")
+@click.argument("output", type=click.File("wb", lazy=True))
+def salvage(config_file: Path | None, data: Path | None, deep: bool, output: IO[bytes]) -> None:
+    """Take out of a damaged SQLite file what can be read, into OUTPUT, JSON lines.
+
+    Stop the relay first. Each event still has its signature, so none is wrong. Then move the
+    damaged file away and `import` OUTPUT.
+    """
+    from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.salvage import Tally
+    from bunker_relay.store.salvage import salvage as find
+
+    database, shown = find_database(config_file, data)
+    if not isinstance(database, Path):
+        raise click.ClickException("PostgreSQL has tools of its own; salvage is for SQLite's file")
+    tally = Tally()
+    try:
+        for text in find(database, tally, deep=deep):
+            output.write(text + b"\n")
+    except (StoreError, OSError) as error:
+        raise click.ClickException(f"{shown}: {error}") from None
+    click.echo(f"{tally.saved} events found, {tally.lost} rows can't be read", err=True)
+    if not tally.saved:
+        sys.exit(1)
 
 
 class _Progress:

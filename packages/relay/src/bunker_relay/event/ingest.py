@@ -14,12 +14,14 @@ from bunker_relay.config import Config, Mute
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Hub, Subscription
 from bunker_relay.event.limits import Budget
-from bunker_relay.event.policy import Policy
+from bunker_relay.event.policy import FROM_THE_FUTURE, Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
 from bunker_relay.store.outcome import Outcome, StoreError
+from bunker_relay.troubles import Troubles
 
 if TYPE_CHECKING:
+    from bunker_relay.event.clock import Clock
     from bunker_relay.store.store import Store
 
 _SEEN: Final = 20_000  # ephemeral events remembered, twice as many at most: 18 MB
@@ -33,6 +35,10 @@ _REASONS: Final = {
 _UNSAVED_PER_ADDRESS: Final = 16_777_216  # bytes of events that wait to be stored
 _UNSAVED: Final = 67_108_864
 _UNSAVED_TOO_MUCH: Final = "rate-limited: too many events wait to be stored, slow down"
+NOT_STORED: Final = "the database can't be written, and events are refused"
+STORE_ADVICE: Final = (
+    "look at the disk's free space, and at the database's owner, mode and server; signing goes on"
+)
 _HELD: Final = "mute: no one is listening yet, held for a short while"
 _RATE_LIMITED: Final = "rate-limited: too many events, slow down"
 
@@ -57,6 +63,8 @@ class Ingest:
         self._unsaved = Budget(_UNSAVED_PER_ADDRESS, _UNSAVED)
         self._counters = counters
         self.bus: Bus = Alone()
+        self.clock: Clock | None = None
+        self.troubles = Troubles()
         # The signature, and the serial of the latest subscription that can have had it, or 0.
         self._seen: Generations[tuple[str, int]] = Generations(_SEEN)
         self._accepts_mute = config.mute is Mute.ACCEPT
@@ -88,7 +96,11 @@ class Ingest:
         refusal = self._refusal(event, address, pubkeys, now, known)
         if refusal:
             self._counters.events_refused += 1
+            if refusal is FROM_THE_FUTURE and self.clock is not None:
+                self.clock.from_the_future(event, self._policy.trusted, now)
             return encode_ok(event.id, False, refusal)
+        if self.clock is not None and self.clock.doubted and not self._policy.probes:
+            self.clock.agrees(event, self._policy.trusted, now)
         if is_ephemeral(event.kind):
             return self._forward(event, known, now, later)
         if self._store is None:
@@ -219,8 +231,11 @@ class Ingest:
             self._unsaved.give_back(address, size)
             if isinstance(outcome, StoreError):
                 self._counters.store_errors += 1
+                self.troubles.report("database", f"{NOT_STORED}: {outcome}", STORE_ADVICE)
                 later(encode_ok(event.id, False, f"error: {outcome}"))
                 return
+            if self.troubles:
+                self.troubles.over("database")
             accepted, reason = _REASONS[outcome]
             if outcome is Outcome.SAVED:
                 self._counters.events_delivered += self._hub.publish(event)

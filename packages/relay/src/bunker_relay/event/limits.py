@@ -87,6 +87,16 @@ class Addresses:
         peer = _address(host)
         return peer is not None and self._is_trusted(peer)
 
+    def through_stranger(self, scope: Scope) -> bool:
+        """Tell whether a neighbour passes a client on and is not in the list."""
+        peer = _address((scope.get("client") or ("",))[0])
+        return (
+            peer is not None
+            and peer.is_private
+            and any(name == b"x-forwarded-for" for name, _ in scope.get("headers", ()))
+            and not self._is_trusted(peer)
+        )
+
     def _is_trusted(self, address: Any) -> bool:
         return any(address.version == net.version and address in net for net in self._trusted)
 

@@ -16,6 +16,7 @@ from bunker_core.nips import nip13, nip40
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import Lists
 
+FROM_THE_FUTURE: Final = "invalid: created_at is too far in the future"
 _REPOSTS: Final = (6, 16)  # NIP-18
 _PROTECTED: Final = ("-",)  # NIP-70
 _SIGNING: Final = frozenset({NOSTR_CONNECT})
@@ -44,6 +45,8 @@ class Policy:
         self._max_age = limits.created_at_lower_limit  # seconds; 0 for any
         self._profile = config.profile
         self._protected = self._lists.protected = config.protected
+        # Whose word the relay takes: for them it is there, and their keys are no throw-aways.
+        self.trusted = frozenset(config.protected) | frozenset(config.allow)
         self._gated = config.gated
         self.signers = frozenset(config.signers)
         self._allow = frozenset(config.allow) | self.signers
@@ -103,7 +106,7 @@ class Policy:
             if too_easy:
                 return too_easy
         if event.created_at > now + self._max_ahead:
-            return "invalid: created_at is too far in the future"
+            return FROM_THE_FUTURE
         if self._max_age and event.created_at < now - self._max_age:
             return "invalid: created_at is too far in the past"
         expires_at = nip40.expiration(event)

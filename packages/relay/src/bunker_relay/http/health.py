@@ -52,11 +52,15 @@ class Health:
             return 503, {"ready": False, "reason": str(error)}
         finally:
             await self._open_gate(signer.pubkey, False)
-        body: dict[str, object] = {"ready": True, "round_trip_ms": round(seconds * 1000, 2)}
+        troubles = self._relay.troubles
+        body: dict[str, object] = {"ready": troubles.ready}
+        body["round_trip_ms"] = round(seconds * 1000, 2)
+        if troubles:
+            body["troubles"] = troubles.to_dict()
         connected = self._relay.bus.gauges.get("bus_connected")
         if connected is not None:  # still ready: the clients of this host hear each other
             body["bus"] = "connected" if connected else "lost"
-        return 200, body
+        return 200 if troubles.ready else 503, body
 
     async def _open_gate(self, pubkey: str, on: bool) -> None:
         """Let a throw-away signer through, here and at the workers that the probe may reach."""

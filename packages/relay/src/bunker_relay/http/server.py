@@ -26,7 +26,7 @@ from bunker_relay.metrics import MetricsServer
 from bunker_relay.nodes.claim import StartError, bind, lock
 from bunker_relay.nodes.workers import Supervisor, Worker
 from bunker_relay.relay import Relay
-from bunker_relay.store.outcome import StoreError
+from bunker_relay.store.outcome import StoreError, is_damage
 
 _METRICS_SECONDS: Final = 3.0
 _YOUNG_OBJECTS: Final = 20_000
@@ -131,9 +131,13 @@ class _Server(uvicorn.Server):
         except StoreError as error:
             if settings.database is not None:
                 raise StartError(f"can't open the database: {error}") from error
+            advice = (
+                "`bunker relay salvage` takes out of it what can be read"
+                if is_damage(error)
+                else "check the directory, or choose another with --data"
+            )
             raise StartError(
-                f"can't open the database in {settings.data}: {error};"
-                " check the directory, or choose another with --data"
+                f"can't open the database in {settings.data}: {error}; {advice}"
             ) from error
         except ListsError as error:
             raise StartError(str(error)) from error

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Final
 
+LOCK: Final = "lock"  # in the data directory
 _BACKLOG: Final = 2_048  # connections not yet accepted; as many as uvicorn's own
 
 
@@ -63,7 +64,7 @@ def lock(data: Path) -> Generator[IO[str]]:
     """Make the data directory and hold it for this relay alone; raises StartError."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = (data / "lock").open("w")
+        handle = (data / LOCK).open("a")  # its time is left as it is, see `event.clock`
     except OSError as error:
         raise StartError(
             f"can't write to the data directory {data}: {error.strerror};"

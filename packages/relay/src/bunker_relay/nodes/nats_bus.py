@@ -208,6 +208,8 @@ class Nats:
                 await _flush(client)
                 self._went_down = False
                 self._connected = True
+                if self._counters.bus_lost:
+                    log.info("NATS is back")
                 self._came_up.set()
                 await self._send(client)
             except (OSError, TimeoutError, nats.errors.Error) as error:
@@ -339,7 +341,10 @@ class Nats:
     def _lost(self) -> None:
         self._connected = False
         self._counters.bus_lost += 1
-        log.error("NATS is lost; clients of this host alone hear each other until it is back")
+        log.error(
+            "NATS is lost: until it is back clients hear only who is on the same host",
+            advice="look at the server, at nats.servers and at the password",
+        )
 
 
 async def _flush(client: Client) -> None:

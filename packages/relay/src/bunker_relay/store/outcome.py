@@ -15,6 +15,11 @@ class StoreError(Exception):
     """The database can't be used just now; the text is fit for an OK or a CLOSED."""
 
 
+def is_damage(error: StoreError) -> bool:
+    """Tell whether a file of SQLite can't be read any more, by what SQLite says of it."""
+    return any(word in str(error) for word in ("malformed", "not a database", "is damaged"))
+
+
 class Outcome(Enum):
     """What the store made of an event."""
 
