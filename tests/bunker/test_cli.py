@@ -130,3 +130,23 @@ def test_commands_that_need_everything_are_hidden_without_it(
     assert main.list_commands(context) == ["relay", "up"]
     monkeypatch.setattr("bunker.cli.find_spec", lambda name: name == "bunker_relay")
     assert main.list_commands(context) == ["relay"]
+
+
+@pytest.mark.parametrize(
+    "words", ["\x1b]0;owned\x07", "\x1b[2J", "\u202etxt.exe", "\x9b31m", "a\rb", "\u200bx"]
+)
+def test_no_error_brings_a_strangers_characters_to_the_terminal(words: str) -> None:
+    """A relay's reason, a manifest's name: control characters of whoever wrote them are dots."""
+
+    @main.command("hostile")
+    def hostile() -> None:
+        raise click.ClickException(f"the relay says {words}")
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(main), "get_command", lambda *_: hostile)
+            said = CliRunner().invoke(main, ["hostile"]).output
+    finally:
+        main.commands.pop("hostile", None)
+    assert "the relay says" in said
+    assert not [c for c in said if not c.isprintable() and c != "\n"]

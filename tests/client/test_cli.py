@@ -112,6 +112,37 @@ async def test_an_auth_url_is_shown_on_standard_error() -> None:
     assert "https://example.com/yes" in err
 
 
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e"
+
+
+async def test_a_hostile_auth_url_reaches_no_terminal() -> None:
+    """What is no web page is not printed; the request waits, and is answered."""
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        signer.answer = lambda asked: [
+            {"id": asked.id, "result": "auth_url", "error": f"https://example.com/{HOSTILE}"},
+            signer.good(asked),
+        ]
+        code, _, err = await bunker("sign", "--uri", signer.uri, stdin=NOTE)
+    assert (code, err) == (0, "")
+
+
+async def test_a_hostile_reason_reaches_no_terminal() -> None:
+    """A relay that refuses the subscription in control characters."""
+
+    async def refuse(peer: Peer, message: Message) -> bool:
+        if message[0] == "REQ":
+            await peer.send("CLOSED", message[1], f"blocked: {HOSTILE}")
+        return bool(message[0] == "REQ")
+
+    async with scripted_relay(refuse) as relay:
+        line = await fails("sign", "--uri", uri(relay.url), "--timeout", "0.5", stdin=NOTE)
+        code, out, err = await bunker("doctor", uri(relay.url), "--timeout", "0.5")
+    assert "blocked:" in line
+    assert code == 1
+    for character in HOSTILE.replace("]0;owned", "").replace("[2J", ""):
+        assert character not in line + out + err
+
+
 # --- exit codes --------------------------------------------------------------------------------
 
 

@@ -73,6 +73,25 @@ def test_an_auth_challenge_keeps_its_result() -> None:
     assert Response("1", "auth_url").auth_url is None
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "HTTPS://example.com",
+        "https://example.com/\x1b]0;title\x07",
+        "https://example.com/\u202egnp.exe",
+        "https://example.com/a b",
+        "https://example.com/" + "x" * 2048,
+    ],
+)
+def test_an_auth_url_is_a_web_page_or_none(page: str) -> None:
+    """What is no plain http(s) address is neither shown nor opened, and the challenge stands."""
+    response = parse_response(Response("1", "auth_url", page).to_json())
+    assert response.is_auth_challenge
+    assert response.auth_url is None
+
+
 @given(st.lists(PERMISSIONS, max_size=8, unique=True))
 def test_parse_undoes_format_permissions(permissions: list[Permission]) -> None:
     """A permission list survives the wire, in order."""

@@ -23,6 +23,7 @@ import click
 from bunker import __version__
 from bunker.installation import Installation
 from bunker.up.questions import data_option
+from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
 
 FORMAT: Final = 1
@@ -106,7 +107,7 @@ def backup(data: Path, file: Path) -> None:
         manifest = make_backup(installation, file, int(time.time()))
     except BunkerError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{len(manifest['files'])} files of {manifest['npub']} are in {file}")
+    click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])} are in {file}")
     click.echo("not in it: the master key; keep that on another disk than this file")
     if not any(name.startswith("relay/") for name in manifest["files"]):
         click.echo("not in it: the relay's events; there are none in reach (`bunker relay export`)")
@@ -123,7 +124,7 @@ def restore(data: Path, file: Path) -> None:
     except BunkerError as error:
         raise click.ClickException(str(error)) from None
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_at"]))
-    click.echo(f"{len(manifest['files'])} files of {manifest['npub']}, from {made}")
+    click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])}, from {made}")
     click.echo(f"put your master key at {installation.master_key}, or name it to `bunker up`")
 
 

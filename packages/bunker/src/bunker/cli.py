@@ -101,6 +101,16 @@ class InstalledCommands(click.Group):
         ]
         return [f"bunker {found}" for found in (*close, *inside)]
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Whose words an error repeats is not known here: a terminal shows them."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            from bunker_core.describe import plain
+
+            vars(error)["message"] = plain.text(error.message)
+            raise
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line: what it writes is its owner's alone, and nothing is unprintable."""
         os.umask(0o077)

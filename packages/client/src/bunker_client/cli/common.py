@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
 
 URI_VARIABLE: Final = "BUNKER_URI"
@@ -122,12 +123,16 @@ def one_line_errors(common: Common) -> Iterator[None]:
     try:
         yield
     except BunkerError as error:
-        code = exit_code(error)
+        code, said = exit_code(error), plain.text(str(error))
         if common.as_json:
-            told = {"error": str(error), "type": type(error).__name__, "exit_code": code}
+            told = {
+                "error": said,
+                "type": type(error).__name__,
+                "exit_code": code,
+            }
             click.echo(json.dumps(told, ensure_ascii=False), err=True)
         else:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {said}", err=True)
         sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bunker_client.cli.common import Common, common_options, gather, run
+from bunker_core.describe import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bunker_client.doctor import Finding
+
+MAX_TEXT = 400  # characters of a finding that are shown: it may quote a relay
 
 
 @click.command()
@@ -43,7 +46,8 @@ async def _doctor(common: Common, uri: str | None, permissions: str) -> bool:
     async for finding in _findings(common, uri, permissions):
         findings.append(finding)
         if not common.as_json:
-            click.echo(f"{finding.health.value:<8} {finding.check}: {finding.text}")
+            said = plain.line(finding.text, MAX_TEXT)
+            click.echo(f"{finding.health.value:<8} {finding.check}: {said}")
     wrong = [item for item in findings if item.health is not Health.GOOD]
     if common.as_json:
         told = [
@@ -61,7 +65,8 @@ async def _doctor(common: Common, uri: str | None, permissions: str) -> bool:
     else:
         click.echo("\nwhat is wrong, and how to mend it:")
         for item in wrong:
-            click.echo(f"- {item.check}: {item.text}\n  {item.remedy or 'nothing to do'}")
+            said = plain.line(item.text, MAX_TEXT)
+            click.echo(f"- {item.check}: {said}\n  {item.remedy or 'nothing to do'}")
     return any(item.health is Health.BAD for item in findings)
 
 

@@ -399,9 +399,10 @@ class Link:
         method = pending.call.request.method
         if method != Method.PING.value:
             self._answered.add(method)
-        if response.auth_url is not None:
-            if pending.call.ask_user(response.auth_url, loop.time()) and self._on_auth_url:
-                self._on_auth_url(response.auth_url)
+        if response.is_auth_challenge:
+            page = response.auth_url
+            if pending.call.ask_user(page or "", loop.time()) and page and self._on_auth_url:
+                self._on_auth_url(page)
             self._show(pending)
             pending.wake()
         elif response.error is not None:

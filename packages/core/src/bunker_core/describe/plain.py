@@ -49,6 +49,11 @@ def line(text: str, limit: int = 80) -> str:
     return flat + ("…" if len(text) > limit else "")
 
 
+def text(said: str) -> str:
+    """Return what may hold a stranger's words as text that a terminal only shows, lines kept."""
+    return "".join(piece.text if not piece.mark else "·" for piece in pieces(said))
+
+
 def short(key: str) -> str:
     """Return the first and last 8 characters of a key: nobody makes two alike in them by chance.
 

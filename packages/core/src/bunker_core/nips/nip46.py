@@ -14,6 +14,7 @@ from bunker_core.errors import InvalidRPC
 from bunker_core.kinds import MAX_KIND
 
 MAX_ID: Final = 256  # characters of a request id; the longest seen in the field is 36
+MAX_PAGE: Final = 2048  # characters of an auth_url
 MAX_METADATA: Final = 256  # characters of each metadata field; more is cut off
 MAX_PERMISSIONS: Final = 256  # entries of a permission list; more is an attack
 # An extension of ours: a ping with this parameter is answered with the state of the key when it is
@@ -74,9 +75,19 @@ class Response:
     error: str | None = None
 
     @property
+    def is_auth_challenge(self) -> bool:
+        """Whether the user has to agree somewhere first, and the answer follows."""
+        return self.result == "auth_url"
+
+    @property
     def auth_url(self) -> str | None:
-        """The page where the user has to agree first, if this is an auth challenge."""
-        return self.error if self.result == "auth_url" else None
+        """The web page of an auth challenge. None if it names none: whatever is not http(s).
+
+        It is printed to a terminal and opened by apps: a signer's text is neither a command for
+        the one nor `javascript:` for the other.
+        """
+        page = self.error or ""
+        return page if self.is_auth_challenge and _is_page(page) else None
 
     def to_json(self) -> str:
         """Return the text to encrypt.
@@ -86,7 +97,7 @@ class Response:
         """
         if self.error is None:
             return _dumps({"id": self.id, "result": self.result or ""})
-        result = "auth_url" if self.auth_url is not None else "error"
+        result = "auth_url" if self.is_auth_challenge else "error"
         return _dumps({"id": self.id, "result": result, "error": self.error})
 
     def __repr__(self) -> str:  # the result may be a decrypted text or a pairing secret
@@ -242,6 +253,11 @@ def _error(value: object) -> str | None:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return str(value["message"])
     return _text(value)
+
+
+def _is_page(text: str) -> bool:
+    printable = text.isascii() and text.isprintable() and " " not in text
+    return printable and len(text) <= MAX_PAGE and text.startswith(("https://", "http://"))
 
 
 def _is_kind(param: str) -> bool:

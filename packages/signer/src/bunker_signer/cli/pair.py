@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
 from bunker_core.nips.bunker_uri import (
     UNPROTECTED,
@@ -176,7 +177,7 @@ def announce(
                 nostrconnect_url=nostrconnect_url,
             )
             for url, word in result["relays"].items():
-                click.echo(f"{url}: {word}", err=True)
+                click.echo(f"{url}: {plain.line(word, 200)}", err=True)
         if domain:
             click.echo(f"to be served as https://{domain}/.well-known/nostr.json:", err=True)
         click.echo(json.dumps(well_known(pubkey, relays, nostrconnect_url), indent=2))
