@@ -140,6 +140,30 @@ def signer(
     _judge("signer", name, chosen, results, **rest)
 
 
+@conformance.command(context_settings=_PROGRAM)
+@options
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND")
+def client(words: tuple[str, ...], patience: float, **rest: Any) -> None:
+    """Judge a client library.
+
+    COMMAND runs it: it reads what to do from standard input, a line of JSON each, and answers on
+    standard output. docs/how-to/conformance.md has the lines. The kit plays relay and signer.
+    """
+    from bunker.conformance.client import CASES
+    from bunker.conformance.client.kit import Target, running
+    from bunker.conformance.run import run
+
+    if not words and not rest["listing"]:
+        raise click.UsageError("give the command that runs the client, after --")
+
+    async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
+        async with running(Target(words, patience)) as make_kit:
+            async for result in run(cases, make_kit, at_once=16):
+                yield result
+
+    _judge("client", rest.pop("name") or shlex.join(words), CASES, results, **rest)
+
+
 def _judge(
     kind: str,
     target: str,

@@ -122,6 +122,17 @@ class StageRelay:
             for item in filters
         )
 
+    async def quietly(self, visitor: Visitor, message: Message) -> None:
+        """Do what a relay does without a word to who asked."""
+        match message:
+            case ["REQ", str(name), *filters]:
+                visitor.subscriptions[name] = tuple(map(parse_filter, filters))
+            case ["EVENT", dict(value)]:
+                event = parse_event(value)
+                if self.watch is not None:
+                    self.watch(event)
+                await self.forward(event)
+
     async def handle(self, visitor: Visitor, message: Message) -> None:
         """Do what a relay does."""
         match message:
