@@ -164,7 +164,7 @@ async def invite_name(client: ClientKit) -> None:
 async def invited(client: ClientKit, *results: str | None) -> None:
     """Answer an invitation with `results`, None standing for its secret."""
     uri = await client.invite()
-    client.trace.hide(uri.secret, "the client's secret")
+    client.trace.hide(uri.secret or "", "the client's secret")
     for number, result in enumerate(results):
         value = {"id": f"connect-{number}", "result": uri.secret if result is None else result}
         await client.signer.send(uri.client_pubkey, value)
