@@ -223,31 +223,55 @@ def test_an_unknown_method_is_still_a_request(method: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '"text"',
+        "{}",
+        '{"method":"ping"}',
+        '{"id":true,"method":"ping"}',
+        '{"id":["1"],"method":"ping"}',
+        '{"id":"1","method":"ping"',
+        '{"id":"1","result":"pong"}',  # a response, and nobody answers those
+        '{"id":"' + "x" * 5000 + '","method":"ping"}',
+        '{"id":' + "9" * 5000 + ',"method":"ping"}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_request_has_no_answer(text: str) -> None:
+    """Without an id that can be read there is nothing to answer to."""
+    with pytest.raises(InvalidRPC) as caught:
+        parse_request(text)
+    assert not caught.value.answerable
+
+
+@pytest.mark.parametrize(
     ("text", "request_id"),
     [
-        ("", None),
-        ("[]", None),
-        ("null", None),
-        ('"text"', None),
-        ("{}", None),
-        ('{"method":"ping"}', None),
-        ('{"id":null,"method":"ping"}', None),
-        ('{"id":true,"method":"ping"}', None),
-        ('{"id":1.5,"method":"ping"}', None),
-        ('{"id":["1"],"method":"ping"}', None),
-        (json.dumps({"id": "x" * (MAX_ID + 1), "method": "ping"}), None),
         ('{"id":"1"}', "1"),
         ('{"id":"1","method":null}', "1"),
         ('{"id":7,"method":{}}', 7),
-        ('{"id":"1","method":"ping"', None),
-        ('{"id":"\\ud800","method":"ping"}', None),
+        ('{"id":null,"method":"ping"}', None),
+        ('{"id":0.4375,"method":"ping"}', 0.4375),
+        ('{"id":12345678901234567890123,"method":"ping"}', 12345678901234567890123),
+        (json.dumps({"id": "x" * (MAX_ID + 1), "method": "ping"}), "x" * (MAX_ID + 1)),
+        ('{"id":"\\ud800","method":"ping"}', "\ud800"),
+        ('{"id":"1","method":"nip44_encrypt","params":["","\\ud83d"]}', "1"),
+        ('{"id":"1","method":"sign_event","params":[{"content":NaN}]}', "1"),
+        ('\ufeff{"id":"1","method":"ping"}', "1"),
     ],
 )
-def test_an_unreadable_request_keeps_a_readable_id(text: str, request_id: str | int | None) -> None:
-    """Where the id can be read an error can be answered to it, and nowhere else."""
+def test_an_error_is_owed_to_whatever_has_an_id(text: str, request_id: Any) -> None:
+    """A request that only a lenient parser reads is named, and its id goes back as it came."""
     with pytest.raises(InvalidRPC) as caught:
         parse_request(text)
-    assert caught.value.request_id == request_id
+    assert (caught.value.answerable, caught.value.request_id) == (True, request_id)
+    answer = Response(caught.value.request_id, error=f"invalid: {caught.value}").to_json()
+    assert json.loads(answer)["id"] == request_id
+    answer.encode()
+    assert ("not Unicode" in str(caught.value)) == ("ud8" in text)
 
 
 @pytest.mark.parametrize(

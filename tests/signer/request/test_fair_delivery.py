@@ -26,19 +26,9 @@ SAID = {
 }
 
 
-async def timed(client: Wire) -> list[float]:
-    """Return how long each of PINGS pings took, the quickest first."""
-    took: list[float] = []
-    for number in range(PINGS):
-        start = time.perf_counter()
-        assert (await client.ask("ping", rid=f"p{number}")).json["result"] == "pong"
-        took.append(time.perf_counter() - start)
-    return sorted(took)
-
-
 @pytest.mark.parametrize("said", SAID)
 async def test_another_client_waits_for_nothing(said: str, relay_url: str, data: Path) -> None:
-    """400 requests of a client whose relay does its worst: another's pings are as quick as alone.
+    """400 requests of a client whose relay does its worst: another's pings wait for none of them.
 
     Nothing of the first client's is over before the test is: its relay answers nothing that ends
     the waiting, and every pause of the courier lasts.
@@ -58,7 +48,6 @@ async def test_another_client_waits_for_nothing(said: str, relay_url: str, data:
         signer.client() as other,
     ):
         courier = signer.agent._courier
-        alone = await timed(other)
         with signer.database.write() as connection:
             name, now = signer.identity.name, int(time.time())
             relays = (theirs.url,)
@@ -73,8 +62,10 @@ async def test_another_client_waits_for_nothing(said: str, relay_url: str, data:
                 if len(courier._parked.of(key.pubkey)) == REQUESTS:
                     break
         assert courier._turns._free == IN_FLIGHT  # what waits holds no turn
-        beside = await timed(other)
-        assert beside[PINGS // 2] < 2 * alone[-1]  # of wall-clock times only the middle is steady
+        assert not courier._turns._queues
+        for number in range(PINGS):
+            assert (await other.ask("ping", rid=f"p{number}")).json["result"] == "pong"
+        assert len(courier._parked.of(key.pubkey)) == REQUESTS  # none of them is over
 
 
 async def test_what_is_kept_for_one_client_is_bounded(relay_url: str, data: Path) -> None:

@@ -696,7 +696,10 @@ async def test_not_even_refusals_are_without_end(relay_url: str, data: Path) -> 
 async def test_strangers_cost_a_limited_number_of_key_agreements(
     relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flood of strangers is looked into so often a second, and clients are served meanwhile."""
+    """A flood of strangers is looked into so often a second, and clients are served meanwhile.
+
+    Four times as often while a secret waits, or a stranger who has it could never pair.
+    """
     at = float(int(time.time()))
     async with rig(relay_url, data, clock=lambda: at) as signer, signer.client() as client:
         opened: list[str] = []
@@ -713,6 +716,14 @@ async def test_strangers_cost_a_limited_number_of_key_agreements(
             assert await signer.agent.handler.handle(verify(event), relay_url) is None
         assert 100 < len(opened) <= 200
         assert (await client.ask("ping", rid="p", created_at=int(at))).json["result"] == "pong"
+        signer.invite("unused-secret")
+        at += 3.0
+        for _ in range(254):
+            event = sign_event(template, SecretKey.generate())
+            assert await signer.agent.handler.handle(verify(event), relay_url) is None
+        async with wire(relay_url, signer.pubkey) as late:
+            paired = await late.ask("connect", "", "unused-secret", created_at=int(at))
+        assert paired.json["result"] == "ack"
 
 
 async def test_strangers_leave_no_trace(relay_url: str, data: Path) -> None:

@@ -27,7 +27,7 @@ async def small_relay(directory: Path) -> AsyncIterator[str]:
     """Run our relay with 256 KiB for a message."""
     directory.mkdir()
     config = directory / "relay.toml"
-    config.write_text(f"[limits]\nmax_message_bytes = {LIMIT}\n")
+    config.write_text(f"[limits]\nmax_message_bytes = {LIMIT}\nmax_signing_bytes = {LIMIT}\n")
     async with running_relay(directory, arguments=["--config", str(config)]) as relay:
         yield relay.url
 

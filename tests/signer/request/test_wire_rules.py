@@ -19,8 +19,10 @@ from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips import nip04, nip44
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.nips.channel import Scheme, rpc_template
-from bunker_core.nips.nip46 import ClientMetadata, Permission, parse_permissions
+from bunker_core.nips.nip46 import ClientMetadata, Permission, Response, parse_permissions
 from bunker_core.pool import RelayPool
+from bunker_signer.policy import Grant
+from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, audit_log, clients
 from signer._rig import rig
 from signer._wire import Answer, Wire, wire
@@ -553,16 +555,205 @@ async def test_the_same_request_again_has_the_same_answer(relay_url: str, data: 
         assert again.event.id != first.event.id
 
 
-@pytest.mark.parametrize("offset", [-1000, -310, 310, 100_000])
-async def test_stale_requests_are_dropped(relay_url: str, data: Path, offset: int) -> None:
-    """A request that is minutes off our clock gets nothing: it may be a recording."""
-    now = int(time.time())
+@pytest.mark.parametrize("offset", [-1000, -310, 310, 80_000])
+async def test_a_client_is_told_how_far_its_clock_is_off(
+    relay_url: str, data: Path, offset: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Minutes off: nothing is done, and client and owner are told by how much, once a minute."""
+    now = float(int(time.time()))
     async with (
-        rig(relay_url, data, clock=lambda: float(now)) as signer,
-        signer.client() as client,
+        rig(relay_url, data, clock=lambda: now) as signer,
+        signer.client("sign_event") as client,
     ):
-        event = client.event('{"id":"old","method":"ping"}', created_at=now + offset)
+
+        async def handled(rid: str, created_at: float) -> Reply | None:
+            text = json.dumps({"id": rid, "method": "sign_event", "params": [json.dumps(NOTE)]})
+            event = client.event(text, created_at=int(created_at))
+            return await signer.agent.handler.handle(verify(event), relay_url)
+
+        reply = await handled("a", now + offset)
+        assert reply is not None
+        side = "ahead of" if offset > 0 else "behind"
+        told = f"invalid: your clock is {abs(offset)} s {side} the relay's, set it and retry"
+        assert reply.response == Response("a", error=told)
+        assert caplog.messages.count("a client's clock is off") == 1
+        assert signer.audit("request") == []
+        assert await handled("b", now + offset) is None
+        now += 61
+        assert await handled("c", now + offset) is not None
+        assert await handled("d", now + 2 * 86400) is None  # no client's clock, but a recording
+
+
+async def test_a_stranger_is_not_told_of_clocks(relay_url: str, data: Path) -> None:
+    """What is stale of somebody unknown gets nothing: it may be a recording."""
+    async with rig(relay_url, data) as signer, signer.client(pair=False) as client:
+        event = client.event('{"id":"old","method":"ping"}', created_at=int(time.time()) - 1000)
         assert await signer.agent.handler.handle(verify(event), relay_url) is None
+
+
+@pytest.mark.parametrize("off", [-1200.0, 1200.0])
+async def test_a_machine_minutes_off_serves(
+    relay_url: str, data: Path, off: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The relay's Date corrects the clock: requests are fresh, events are dated right."""
+    async with (
+        rig(relay_url, data, clock=lambda: time.time() + off) as signer,
+        signer.client("sign_event") as client,
+    ):
+        answer = await client.ask("sign_event", json.dumps({"kind": 1, "content": "x"}), rid="x")
+        assert abs(verify(parse_event_json(answer.json["result"])).created_at - time.time()) < 60
+        assert abs(answer.event.created_at - time.time()) < 60
+        assert abs(signer.agent.clock_off + off) < 30
+        assert caplog.messages.count("this machine's clock is off: set it by NTP") == 1
+
+
+async def test_a_relay_can_t_shift_the_clock_by_hours(relay_url: str, data: Path) -> None:
+    """Beyond an hour our own clock counts: requests that were forgotten would be fresh again."""
+    async with rig(relay_url, data, clock=lambda: time.time() + 7200) as signer:
+        assert abs(signer.agent._corrected() - time.time() - 7200) < 30
+
+
+async def test_an_unused_secret_adds_its_grants(relay_url: str, data: Path) -> None:
+    """A known client connects with a new URI: it has what that grants, and nobody else gets it."""
+    async with (
+        rig(relay_url, data) as signer,
+        signer.client("sign_event:7") as client,
+        wire(relay_url, signer.pubkey) as other,
+    ):
+        secret = signer.invite("another-secret", [Grant("sign_event", "1")])
+        note = json.dumps(NOTE)
+        assert (await client.ask("sign_event", note, rid="a")).error.startswith("denied: ")
+        assert (await client.ask("connect", "", secret, rid="b")).json["result"] == "ack"
+        assert not (await client.ask("sign_event", note, rid="c")).error
+        assert {grant.param for grant in signer.grants(client.key.pubkey)} == {"1", "7"}
+        assert len(signer.audit("pair")) == 2
+        assert (await other.ask("connect", "", secret)).error.startswith("denied: ")
+        for wrong in (secret, "wrong", ""):  # used or wrong: a known client is admitted by its key
+            assert (await client.ask("connect", "", wrong, rid="d" + wrong)).json["result"] == "ack"
+        assert len(signer.audit("pair")) == 2
+
+
+async def test_an_invitation_that_nobody_took_is_taken_back(relay_url: str, data: Path) -> None:
+    """The app that was not there has no grants, and who was a client before has what it had."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event:7") as client:
+        signer.agent._courier._sleep = lambda _: asyncio.sleep(0)
+        stranger, known = SecretKey.generate().pubkey, client.key.pubkey
+        for subscription in list(client.pool._subscriptions.values()):
+            subscription.close()
+        for pubkey in (stranger, known):
+            uri = NostrConnectURI(pubkey, (relay_url,), "0s8j2djs", ())
+            granted = [Grant("sign_event", "1")]
+            assert not await signer.agent.accept(signer.identity, uri, granted)
+        assert {item.pubkey for item in signer.clients()} == {known}
+        assert signer.grants(stranger) == ()
+        assert [grant.param for grant in signer.grants(known)] == ["7"]
+        assert [item.decided_by for item in signer.audit("unpair")] == ["nobody was listening"] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        ({"kind": 1, "content": "x", "created_at": 1_700_000_000.9}, "x"),
+        ({"kind": 1, "content": "x", "pubkey": "UPPER", "created_at": 1_700_000_000}, "x"),
+    ],
+)
+async def test_what_is_taken_all_the_same(
+    relay_url: str, data: Path, value: dict[str, Any], content: str
+) -> None:
+    """A date that was not rounded is floored, our own pubkey may be in capitals."""
+    async with rig(relay_url, data) as signer, signer.client("sign_event") as client:
+        if "pubkey" in value:
+            value = {**value, "pubkey": signer.user.upper()}
+        answer = await client.ask("sign_event", json.dumps(value))
+        event = verify(parse_event_json(answer.json["result"]))
+        assert (event.content, event.created_at) == (content, 1_700_000_000)
+
+
+async def test_disconnect_is_a_logout(relay_url: str, data: Path) -> None:
+    """Snort says goodbye in its own word."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        assert (await client.ask("disconnect", rid="bye")).json["result"] == "ack"
+        assert signer.clients() == ()
+
+
+async def test_a_response_is_not_answered(relay_url: str, data: Path) -> None:
+    """Two signers that answer each other's answers would never stop."""
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        await client.publish(client.event('{"id":"1","result":"pong"}'))
+        await client.silence()
+
+
+@pytest.mark.parametrize(
+    ("text", "rid", "says"),
+    [
+        ('{"id":0.25,"method":"ping"}', 0.25, "invalid: id"),
+        ('{"id":12345678901234567890123,"method":"ping"}', 12345678901234567890123, "invalid: "),
+        ('{"id":null,"method":"ping"}', None, "invalid: id"),
+        ('{"id":"' + "x" * 300 + '","method":"ping"}', "x" * 300, "invalid: id"),
+        ('{"id":"a","method":"sign_event","params":[{"kind":1,"content":NaN}]}', "a", "invalid: "),
+        ('\ufeff{"id":"a","method":"ping"}', "a", "invalid: "),
+        (
+            '{"id":"a","method":"nip44_encrypt","params":["PEER","\\ud83d"]}',
+            "a",
+            "invalid: message is not Unicode",
+        ),
+        (
+            '{"id":"a","method":"sign_event","params":["{\\"kind\\":1,\\"content\\":\\"\\\\ud83d\\"}"]}',
+            "a",
+            "invalid: the event is not Unicode",
+        ),
+    ],
+)
+async def test_every_request_with_an_id_is_answered(
+    relay_url: str, data: Path, text: str, rid: object, says: str
+) -> None:
+    """NIP-46: a client with a bug learns of it instead of waiting; a stranger learns nothing."""
+    async with (
+        rig(relay_url, data) as signer,
+        signer.client() as client,
+        signer.client(pair=False) as stranger,
+    ):
+        await client.publish(client.event(text))
+        answer = await client.receive()
+        assert answer.json["id"] == rid
+        assert answer.error.startswith(says)
+        await stranger.publish(stranger.event(text.replace('"method":"ping"', '"method":7')))
+        assert (await client.ask("ping", rid="p")).json["result"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "says"),
+    [
+        ("nip44_encrypt", ("PEER", ""), "invalid: the text is empty"),
+        ("nip44_encrypt", ("PEER",), "invalid: the text is missing"),
+        ("nip44_encrypt", ("PEER", 7), "invalid: the text is missing"),
+        ("nip44_decrypt", ("PEER", " "), "invalid: there is nothing to decrypt"),
+        ("nip44_decrypt", ("PEER", "aGk=?iv=aGk="), "invalid: this is a NIP-04 payload"),
+        ("nip04_decrypt", ("PEER", "AgAA"), "invalid: this is no NIP-04 payload"),
+    ],
+)
+async def test_what_is_wrong_with_a_text_is_named(
+    relay_url: str, data: Path, method: str, params: tuple[object, ...], says: str
+) -> None:
+    """Not "decryption failed" for what can be told without the key."""
+    peer = SecretKey.generate().pubkey
+    async with rig(relay_url, data) as signer, signer.client(method) as client:
+        answer = await client.ask(method, *(peer if item == "PEER" else item for item in params))
+        assert answer.error.startswith(says)
+
+
+async def test_a_peer_with_a_byte_in_front_and_a_payload_with_a_newline(
+    relay_url: str, data: Path
+) -> None:
+    """Both are harmless, and taken."""
+    peer = SecretKey.generate()
+    async with rig(relay_url, data) as signer, signer.client(EVERYTHING) as client:
+        sealed = await client.ask("nip44_encrypt", "02" + peer.pubkey, "hi", rid="a")
+        key = nip44.conversation_key(peer.shared_x(signer.user))
+        assert nip44.decrypt(sealed.json["result"], key) == "hi"
+        payload = sealed.json["result"] + "\n"
+        opened = await client.ask("nip44_decrypt", "03" + peer.pubkey, payload, rid="b")
+        assert opened.json["result"] == "hi"
 
 
 async def test_grants_do_not_leak_between_clients(relay_url: str, data: Path) -> None:

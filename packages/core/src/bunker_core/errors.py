@@ -17,6 +17,8 @@
 Untrusted input raises only these. No message carries a key, a plaintext or a content.
 """
 
+from typing import Any
+
 
 class BunkerError(Exception):
     """Root of the tree."""
@@ -77,12 +79,20 @@ class InvalidURI(InvalidInput):
 class InvalidRPC(InvalidInput):
     """A NIP-46 request or response that can't be read.
 
-    `request_id` is set when the id could be read, so that an error can be answered to it.
+    `answerable` says that it was a request and `request_id` is its id, of whatever JSON type, so
+    that an error can be answered to it.
     """
 
-    def __init__(self, reason: str, *, request_id: str | int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        request_id: Any = None,
+        answerable: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.request_id = request_id
+        self.answerable = answerable
 
 
 class CryptoError(BunkerError):

@@ -3,6 +3,7 @@
 What is tolerated here, and why, was observed on seven client libraries; the comments name them.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from bunker_core.kinds import MAX_KIND
 
 MAX_ID: Final = 256  # characters of a request id; the longest seen in the field is 36
 MAX_PAGE: Final = 2048  # characters of an auth_url
+_MAX_ECHO: Final = 4096  # characters of an id that is wrong, and echoed in the error
 MAX_METADATA: Final = 256  # characters of each metadata field; more is cut off
 MAX_PERMISSIONS: Final = 256  # entries of a permission list; more is an attack
 # An extension of ours: a ping with this parameter is answered with the state of the key when it is
@@ -70,7 +72,7 @@ class Request:
 class Response:
     """What the remote signer answers: `result`, or `error` when that is not None."""
 
-    id: str | int
+    id: str | int  # in an error whatever the request had
     result: str | None = None
     error: str | None = None
 
@@ -98,7 +100,11 @@ class Response:
         if self.error is None:
             return _dumps({"id": self.id, "result": self.result or ""})
         result = "auth_url" if self.is_auth_challenge else "error"
-        return _dumps({"id": self.id, "result": result, "error": self.error})
+        message = {"id": self.id, "result": result, "error": self.error}
+        try:
+            return _dumps(message)
+        except InvalidRPC:  # an id of 23 digits, or with half an emoji: it goes back as it came
+            return json.dumps(message)
 
     def __repr__(self) -> str:  # the result may be a decrypted text or a pairing secret
         return f"Response(id={self.id!r}, {'ok' if self.error is None else 'error'})"
@@ -133,13 +139,18 @@ def parse_request(text: str) -> Request:
     """Read a decrypted request.
 
     `params` may be missing or not a list (ping, get_public_key and logout of several clients).
-    Raises InvalidRPC, with the id where it can be read.
+    Raises InvalidRPC, with the id where it can be read: an error is owed to every request.
     """
-    value = _object(text)
-    request_id = _id(value)
+    try:
+        value = _object(text)
+        request_id = _id(value)
+    except InvalidRPC as error:
+        raise _answerable(text, str(error)) from None
     method = value.get("method")
     if not isinstance(method, str):
-        raise InvalidRPC("method is missing", request_id=request_id)
+        if "result" in value:
+            raise InvalidRPC("message is a response")
+        raise InvalidRPC("method is missing", request_id=request_id, answerable=True)
     params = value.get("params")
     return Request(request_id, method, tuple(params) if isinstance(params, list) else ())
 
@@ -220,6 +231,35 @@ def parse_relay_list(result: str) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidRPC("switch_relays result is not an array of strings")
     return tuple(value)
+
+
+def _answerable(text: str, reason: str) -> InvalidRPC:
+    """Return the error for a request that `orjson` does not read, with its id if Python does.
+
+    Half of an emoji, NaN, a byte order mark, and ids that are no text or too long: clients with
+    such a bug wait for ever otherwise.
+    """
+    try:
+        value = json.loads(text.removeprefix("\ufeff"))
+        request_id = value["id"]
+        method = value["method"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return InvalidRPC(reason)
+    known = request_id is None or type(request_id) in (str, int, float)
+    if not known or not isinstance(method, str) or len(str(request_id)) > _MAX_ECHO:
+        return InvalidRPC(reason)
+    if is_not_unicode(value):
+        reason = "message is not Unicode: it has half of a surrogate pair"
+    return InvalidRPC(reason, request_id=request_id, answerable=True)
+
+
+def is_not_unicode(value: object) -> bool:
+    """Tell whether a JSON value has half of a surrogate pair anywhere in its texts."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -119,6 +119,9 @@ def status(data: Path, as_json: bool) -> None:
             click.echo(f"key    {key['npub']}  {key['name']}  {key['state']}{waiting}")
         for url, word in result["relays"].items():
             click.echo(f"relay  {url}  {word}")
+        if off := result.get("clock_off", 0):
+            side = "behind" if off > 0 else "ahead of"
+            click.echo(f"clock  {abs(off)} s {side} the relays': set this machine's clock by NTP")
         click.echo(f"{_waits(result['waiting'])} for an answer")
 
 

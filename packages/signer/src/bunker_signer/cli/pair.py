@@ -127,7 +127,9 @@ def _accept(
     said = [grant.to_json() for grant in _limited(grants, expires)]
     result = send(data, "accept", key=key_name, uri=invitation.strip(), grants=said)
     if not result["delivered"]:
-        raise BunkerError("the client did not listen; show its QR code again and repeat")
+        raise BunkerError(
+            "nobody was listening, so the app is not paired: show its code again, and repeat"
+        )
     click.echo(f"paired client {result['client']}")
 
 

@@ -72,6 +72,7 @@ class Commands:
                 url: "serving" if url in self._agent.live_relays else error or state.value
                 for url, (state, error) in self._agent.pool.status().items()
             },
+            "clock_off": self._agent.clock_off,
             "waiting": sum(len(question.items) for question in self._inbox.questions()),
         }
 

@@ -67,11 +67,13 @@ class Courier:
         *,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        corrected: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`on_too_large` takes a reply that no relay carries, and why; returns what goes instead.
 
-        It sees to it that nobody sends the reply again.
+        It sees to it that nobody sends the reply again. `corrected` is the clock by which events
+        are dated.
         """
         self._pool = pool
         self._own = own
@@ -79,6 +81,7 @@ class Courier:
         self._on_too_large = on_too_large
         self._metrics = metrics or Metrics()
         self._clock = clock
+        self._corrected = corrected or clock
         self._sleep = sleep
         self._parked = ParkingLot()
         self._turns = Turns(IN_FLIGHT, IN_FLIGHT_EACH)
@@ -142,7 +145,7 @@ class Courier:
     async def _publish(self, reply: Reply) -> Publication:
         """Send in a turn, which ends when one of our own relays has answered."""
         async with self._turns.of(reply.client_pubkey):
-            event = reply.event(int(self._clock()))
+            event = reply.event(int(self._corrected()))
             publication = self._pool.publish(event, self._targets(reply))
             if own := self._own_open():
                 await publication.delivered(RECEIPT_TIMEOUT, any_of=own)

@@ -5,11 +5,12 @@ The order is fixed: fresh, decrypt, parse, client, policy, approval, and only th
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
 
-from bunker_core.bounds.rate import TokenBucket
+from bunker_core.bounds.rate import Buckets, FixedRate, TokenBucket
 from bunker_core.bounds.recent import Recent
 from bunker_core.errors import CryptoError, InvalidKey, InvalidRPC
 from bunker_core.event import Event, VerifiedEvent
@@ -28,13 +29,25 @@ from bunker_signer.request.sessions import Sessions
 from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.clients import Client
 
-FRESH: Final = 300  # seconds that a request may be off our clock, either way
-# Longer than a request can stay fresh, so that none is handled twice, not even after a restart.
-REMEMBER: Final = 2 * FRESH + 60
+FRESH: Final = 300  # seconds that a request may be off the corrected clock, either way
+# Seconds by which the relays' clocks may correct ours: a machine that is minutes off serves. Beyond
+# it the owner is told, and nobody served: a relay could replay what is forgotten already.
+MAX_CORRECTION: Final = 3600
+# Longer than a request can be or become fresh, so that none is handled twice, not even after a
+# restart or with the clock corrected.
+REMEMBER: Final = MAX_CORRECTION + 2 * FRESH + 60
+# A known client whose clock is further off than FRESH is told by how much, so often. What is older
+# than a day is no client's clock but somebody's replay.
+_CLOCK_OFF: Final = 86400  # seconds
+_TOLD: Final = FixedRate(1 / 60, 1)
 
 # Strangers cost a key agreement and an answer each, so both are rationed: events a second that
 # are looked into at all, and error replies. Nothing of theirs is written down.
 _STRANGER_EVENTS: Final = (100.0, 200.0)  # per second, burst
+# More of them while a secret waits to pair somebody: the one who has it is a stranger, too. All of
+# them cost 6 % of a core.
+_PAIRING_EVENTS: Final = (400.0, 800.0)
+_PAIRING_KNOWN: Final = 2.0  # seconds after which it is looked up again whether one waits
 _STRANGER_REPLIES: Final = (1.0, 20.0)
 # A client that is paired may have a busy day, but not fill the disk: an app that loads hundreds
 # of encrypted messages at once is the busiest seen.
@@ -42,7 +55,24 @@ CLIENT_RATE: Final = 100.0  # a second
 _CLIENT_BURST: Final = 20.0  # seconds' worth of them at once
 _CLIENTS_COUNTED: Final = 4096
 
+# What needs no key, by the names that clients have for it: Snort logs out by `disconnect`.
+_FREE: Final = {item.value: item for item in FREE} | {"disconnect": Method.LOGOUT}
+
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """A request as it was read: whose, to which key, and how it is answered."""
+
+    identity: Identity
+    event: VerifiedEvent
+    client: Client | None  # None for a stranger
+    request: Request
+    scheme: Scheme
+    relays: tuple[str, ...]
+    now: int  # by the corrected clock
+    off: int  # seconds that its clock is ahead of that, if that is too much
 
 
 class Handler:
@@ -56,11 +86,13 @@ class Handler:
         jobs: Jobs,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        corrected: Callable[[], float] | None = None,
         client_rate: float = CLIENT_RATE,
     ) -> None:
         """`identities` are named by their remote-signer pubkeys.
 
-        `client_rate` is how many requests a second one client may send.
+        `corrected` is the clock that is compared with the clients'; `client_rate` is how many
+        requests a second one client may send.
         """
         self._identities = identities
         self._writer = writer
@@ -68,7 +100,11 @@ class Handler:
         self._jobs = jobs
         self._metrics = metrics or Metrics()
         self._clock = clock
+        self._corrected = corrected or clock
         self._client_rate = client_rate
+        self._told = Buckets(_TOLD, _CLIENTS_COUNTED)
+        self._pairing_events = TokenBucket(*_PAIRING_EVENTS)
+        self._pairing_until: tuple[float, bool] = (0.0, False)
         self._stranger_events = TokenBucket(*_STRANGER_EVENTS)
         self._stranger_replies = TokenBucket(*_STRANGER_REPLIES)
         self._client_requests: Recent[TokenBucket] = Recent(_CLIENTS_COUNTED)
@@ -79,17 +115,43 @@ class Handler:
         None is also the answer to a repetition of what is being worked on: that one is answered.
         Raises StoreError while the database is out of reach.
         """
-        now = int(self._clock())
+        came = self._read(event, relay_url)
+        if came is None or isinstance(came, Reply):
+            return came
+        if came.client is None:
+            return self._stranger(came)
+        if came.off:
+            return await self._clock_is_off(came)
+        return await self._client(came, came.client)
+
+    def turn_away(self, event: VerifiedEvent, relay_url: str) -> Reply | None:
+        """Return the reply to a request while too many others are worked on; None drops it.
+
+        It is not written down, so that a repetition is looked at afresh. Raises StoreError.
+        """
+        came = self._read(event, relay_url, strangers=False)
+        if came is None or isinstance(came, Reply) or came.off:
+            return None
+        if not self._has_room(came.identity, event.pubkey):
+            return self._drop(event, "flood")
+        return self._reply(came, error="rate-limited: the signer is busy, ask again later")
+
+    def _read(
+        self, event: VerifiedEvent, relay_url: str, *, strangers: bool = True
+    ) -> "_Came | Reply | None":
+        """Return what came; the reply to what can't be read; None for what is dropped."""
+        now = int(self._corrected())
         identity = next(filter(None, map(self._identities.get, event.tag_values("p"))), None)
         if identity is None:
             return self._drop(event, "not for us")
-        # 1 fresh, and not handled before
-        if abs(event.created_at - now) > FRESH:
-            return self._drop(event, "stale")
-        # What was handled before is found when it is written down; nothing happens until then.
+        # 1 fresh. What was handled before is found when it is written down; nothing happens until
+        # then.
+        off = event.created_at - now if abs(event.created_at - now) > FRESH else 0
         name = identity.name
         client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
-        if client is None and not self._stranger_events.take(self._clock()):
+        if off and (client is None or not self._may_tell(identity, event.pubkey, off)):
+            return self._drop(event, "stale")
+        if client is None and not (strangers and self._looks_at_strangers()):
             return self._drop(event, "strangers")
         # 2 decrypt; a stranger learns nothing from a failure
         try:
@@ -98,65 +160,40 @@ class Handler:
             return self._drop(event, "undecryptable")
         # 3 parse
         relays = (relay_url, *(client.relays if client else ()))
+        came = _Came(identity, event, client, Request("", ""), scheme, relays, now, off)
         try:
-            request = parse_request(text)
+            return replace(came, request=parse_request(text))
         except InvalidRPC as error:
-            if error.request_id is None or client is None:
+            if not error.answerable or client is None or off:
                 return self._drop(event, "unreadable")
+            if not self._has_room(identity, event.pubkey):
+                return self._drop(event, "flood")
             response = Response(error.request_id, error=f"invalid: {error}")
             return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
-        # 4 client
-        if client is None:
-            return self._stranger(identity, event, request, scheme, relays, now)
-        return await self._client(identity, event, request, scheme, relays, client, now)
 
-    def turn_away(self, event: VerifiedEvent, relay_url: str) -> Reply | None:
-        """Return the reply to a request while too many others are worked on; None drops it.
+    async def _clock_is_off(self, came: "_Came") -> Reply | None:
+        """Tell a client, and the owner, that its clock is off and by how much."""
+        event_id = came.event.id
+        if not await self._writer.write(lambda to: journal.mark_handled(to, event_id, came.now)):
+            return self._drop(came.event, "replayed")
+        how = f"{abs(came.off)} s {'ahead of' if came.off > 0 else 'behind'}"
+        log.warning("a client's clock is off", client=came.event.pubkey, seconds=came.off)
+        return self._reply(
+            came, error=f"invalid: your clock is {how} the relay's, set it and retry"
+        )
 
-        It is not written down, so that a repetition is looked at afresh. Raises StoreError.
-        """
-        now = int(self._clock())
-        identity = next(filter(None, map(self._identities.get, event.tag_values("p"))), None)
-        if identity is None or abs(event.created_at - now) > FRESH:
-            return self._drop(event, "stale")
-        name = identity.name
-        client = self._writer.read(lambda at: clients.find(at, name, event.pubkey))
-        if client is None:
-            return self._drop(event, "strangers")
-        if not self._has_room(identity, event.pubkey):
-            return self._drop(event, "flood")
-        try:
-            text, scheme = identity.channel(event.pubkey).open(event.content)
-            request = parse_request(text)
-        except (CryptoError, InvalidKey, NSEError, InvalidRPC):
-            return self._drop(event, "undecryptable")
-        response = Response(request.id, error="rate-limited: the signer is busy, ask again later")
-        self._metrics.count(request.method, response.error)
-        relays = (relay_url, *client.relays)
-        return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
-
-    async def _client(
-        self,
-        identity: Identity,
-        event: VerifiedEvent,
-        request: Request,
-        scheme: Scheme,
-        relays: tuple[str, ...],
-        client: Client,
-        now: int,
-    ) -> Reply | None:
+    async def _client(self, came: "_Came", client: Client) -> Reply | None:
         """Answer a known client."""
-
-        def reply(response: Response) -> Reply:
-            self._metrics.count(request.method, response.error)
-            return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
-
+        identity, event, request, now = came.identity, came.event, came.request, came.now
         if not self._has_room(identity, event.pubkey):
-            return reply(Response(request.id, error="rate-limited: too many requests"))
-        method = next((item for item in FREE if item.value == request.method), None)
+            return self._reply(came, error="rate-limited: too many requests")
+        method = _FREE.get(request.method)
         if method is None:
             # 5 policy, 6 approval, 7 the key
-            job = Job(identity, client, event, request, scheme, set(relays), now)
+            received_at = int(self._clock())
+            job = Job(
+                identity, client, event, request, came.scheme, set(came.relays), received_at, now
+            )
             answered = await self._jobs.run(job)
             if answered is not None and answered.response.error is not None:
                 log.info("request refused", event_id=event.id, error=answered.response.error)
@@ -167,16 +204,12 @@ class Handler:
         def see(connection: Connection) -> bool:
             new = journal.mark_handled(connection, event.id, now)
             if new:
-                self._sessions.note(connection, identity, method, client, now)
+                self._sessions.note(connection, identity, method, client, request, now)
             return new
 
         if not await self._writer.write(see):
             return self._drop(event, "replayed")
-        if method is Method.CONNECT:
-            result = self._sessions.connect(identity, request, event, client, now)
-        else:
-            result = self._sessions.result(identity, method, client, request)
-        answer = reply(Response(request.id, result))
+        answer = self._reply(came, self._sessions.result(identity, method, client, request))
         if method is Method.LOGOUT:
             log.info("client logged out", key=identity.name, client=client.pubkey)
             answer = answer.seal()
@@ -185,34 +218,50 @@ class Handler:
 
     # --- step 4: strangers -------------------------------------------------------------------
 
-    def _stranger(
-        self,
-        identity: Identity,
-        event: Event,
-        request: Request,
-        scheme: Scheme,
-        relays: tuple[str, ...],
-        now: int,
-    ) -> Reply | None:
-        """Admit a client with a good secret; tell anybody else, within limits, that he is none."""
-        if request.method == Method.CONNECT.value:
+    def _stranger(self, came: "_Came") -> Reply | None:
+        """Admit a client with a good secret; tell others, within limits, that they are none."""
+        result, error = "", "denied: not connected, send connect first"
+        if came.request.method == Method.CONNECT.value:
             try:
-                result = self._sessions.connect(identity, request, event, None, now)
+                pubkey, now = came.event.pubkey, int(self._clock())
+                result = self._sessions.connect(came.identity, came.request, pubkey, now)
             except Refused as refusal:
-                response = Response(request.id, error=refusal.error)
-            except StoreError as error:
-                log.error("database failed", error=str(error))
-                response = Response(request.id, error="error: the signer can't use its database")
-            else:
-                response = Response(request.id, result)
-        else:
-            response = Response(request.id, error="denied: not connected, send connect first")
-        if response.error is not None and not self._stranger_replies.take(self._clock()):
-            return self._drop(event, "strangers")
-        self._metrics.count(request.method, response.error)
-        return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
+                error = refusal.error
+            except StoreError as failure:
+                log.error("database failed", error=str(failure))
+                error = "error: the signer can't use its database"
+        if result:
+            return self._reply(came, result)
+        if not self._stranger_replies.take(self._clock()):
+            return self._drop(came.event, "strangers")
+        return self._reply(came, error=error)
+
+    def _looks_at_strangers(self) -> bool:
+        """Tell whether there is room for one more event of somebody unknown."""
+        now = self._clock()
+        if self._stranger_events.take(now):
+            return True
+        until, waits = self._pairing_until
+        if not until - _PAIRING_KNOWN <= now < until:
+            waits = self._writer.read(lambda at: clients.awaits_pairing(at, int(now)))
+            self._pairing_until = (now + _PAIRING_KNOWN, waits)
+        return waits and self._pairing_events.take(now)
+
+    def _may_tell(self, identity: Identity, pubkey: str, off: int) -> bool:
+        """Tell whether a client is told now that its clock is off."""
+        return abs(off) <= _CLOCK_OFF and self._told.take(
+            f"{identity.name}:{pubkey}", self._clock()
+        )
 
     # --- helpers -----------------------------------------------------------------------------
+
+    def _reply(self, came: "_Came", result: str | None = None, error: str | None = None) -> Reply:
+        self._metrics.count(came.request.method, error)
+        response = Response(came.request.id, result, error)
+        event = came.event
+        return Reply(
+            came.identity, event.pubkey, response, came.scheme, came.relays, event.created_at
+        )
 
     def _has_room(self, identity: Identity, pubkey: str) -> bool:
         name = f"{identity.name}:{pubkey}"

@@ -21,7 +21,8 @@ class Job:
     request: Request
     scheme: Scheme
     relays: set[str]  # grows when the request is repeated by another relay
-    received_at: int
+    received_at: int  # by our own clock: what it waits for is counted from here
+    dated: int  # by the corrected one: the created_at of an event that has none
     resumed: bool = False  # taken up from an earlier run
     result: str | None = field(default=None, repr=False)  # what the key made of it
     digest: str = field(init=False)

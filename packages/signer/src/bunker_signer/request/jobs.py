@@ -73,7 +73,7 @@ class Jobs:
     async def run(self, job: Job) -> Reply | None:
         """Return the answer to a request; None when one being worked on is the same."""
         try:
-            operation = read_operation(job.request, job.identity.user_pubkey, job.received_at)
+            operation = read_operation(job.request, job.identity.user_pubkey, job.dated)
         except Refused as refusal:
             event_id, now = job.event.id, job.received_at
             await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
@@ -113,7 +113,8 @@ class Jobs:
         if client is None or entry.digest in self._running:
             return None
         relays = {entry.relay_url, *client.relays}
-        job = Job(identity, client, event, request, scheme, relays, entry.received_at, resumed=True)
+        at = entry.received_at
+        job = Job(identity, client, event, request, scheme, relays, at, at, resumed=True)
         self._running[job.digest] = job
         try:
             return await self._carry_on(job, operation, entry)

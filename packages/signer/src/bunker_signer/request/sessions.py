@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from bunker_core.event import Event
 from bunker_core.nips.nip46 import ASK_STATE, Method, Request, parse_metadata
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.identity import Identity
@@ -25,21 +24,17 @@ class Sessions:
         self._database = database
         self._relays = relays
 
-    def connect(
-        self, identity: Identity, request: Request, event: Event, client: Client | None, now: int
-    ) -> str:
+    def connect(self, identity: Identity, request: Request, pubkey: str, now: int) -> str:
         """Admit a client by a secret. NIP-46: params are remote signer, secret, perms, metadata.
 
-        The first is not looked at: libraries send the user's key, ours, or nothing. A client that
-        is known already is admitted by its key, whatever secret it repeats. The permissions that
-        it asks for are a proposal; the grants come from the owner. Raises Refused.
+        The first is not looked at: libraries send the user's key, ours, or nothing. The permissions
+        that it asks for are a proposal; the grants come from the owner. Raises Refused.
         """
-        if client is not None:
-            return "ack"
-        secret = request.param(1)
-        if not secret or not self._pair(identity, request, event.pubkey, secret, now):
+        with self._database.write() as connection:
+            good = self._redeem(connection, identity, request, pubkey, now)
+        if not good:
             raise Refused("denied: the secret is wrong, used or too old; ask for a new bunker URI")
-        log.info("client paired", key=identity.name, client=event.pubkey)
+        log.info("client paired", key=identity.name, client=pubkey)
         return "ack"
 
     def result(self, identity: Identity, method: Method, client: Client, request: Request) -> str:
@@ -62,13 +57,18 @@ class Sessions:
         identity: Identity,
         method: Method,
         client: Client,
+        request: Request,
         now: int,
     ) -> None:
-        """Write down what a request means that needs no key, before it is answered.
+        """Write down what a client's request means that needs no key, before it is answered.
 
-        A client that was told that it is logged out is logged out.
+        A client that was told that it is logged out is logged out. One that connects again is
+        admitted by its key, whatever secret it repeats; an unused secret adds its grants, and
+        is used up, or it would pair a second app with them.
         """
         match method:
+            case Method.CONNECT if self._redeem(connection, identity, request, client.pubkey, now):
+                log.info("client paired again", key=identity.name, client=client.pubkey)
             case Method.LOGOUT:
                 if clients.remove(connection, identity.name, client.pubkey):
                     audit_log.append(
@@ -92,21 +92,24 @@ class Sessions:
             return "null"
         return "[" + ",".join(f'"{relay}"' for relay in self._relays()) + "]"
 
-    def _pair(
-        self, identity: Identity, request: Request, pubkey: str, secret: str, now: int
+    def _redeem(
+        self, connection: Connection, identity: Identity, request: Request, pubkey: str, now: int
     ) -> bool:
+        """Use up the secret of a `connect`; return whether it was good."""
+        secret = request.param(1)
+        if not secret:
+            return False
         metadata = parse_metadata(request.param(3))
         requested = request.param(2)[:_MAX_REQUESTED]
-        with self._database.write() as connection:
-            good = clients.pair(connection, identity.name, pubkey, secret, metadata, requested, now)
-            if good:
-                audit_log.append(
-                    connection,
-                    now,
-                    "pair",
-                    identity.name,
-                    client_pubkey=pubkey,
-                    outcome="allowed",
-                    decided_by="secret",
-                )
+        good = clients.pair(connection, identity.name, pubkey, secret, metadata, requested, now)
+        if good:
+            audit_log.append(
+                connection,
+                now,
+                "pair",
+                identity.name,
+                client_pubkey=pubkey,
+                outcome="allowed",
+                decided_by="secret",
+            )
         return good

@@ -18,15 +18,12 @@ from bunker_signer.policy import Grant
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.delivery import Courier
-from bunker_signer.request.handler import CLIENT_RATE, REMEMBER, Handler
+from bunker_signer.request.handler import CLIENT_RATE, FRESH, MAX_CORRECTION, REMEMBER, Handler
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.reply import Reply
 from bunker_signer.request.sessions import Sessions
-from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, journal
+from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, grants, journal
 
-# Not `limit: 0` and not `since: now`: a request that was sent while we reconnected, or by a client
-# whose clock is behind, still has to reach us.
-LOOK_BACK: Final = 60  # seconds
 START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
 # Seconds between rounds of housekeeping. A client that was told to move is served for one round
 # more where it was; clients drop the old relays after 5 s.
@@ -36,6 +33,8 @@ ROUND: Final = 10.0
 # slow.
 AT_WORK: Final = 4096
 AT_WORK_EACH: Final = 1024
+
+_CLOCK_CHANGE: Final = 60  # seconds by which a clock's error changes before it is told again
 
 log = get_logger(__name__)
 
@@ -69,7 +68,14 @@ class Agent:
         self._audit_days = audit_days
         sessions = Sessions(database, lambda: self.relays)
         self.handler: Final = Handler(
-            self.identities, writer, sessions, jobs, self.metrics, clock, client_rate
+            self.identities,
+            writer,
+            sessions,
+            jobs,
+            self.metrics,
+            clock,
+            self._corrected,
+            client_rate,
         )
         self.pool: Final = RelayPool(
             self._wanted_relays(),
@@ -84,9 +90,11 @@ class Agent:
             jobs.too_large,
             metrics=self.metrics,
             clock=clock,
+            corrected=self._corrected,
         )
         jobs.on_interim = lambda reply: self._spawn(self._send(reply))
         self._subscription: Subscription | None = None
+        self._told_off = 0  # seconds that the owner was told the clock is off
         self._at_work: dict[str, int] = {}  # requests of each client
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,15 +102,17 @@ class Agent:
         """Connect and subscribe; raises PoolError when no own relay answers in time."""
         await self.pool.__aenter__()
         try:
+            await self.pool.connected(START_TIMEOUT)
+            # Connected first: by the relay's Date it is known how far our own clock is off.
             wanted = Filter(
                 kinds=frozenset({NOSTR_CONNECT}),
                 tags=(("p", frozenset(self.identities)),),
-                since=int(self._clock()) - LOOK_BACK,
+                since=int(self._corrected()) - FRESH,
             )
             self._subscription = self.pool.subscribe(wanted)
-            await self.pool.connected(START_TIMEOUT)
             # Only a signer that is subscribed may hand out its URI: what is sent before is lost.
             await self._subscription.live(START_TIMEOUT)
+            self._tell_of_clock()
             self._resume()
             self._spawn(self._keep_house())
         except BaseException:
@@ -150,8 +160,9 @@ class Agent:
     ) -> bool:
         """Answer a client's nostrconnect:// invitation; return whether a relay delivered it.
 
-        The permissions in the URI are the client's proposal; `granted` is what it gets. Raises
-        PoolError and StoreError.
+        The permissions in the URI are the client's proposal; `granted` is what it gets. When nobody
+        was listening it is taken back: who was no client before is none, and who was has no more.
+        Raises PoolError and StoreError.
         """
         if self._subscription is None:
             raise RuntimeError("accept is called inside the context")
@@ -163,6 +174,8 @@ class Agent:
             raise PoolError(f"{', '.join(uri.relays)}: {error}") from None
         now = int(self._clock())
         with self.database.write() as connection:
+            known = clients.find(connection, identity.name, uri.client_pubkey) is not None
+            held = grants.of(connection, identity.name, uri.client_pubkey)
             clients.add(
                 connection,
                 identity.name,
@@ -186,8 +199,27 @@ class Agent:
         # secret, not "ack", because it is what keeps an impostor out. An older client that sent
         # none expects "ack"; the danger is its own, and the owner is told (UNPROTECTED).
         response = Response("connect", uri.secret or "ack")
-        reply = Reply(identity, uri.client_pubkey, response, Scheme.NIP44, uri.relays, now)
-        return await self._courier.deliver(reply)
+        reply = Reply(
+            identity, uri.client_pubkey, response, Scheme.NIP44, uri.relays, int(self._corrected())
+        )
+        if await self._courier.deliver(reply):
+            return True
+        with self.database.write() as connection:
+            if known:
+                grants.remove_all(connection, identity.name, uri.client_pubkey)
+                for grant in held:
+                    grants.put(connection, identity.name, uri.client_pubkey, grant, now)
+            else:
+                clients.remove(connection, identity.name, uri.client_pubkey)
+            audit_log.append(
+                connection,
+                int(self._clock()),
+                "unpair",
+                identity.name,
+                client_pubkey=uri.client_pubkey,
+                decided_by="nobody was listening",
+            )
+        return False
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -226,7 +258,7 @@ class Agent:
         try:
             reply = self.handler.turn_away(incoming.event, incoming.relay_url)
             if reply is not None:
-                event = reply.event(int(self._clock()))
+                event = reply.event(int(self._corrected()))
                 self.pool.publish(event, (*self.relays, *reply.relays)).forget()
         except (BunkerError, NSEError) as error:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
@@ -254,6 +286,33 @@ class Agent:
         if reply is not None:
             await self._send(reply)
 
+    # --- the clock ---------------------------------------------------------------------------
+
+    @property
+    def clock_off(self) -> int:
+        """Seconds that the relays' clocks are ahead of ours, 0 when that is not worth a word."""
+        return round(self.pool.now() - self._clock())
+
+    def _corrected(self) -> float:
+        """Return Unix seconds by the clock that clients are compared with: the relays', near ours.
+
+        Requests, their freshness and what they are dated by go by it, on a machine that is minutes
+        off. Not the grants: a relay has no say in when they expire.
+        """
+        return self.pool.now() if abs(self.clock_off) <= MAX_CORRECTION else self._clock()
+
+    def _tell_of_clock(self) -> None:
+        """Tell the owner that the machine's clock is off, once until it changes."""
+        off = self.clock_off
+        if off == 0 or (self._told_off and abs(off - self._told_off) < _CLOCK_CHANGE):
+            return
+        self._told_off = off
+        log.warning(
+            "this machine's clock is off: set it by NTP",
+            seconds_behind=off,
+            served=abs(off) <= MAX_CORRECTION,
+        )
+
     # --- housekeeping ------------------------------------------------------------------------
 
     async def _keep_house(self) -> None:
@@ -262,6 +321,7 @@ class Agent:
             await asyncio.sleep(min([ROUND, *self._idle_times()]))
             try:
                 self._lock_idle()
+                self._tell_of_clock()
                 unwanted = await self._leave_relays(unwanted)
                 self._let_go()
             except BunkerError as error:

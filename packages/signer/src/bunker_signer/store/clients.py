@@ -35,6 +35,12 @@ _FIND: Final = Statement(
     )
 )
 
+_UNUSED: Final = Statement(
+    select(secrets.c.digest)
+    .where(secrets.c.used_by.is_(None), secrets.c.created_at >= bindparam("since"))
+    .order_by(secrets.c.digest)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -70,6 +76,11 @@ def add_secret(
         "created_at": now,
     }
     connection.execute(insert(connection, secrets).values(row))
+
+
+def awaits_pairing(connection: Connection, now: int) -> bool:
+    """Tell whether there is a secret that may still pair a client."""
+    return _UNUSED.run(connection, since=now - SECRET_LIFETIME).fetchone() is not None
 
 
 def pair(
