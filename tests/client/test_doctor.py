@@ -1,22 +1,36 @@
 """doctor.py: each thing that can be wrong is found, and said with its remedy."""
 
+import asyncio
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from _scripted import Message, Peer, Script, scripted_relay, scripted_signer
 from _strategies import secret_key
+from bunker.cli import main
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner
 from bunker_client.doctor import (
     Finding,
     Health,
     _information,
+    _remedy,
     _tls,
     examine_relay,
     examine_session,
     examine_signer,
+)
+from bunker_client.errors import (
+    ClientError,
+    RelayUnreachable,
+    RequestDenied,
+    RequestTimeout,
+    SignerLocked,
+    SignerOffline,
+    WaitingForApproval,
 )
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.nips.nip46 import parse_permissions
@@ -60,6 +74,44 @@ async def test_all_is_well_with_ours(tmp_path: Path) -> None:
         assert session["permission describe"].health is Health.UNKNOWN
 
 
+async def test_all_is_well_with_what_bunker_up_makes(tmp_path: Path) -> None:
+    """A relay for one signer: two unknown keys prove nothing there, and that is no fault."""
+    init = CliRunner().invoke(main, ["init", "--data", str(tmp_path)])
+    assert init.exit_code == 0, init.output
+    signer_pubkey = init.output.partition("BUNKER_RELAY_SIGNERS=")[2][:64]
+    gate = ["--profile", "bunker", "--signer", signer_pubkey]
+    async with (
+        running_relay(tmp_path / "relay", arguments=gate) as relay,
+        running_signer(tmp_path / "signer", [relay.url]) as running,
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bunker", "doctor", running.uri),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0, out.decode()
+        assert b"all is well" in out
+        other = [item async for item in examine_signer([relay.url], secret_key(9).pubkey, TIMEOUT)]
+        assert [item.health for item in other] == [Health.BAD]
+        assert "does not serve it" in other[0].text
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (SignerLocked("ping", "locked: paused"), "unlock the key"),
+        (WaitingForApproval("ping", 1, None), "shows its owner"),
+        (RequestDenied("ping", "denied: not connected"), "pair anew"),
+        (SignerOffline("ping", "wss://r"), "start the signer"),
+        (RequestTimeout("ping", 1, "silence"), "clocks"),
+        (RelayUnreachable("ping"), "above first"),
+    ],
+)
+def test_the_remedy_is_of_the_fault(error: ClientError, remedy: str) -> None:
+    """Only a signer that does not know the client is paired anew."""
+    assert remedy in _remedy(error)
+
+
 async def test_an_unreachable_relay_is_the_only_finding(dead_url: str) -> None:
     """Nothing else is tried at a relay that is not there."""
     found = await relay_findings(dead_url)
@@ -91,13 +143,19 @@ async def refuse(peer: Peer, message: Message) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"), [(swallow, "blocked: kind"), (refuse, "restricted: members only")]
+    ("script", "said", "health"),
+    [
+        (swallow, "blocked: kind", Health.BAD),
+        (refuse, "restricted: members only", Health.UNKNOWN),  # a paired client may be one
+    ],
 )
-async def test_a_relay_that_does_not_forward_is_quoted(script: Script, said: str) -> None:
+async def test_a_relay_that_does_not_forward_is_quoted(
+    script: Script, said: str, health: Health
+) -> None:
     """What the relay says is in the finding, with a relay that would do as the remedy."""
     async with scripted_relay(script) as relay:
         found = await relay_findings(relay.url)
-    assert found["forwards requests"].health is Health.BAD
+    assert found["forwards requests"].health is health
     assert said in found["forwards requests"].text
     assert "kind 24133" in found["forwards requests"].text + found["forwards requests"].remedy
 

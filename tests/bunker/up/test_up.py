@@ -237,6 +237,32 @@ async def test_without_a_terminal_files_answer(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, command).output.startswith("Error: recovery copy")
 
 
+async def test_a_key_that_bunker_key_made_is_served(tmp_path: Path) -> None:
+    """`bunker key new`, then `bunker up`: what is missing is made, and this key signs."""
+    made = CliRunner().invoke(main, ["key", "new", "--data", str(tmp_path / "data" / "signer")])
+    assert made.exit_code == 0, made.output
+    async with bunker_up(tmp_path / "data", "--no-qr", "--profile", "basic") as process:
+        uri, before = await uri_of(process)
+        async with RemoteSigner.from_uri(uri) as app:
+            event = await app.sign_event({"kind": 1, "content": "x"})
+    assert event.pubkey in made.output
+    assert any(encode_npub(event.pubkey) in line for line in before)
+
+
+def test_init_makes_what_is_missing_beside_a_key_and_no_more(tmp_path: Path) -> None:
+    """`bunker key new`, then `bunker init`, twice: completed, and then told that it is there."""
+    made = CliRunner().invoke(main, ["key", "new", "--data", str(tmp_path / "signer")])
+    assert made.exit_code == 0, made.output
+    first = CliRunner().invoke(main, ["init", "--data", str(tmp_path)])
+    assert first.exit_code == 0, first.output
+    owner = re.search(r"BUNKER_RELAY_OWNER=([0-9a-f]{64})", first.output)
+    assert owner
+    assert owner[1] in made.output
+    second = CliRunner().invoke(main, ["init", "--data", str(tmp_path)])
+    assert second.exit_code == 1
+    assert "there is a key in" in second.output
+
+
 async def test_wrong_key_leaves_nothing_that_serves(tmp_path: Path) -> None:
     """What is no private key is refused in one line that does not repeat it."""
     (tmp_path / "key").write_text(encode_npub(SecretKey.generate().pubkey))

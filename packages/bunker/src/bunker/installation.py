@@ -49,8 +49,13 @@ class Installation:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there was a first run."""
-        return self.keys.is_dir() and any(self.keys.iterdir())
+        """Whether there is a user's key: of a first run, or of `bunker key`."""
+        return self.keys.is_dir() and self._has(DEFAULT_NAME)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is the key that carries the traffic, too."""
+        return self.has_keys and self._has(TRANSPORT_NAME)
 
     def user_pubkey(self) -> str:
         """Return the pubkey of the user's key; it is not opened. Raises NSEError."""
@@ -63,6 +68,10 @@ class Installation:
     def npub(self) -> str:
         """Return the user's pubkey as people write it. Raises NSEError."""
         return encode_npub(self.user_pubkey())
+
+    def _has(self, name: str) -> bool:
+        with NSE(storage=FileStorage(str(self.keys)), name=name) as key:
+            return key.exists()
 
     def _pubkey(self, name: str) -> str:
         if not self.has_keys:  # FileStorage would make the directory

@@ -14,10 +14,13 @@ from typing import Final
 
 from bunker_client.errors import (
     ClientError,
+    RelayRefused,
     RelayUnreachable,
     RequestDenied,
     RequestTimeout,
+    SignerLocked,
     SignerOffline,
+    WaitingForApproval,
 )
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.http import fetch_json
@@ -27,6 +30,7 @@ from bunker_core.event import EventTemplate, VerifiedEvent, parse_template, sign
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.messages import prefix
 from bunker_core.nips.nip46 import Method, Permission
 from bunker_core.pool import RelayPool
 from bunker_core.relay_url import is_loopback
@@ -35,6 +39,8 @@ MAX_SKEW: Final = 60.0  # seconds; many signers drop what is further off
 SLOW: Final = 2.0  # seconds for a round trip that a person feels
 LARGE_ENOUGH: Final = 128 * 1024  # bytes; a NIP-44 payload of 65,535 bytes is 88 KB of event
 _PINGS: Final = 3
+# How a relay refuses whom it does not serve (NIP-01, NIP-42).
+_NOT_FOR_ALL: Final = frozenset({"restricted", "auth-required", "pow"})
 _TRIAL_TEXT: Final = "bunker doctor"
 
 
@@ -117,6 +123,14 @@ async def examine_signer(
             "start the signer, and see that it uses one of these relays",
         )
         return
+    except RelayRefused as error:
+        yield Finding(
+            "signer present",
+            Health.BAD,
+            f"the relay does not serve it: {error}",
+            "use a relay that the signer is on; one of your own is told of its signer by --signer",
+        )
+        return
     except RelayUnreachable as error:
         yield Finding("signer present", Health.UNKNOWN, str(error), "mend the relay first")
         return
@@ -143,7 +157,7 @@ async def examine_session(
             times.append(time.monotonic() - start)
         pubkey = await signer.get_public_key()
     except BunkerError as error:
-        yield Finding("paired", Health.BAD, str(error), "pair anew with `bunker pair`")
+        yield Finding("paired", Health.BAD, str(error), _remedy(error))
         return
     middle = statistics.median(times)
     yield Finding("paired", Health.GOOD, f"signs as {pubkey}")
@@ -200,7 +214,9 @@ async def _forwarding(
     try:
         await subscription.live(timeout)
     except PoolError as error:
-        yield Finding(check, Health.BAD, str(error), "use a relay that serves kind 24133")
+        said = subscription.refusals.get(url, str(error))
+        health = Health.UNKNOWN if prefix(said) in _NOT_FOR_ALL else Health.BAD
+        yield Finding(check, health, said, "use a relay that serves you kind 24133")
         return
     now = int(time.time() + pool.clock_skew)
     template = EventTemplate(NOSTR_CONNECT, _TRIAL_TEXT, (("p", receiver.pubkey),), now)
@@ -215,6 +231,13 @@ async def _forwarding(
     except TimeoutError:
         answers = await publication.answered(0.1)
         said = answers[url].reason if url in answers else "no OK"
+        if prefix(said) in _NOT_FOR_ALL:
+            # Our own profiles bunker and private, and others that are for their members: two keys
+            # that the relay has never seen prove nothing. The signer's own answer does.
+            yield Finding(
+                check, Health.GOOD, f"for those it serves ({said}): see whether the signer answers"
+            )
+            return
         yield Finding(
             check,
             Health.BAD,
@@ -295,11 +318,29 @@ async def _information(url: str, timeout: float) -> Finding:
             f"{said}; takes messages up to {size} bytes",
             "a long text can't be signed or encrypted over it",
         )
-    if limits.get("payment_required") is True or limits.get("restricted_writes") is True:
+    if limits.get("payment_required") is True:
         return Finding(
-            check, Health.WARNING, f"{said}; not open to everyone", "see that both ends may write"
+            check, Health.WARNING, f"{said}; for who pays", "see that both ends may write"
         )
-    return Finding(check, Health.GOOD, said)
+    closed = limits.get("restricted_writes") is True
+    return Finding(check, Health.GOOD, f"{said}; not open to everyone" if closed else said)
+
+
+def _remedy(error: BunkerError) -> str:
+    """Return what helps a paired client that has no answer."""
+    match error:
+        case SignerLocked():
+            return "unlock the key at the signer (`bunker signer unlock`)"
+        case WaitingForApproval():
+            return "see what the signer shows its owner"
+        case RequestDenied():
+            return "if the signer does not know this client any more, pair anew: `bunker pair`"
+        case SignerOffline():
+            return "start the signer, and see that it uses one of these relays"
+        case RequestTimeout():
+            return "see the signer's log (`bunker signer status`) and both machines' clocks"
+        case _:
+            return "mend what failed above first"
 
 
 def _ms(seconds: float) -> str:

@@ -23,6 +23,7 @@ from bunker.up.console import (
     console_port,
     show_console,
 )
+from bunker.up.first_run import make_missing
 from bunker.up.questions import (
     Answers,
     check_flags,
@@ -164,6 +165,8 @@ def up(
                     click.echo()
 
             recovery = first_run(installation, master_key_file, answers, last_question)
+        else:
+            make_missing(installation, master_key_file)
         options = Options(
             installation,
             port,

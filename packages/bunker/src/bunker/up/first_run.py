@@ -60,6 +60,27 @@ def make_keys(
     return encode_npub(pubkey)
 
 
+def make_missing(installation: Installation, master_key_file: Path | None) -> None:
+    """Make the key that carries the traffic, if `bunker key` made or took in the user's alone.
+
+    The user's key stays as it is guarded: it may need its owner to unlock it. Raises BunkerError
+    and NSEError.
+    """
+    storage = FileStorage(str(installation.keys))
+    with NSE(storage=storage, name=TRANSPORT_NAME) as transport:
+        if transport.exists():
+            return
+    path = master_key_file or installation.master_key
+    if not path.exists():
+        create_master_key(path)
+    master = MasterKey.from_file(path)
+    try:
+        with NSE(storage=storage, name=TRANSPORT_NAME, protector=master) as transport:
+            transport.generate()
+    finally:
+        master.close()
+
+
 def _store(user: NSE, imported: ImportedKey | None) -> str:
     if imported is None:
         return user.generate().pubkey

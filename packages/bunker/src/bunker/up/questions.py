@@ -10,7 +10,13 @@ from typing import Any, Final, TextIO
 import click
 
 from bunker.installation import Installation, default_data
-from bunker.up.first_run import ImportedKey, make_keys, new_passphrase, write_recovery
+from bunker.up.first_run import (
+    ImportedKey,
+    make_keys,
+    make_missing,
+    new_passphrase,
+    write_recovery,
+)
 from bunker.up.screen import shown as shown_path
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import granted
@@ -119,10 +125,14 @@ def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
     Prints what the relay has to know: the pubkey of this signer, and that of its user.
     """
     installation = Installation(data)
-    if installation.has_keys:
-        raise click.ClickException(f"there is a key in {installation.keys} already")
     try:
-        recovery = first_run(installation, master_key_file, Answers(**options))
+        if installation.has_keys:
+            if installation.is_complete:
+                raise BunkerError(f"there is a key in {installation.keys} already")
+            make_missing(installation, master_key_file)  # `bunker key` made the user's
+            recovery = ""
+        else:
+            recovery = first_run(installation, master_key_file, Answers(**options))
         click.echo(f"you       {installation.npub()}")
         said = recovery or "none; `bunker recovery` writes one"
         click.echo("recovery  " + said.replace("\n", f"\n{' ' * 10}"))
