@@ -71,3 +71,15 @@ def _opens(text: str, passphrase: str) -> None:
         pubkey = json.loads(text)["pubkey"]
         assert key.get_public_key() == pubkey
         key.conversation_key(pubkey)
+
+
+def test_packages_are_pinned_by_hash_and_name_no_address() -> None:
+    """What `make phone` installs is what was looked at, from whichever registry a machine uses."""
+    text = (PHONE / "package-lock.json").read_text()
+    assert "http" not in text
+    packages = {name: item for name, item in json.loads(text)["packages"].items() if name}
+    assert len(packages) > 8
+    assert all(item["integrity"].startswith("sha512-") for item in packages.values())
+    wanted = json.loads((PHONE / "package.json").read_text())
+    for version in (wanted["dependencies"] | wanted["devDependencies"]).values():
+        assert version[0].isdigit(), "an exact version"

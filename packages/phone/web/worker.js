@@ -80,7 +80,7 @@ async function woken(said) {
   try {
     await connect();
     await Promise.allSettled(relays.all.map((relay) => relay.ready(READY)));
-    // What was held comes before EOSE; what comes right after belongs to it.
+    last = Date.now(); // what was held comes right after the subscription stands
     while (working.size || Date.now() - last < QUIET) {
       await Promise.allSettled([...working]);
       await new Promise((resolve) => setTimeout(resolve, 50));

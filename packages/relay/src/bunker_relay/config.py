@@ -213,6 +213,15 @@ class Grace(_Section):
     max_bytes: int = Field(default=8_388_608, ge=1_024, le=1_073_741_824)
 
 
+class PushSettings(_Section):
+    """Wake a signer that sleeps in a browser, by Web Push; what it is asked waits in `grace`."""
+
+    enabled: bool = False
+    # What push services are told of the owner (RFC 8292): Apple's refuses a push without one.
+    contact: str | None = Field(default=None, pattern=r"^(mailto:[^\s@]+@[^\s@]+|https://\S+)$")
+    private_endpoints: bool = False  # also push services within a network, and without TLS
+
+
 class StoreSettings(_Section):
     """The database."""
 
@@ -279,6 +288,7 @@ class Config(_Section):
     limits: Limits = Limits()
     rates: Rates = Rates()
     grace: Grace = Grace()
+    push: PushSettings = PushSettings()
     store: StoreSettings = StoreSettings()
     metrics: Metrics = Metrics()
     nats: NatsSettings = NatsSettings()
@@ -311,4 +321,9 @@ class Config(_Section):
     def _check_profile(self) -> "Config":
         if self.profile is Profile.PRIVATE and not self.signers:
             raise ValueError("profile private needs a signer: set signers, or pass --signer NPUB")
+        if self.push.enabled and not (self.signers and self.grace.seconds):
+            raise ValueError(
+                "push.enabled needs signers, who may be woken, and grace.seconds, for what they are"
+                " asked has to wait for them; 30 is a good value"
+            )
         return self

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from bunker_relay.nodes.mesh import Mesh
     from bunker_relay.nodes.workers import Worker
+    from bunker_relay.push.waker import Waker
     from bunker_relay.store.store import Store
 
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
@@ -52,6 +53,7 @@ _PROXY: Final = (
 )
 _PROXY_ADVICE: Final = "set trusted_proxies to its address, such as 127.0.0.1"
 _FORBIDDEN: Final = 403  # HTTP status, RFC 9110
+_NO_CONTACT: Final = "mailto:owner@localhost.invalid"  # for a relay without a public name
 _TOO_MANY: Final = 429  # RFC 6585
 
 
@@ -99,6 +101,7 @@ class Relay:
         self.clock.begin(time.time())
         if self.database is not None:
             self._look_at_database(self.database)
+        self.waker = self._make_waker()
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.answers = Answers()
@@ -281,6 +284,20 @@ class Relay:
     def _own_figures(self) -> dict[str, float]:
         return {**asdict(self.counters), **self.gauges()}
 
+    def _make_waker(self) -> "Waker | None":
+        """Return what wakes signers; only a relay that does loads it."""
+        config = self.config
+        if not config.push.enabled:
+            return None
+        from bunker_relay.push.subscriptions import Subscriptions
+        from bunker_relay.push.waker import Waker
+
+        site = (config.url or "").replace("wss://", "https://", 1)
+        contact = config.push.contact or (site if site.startswith("https://") else _NO_CONTACT)
+        waker = Waker(config.push, Subscriptions(config.data), contact)
+        self.ingest.wakes = waker.wake
+        return waker
+
     def _make_bus(self, worker: "Worker | None") -> Bus:
         parts: list[Bus] = []
         if worker is not None:
@@ -346,6 +363,8 @@ class Relay:
     async def close(self) -> None:
         """Commit what waits, close the store and leave the other nodes."""
         self.clock.note(time.time())
+        if self.waker is not None:
+            await self.waker.close()
         if self.store is not None:
             await self.store.close()
         await self.bus.close()
@@ -363,6 +382,7 @@ class Relay:
                 "workers",
                 "metrics",
                 "nats",
+                "push",
                 "plain",
                 "ping_interval",
                 "ping_timeout",

@@ -40,6 +40,7 @@ STORE_ADVICE: Final = (
     "look at the disk's free space, and at the database's owner, mode and server; signing goes on"
 )
 _HELD: Final = "mute: no one is listening yet, held for a short while"
+_WOKEN: Final = "mute: no one is listening yet, held while the signer is woken"
 _RATE_LIMITED: Final = "rate-limited: too many events, slow down"
 
 Later = Callable[[bytes], None]  # the frame of an OK
@@ -65,6 +66,8 @@ class Ingest:
         self.bus: Bus = Alone()
         self.clock: Clock | None = None
         self.troubles = Troubles()
+        # Has recipients woken who sleep; tells whether one of them is (see `push`).
+        self.wakes: Callable[[Iterable[str]], bool] = lambda _: False
         # The signature, and the serial of the latest subscription that can have had it, or 0.
         self._seen: Generations[tuple[str, int]] = Generations(_SEEN)
         self._accepts_mute = config.mute is Mute.ACCEPT
@@ -210,7 +213,8 @@ class Ingest:
         self._seen.put(event.id, (event.sig, 0))
         if event.kind == NOSTR_CONNECT and self.grace.is_on and self.grace.hold(event, now):
             self._counters.events_held += 1
-            return encode_ok(event.id, True, _HELD)
+            woken = self.wakes(event.tag_values("p"))
+            return encode_ok(event.id, True, _WOKEN if woken else _HELD)
         return encode_ok(event.id, self._accepts_mute, "mute: no one is listening")
 
     def is_full_for(self, address: str) -> bool:

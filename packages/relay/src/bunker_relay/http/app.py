@@ -9,6 +9,7 @@ from bunker_relay.http.admin import CONTENT_TYPE, Admin
 from bunker_relay.http.health import Health
 from bunker_relay.http.info import MEDIA_TYPE, document
 from bunker_relay.http.page import HEADERS, page
+from bunker_relay.http.push import Push
 from bunker_relay.relay import Relay
 
 # NIP-11: a web client of any origin may read the document.
@@ -23,6 +24,7 @@ def create_app(relay: Relay) -> Starlette:
     """Return the application that serves `relay`."""
     admin = Admin(relay)
     health = Health(relay)
+    push = Push(relay)
 
     async def root(request: Request) -> Response:
         match request.method:
@@ -46,6 +48,8 @@ def create_app(relay: Relay) -> Starlette:
             Route("/", root, methods=["GET", "POST", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
+            Route("/push", push.answer, methods=["GET", "POST", "DELETE", "OPTIONS"]),
+            Route("/push/test", push.answer, methods=["POST", "OPTIONS"]),
             WebSocketRoute("/", relay),
         ]
     )
