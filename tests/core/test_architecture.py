@@ -41,7 +41,9 @@ ROOMS = {
         "libsecp256k1 errors"
     ),
     "bunker_phone": "cli server app site phones",
-    "bunker_relay": "cli http relay client event push nodes store troubles metrics logs load config",
+    "bunker_relay": (
+        "cli http relay client event push nodes store troubles metrics logs load config"
+    ),
     "bunker_signer": (
         "cli console control service approvers request key store qr nse policy process"
     ),

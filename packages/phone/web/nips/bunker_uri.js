@@ -19,7 +19,7 @@ export function bunkerUri(remoteSigner, relays, secret) {
   return `bunker://${remoteSigner}?${[...query, `secret=${quote(secret)}`].join("&")}`;
 }
 
-/** @typedef {{ client: string, relays: string[], secret: string, permissions: import("./nip46.js").Permission[], requested: string, metadata: import("./nip46.js").Metadata }} NostrConnect */
+/** @typedef {{ client: string, relays: string[], secret: string | null, permissions: import("./nip46.js").Permission[], requested: string, metadata: import("./nip46.js").Metadata }} NostrConnect */
 
 /** Read a nostrconnect:// URI, also with the older `metadata={json}`; throws InvalidInput. @param {string} value @returns {NostrConnect} */
 export function parseNostrConnect(value) {
@@ -37,9 +37,8 @@ export function parseNostrConnect(value) {
   }
   const pairs = [...new URLSearchParams(found[2] ?? "")];
   const values = Object.fromEntries(pairs);
-  const secret = values.secret ?? "";
-  if (!secret) throw new InvalidInput("nostrconnect URI has no secret");
-  if (secret.length > MAX_SECRET || !isPrintable(secret)) throw new InvalidInput("secret is too long or has control characters");
+  const secret = values.secret || null; // older apps have none, and are answered with "ack"
+  if (secret && (secret.length > MAX_SECRET || !isPrintable(secret))) throw new InvalidInput("secret is too long or has control characters");
   const relays = [...new Set(pairs.filter(([key, item]) => key === "relay" && item).map(([, item]) => parseRelayUrl(decodeAgain(item))))];
   if (!relays.length) throw new InvalidInput("URI names no relay");
   if (relays.length > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);

@@ -85,7 +85,7 @@ async function accept(app, asked, key, grants) {
   await app.started.connect();
   const relays = app.relays.all.filter((relay) => asked.relays.includes(relay.url));
   await Promise.any(relays.map((relay) => relay.ready(READY))).catch(() => {});
-  const text = responseText({ id: newSecret(), result: asked.secret });
+  const text = responseText({ id: newSecret(), result: asked.secret ?? "ack" });
   const content = await app.transport.seal(asked.client, text, "nip44");
   const sent = await app.relays.send({ client: asked.client, content, relays: asked.relays, notBefore: 0, digest: "" }, now);
   app.go("apps");
