@@ -1,6 +1,7 @@
 """A relay with `signers`: who may send signing requests, and who may see them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -35,6 +36,8 @@ async def peers(relay: RelayProcess) -> AsyncIterator[list[Peer]]:
 async def test_only_traffic_of_the_signers_is_carried(peers: list[Peer]) -> None:
     """To or from a signer, by whatever throw-away key; anything else of the kind is refused."""
     signer, app, _ = peers
+    for key in (SIGNER, SECOND):
+        assert (await signer.authenticate(key))[0]
     await signer.subscribe("s", {"#p": [SIGNER.pubkey, SECOND.pubkey]})
     await app.subscribe("s", {"#p": [CLIENT.pubkey]})
     for accepted in (
@@ -54,10 +57,12 @@ async def test_only_traffic_of_the_signers_is_carried(peers: list[Peer]) -> None
 @pytest.mark.parametrize(
     "wanted",
     [{"kinds": [24133]}, {"kinds": [24133], "limit": 0}, {"kinds": [24133], "since": 0},
-     {"kinds": [24133], "#t": ["x"]}],
+     {"kinds": [24133], "#t": ["x"]}, {"kinds": [24133], "authors": [SIGNER.pubkey]},
+     {"kinds": [24133], "#p": [SIGNER.pubkey]},
+     {"kinds": [24133], "#p": [SIGNER.pubkey, SECOND.pubkey]}],
 )  # fmt: skip
-async def test_a_wildcard_is_told_to_authenticate(peers: list[Peer], wanted: Any) -> None:
-    """A filter for all signing traffic is CLOSED with `auth-required:`, with limit 0 too."""
+async def test_a_spy_is_told_to_authenticate(peers: list[Peer], wanted: Any) -> None:
+    """A filter for the traffic of others is CLOSED with `auth-required:`, with limit 0 too."""
     with pytest.raises(Refused, match=r"^auth-required:"):
         await peers[0].subscribe("s", wanted)
     await peers[0].send("COUNT", "c", wanted)
@@ -67,11 +72,13 @@ async def test_a_wildcard_is_told_to_authenticate(peers: list[Peer], wanted: Any
 @pytest.mark.parametrize(
     "wanted",
     [{}, {"limit": 0}, {"kinds": [1, 24133]}, {"since": 0}, {"#t": ["x"]},
-     {"authors": [STRANGER.pubkey]}, {"#p": [STRANGER.pubkey]}],
+     {"authors": [STRANGER.pubkey]}, {"#p": [STRANGER.pubkey]}, {"#p": [SIGNER.pubkey]},
+     {"authors": [CLIENT.pubkey]}, {"kinds": [24133], "#p": [SIGNER.pubkey, STRANGER.pubkey]}],
 )  # fmt: skip
 async def test_signing_traffic_hides_from_wider_filters(peers: list[Peer], wanted: Any) -> None:
     """Whatever else a filter asks for, requests between others are not in it."""
     spy, signer, app = peers
+    assert (await signer.authenticate(SIGNER))[0]
     await signer.subscribe("s", {"#p": [SIGNER.pubkey]})
     assert await spy.subscribe("s", wanted) == []
     event = note(CLIENT, kind=24133, tags=(("p", SIGNER.pubkey), ("t", "x")))
@@ -80,11 +87,52 @@ async def test_signing_traffic_hides_from_wider_filters(peers: list[Peer], wante
     assert await spy.unread() == []
 
 
+async def test_an_answer_goes_to_whoever_names_its_recipient(peers: list[Peer]) -> None:
+    """An app's key is known to it and its signer; who names the signer alone learns nothing."""
+    spy, app, signer = peers
+    await app.subscribe("s", {"kinds": [24133], "authors": [SIGNER.pubkey], "#p": [CLIENT.pubkey]})
+    await spy.subscribe("s", {"authors": [SIGNER.pubkey]})
+    await spy.subscribe("t", {"kinds": [24133, 1], "authors": [SIGNER.pubkey]})
+    assert await signer.publish(request(SIGNER, CLIENT.pubkey)) == (True, "")
+    assert len(await app.unread()) == 1
+    assert await spy.unread() == []
+    assert (await spy.authenticate(STRANGER))[0]
+    with pytest.raises(Refused, match=r"^restricted:"):
+        await spy.subscribe("u", {"kinds": [24133], "#p": [SIGNER.pubkey]})
+
+
+async def test_one_connection_serves_every_signer(tmp_path: Path) -> None:
+    """However many keys one bunker has; other keys have a bound."""
+    signers = [SecretKey.generate() for _ in range(5)]
+    config = f"signers = {json.dumps([key.pubkey for key in signers])}\n"
+    config += "limits.max_auth_pubkeys = 2\n"
+    with running_relay(tmp_path / "data", config=config) as relay:
+        async with Peer(relay.url) as peer:
+            for key in signers:
+                assert (await peer.authenticate(key))[0]
+            assert not (await peer.authenticate(STRANGER))[0]
+
+
+async def test_strangers_have_a_share_of_their_own(start: Start) -> None:
+    """Junk from one address leaves what apps that the signer has answered send from there."""
+    config = "[rates]\nstrangers_per_ip = {per_second = 0.001, burst = 5}"
+    relay = start("--signer", SIGNER.pubkey, config=config)
+    async with Peer(relay.url) as signer, Peer(relay.url) as app:
+        assert (await app.publish(request(CLIENT, SIGNER.pubkey)))[0]
+        assert (await signer.publish(request(SIGNER, CLIENT.pubkey)))[0]
+        said = [await app.publish(request(STRANGER, SIGNER.pubkey)) for _ in range(5)]
+        assert [accepted for accepted, _ in said] == [True] * 4 + [False]
+        assert said[-1][1].startswith("rate-limited:")
+        for _ in range(20):
+            assert (await app.publish(request(CLIENT, SIGNER.pubkey)))[0]
+
+
 async def test_an_id_does_not_open_it(peers: list[Peer]) -> None:
     """To know an event's id is not to be a party."""
     spy, signer, app = peers
     event = request(CLIENT, SIGNER.pubkey)
     await spy.subscribe("s", {"ids": [event.id]})
+    assert (await signer.authenticate(SIGNER))[0]
     await signer.subscribe("s", {"authors": [CLIENT.pubkey]})
     assert await app.publish(event) == (True, "")
     assert await spy.unread() == []
@@ -103,6 +151,7 @@ async def test_a_party_that_authenticates_sees_its_own(peers: list[Peer]) -> Non
     """After AUTH a wide filter gets what the key is a party of, and nothing else; at once."""
     party, other, app = peers
     await party.subscribe("s", {"kinds": [24133, 1], "limit": 0})
+    assert (await other.authenticate(SECOND))[0]
     await other.subscribe("s", {"#p": [SIGNER.pubkey, SECOND.pubkey]})
     assert (await party.authenticate(SIGNER))[0]
     own, foreign = request(CLIENT, SIGNER.pubkey), request(CLIENT, SECOND.pubkey)

@@ -10,6 +10,10 @@ CLIENT_AUTH: Final = 22242  # NIP-42
 NOSTR_CONNECT: Final = 24133  # NIP-46
 HTTP_AUTH: Final = 27235  # NIP-98
 
+# What is for its author and those in its p tags: NIP-04, the seals and wraps of NIP-59.
+MESSAGES: Final = frozenset({4, 13, 1059, 21059})
+GIFT_WRAP: Final = 1059  # NIP-59: its author's key is thrown away, the recipient may delete it
+
 MAX_KIND: Final = 65535
 
 

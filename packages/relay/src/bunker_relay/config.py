@@ -202,6 +202,8 @@ class Rates(_Section):
     # Their own, generous: a client that opens its messages asks for 500 decryptions at once.
     signing_per_ip: Rate = Rate(per_second=500, burst=5_000)
     signing_per_pubkey: Rate = Rate(per_second=100, burst=1_000)
+    # What goes to one of `signers` from keys that it has never answered.
+    strangers_per_ip: Rate = Rate(per_second=10, burst=300)
     queries_per_ip: Rate = Rate(per_second=50, burst=1_000)
     connections_per_ip: Rate = Rate(per_second=10, burst=500)
 
@@ -286,6 +288,10 @@ class Config(_Section):
     ping_timeout: float = Field(default=20.0, gt=0, le=300)
     shutdown_timeout: float = Field(default=5.0, gt=0, le=300)
     limits: Limits = Limits()
+    # Messages (kinds 4, 13, 1059 and 21059) are shown to their authenticated parties alone.
+    guard_messages: bool = True
+    # With profile private: take messages from strangers to those who may publish here.
+    inbox: bool = False
     rates: Rates = Rates()
     grace: Grace = Grace()
     push: PushSettings = PushSettings()

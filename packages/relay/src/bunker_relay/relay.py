@@ -72,9 +72,9 @@ class Relay:
         self.mesh: Mesh | None = None
         self.bus = self._make_bus(worker)
         self.hub = (
-            Hub(self.policy.is_open)
+            Hub(self.policy.visibility.is_open)
             if self.bus.alone
-            else _SharedHub(self.policy.is_open, self.bus)
+            else _SharedHub(self.policy.visibility.is_open, self.bus)
         )
         self.database: Path | str | None = None
         self.store: Store | None = None
@@ -264,7 +264,8 @@ class Relay:
                 with contextlib.suppress(ListsError):  # whoever changed them has been told
                     self.take_lists()
             case {"probe": str(pubkey), "on": bool(on)}:
-                (self.policy.probes.add if on else self.policy.probes.discard)(pubkey)
+                probes = self.policy.visibility.probes
+                (probes.add if on else probes.discard)(pubkey)
             case {"authorization": str(event_id)}:
                 return {"used": not self.authorizations.use(event_id, time.time())}
         return {}

@@ -319,6 +319,7 @@ class Connection:
             int(time.time()),
             default=limits.default_limit,
             most=limits.max_limit,
+            readers=self._session.readers,
             key=address,
         )
         at = len(stored) and found.page(0)[0].stop
@@ -346,7 +347,10 @@ class Connection:
             if self._relay.store is not None:
                 try:
                     count = await self._relay.store.count(
-                        query.filters, int(time.time()), key=self.address
+                        query.filters,
+                        int(time.time()),
+                        readers=self._session.readers,
+                        key=self.address,
                     )
                 except StoreError as error:
                     self._relay.counters.queries_failed += 1

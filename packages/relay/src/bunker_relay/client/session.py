@@ -146,6 +146,12 @@ class Session:
             del self.subscriptions[subscription.id]
             self._give_memory_back(subscription.size)
 
+    @property
+    def readers(self) -> frozenset[str] | None:
+        """Whose messages are shown to this client; None on a relay that shows them to all."""
+        guards = self._policy.visibility.guards_messages
+        return frozenset(self.pubkeys) if guards else None
+
     def counted(self, query: CountQuery) -> None:
         """Give back what a COUNT has taken."""
         self._give_memory_back(query.size)
@@ -203,7 +209,7 @@ class Session:
         self._memory.give_back(self.address, size)
 
     def _sees(self, event: Event, item: Filter) -> bool:
-        return self._policy.sees(event, item, self.pubkeys)
+        return self._policy.visibility.sees(event, item, self.pubkeys)
 
     def _query_refusal(self, filters: tuple[Filter, ...], now: float) -> str:
         reason = self._policy.query_refusal(filters, self.pubkeys)
@@ -231,6 +237,7 @@ class Session:
         if (
             event.pubkey not in self.pubkeys
             and len(self.pubkeys) >= self._policy.limits.max_auth_pubkeys
+            and event.pubkey not in self._policy.signers  # one connection may serve all of them
         ):
             return Ok(event.id, False, "rate-limited: too many pubkeys on one connection")
         try:

@@ -32,6 +32,7 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
+_ANSWERED: Final = 20_000  # clients of the signers that are remembered, twice as many at most
 _UNSAVED_PER_ADDRESS: Final = 16_777_216  # bytes of events that wait to be stored
 _UNSAVED: Final = 67_108_864
 _UNSAVED_TOO_MUCH: Final = "rate-limited: too many events wait to be stored, slow down"
@@ -76,6 +77,8 @@ class Ingest:
         self._per_pubkey = Buckets(config.rates.events_per_pubkey)
         self._signing_per_ip = Buckets(config.rates.signing_per_ip)
         self._signing_per_pubkey = Buckets(config.rates.signing_per_pubkey)
+        self._strangers_per_ip = Buckets(config.rates.strangers_per_ip)
+        self._answered: Generations[bool] = Generations(_ANSWERED)
 
     def configure(self, config: Config) -> None:
         """Take new settings."""
@@ -85,6 +88,7 @@ class Ingest:
         self._per_pubkey.configure(config.rates.events_per_pubkey)
         self._signing_per_ip.configure(config.rates.signing_per_ip)
         self._signing_per_pubkey.configure(config.rates.signing_per_pubkey)
+        self._strangers_per_ip.configure(config.rates.strangers_per_ip)
 
     def submit(
         self, event: Event, address: str, pubkeys: Set[str], now: float, later: Later
@@ -133,6 +137,8 @@ class Ingest:
                 raise InvalidEvent("not taken here")
             if known is None or known[0] != event.sig:
                 verify(event)
+        if event.kind == NOSTR_CONNECT and event.pubkey in self._policy.signers:
+            self._answers(event)
         receivers = self._hub.publish(event, after=known[1] if known else 0)
         had_it = known is not None and known[1] > 0
         if receivers:
@@ -165,7 +171,12 @@ class Ingest:
         if refusal:
             return refusal
         signing = event.kind == NOSTR_CONNECT
-        by_address = self._signing_per_ip if signing else self._per_ip
+        by_address = self._per_ip
+        if signing:
+            # Whoever a signer has answered keeps its share, whatever strangers send from there.
+            is_known = not self._policy.signers or event.pubkey in self._policy.signers
+            is_known = is_known or event.pubkey in self._answered
+            by_address = self._signing_per_ip if is_known else self._strangers_per_ip
         if not by_address.take(address, now):
             return _RATE_LIMITED
         if known is None or known[0] != event.sig:
@@ -177,10 +188,16 @@ class Ingest:
             # The owner's own signer answers for all its apps. It took a token, as before the
             # signature is checked anyone may claim to be it; now it gets that back.
             by_address.give_back(address)
+            self._answers(event)
             return ""
         # Only now: before the signature is checked, anyone could empty another pubkey's bucket.
         by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
         return "" if by_pubkey.take(event.pubkey, now) else _RATE_LIMITED
+
+    def _answers(self, event: Event) -> None:
+        """Note whom a signer has answered: a client that is no stranger any more."""
+        for pubkey in event.tag_values("p")[:1]:
+            self._answered.put(pubkey, True)
 
     def _forward(
         self, event: Event, known: tuple[str, int] | None, now: float, later: Later

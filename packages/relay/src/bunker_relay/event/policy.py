@@ -1,7 +1,6 @@
-"""Who may publish what, and who may see it: profile, the gate of kind 24133, the owner's lists.
+"""Who may publish what: profile, the gate of kind 24133, the owner's lists.
 
-A signing request is encrypted, but who talks to which signer, when and how much, is not. With
-`signers` set the relay tells that only to those who could know it already.
+`visibility` says who may see it.
 """
 
 from collections.abc import Set as AbstractSet
@@ -11,15 +10,15 @@ import orjson
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
-from bunker_core.kinds import CLIENT_AUTH, NOSTR_CONNECT
+from bunker_core.kinds import CLIENT_AUTH, MESSAGES, NOSTR_CONNECT
 from bunker_core.nips import nip13, nip40
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import Lists
+from bunker_relay.event.visibility import Visibility
 
 FROM_THE_FUTURE: Final = "invalid: created_at is too far in the future"
 _REPOSTS: Final = (6, 16)  # NIP-18
 _PROTECTED: Final = ("-",)  # NIP-70
-_SIGNING: Final = frozenset({NOSTR_CONNECT})
 
 
 class Policy:
@@ -27,8 +26,7 @@ class Policy:
 
     def __init__(self, config: Config, lists: Lists) -> None:
         self._lists = lists
-        # Throw-away signers for which the gate is open while a readiness probe runs.
-        self.probes: set[str] = set()
+        self.visibility = Visibility()
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -49,6 +47,8 @@ class Policy:
         self.trusted = frozenset(config.protected) | frozenset(config.allow)
         self._gated = config.gated
         self.signers = frozenset(config.signers)
+        self._inbox = config.inbox
+        self.visibility.configure(signers=self.signers, guards_messages=config.guard_messages)
         self._allow = frozenset(config.allow) | self.signers
         if config.owner is not None:
             self._allow |= {config.owner}
@@ -71,28 +71,12 @@ class Policy:
             return f"invalid: more than {limits.max_filters} filters"
         if any(_value_count(item) > limits.max_filter_values for item in filters):
             return f"invalid: more than {limits.max_filter_values} values in a filter"
-        if self._gated and not pubkeys and any(map(_scans_signing, filters)):
-            return "auth-required: name a pubkey in authors or #p, or authenticate as one"
-        return ""
-
-    def is_open(self, event: Event, item: Filter) -> bool:
-        """Tell whether anyone may have `event`, which `item` matches.
-
-        Judged for each event, however the filter came to match it.
-        """
-        if not self._gated or event.kind != NOSTR_CONNECT:
-            return True
-        # A filter that matches and has authors or #p has named one of the event's own parties.
-        return item.authors is not None or item.tag("p") is not None
-
-    def sees(self, event: Event, item: Filter, pubkeys: AbstractSet[str]) -> bool:
-        """Tell whether a client authenticated as `pubkeys` may have `event`, as for `is_open`."""
-        if self.is_open(event, item):
-            return True
-        return event.pubkey in pubkeys or not pubkeys.isdisjoint(event.tag_values("p"))
+        return self.visibility.refusal(filters, pubkeys)
 
     def _serves(self, parties: tuple[str, ...]) -> bool:
-        return not self.signers.isdisjoint(parties) or not self.probes.isdisjoint(parties)
+        return not self.signers.isdisjoint(parties) or not self.visibility.probes.isdisjoint(
+            parties
+        )
 
     def _shape_refusal(self, event: Event, now: int) -> str:
         if event.kind == CLIENT_AUTH:
@@ -132,9 +116,19 @@ class Policy:
             self._profile is Profile.PRIVATE
             and event.pubkey not in self._allow
             and event.pubkey not in self._lists.allowed_pubkeys
+            and not (self._inbox and self._is_message_to_us(event))
         ):
             return "restricted: this pubkey may not publish here"
         return ""
+
+    def _is_message_to_us(self, event: Event) -> bool:
+        """Tell whether a stranger writes to somebody who may publish here."""
+        if event.kind not in MESSAGES:
+            return False
+        return any(
+            pubkey in self._allow or pubkey in self._lists.allowed_pubkeys
+            for pubkey in event.tag_values("p")
+        )
 
 
 def _protection_refusal(event: Event, pubkeys: AbstractSet[str]) -> str:
@@ -155,11 +149,6 @@ def _embeds_protected(content: str) -> bool:
         return False
     tags = embedded.get("tags") if isinstance(embedded, dict) else None
     return isinstance(tags, list) and ["-"] in tags
-
-
-def _scans_signing(item: Filter) -> bool:
-    """Tell whether a filter asks for signing traffic and nothing else, of anyone."""
-    return item.kinds == _SIGNING and item.authors is None and item.tag("p") is None
 
 
 def _value_count(item: Filter) -> int:

@@ -64,6 +64,6 @@ class Health:
 
     async def _open_gate(self, pubkey: str, on: bool) -> None:
         """Let a throw-away signer through, here and at the workers that the probe may reach."""
-        probes = self._relay.policy.probes
+        probes = self._relay.policy.visibility.probes
         (probes.add if on else probes.discard)(pubkey)
         await self._relay.share({"probe": pubkey, "on": on})

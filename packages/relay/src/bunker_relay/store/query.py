@@ -29,6 +29,7 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from bunker_core.filter import Filter
+from bunker_core.kinds import MESSAGES
 from bunker_relay.store.engine import is_postgres
 from bunker_relay.store.outcome import Found, Stored
 from bunker_relay.store.statement import SQL, Plan, Way, matching, newest, tagged, written
@@ -56,12 +57,14 @@ def find_events(
     *,
     default: int,
     most: int,
+    readers: frozenset[str] | None = None,
     check: Check = lambda: None,
 ) -> Found:
     """Find what any filter matches, newest first, the lowest id first in a tie.
 
     Each filter brings at most its `limit`, or `default`, and never more than `most`; all of them
-    together four times that. `check` is called between statements, and may raise.
+    together four times that. Messages are found for `readers` alone, if given: pubkeys that wrote
+    or receive them. `check` is called between statements, and may raise.
     """
     found: dict[bytes, tuple[int, bytes, int, int]] = {}
     expired = _some_expired(connection, now)
@@ -72,7 +75,7 @@ def find_events(
         if item.never or limit == 0:
             continue
         check()
-        plan = _plan(connection, item)
+        plan = replace(_plan(connection, item), readers=_readers_for(item, readers))
         bound = _bound(connection, plan, expired, limit, check)
         if bound is not None:
             plan = replace(plan, item=replace(item, since=bound))
@@ -112,16 +115,36 @@ def read_events(connection: Connection, found: Found, indices: range) -> list[St
     return stored
 
 
-def count_events(connection: Connection, filters: Iterable[Filter], now: int) -> int:
+def count_events(
+    connection: Connection,
+    filters: Iterable[Filter],
+    now: int,
+    *,
+    readers: frozenset[str] | None = None,
+) -> int:
     """Return how many events any filter matches; `limit` is ignored (NIP-45)."""
     expired = _some_expired(connection, now)
     sql = SQL(is_postgres(connection))
-    plans = [_plan(connection, item) for item in filters if not item.never]
+    plans = [
+        replace(_plan(connection, item), readers=_readers_for(item, readers))
+        for item in filters
+        if not item.never
+    ]
     if not plans:
         return 0
     seqs = " UNION ".join(matching(sql, plan, expired) for plan in plans)
     ((count,),) = _run(connection, f"SELECT count(*) FROM ({seqs}) AS matching", sql)
     return int(count)
+
+
+def _readers_for(item: Filter, readers: frozenset[str] | None) -> frozenset[str] | None:
+    """Return `readers` where `item` could match messages of others, else None."""
+    if readers is None or not (item.kinds is None or item.kinds & MESSAGES):
+        return None
+    own = item.authors is not None and item.authors <= readers
+    recipients = item.tag("p")
+    own = own or (recipients is not None and recipients <= readers)
+    return None if own else readers
 
 
 def _some_expired(connection: Connection, now: int) -> int | None:

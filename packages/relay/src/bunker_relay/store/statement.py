@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from bunker_core.filter import Filter
+from bunker_core.kinds import MESSAGES
 from bunker_relay.store.schema import tag_key
 
 _LATEST: Final = 2**63 - 1
@@ -36,6 +37,7 @@ class Plan:
     item: Filter
     way: Way
     tags: tuple[tuple[str, frozenset[str]], ...]
+    readers: frozenset[str] | None = None  # for whom alone messages are found; None for anyone
 
     @property
     def sources(self) -> list[list[Any]]:
@@ -161,9 +163,26 @@ def _rest(sql: SQL, plan: Plan, row: str, event: str, expired: int | None) -> li
             f"EXISTS (SELECT 1 FROM tags u WHERE {tag} AND u.created_at = {row}.created_at"
             f" AND u.kind = {row}.kind AND u.event = {event})"
         )
+    if plan.readers is not None:
+        where.append(_shown(sql, plan.readers, row, event))
     if expired is not None:
         where.append(f"(e.expires_at IS NULL OR e.expires_at > {sql.value(expired)})")
     return where
+
+
+def _shown(sql: SQL, readers: frozenset[str], row: str, event: str) -> str:
+    """Return the condition that an event is no message, or one that a reader is a party of."""
+    ways = [f"{row}.kind NOT IN ({', '.join(map(str, sorted(MESSAGES)))})"]
+    if readers:
+        ways.append(
+            f"EXISTS (SELECT 1 FROM events w WHERE w.seq = {event}"
+            f" AND {sql.any('w.pubkey', _raw(readers))})"
+        )
+        ways.append(
+            f"EXISTS (SELECT 1 FROM tags v WHERE {sql.any('v.tag', _keys('p', readers))}"
+            f" AND v.created_at = {row}.created_at AND v.kind = {row}.kind AND v.event = {event})"
+        )
+    return f"({' OR '.join(ways)})"
 
 
 def _dates(sql: SQL, row: str, item: Filter) -> list[str]:

@@ -100,7 +100,14 @@ class Store:
         self._jobs.put(_Job(event, done))
 
     async def find(
-        self, filters: Iterable[Filter], now: int, *, default: int, most: int, key: str = ""
+        self,
+        filters: Iterable[Filter],
+        now: int,
+        *,
+        default: int,
+        most: int,
+        readers: frozenset[str] | None = None,
+        key: str = "",
     ) -> tuple[Found, list[Stored]]:
         """Find what matches (see `query.find_events`) and read the first page of it.
 
@@ -109,7 +116,9 @@ class Store:
         """
 
         def read(connection: Connection, check: Check) -> tuple[Found, list[Stored]]:
-            found = find_events(connection, filters, now, default=default, most=most, check=check)
+            found = find_events(
+                connection, filters, now, default=default, most=most, readers=readers, check=check
+            )
             indices, size = found.page(0)
             return found, read_events(connection, found, indices) if size <= PAGE_BYTES else []
 
@@ -119,9 +128,18 @@ class Store:
         """Read some of what was found; raises StoreError."""
         return await self._read(lambda connection, _: read_events(connection, found, indices), key)
 
-    async def count(self, filters: Sequence[Filter], now: int, *, key: str = "") -> int:
+    async def count(
+        self,
+        filters: Sequence[Filter],
+        now: int,
+        *,
+        readers: frozenset[str] | None = None,
+        key: str = "",
+    ) -> int:
         """Return how many events match; raises StoreError."""
-        return await self._read(lambda connection, _: count_events(connection, filters, now), key)
+        return await self._read(
+            lambda connection, _: count_events(connection, filters, now, readers=readers), key
+        )
 
     async def announced(self) -> None:
         """Return when the loop has been told of every commit so far, and has called `done`."""

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.engine import Connection
 
 from bunker_core.event import Event, is_hex
-from bunker_core.kinds import DELETION, Storage, storage
+from bunker_core.kinds import DELETION, GIFT_WRAP, Storage, storage
 from bunker_core.nips import nip40
 from bunker_relay.store.engine import hold, is_postgres
 from bunker_relay.store.outcome import Outcome
-from bunker_relay.store.schema import address_key, events, tag_key
+from bunker_relay.store.schema import address_key, events, tag_key, tags
 
 _TARGETS: Final = 1_000  # of a deletion request in one statement
 _KIND_DIGITS: Final = 5  # 65535 is the last kind
@@ -179,6 +179,8 @@ def _is_deleted(
 ) -> bool:
     if (identifier, event.pubkey) in deleted:
         return True
+    if event.kind == GIFT_WRAP:
+        return any((identifier, pubkey) in deleted for pubkey in event.tag_values("p"))
     # The same second counts.
     return address is not None and deleted.get((address, event.pubkey), -1) >= event.created_at
 
@@ -210,6 +212,13 @@ def _delete_for(connection: Connection, request: Event) -> None:
                 events.c.pubkey == author,
                 events.c.kind != DELETION,  # NIP-09: a request against a request does nothing
             )
+        )
+        # NIP-59: a wrap's author has thrown the key away, its recipient speaks for it.
+        received = exists().where(
+            tags.c.event == events.c.seq, tags.c.tag == tag_key("p", request.pubkey)
+        )
+        connection.execute(
+            delete(events).where(events.c.id.in_(some), events.c.kind == GIFT_WRAP, received)
         )
     versioned = list(dict.fromkeys(address for address in addresses if address is not None))
     for some in _portions(versioned):
