@@ -106,7 +106,7 @@ class Ingest:
             if refusal is FROM_THE_FUTURE and self.clock is not None:
                 self.clock.from_the_future(event, self._policy.trusted, now)
             return encode_ok(event.id, False, refusal)
-        if self.clock is not None and self.clock.doubted and not self._policy.probes:
+        if self.clock is not None and self.clock.doubted and not self._policy.visibility.probes:
             self.clock.agrees(event, self._policy.trusted, now)
         if is_ephemeral(event.kind):
             return self._forward(event, known, now, later)
