@@ -26,6 +26,7 @@ def answered(reason: str = "", *, accepted: bool = True) -> View:
 
 
 DELIVERED = answered()
+WOKEN = answered("mute: no one is listening yet, held while the signer is woken")
 MUTED = answered("mute: no one is listening")
 
 
@@ -64,6 +65,30 @@ def test_an_offline_signer_is_asked_again_and_again() -> None:
     assert request.step is Step.SIGNER_OFFLINE
     with pytest.raises(SignerOffline, match=A):
         request.review(10.0, MUTED)
+
+
+def test_a_woken_signer_has_a_persons_time() -> None:
+    """A phone that was told needs its owner: asked again each 20 seconds, until the approval's end.
+
+    A later word that nobody listens changes nothing: the phone has the request and sleeps again.
+    """
+    request = call(Patience(10, 100, offline=0))
+    tries = [now for now in range(100) if Action.SEND in request.review(float(now), WOKEN)[0]]
+    assert tries == [20, 40, 60, 80]
+    assert request.step is Step.SIGNER_WOKEN
+    assert str(request.progress) == "sign_event: woken, waiting for you on your phone"
+    request.review(99.0, MUTED)
+    assert request.step is Step.SIGNER_WOKEN
+    with pytest.raises(WaitingForApproval):
+        request.review(100.0, WOKEN)
+
+
+def test_a_woken_signer_answers_a_ping_itself() -> None:
+    """What needs no owner waits no longer than any round trip."""
+    request = call(method="ping")
+    request.review(0.0, WOKEN)
+    with pytest.raises(WaitingForApproval):
+        request.review(10.0, WOKEN)
 
 
 def test_an_offline_signer_can_be_reported_at_once() -> None:

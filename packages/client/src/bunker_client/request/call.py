@@ -32,6 +32,8 @@ APPROVAL_TIMEOUT: Final = 180.0  # seconds for a person to find their phone and 
 # Pauses before a request is sent again that nobody was there to get, in seconds: the first, the
 # longest. A signer that restarts is back within the first few.
 _RETRY_PAUSES: Final = (0.25, 2.0)
+# A woken signer has what the relay held for it. Sent again before a relay forgets, in case not.
+_WOKEN_PAUSE: Final = 20.0
 _RECEIPT_PATIENCE: Final = 3.0  # seconds until a relay that owes an OK is checked for life
 # Seconds from a delivery to the first ping, and the factor from one ping to the next. A caller with
 # less time is told all the same what becomes of the request: the first ping goes out in a quarter
@@ -148,7 +150,7 @@ class Call:
             raise self._failure(now, view)
         actions += self._next(now, view)
         moments = [deadline, now + _LONGEST_PAUSE]
-        if self.step in (Step.SIGNER_OFFLINE, Step.REFUSED):
+        if self.step in (Step.SIGNER_OFFLINE, Step.SIGNER_WOKEN, Step.REFUSED):
             moments.append(self._retry_at)
         if self._probe_at is not None:
             moments.append(self._probe_at)
@@ -171,8 +173,11 @@ class Call:
         # A relay that is still connecting may be the one where the signer is.
         hoping = view.connecting and now < self._started + _CONNECTING_GRACE
         if view.receipts and not view.owing and not hoping:
-            if any(receipt.muted for receipt in view.receipts):
-                self._enter(Step.SIGNER_OFFLINE, now)
+            if any(receipt.woken for receipt in view.receipts):
+                self._enter(Step.SIGNER_WOKEN, now)
+            elif any(receipt.muted for receipt in view.receipts):
+                if self.step is not Step.SIGNER_WOKEN:  # once woken it has the request
+                    self._enter(Step.SIGNER_OFFLINE, now)
             else:
                 self._enter(Step.REFUSED, now)
             self._refusals = tuple(view.receipts)
@@ -198,7 +203,7 @@ class Call:
             return
         self.step = step
         self._since = now
-        self._retry_at = now + self._retry_pause
+        self._retry_at = now + (_WOKEN_PAUSE if step is Step.SIGNER_WOKEN else self._retry_pause)
         if step is Step.DELIVERED and self._human:
             self._probe_at = now + self._probe_pause
         elif step not in _WITH_PEOPLE:
@@ -207,6 +212,9 @@ class Call:
     # --- what to do ----------------------------------------------------------------------------
 
     def _next(self, now: float, view: View) -> list[Action]:
+        if self.step is Step.SIGNER_WOKEN and now >= self._retry_at:
+            self._retry_at = now + _WOKEN_PAUSE
+            return [Action.SEND]
         if self.step in (Step.SIGNER_OFFLINE, Step.REFUSED) and now >= self._retry_at:
             self._retry_pause = min(2 * self._retry_pause, _RETRY_PAUSES[1])
             self._retry_at = now + self._retry_pause
@@ -229,6 +237,8 @@ class Call:
         if patience.total is not None:
             end = self._started + patience.total
         match self.step:
+            case Step.SIGNER_WOKEN if self._human:
+                allowed = patience.approval
             case Step.SIGNER_OFFLINE:
                 allowed = patience.machine if patience.offline is None else patience.offline
             case Step.REFUSED:
@@ -259,7 +269,7 @@ class Call:
                 if all(item.too_large for item in self._refusals):
                     kind = RequestTooLarge
                 return kind(f"{method}: no relay takes the request: {said}")
-            case Step.WAITING_FOR_APPROVAL:
+            case Step.WAITING_FOR_APPROVAL | Step.SIGNER_WOKEN:
                 return WaitingForApproval(method, waited, self.auth_url, view.knows_method)
             case Step.LOCKED:
                 return SignerLocked(method, f"locked: the key was not unlocked in {waited:g} s")

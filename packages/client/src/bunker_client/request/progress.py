@@ -14,6 +14,7 @@ class Step(Enum):
     SENT = "sent"  # a relay has it, or is about to
     REFUSED = "refused"  # no relay takes it for now
     SIGNER_OFFLINE = "signer offline"  # a relay has it, and nobody is listening
+    SIGNER_WOKEN = "signer woken"  # it sleeps on a phone, which was told that it is asked
     DELIVERED = "delivered"  # a relay has passed it on
     WAITING_FOR_APPROVAL = "waiting for approval"  # the signer is there and has not answered
     LOCKED = "locked"  # the signer is there, and its key is locked
@@ -26,6 +27,7 @@ _SENTENCES = {
     Step.SENT: "sent, not yet acknowledged",
     Step.REFUSED: "no relay takes it, trying again",
     Step.SIGNER_OFFLINE: "the signer is offline, trying again",
+    Step.SIGNER_WOKEN: "woken, waiting for you on your phone",
     Step.DELIVERED: "delivered to the signer",
     Step.WAITING_FOR_APPROVAL: "waiting for you to approve it at your signer",
     Step.LOCKED: "the key is locked, waiting for you to unlock it at your signer",

@@ -33,6 +33,11 @@ class Receipt:
         return not self.accepted and _TOO_LARGE.search(self.reason) is not None
 
     @property
+    def woken(self) -> bool:
+        """Whether the relay holds the event and has woken the signer, as ours says it."""
+        return self.muted and "woken" in self.reason
+
+    @property
     def delivered(self) -> bool:
         """Whether the relay took the event and somebody was there to get it, as far as it says."""
         return self.accepted and not self.muted
