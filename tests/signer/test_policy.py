@@ -215,3 +215,75 @@ def test_permission_lists_become_grants() -> None:
 def test_free_methods_open_no_key() -> None:
     """What needs no grant is what needs no key."""
     assert not any("crypt" in item.value or "sign" in item.value for item in FREE)
+
+
+# --- logins ---------------------------------------------------------------------------------------
+
+HTTP, OTHERS_HTTP = "27235:api.example.com", "27235:evil.example.com"
+
+
+@pytest.mark.parametrize(
+    ("grants", "host", "expected"),
+    [
+        ([Grant("sign_event", HTTP)], "api.example.com", "allow"),
+        ([Grant("sign_event", HTTP)], "evil.example.com", "ask"),
+        ([Grant("sign_event", HTTP)], None, "ask"),
+        ([Grant("sign_event", "27235")], "evil.example.com", "allow"),
+        (
+            [Grant("sign_event", "27235"), Grant("sign_event", OTHERS_HTTP, DENY)],
+            "evil.example.com",
+            "denied",
+        ),
+        (
+            [Grant("sign_event", "27235", DENY), Grant("sign_event", HTTP)],
+            "api.example.com",
+            "allow",
+        ),
+        ([Grant("sign_event", "2723")], "api.example.com", "ask"),
+        (profile_grants(Profile.BASIC), "api.example.com", "ask"),
+    ],
+)
+def test_a_login_is_for_one_host(grants: list[Grant], host: str | None, expected: str) -> None:
+    """A grant for a host covers that host alone, and goes before one for the kind."""
+    action = Action(Method.SIGN_EVENT, kind=27235, host=host)
+    assert words(decide(grants, action, NOW)) == expected
+
+
+@pytest.mark.parametrize("kind", [24242, 27235])
+def test_basic_logs_in_to_no_web_server(kind: int) -> None:
+    """NIP-98 and Blossom are asked for, whatever else is everyday."""
+    action = Action(Method.SIGN_EVENT, kind=kind, host="api.example.com")
+    assert words(decide(profile_grants(Profile.BASIC), action, NOW)) == "ask"
+
+
+@pytest.mark.parametrize(
+    ("grants", "host", "expected"),
+    [
+        ([], "relay.example.com", "denied"),  # and not asked
+        ([Grant("sign_event")], "relay.example.com", "denied"),
+        ([Grant("sign_event", "27235")], "relay.example.com", "denied"),
+        ([Grant("sign_event", "27235")], None, "denied"),  # two `u` tags, one of them ours
+        ([Grant("sign_event", "27235:relay.example.com")], "relay.example.com", "allow"),
+    ],
+)
+def test_no_app_logs_in_to_the_own_relay(
+    grants: list[Grant], host: str | None, expected: str
+) -> None:
+    """It could ban the signer there; only a grant for that very host does."""
+    action = Action(Method.SIGN_EVENT, kind=27235, host=host, at_own_relay=True)
+    assert words(decide(grants, action, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("sign_event:27235:api.example.com", True),
+        ("sign_event:22242:relay.example.com:7777", True),
+        ("sign_event:1:api.example.com", False),
+        ("sign_event:27235:", False),
+        ("sign_event:27235:\u202eevil", False),
+    ],
+)
+def test_a_host_in_a_permission(text: str, taken: bool) -> None:
+    """`--allow` takes a host for the kinds that have one."""
+    assert bool(parse_permissions(text)) is taken

@@ -4,6 +4,7 @@ import { InvalidRPC } from "../errors.js";
 import { isObject } from "./event.js";
 
 export const MAX_ID = 256;
+const MAX_ECHO = 4096;
 export const MAX_METADATA = 256;
 export const MAX_PERMISSIONS = 256;
 
@@ -23,8 +24,18 @@ export const METHODS = [
  */
 export function parseRequest(text) {
   const value = object(text);
-  const id = readId(value);
-  if (typeof value.method !== "string") throw new InvalidRPC("method is missing", id);
+  let id;
+  try {
+    id = readId(value);
+  } catch (error) {
+    // An error is owed to a request whose id is no text, or too long: it goes back as it came.
+    const known = ["string", "number"].includes(typeof value.id) && String(value.id).length <= MAX_ECHO;
+    throw known && typeof value.method === "string" ? new InvalidRPC(/** @type {Error} */ (error).message, value.id) : error;
+  }
+  if (typeof value.method !== "string") {
+    if ("result" in value) throw new InvalidRPC("message is a response");
+    throw new InvalidRPC("method is missing", id);
+  }
   return { id, method: value.method, params: Array.isArray(value.params) ? value.params : [] };
 }
 
@@ -107,4 +118,4 @@ function readId(value) {
 }
 
 /** @param {string} value */
-const isKind = (value) => /^[0-9]{1,5}$/.test(value) && Number(value) <= 65535;
+const isKind = (value) => /^(?:[0-9]{1,5}|(?:22242|24242|27235):[\x20-\x7e]+)$/.test(value) && Number(value.split(":")[0]) <= 65535;

@@ -6,10 +6,10 @@
 
 /** What every connected client may do: none of it opens the user key. */
 export const FREE = ["connect", "ping", "get_public_key", "switch_relays", "logout"];
-const EVERYDAY_KINDS = [1, 6, 7, 16, 1111, 22242, 27235];
+const EVERYDAY_KINDS = [1, 6, 7, 16, 1111, 22242];
 const CRYPT = ["nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt"];
 
-/** @typedef {{ method: string, kind: number | null, peer: string | null }} Action */
+/** @typedef {{ method: string, kind: number | null, peer: string | null, host?: string | null }} Action host: of a login that is good for one alone */
 /**
  * @typedef {object} Grant
  * @property {string} method
@@ -28,8 +28,10 @@ export const grant = (method, param = null, rest = {}) => ({
   method, param, effect: "allow", expires_at: null, uses_left: null, rate: null, window_start: 0, window_used: 0, ...rest,
 });
 
-/** What a grant can be narrowed to. @param {Action} action */
-export const actionParam = (action) => (action.kind === null ? action.peer : String(action.kind));
+/** The narrowest that a grant can be. @param {Action} action */
+export const actionParam = (action) => (action.kind === null ? action.peer : action.host ? `${action.kind}:${action.host}` : String(action.kind));
+/** What grants about it have for a parameter, the narrowest first. @param {Action} action @returns {(string | null)[]} */
+const params = (action) => (action.host ? [actionParam(action), String(action.kind), null] : [actionParam(action), null]);
 
 /** The narrowest permission, in NIP-46's words. @param {Action} action */
 export function permission(action) {
@@ -41,8 +43,9 @@ export function permission(action) {
 export function decide(grants, action, now) {
   if (FREE.includes(action.method)) return { allow: true, grant: null };
   const live = grants.filter((item) => covers(item, action) && isLive(item, now));
-  // This very kind or peer goes before any; of two alike, a denial wins.
-  live.sort((a, b) => Number(a.param === null) - Number(b.param === null) || Number(a.effect === "allow") - Number(b.effect === "allow"));
+  // The narrowest goes first; of two alike, a denial wins.
+  const order = params(action);
+  live.sort((a, b) => order.indexOf(a.param) - order.indexOf(b.param) || Number(a.effect === "allow") - Number(b.effect === "allow"));
   let full = null;
   for (const item of live) {
     if (item.effect === "deny") return { refuse: `denied: ${permission(action)} is ruled out for this client`, grant: item };
@@ -69,7 +72,7 @@ export function profileGrants(profile) {
 }
 
 /** @param {Grant} item @param {Action} action */
-const covers = (item, action) => item.method === action.method && (item.param === null || item.param === actionParam(action));
+const covers = (item, action) => item.method === action.method && params(action).includes(item.param);
 /** @param {Grant} item @param {number} now */
 const isLive = (item, now) => (item.expires_at === null || now < item.expires_at) && item.uses_left !== 0;
 /** @param {Grant} item @param {number} now */

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
+from bunker_core.describe.description import LOGIN_TAGS
 from bunker_core.nips.nip46 import Method, Permission
 
 # What every connected client may do: none of it opens the user key.
@@ -16,8 +17,10 @@ FREE: Final = frozenset(
 )
 
 # Kinds that an everyday client signs all the time and that change nothing lasting: notes, reposts,
-# reactions, comments, relay and HTTP authentication.
-_EVERYDAY_KINDS: Final = (1, 6, 7, 16, 1111, 22242, 27235)
+# reactions, comments, and the login to a relay. Not that to a web server: it may do anything there
+# in the owner's name (NIP-98), NIP-86's administration of a relay included.
+_EVERYDAY_KINDS: Final = (1, 6, 7, 16, 1111, 22242)
+HTTP_AUTH: Final = 27235  # NIP-98
 _CRYPT: Final = (
     Method.NIP44_ENCRYPT,
     Method.NIP44_DECRYPT,
@@ -50,7 +53,9 @@ class Grant:
     """
 
     method: str
-    param: str | None = None  # the kind of sign_event, the peer's pubkey of the rest; None is any
+    # The kind of sign_event (for a login also `kind:host`), the peer's pubkey of the rest; None is
+    # any.
+    param: str | None = None
     effect: Effect = Effect.ALLOW
     expires_at: int | None = None
     uses_left: int | None = None
@@ -61,7 +66,7 @@ class Grant:
 
     def covers(self, action: "Action") -> bool:
         """Tell whether the grant is about `action` at all."""
-        return self.method == action.method.value and self.param in (None, action.param)
+        return self.method == action.method.value and self.param in action.params
 
     def live(self, now: int) -> bool:
         """Tell whether the grant is neither expired nor used up."""
@@ -114,16 +119,37 @@ class Action:
     method: Method
     kind: int | None = None  # of sign_event
     peer: str | None = None  # of encryption
+    host: str | None = None  # of a login (kinds 22242, 24242, 27235) that is good for one alone
+    at_own_relay: bool = False  # an HTTP login (27235) to a relay that the signer runs on
 
     @property
     def param(self) -> str | None:
-        """What a grant can be narrowed to."""
-        return self.peer if self.kind is None else str(self.kind)
+        """The narrowest that a grant can be."""
+        if self.kind is None:
+            return self.peer
+        return str(self.kind) if self.host is None else f"{self.kind}:{self.host}"
+
+    @property
+    def params(self) -> tuple[str | None, ...]:
+        """What grants that are about this have for a parameter, the narrowest first."""
+        if self.host is None:
+            return (self.param, None)
+        return (self.param, str(self.kind), None)
 
     @property
     def permission(self) -> Permission:
         """The narrowest permission that covers this, in NIP-46's words."""
         return Permission(self.method.value, self.param)
+
+    @property
+    def rule(self) -> str | None:
+        """The parameter of a rule that "always" makes of this; for a login it is one host's.
+
+        Raises ValueError for a login that names no host, or several: no rule is made of it.
+        """
+        if self.kind in LOGIN_TAGS and self.host is None:
+            raise ValueError("a login to nowhere")
+        return self.param
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +178,20 @@ Decision = Allow | Ask | Refuse
 def decide(grants: Iterable[Grant], action: Action, now: int) -> Decision:
     """Decide about `action` of a connected client that holds `grants`; `now` is Unix seconds.
 
-    A grant for this very kind or peer goes before one for any; of two alike, a denial wins.
+    The narrowest grant goes first; of two alike, a denial wins.
     """
     if action.method in FREE:
         return Allow()
     live = [grant for grant in grants if grant.covers(action) and grant.live(now)]
-    live.sort(key=lambda grant: (grant.param is None, grant.effect is Effect.ALLOW))
+    if action.at_own_relay:
+        # Who logs in there as the owner could ban the signer itself (NIP-86): nothing less than a
+        # grant for that very host does, and nobody is asked.
+        exact = {action.param} if action.host else set()
+        live = [item for item in live if item.param in exact or item.effect is Effect.DENY]
+        if not live:
+            return Refuse("denied: no app logs in to the signer's own relay for its owner")
+    order = action.params
+    live.sort(key=lambda grant: (order.index(grant.param), grant.effect is Effect.ALLOW))
     full: Grant | None = None
     for grant in live:
         if grant.effect is Effect.DENY:

@@ -18,6 +18,7 @@ MAX_ID: Final = 256  # characters of a request id; the longest seen in the field
 MAX_PAGE: Final = 2048  # characters of an auth_url
 _MAX_ECHO: Final = 4096  # characters of an id that is wrong, and echoed in the error
 MAX_METADATA: Final = 256  # characters of each metadata field; more is cut off
+_LOGINS: Final = ("22242", "24242", "27235")  # relay, Blossom, HTTP: good for one host
 MAX_PERMISSIONS: Final = 256  # entries of a permission list; more is an attack
 # An extension of ours: a ping with this parameter is answered with the state of the key when it is
 # not "unlocked", as "locked" or "paused" instead of "pong". Others do not look at the parameters of
@@ -301,7 +302,11 @@ def _is_page(text: str) -> bool:
 
 
 def _is_kind(param: str) -> bool:
-    return param.isascii() and param.isdigit() and len(param) <= 5 and int(param) <= MAX_KIND
+    """Tell whether a parameter is a kind; of a login it may have a host after it."""
+    kind, colon, host = param.partition(":")
+    if colon and (kind not in _LOGINS or not host or not host.isascii()):
+        return False
+    return kind.isascii() and kind.isdigit() and len(kind) <= 5 and int(kind) <= MAX_KIND
 
 
 def _dumps(value: object) -> str:

@@ -10,13 +10,13 @@ delivered is noted with whatever is written next, since it only spares a deliver
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from bunker_core.errors import BunkerError
 from bunker_core.event import parse_event_json, verify
-from bunker_core.nips.nip46 import Response, parse_request, parse_response
+from bunker_core.nips.nip46 import Request, Response, parse_request, parse_response
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSEError, NSEErrorCode
@@ -25,7 +25,7 @@ from bunker_signer.process.metrics import Metrics
 from bunker_signer.request import record
 from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Desk, Item, TooMany
 from bunker_signer.request.job import Job
-from bunker_signer.request.operation import Operation, Refused, read_operation
+from bunker_signer.request.operation import Operation, Refused, hosts_of, read_operation
 from bunker_signer.request.record import Admitted
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, Writer, clients, journal
@@ -45,17 +45,19 @@ class Jobs:
         writer: Writer,
         desk: Desk,
         *,
+        relays: Iterable[str] = (),
         deadline: float = DEADLINE,
         auth_url: str = "",
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`deadline` is the seconds that a request may wait for a person.
+        """`relays` are our own; `deadline` is the seconds that a request may wait for a person.
 
         `auth_url` is sent to a client whose request waits; `{request}` in it becomes the digest.
         """
         self._writer = writer
         self._desk = desk
+        self._own_hosts = hosts_of(relays)
         self._deadline = deadline
         self._auth_url = auth_url
         self._metrics = metrics or Metrics()
@@ -73,7 +75,7 @@ class Jobs:
     async def run(self, job: Job) -> Reply | None:
         """Return the answer to a request; None when one being worked on is the same."""
         try:
-            operation = read_operation(job.request, job.identity.user_pubkey, job.dated)
+            operation = self._read(job.request, job.identity, job.dated)
         except Refused as refusal:
             event_id, now = job.event.id, job.received_at
             await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
@@ -104,7 +106,7 @@ class Jobs:
             event = verify(parse_event_json(entry.event))
             text, scheme = identity.channel(event.pubkey).open(event.content)
             request = parse_request(text)
-            operation = read_operation(request, identity.user_pubkey, entry.received_at)
+            operation = self._read(request, identity, entry.received_at)
         except (BunkerError, NSEError, Refused):
             log.error("journal entry unreadable", digest=entry.digest)
             await self._writer.write(lambda to: journal.forget(to, entry.digest))
@@ -120,6 +122,9 @@ class Jobs:
             return await self._carry_on(job, operation, entry)
         finally:
             del self._running[job.digest]
+
+    def _read(self, request: Request, identity: Identity, now: int) -> Operation:
+        return read_operation(request, identity.user_pubkey, now, self._own_hosts)
 
     def delivered(self, reply: Reply) -> None:
         """Note that a relay delivered the answer."""

@@ -2,17 +2,21 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from bunker_core.describe.description import host_of, hosts
 from bunker_core.errors import InvalidEntity, InvalidEvent
 from bunker_core.event import EventTemplate, event_id, parse_template
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import Method, Request, is_not_unicode
 from bunker_core.nips.payload import fault
-from bunker_signer.policy import Action
+from bunker_signer.policy import HTTP_AUTH, Action
+
+_LOOPBACK: Final = ("127.0.0.1", "[::1]", "localhost")
 
 
 class Refused(Exception):
@@ -39,8 +43,15 @@ class Operation:
     text: str = field(default="", repr=False)
 
 
-def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
-    """Read a request that wants the key; raises Refused.
+def hosts_of(relays: Iterable[str]) -> frozenset[str]:
+    """Return the hosts of relay URLs, as `read_operation` compares them."""
+    return frozenset(_normal(host_of(url)) for url in relays)
+
+
+def read_operation(
+    request: Request, user_pubkey: str, now: int, own_hosts: frozenset[str] = frozenset()
+) -> Operation:
+    """Read a request that wants the key; raises Refused. `own_hosts` are our own relays'.
 
     `now` is the created_at of an event that has none: the time when the request came, so that it
     means the same event whenever it is looked at.
@@ -51,7 +62,11 @@ def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
         raise Refused("unsupported: unknown method") from None
     if method is Method.SIGN_EVENT:
         template, identifier = _template(request, user_pubkey, now)
-        return Operation(Action(method, kind=template.kind), template, identifier)
+        where = [_normal(item) for item in hosts(template)]
+        host = where[0] if len(where) == 1 and _is_host(where[0]) else None
+        own = template.kind == HTTP_AUTH and not own_hosts.isdisjoint(where)
+        action = Action(method, kind=template.kind, host=host, at_own_relay=own)
+        return Operation(action, template, identifier)
     try:
         peer = parse_pubkey(_x_only(request.param(0)))
     except InvalidEntity as error:
@@ -60,6 +75,22 @@ def read_operation(request: Request, user_pubkey: str, now: int) -> Operation:
     if (wrong := fault(method, text)) is not None:
         raise Refused(f"invalid: {wrong}")
     return Operation(Action(method, peer=peer), text=text)
+
+
+def _normal(host: str) -> str:
+    """Return a host and port in the one form that is compared: several mean the same place."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        name, port = host, ""
+    name = name.rstrip(".")
+    if name in _LOOPBACK:
+        name = "localhost"
+    return name if port in ("", "80", "443") else f"{name}:{port}"
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether a text can stand in a rule and before a person: host names and ports do."""
+    return 0 < len(host) <= 253 + 6 and host.isascii() and host.isprintable() and " " not in host
 
 
 def _x_only(pubkey: str) -> str:

@@ -122,9 +122,13 @@ def _take_rule(
     """Turn "always" and "never" into a grant, if the client is still one."""
     if clients.find(connection, job.identity.name, job.client.pubkey) is None:
         return
+    try:
+        param = operation.action.rule
+    except ValueError:
+        return
     grant = Grant(
         operation.action.method.value,
-        operation.action.param,
+        param,
         Effect.ALLOW if said.allows else Effect.DENY,
         expires_at=None if said.seconds is None else now + said.seconds,
         uses_left=said.uses,

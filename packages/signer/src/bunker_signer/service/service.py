@@ -123,6 +123,7 @@ async def running(
         jobs = Jobs(
             writer,
             desk,
+            relays=config.relays,
             deadline=config.approval_timeout,
             auth_url=config.auth_url,
             metrics=metrics,

@@ -117,7 +117,9 @@ def grant_words(method: str, param: str | None, texts: Texts) -> str:
         if known is Method.SIGN_EVENT:
             if param is None:
                 return texts("grant.any_kind")
-            return title_of(Action(known, kind=int(param)), 1, texts)
+            kind, _, host = param.partition(":")
+            title = title_of(Action(known, kind=int(kind)), 1, texts)
+            return f"{title} · {plain.line(host, 120)}" if host else title
         if not known.value.endswith("crypt"):
             return plain.line(method)
         if param is None:
