@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers phone screenshots docs dist version audit lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist version audit lock \
   clean
 
 help: ## Show this list
@@ -63,6 +63,9 @@ phone: ## Build the signer's page for phones into packages/phone (Node.js 20; np
 	  || { echo "the phone's page needs Node.js 20 or newer; all else works without it" >&2; exit 1; }
 	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error && npm run --silent types \
 	  && npm run --silent build
+
+conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (15 minutes)
+	$(BIN)/python tests/interop/conformance_table.py docs/conformance.md build/conformance
 
 screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)
 	$(BIN)/python tests/signer/console/screenshots.py

@@ -44,6 +44,7 @@ NOT_RUN = {
     "docs/client.md": "wait for a signer, or go to relays of others",
     "docs/console.md": "a relay with a name",
     "docs/nse.md": "a TPM and a token; tests/signer/nse runs those",
+    "docs/how-to/conformance.md": "relays of others; tests/bunker/conformance runs its CI",
     "docs/relay.md": "a list to choose from, each serves until it is stopped",
     "docs/signer.md": "a list to choose from",
 }

@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:  # pytest loads this file in every run: what it costs is paid on first use
     from collections.abc import Callable, Iterator
 
+    from bunker.conformance.plugin import Bench, CaseTest
     from bunker.testbed import Client, Relay, Signer, Testbed, Transcript
 
 
@@ -72,3 +73,48 @@ def bunker_client(bunker_testbed: "Testbed", bunker_signer: "Signer") -> "Client
 def bunker_transcript(bunker_testbed: "Testbed") -> "Transcript":
     """What crossed the relays in this test, decrypted."""
     return bunker_testbed.transcript
+
+
+# A test that asks for one of these becomes a test a case of the conformance kit.
+_CONFORMANCE = {f"{kind}_conformance": kind for kind in ("relay", "signer", "client")}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test a case of each test that asks for `relay_conformance` and the like."""
+    for fixture, kind in _CONFORMANCE.items():
+        if fixture in metafunc.fixturenames:
+            from bunker.conformance.plugin import parameters
+
+            metafunc.parametrize(fixture, parameters(kind), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def _conformance_bench() -> "Iterator[Bench]":
+    from bunker.conformance.plugin import Bench
+
+    with Bench() as bench:
+        yield bench
+
+
+@pytest.fixture
+def relay_conformance(request: pytest.FixtureRequest, _conformance_bench: "Bench") -> "CaseTest":
+    """One case for relays: `relay_conformance("ws://127.0.0.1:7777")`."""
+    return _case_test(request, _conformance_bench)
+
+
+@pytest.fixture
+def signer_conformance(request: pytest.FixtureRequest, _conformance_bench: "Bench") -> "CaseTest":
+    """One case for signers: `signer_conformance("my-signer", "--relay={relay}")`."""
+    return _case_test(request, _conformance_bench)
+
+
+@pytest.fixture
+def client_conformance(request: pytest.FixtureRequest, _conformance_bench: "Bench") -> "CaseTest":
+    """One case for clients: `client_conformance("node", "driver.mjs")`."""
+    return _case_test(request, _conformance_bench)
+
+
+def _case_test(request: pytest.FixtureRequest, bench: "Bench") -> "CaseTest":
+    from bunker.conformance.plugin import CaseTest
+
+    return CaseTest(request.param, bench)

@@ -119,7 +119,7 @@ def signer(
     """
     from bunker.conformance.run import run
     from bunker.conformance.signer import CASES
-    from bunker.conformance.signer.kit import Target, running
+    from bunker.conformance.signer.kit import Target, alone, running
     from bunker.conformance.signer.source import Commanded, Owned, Source
 
     if not words and not rest["listing"]:
@@ -132,7 +132,7 @@ def signer(
 
     async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
         async with running(target) as make_kit:
-            async for result in run(cases, make_kit):
+            async for result in run(cases, make_kit, again=alone(target)):
                 yield result
 
     name = rest.pop("name") or ("the signer of a bunker:// URI" if uris else shlex.join(words))
@@ -162,6 +162,19 @@ def client(words: tuple[str, ...], patience: float, **rest: Any) -> None:
                 yield result
 
     _judge("client", rest.pop("name") or shlex.join(words), CASES, results, **rest)
+
+
+@conformance.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def table(files: tuple[Path, ...]) -> None:
+    """Print one page, in Markdown, of runs that were written with --json."""
+    from bunker.conformance.report.table import table as page_of
+
+    try:
+        runs = [json.loads(file.read_text()) for file in files]
+        click.echo(page_of(runs), nl=False)
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(f"not a run of this kit: {error}") from None
 
 
 def _judge(

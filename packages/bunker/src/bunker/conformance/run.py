@@ -51,14 +51,26 @@ async def judge(case: Case, make_kit: MakeKit) -> Result:
 
 
 async def run(
-    cases: Sequence[Case], make_kit: MakeKit, *, at_once: int = 8
+    cases: Sequence[Case],
+    make_kit: MakeKit,
+    *,
+    at_once: int = 8,
+    again: MakeKit | None = None,
 ) -> AsyncIterator[Result]:
-    """Yield the results as they are reached; those that run alone come last."""
+    """Yield the results as they are reached; those that run alone come last.
+
+    With `again` a case that went wrong is judged once more by the kit that it makes, and that
+    verdict counts: what a target does wrong may be another case's doing.
+    """
     limit = asyncio.Semaphore(at_once)
 
     async def one(case: Case) -> Result:
         async with limit:
-            return await judge(case, make_kit)
+            return await twice(case)
+
+    async def twice(case: Case) -> Result:
+        result = await judge(case, make_kit)
+        return await judge(case, again) if again and result.convicts else result
 
     together = [asyncio.create_task(one(item)) for item in cases if not item.alone]
     try:
@@ -66,7 +78,7 @@ async def run(
             yield await done
         for item in cases:
             if item.alone:
-                yield await judge(item, make_kit)
+                yield await twice(item)
     finally:
         for task in together:
             task.cancel()

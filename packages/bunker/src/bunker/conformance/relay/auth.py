@@ -28,6 +28,10 @@ async def challenged(relay: RelayKit) -> Peer:
             await peer.send("REQ", f"guarded-{number}", wanted)
             await peer.alive()
     if peer.challenge is None:
+        # NIP-70: a protected event needs its author authenticated.
+        await peer.send("EVENT", note(relay.key(), tags=(("-",),)))
+        await peer.alive()
+    if peer.challenge is None:
         raise NotOffered("sends no challenge")
     await peer.unread()
     return peer

@@ -51,6 +51,15 @@ class Run:
 
 def issue(result: Result, run: Run) -> str:
     """Return a text, in Markdown, for an issue of the project that was judged."""
+    return (
+        f"{explain(result)}\n\n"
+        f"Judged: {run.target}, {run.began:%Y-%m-%d}, nostr-bunker {run.version}. "
+        f"To repeat: `{repeat(result.case, run)}`\n"
+    )
+
+
+def explain(result: Result) -> str:
+    """Return what a case found, in Markdown."""
     case = result.case
     heading = f"{case.id}: {case.expected.rstrip('.')}"
     verdict = "hangs" if result.verdict is Verdict.HANGS else "fails"
@@ -62,9 +71,7 @@ def issue(result: Result, run: Run) -> str:
         f"- **Expected:** {case.expected}\n"
         f"- **What came:** {result.reason}\n\n"
         f"What went over the wire (seconds, `->` sent by the kit, `<-` sent to it; "
-        f"in brackets, decrypted):\n\n{trace}\n\n"
-        f"Judged: {run.target}, {run.began:%Y-%m-%d}, nostr-bunker {run.version}. "
-        f"To repeat: `{repeat(case, run)}`\n"
+        f"in brackets, decrypted):\n\n{trace}"
     )
 
 

@@ -79,6 +79,22 @@ async def running(target: Target) -> AsyncIterator[Callable[[Trace], Any]]:
         yield lambda trace: kit(target, trace)
 
 
+def alone(target: Target) -> Callable[[Trace], AbstractAsyncContextManager[Any]] | None:
+    """Return what makes kits with a signer of their own; None when the kit can't start one."""
+    if isinstance(target.source, Owned):
+        return None
+
+    @asynccontextmanager
+    async def context(trace: Trace) -> AsyncIterator[Any]:
+        async with (
+            running(Target(target.source, target.patience)) as make_kit,
+            make_kit(trace) as made,
+        ):
+            yield made
+
+    return context
+
+
 @dataclass(slots=True)
 class SignerKit:
     """The signer under test, as one case sees it."""

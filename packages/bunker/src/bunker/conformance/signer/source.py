@@ -73,8 +73,9 @@ class Owned:
 class Commanded:
     """A signer that `command` starts. In its words {relay}, {dir} and {uri} are filled in.
 
-    A word with {relay} is repeated for every relay; {dir} is an empty directory of its own. It
-    prints its bunker:// URI when it listens, in whatever line.
+    A word with {relay} is repeated for every relay, {first} is the first one where a signer takes
+    no more; {dir} is an empty directory of its own. It prints its bunker:// URI when it listens,
+    in whatever line.
     """
 
     command: tuple[str, ...]
@@ -115,7 +116,7 @@ class _Process:
 async def _run(command: Sequence[str], relays: Sequence[str], invitation: str) -> Running:
     directory = tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
     words = [
-        word.replace("{relay}", relay).replace("{dir}", directory.name).replace("{uri}", invitation)
+        _filled(word, relay=relay, first=relays[0], dir=directory.name, uri=invitation)
         for word in command
         for relay in (relays if "{relay}" in word else relays[:1])
     ]
@@ -137,3 +138,9 @@ async def _run(command: Sequence[str], relays: Sequence[str], invitation: str) -
         await running.end()
         raise
     return running
+
+
+def _filled(word: str, **values: str) -> str:
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word

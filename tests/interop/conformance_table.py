@@ -1,0 +1,173 @@
+"""Judge everything that runs here and write docs/conformance.md: `make conformance`.
+
+    python tests/interop/conformance_table.py PAGE RUNS [NAME...]
+
+RUNS is a directory for the runs' JSON; with names, only those targets are judged anew. What this
+machine has not (go, cargo, .venv-bench) is left out, with a word on standard error.
+"""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+HERE: Final = ROOT / "tests" / "interop"
+NODE: Final = HERE / "node" / "conformance"
+PEERS: Final = ROOT / "bench" / "peers"
+BUILT: Final = ROOT / "bench" / "results" / "built"
+BENCH: Final = ROOT / ".venv-bench" / "bin"
+BUNKER: Final = (sys.executable, "-m", "bunker")
+ALLOW: Final = (
+    "sign_event:1,sign_event:3,sign_event:4,nip44_encrypt,nip44_decrypt,nip04_encrypt,nip04_decrypt"
+)
+PORT: Final = 17_390
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One target: the words after `bunker conformance`."""
+
+    kind: str
+    name: str
+    words: tuple[str, ...]
+
+
+def npm(package: str) -> str:
+    """Return the version of an installed package."""
+    manifest = HERE / "node" / "node_modules" / package / "package.json"
+    return str(json.loads(manifest.read_text())["version"])
+
+
+def relays() -> Iterator[Judged]:
+    own = f"nostr-bunker {version('nostr-bunker')}"
+    for number, (name, options) in enumerate(
+        ((own, ()), (f"{own}, --profile bunker", ("--profile", "bunker")))
+    ):
+        port = str(PORT + number)
+        command = (*BUNKER, "relay", "run", "--port", port, "--data", "{folder}", *options)
+        yield Judged("relay", name, (f"ws://127.0.0.1:{port}", "--", *command))
+    command = (sys.executable, str(HERE / "local_relay.py"), str(PORT + 2))
+    name = f"nostr_sdk {version('nostr-sdk')} LocalRelay"
+    yield Judged("relay", name, (f"ws://127.0.0.1:{PORT + 2}", "--", *command))
+    program = BENCH / "nostr-relay"
+    if program.exists():
+        (ROOT / "build").mkdir(exist_ok=True)
+        config, data = ROOT / "build" / "nostr-relay.yaml", ROOT / "build" / "nostr-relay.sqlite3"
+        data.unlink(missing_ok=True)
+        config.write_text(NOSTR_RELAY.format(port=PORT + 3, data=data))
+        words = (f"ws://127.0.0.1:{PORT + 3}", "--", str(program), "-c", str(config))
+        yield Judged("relay", "nostr-relay 1.14", (*words, "serve", "--use-uvicorn"))
+    else:
+        left_out("nostr-relay", "make .venv-bench/.peers")
+
+
+NOSTR_RELAY: Final = """
+DEBUG: false
+storage:
+  sqlalchemy.url: sqlite+aiosqlite:///{data}
+gunicorn:
+  bind: 127.0.0.1:{port}
+  workers: 1
+"""
+
+
+def signers() -> Iterator[Judged]:
+    run = (*BUNKER, "signer", "run", "--data", "{dir}/signer", "--relay={relay}", "--allow", ALLOW)
+    accept = shlex.join((*run, "--connect", "{uri}"))
+    own = f"nostr-bunker {version('nostr-bunker')}"
+    yield Judged("signer", own, ("--accept", accept, "--", *run))
+    node = ("node", str(NODE / "signer.mjs"))
+    yield Judged(
+        "signer",
+        f"NDK {npm('@nostr-dev-kit/ndk')} NDKNip46Backend",
+        ("--", *node, "NDK", "{relay}"),
+    )
+    accept = shlex.join((*node, "applesauce", "--accept", "{uri}"))
+    yield Judged(
+        "signer",
+        f"applesauce-signers {npm('applesauce-signers')} NostrConnectProvider",
+        ("--accept", accept, "--", *node, "applesauce", "{relay}"),
+    )
+    yield Judged(
+        "signer", f"snstr {npm('snstr')} NostrRemoteSignerBunker", ("--", *node, "snstr", "{relay}")
+    )
+    for name, program in (
+        ("go-nostr StaticKeySigner", built("go", "go_signer")),
+        ("rust nostr-connect", built("cargo", "rust_signer")),
+    ):
+        if program is not None:
+            yield Judged("signer", name, ("--", str(program), "{first}"))
+
+
+def built(tool: str, folder: str) -> Path | None:
+    """Build one of bench's peers, unless it is built."""
+    target = BUILT / folder if tool == "go" else BUILT / "rust" / "release" / folder
+    if target.exists():
+        return target
+    if not shutil.which(tool):
+        left_out(folder, f"install {tool}")
+        return None
+    BUILT.mkdir(parents=True, exist_ok=True)
+    command = (
+        ("go", "build", "-o", str(target), ".")
+        if tool == "go"
+        else ("cargo", "build", "--release", "--quiet", "--target-dir", str(BUILT / "rust"))
+    )
+    subprocess.run(command, cwd=PEERS / folder, check=True)
+    return target
+
+
+def clients() -> Iterator[Judged]:
+    python = (sys.executable, str(HERE / "conformance_client.py"))
+    yield Judged("client", f"nostr-bunker {version('nostr-bunker')}", ("--", *python, "ours"))
+    for library, package in (
+        ("nostr-tools", "nostr-tools"),
+        ("NDK", "@nostr-dev-kit/ndk"),
+        ("applesauce", "applesauce-signers"),
+        ("welshman", "@welshman/signer"),
+        ("nostrify", "@nostrify/nostrify"),
+        ("snstr", "snstr"),
+    ):
+        command = ("node", str(NODE / "client.mjs"), library)
+        yield Judged("client", f"{library} {npm(package)}", ("--", *command))
+    name = f"nostr_sdk {version('nostr-sdk')}"
+    yield Judged("client", name, ("--", *python, "nostr_sdk"))
+
+
+def left_out(name: str, way: str) -> None:
+    print(f"{name} is left out: {way}", file=sys.stderr)
+
+
+def judge(target: Judged, run: Path) -> None:
+    """Judge one target; what fails is in the run, so the exit code is not looked at."""
+    print(f"{target.kind}: {target.name}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [word.replace("{folder}", folder) for word in target.words]
+        options = ("--name", target.name, "--json", str(run))
+        subprocess.run((*BUNKER, "conformance", target.kind, *options, *words), check=False)
+
+
+def main(page: Path, folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, target in enumerate((*relays(), *signers(), *clients())):
+        file = folder / f"{number:02}.json"
+        if not file.exists() or not names or any(name in target.name for name in names):
+            judge(target, file)
+        files.append(str(file))
+    done = subprocess.run(
+        (*BUNKER, "conformance", "table", *files), check=True, capture_output=True, text=True
+    )
+    page.write_text(done.stdout)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
