@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self, Unpack
@@ -304,6 +305,27 @@ class RemoteSigner:
         """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
         return await self._crypt(Method.NIP44_DECRYPT, peer, payload, timeout)
 
+    async def nip44v3_encrypt(
+        self, peer: str, plaintext: bytes, kind: int, scope: str, *, timeout: float | None = None
+    ) -> str:
+        """Return `plaintext` encrypted to `peer`, bound to an event's kind and to a scope.
+
+        Version 3 of NIP-44 is a draft: Amber, Clave, Keep and this signer answer it.
+        """
+        text = b64encode(plaintext).decode()
+        return await self._scoped(Method.NIP44V3_ENCRYPT, peer, kind, scope, text, timeout)
+
+    async def nip44v3_decrypt(
+        self, peer: str, payload: str, kind: int, scope: str, *, timeout: float | None = None
+    ) -> bytes:
+        """Return the plaintext of a version 3 payload that is meant for `kind` and `scope`."""
+        method = Method.NIP44V3_DECRYPT
+        result = await self._scoped(method, peer, kind, scope, payload, timeout)
+        try:
+            return b64decode(result, validate=True)
+        except ValueError:
+            raise InvalidReply(f"{method.value}: the signer's answer is not base64") from None
+
     async def nip04_encrypt(
         self, peer: str, plaintext: str, *, timeout: float | None = None
     ) -> str:
@@ -369,6 +391,13 @@ class RemoteSigner:
                 await self.switch_relays(timeout=PROBE_TIMEOUT)
             self._relays_known.set()
             await asyncio.sleep(self._link.relay_check_interval)
+
+    async def _scoped(
+        self, method: Method, peer: str, kind: int, scope: str, text: str, timeout: float | None
+    ) -> str:
+        with client_errors():
+            params = (parse_pubkey(peer), str(kind), scope, text)
+        return await self._call(method, params, timeout)
 
     async def _crypt(self, method: Method, peer: str, text: str, timeout: float | None) -> str:
         """Ask for an encryption or decryption; raises InvalidRequest for what can't be one."""

@@ -185,6 +185,22 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
         """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
         return self._call(lambda signer: signer.nip04_decrypt(peer, payload, timeout=timeout))
 
+    def nip44v3_encrypt(
+        self, peer: str, plaintext: bytes, kind: int, scope: str, *, timeout: float | None = None
+    ) -> str:
+        """As `RemoteSigner.nip44v3_encrypt`."""
+        return self._call(
+            lambda signer: signer.nip44v3_encrypt(peer, plaintext, kind, scope, timeout=timeout)
+        )
+
+    def nip44v3_decrypt(
+        self, peer: str, payload: str, kind: int, scope: str, *, timeout: float | None = None
+    ) -> bytes:
+        """As `RemoteSigner.nip44v3_decrypt`."""
+        return self._call(
+            lambda signer: signer.nip44v3_decrypt(peer, payload, kind, scope, timeout=timeout)
+        )
+
     def ping(self, *, timeout: float | None = None) -> None:
         """Return when the signer answers."""
         self._call(lambda signer: signer.ping(timeout=timeout))

@@ -24,6 +24,8 @@ HTTP_AUTH: Final = 27235  # NIP-98
 _CRYPT: Final = (
     Method.NIP44_ENCRYPT,
     Method.NIP44_DECRYPT,
+    Method.NIP44V3_ENCRYPT,
+    Method.NIP44V3_DECRYPT,
     Method.NIP04_ENCRYPT,
     Method.NIP04_DECRYPT,
 )
@@ -121,10 +123,13 @@ class Action:
     peer: str | None = None  # of encryption
     host: str | None = None  # of a login (kinds 22242, 24242, 27235) that is good for one alone
     at_own_relay: bool = False  # an HTTP login (27235) to a relay that the signer runs on
+    context: tuple[int, str] | None = None  # kind and scope of NIP-44 version 3
 
     @property
     def param(self) -> str | None:
         """The narrowest that a grant can be."""
+        if self.context is not None:
+            return f"{self.context[0]}/{self.context[1]}"
         if self.kind is None:
             return self.peer
         return str(self.kind) if self.host is None else f"{self.kind}:{self.host}"
@@ -132,6 +137,8 @@ class Action:
     @property
     def params(self) -> tuple[str | None, ...]:
         """What grants that are about this have for a parameter, the narrowest first."""
+        if self.context is not None:
+            return (self.param, str(self.context[0]), None)
         if self.host is None:
             return (self.param, None)
         return (self.param, str(self.kind), None)

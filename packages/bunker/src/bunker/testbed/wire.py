@@ -31,6 +31,8 @@ _KEYED: Final = frozenset(
         Method.NIP04_DECRYPT.value,
         Method.NIP44_ENCRYPT.value,
         Method.NIP44_DECRYPT.value,
+        Method.NIP44V3_ENCRYPT.value,
+        Method.NIP44V3_DECRYPT.value,
     }
 )
 

@@ -37,8 +37,13 @@ class Method(Enum):
     NIP04_DECRYPT = "nip04_decrypt"
     NIP44_ENCRYPT = "nip44_encrypt"
     NIP44_DECRYPT = "nip44_decrypt"
+    NIP44V3_ENCRYPT = "nip44v3_encrypt"  # a draft: (pubkey, kind, scope, base64) -> payload
+    NIP44V3_DECRYPT = "nip44v3_decrypt"  # (pubkey, kind, scope, payload) -> base64
     SWITCH_RELAYS = "switch_relays"
     LOGOUT = "logout"
+
+
+_OF_A_SCOPE: Final = (Method.NIP44V3_ENCRYPT.value, Method.NIP44V3_DECRYPT.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One `method[:param]` of a permission list; for `sign_event` the param is a kind."""
+    """One `method[:param]` of a permission list; for `sign_event` the param is a kind.
+
+    For the methods of NIP-44 version 3 it is a kind, or kind/scope: `nip44v3_decrypt:30078/app`.
+    """
 
     method: str
     param: str | None = None
@@ -188,6 +196,8 @@ def parse_permissions(text: str) -> tuple[Permission, ...]:
         if not param.isprintable():  # it will be shown to a person, on a console perhaps
             continue
         if method == Method.SIGN_EVENT.value and colon and not _is_kind(param):
+            continue
+        if method in _OF_A_SCOPE and colon and not _is_kind(param.partition("/")[0]):
             continue
         found[Permission(method, param if colon else None)] = None
     return tuple(found)

@@ -131,12 +131,20 @@ def _meant(permission: Permission) -> Permission:
     """Return a permission that can be of use: a misspelt one would never be; raises BunkerError."""
     if permission.method not in _METHODS:
         raise BunkerError(f"{permission.method} is no method of NIP-46")
-    if permission.param is None or permission.method == Method.SIGN_EVENT.value:
+    if permission.param is None or permission.method in _BY_KIND:
         return permission
     try:
         return Permission(permission.method, parse_pubkey(permission.param))
     except InvalidEntity as error:
         raise BunkerError(f"{permission}: {error}") from None
+
+
+# Their parameter is a kind, or a kind and a scope; of all others it is a peer.
+_BY_KIND: Final = (
+    Method.SIGN_EVENT.value,
+    Method.NIP44V3_ENCRYPT.value,
+    Method.NIP44V3_DECRYPT.value,
+)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """One key that is served: its two key pairs, and the access to the user's."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Final
 
@@ -59,6 +60,12 @@ class Identity:
                 return self.user.nip44_encrypt(peer, text)
             case Method.NIP44_DECRYPT:
                 return self.user.nip44_decrypt(peer, text)
+            case Method.NIP44V3_ENCRYPT:
+                kind, scope = action.context or (0, "")
+                return self.user.nip44v3_encrypt(peer, b64decode(text), kind, scope)
+            case Method.NIP44V3_DECRYPT:
+                kind, scope = action.context or (0, "")
+                return b64encode(self.user.nip44v3_decrypt(peer, text, kind, scope)).decode()
             case Method.NIP04_ENCRYPT:
                 return self.user.nip04_encrypt(peer, text)
             case Method.NIP04_DECRYPT:

@@ -117,6 +117,14 @@ class AsyncNSE:
     async def nip44_decrypt(self, peer_pubkey: str, payload: str) -> str:
         return await self._do(self._nse.nip44_decrypt, peer_pubkey, payload)
 
+    async def nip44v3_encrypt(
+        self, peer_pubkey: str, plaintext: bytes, kind: int, scope: str
+    ) -> str:
+        return await self._do(self._nse.nip44v3_encrypt, peer_pubkey, plaintext, kind, scope)
+
+    async def nip44v3_decrypt(self, peer_pubkey: str, payload: str, kind: int, scope: str) -> bytes:
+        return await self._do(self._nse.nip44v3_decrypt, peer_pubkey, payload, kind, scope)
+
     async def nip04_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
         return await self._do(self._nse.nip04_encrypt, peer_pubkey, plaintext)
 

@@ -155,6 +155,16 @@ class NSE(SealedKey):
         with self._opened(), _decryption():
             return self._vault.nip44_decrypt(peer_pubkey, payload)
 
+    def nip44v3_encrypt(self, peer_pubkey: str, plaintext: bytes, kind: int, scope: str) -> str:
+        """Return the payload of NIP-44 version 3, a draft, that is bound to `kind` and `scope`."""
+        with self._opened(), _encryption():
+            return self._vault.nip44v3_encrypt(peer_pubkey, plaintext, kind, scope)
+
+    def nip44v3_decrypt(self, peer_pubkey: str, payload: str, kind: int, scope: str) -> bytes:
+        """Return the plaintext of a payload that is meant for `kind` and `scope`."""
+        with self._opened(), _decryption():
+            return self._vault.nip44v3_decrypt(peer_pubkey, payload, kind, scope)
+
     def nip04_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
         """Return the NIP-04 payload of `plaintext` for `peer_pubkey`."""
         with self._opened(), _encryption():

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bunker_core import keys
 from bunker_core.keys import Buffer
-from bunker_core.nips import nip44
+from bunker_core.nips import nip44, nip44v3
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
 
@@ -90,6 +90,18 @@ class Vault:
         nonce = nip44.payload_nonce(payload)
         nip44.derive_message_keys(self.share(peer_pubkey), nonce, self.message_keys)
         return nip44.decrypt_with(payload, self.message_keys)
+
+    def nip44v3_encrypt(self, peer_pubkey: str, plaintext: bytes, kind: int, scope: str) -> str:
+        """Return the payload of NIP-44 version 3; raises InvalidKey, CryptoError."""
+        nonce = nip44v3.new_nonce()
+        nip44v3.derive_message_keys(self.share(peer_pubkey), nonce, self.message_keys)
+        return nip44v3.encrypt_with(plaintext, nonce, self.message_keys, kind, scope)
+
+    def nip44v3_decrypt(self, peer_pubkey: str, payload: str, kind: int, scope: str) -> bytes:
+        """Return the plaintext of a payload for `kind` and `scope`; raises as above."""
+        nonce = nip44v3.payload_nonce(payload)
+        nip44v3.derive_message_keys(self.share(peer_pubkey), nonce, self.message_keys)
+        return nip44v3.decrypt_with(payload, self.message_keys, kind, scope)
 
     def end(self) -> None:
         """Wipe everything but the data key."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +12,8 @@ import orjson
 from bunker_core.describe.description import host_of, hosts
 from bunker_core.errors import InvalidEntity, InvalidEvent
 from bunker_core.event import EventTemplate, event_id, parse_template
+from bunker_core.kinds import MAX_KIND
+from bunker_core.nips import nip44v3
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import Method, Request, is_not_unicode
 from bunker_core.nips.payload import fault
@@ -71,6 +74,8 @@ def read_operation(
         peer = parse_pubkey(_x_only(request.param(0)))
     except InvalidEntity as error:
         raise Refused(f"invalid: {error}") from None
+    if method in (Method.NIP44V3_ENCRYPT, Method.NIP44V3_DECRYPT):
+        return _scoped(request, method, peer)
     text = _text(request, method)
     if (wrong := fault(method, text)) is not None:
         raise Refused(f"invalid: {wrong}")
@@ -91,6 +96,27 @@ def _normal(host: str) -> str:
 def _is_host(host: str) -> bool:
     """Tell whether a text can stand in a rule and before a person: host names and ports do."""
     return 0 < len(host) <= 253 + 6 and host.isascii() and host.isprintable() and " " not in host
+
+
+def _scoped(request: Request, method: Method, peer: str) -> Operation:
+    """Read (pubkey, kind, scope, text) of NIP-44 version 3; the plaintext is base64."""
+    params = request.params
+    kind = params[1] if len(params) > 1 else None
+    if isinstance(kind, str) and kind.isascii() and kind.isdigit() and len(kind) <= len("65535"):
+        kind = int(kind)  # parameters are strings in NIP-46; the draft says nothing
+    if type(kind) is not int or not 0 <= kind <= MAX_KIND:
+        raise Refused("invalid: the second parameter is not a kind")
+    if len(params) < 4 or not isinstance(params[2], str) or not isinstance(params[3], str):
+        raise Refused("invalid: the parameters are pubkey, kind, scope and text")
+    scope, text = params[2], params[3]
+    if not scope.isprintable() or len(scope.encode()) > nip44v3.MAX_SCOPE:
+        raise Refused(f"invalid: the scope is not printable, or over {nip44v3.MAX_SCOPE} bytes")
+    if method is Method.NIP44V3_ENCRYPT:
+        try:
+            b64decode(text, validate=True)
+        except ValueError:
+            raise Refused("invalid: the text to encrypt is not base64") from None
+    return Operation(Action(method, peer=peer, context=(kind, scope)), text=text.strip())
 
 
 def _x_only(pubkey: str) -> str:
