@@ -101,12 +101,13 @@ def test_what_a_command_writes_is_private(tmp_path: Path) -> None:
 
 
 def test_command_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nostr-bunker alone, `bunker up` names what is missing."""
-    broken = EntryPoint("up", "bunker_not_there.up:up", "bunker.commands")
+    """Where an extra is not installed, the command names what is missing and what brings it."""
+    broken = EntryPoint("up", "bunker_not_there.up:up [testbed]", "bunker.commands")
     monkeypatch.setattr("bunker.cli.entry_points", lambda **_: [broken])
     result = CliRunner().invoke(main, ["up"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: `bunker up` needs bunker_not_there")
+    assert "pip install 'nostr-bunker[testbed]'" in result.output
 
 
 def test_entry_point_that_is_no_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,21 +116,6 @@ def test_entry_point_that_is_no_command_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("bunker.cli.entry_points", lambda **_: [wrong])
     with pytest.raises(TypeError, match="odd is not a command"):
         main.get_command(click.Context(main), "odd")
-
-
-def test_commands_that_need_everything_are_hidden_without_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With relay and command alone, `bunker` offers `relay` and nothing else."""
-    declared = [
-        EntryPoint("relay", "bunker_relay.cli:relay", "bunker.commands"),
-        EntryPoint("up", "bunker.up.command:up [all]", "bunker.commands"),
-    ]
-    monkeypatch.setattr("bunker.cli.entry_points", lambda **_: declared)
-    context = click.Context(main)
-    assert main.list_commands(context) == ["relay", "up"]
-    monkeypatch.setattr("bunker.cli.find_spec", lambda name: name == "bunker_relay")
-    assert main.list_commands(context) == ["relay"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,11 @@ DISTRIBUTIONS = {
     "nats": "nats-py",
 }
 # Part of another distribution's interface.
-COMES_WITH = {"pydantic": "pydantic-settings", "pydantic_core": "pydantic-settings"}
+COMES_WITH = {
+    "pydantic": "pydantic-settings",
+    "pydantic_core": "pydantic-settings",
+    "_btclib_secp256k1": "btclib-secp256k1",
+}
 
 
 def project(package: str) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def test_all_packages_have_one_version() -> None:
     for package in PACKAGES:
         for line in requirements(package):
             if line.startswith("nostr-bunker"):
-                assert line.endswith(f"=={version}"), f"{package}: {line}"
+                assert line.partition(";")[0].endswith(f"=={version}"), f"{package}: {line}"
         assert f'__version__ = "{version}"' in (source(package) / "__init__.py").read_text()
 
 

@@ -99,7 +99,17 @@ def test_both_work_under_their_system_call_filters(tmp_path: Path) -> None:
     with sandboxed(
         "bunker-relay", "relay listening on ", "relay", "run", "--port", "0", *data
     ) as url:
-        run = ("signer", "run", "--relay", url, "--profile", "full", "--data", f"{tmp_path}/signer")
+        run = (
+            "signer",
+            "run",
+            "--pair",
+            "--relay",
+            url,
+            "--profile",
+            "full",
+            "--data",
+            f"{tmp_path}/signer",
+        )
         with sandboxed("bunker-signer", "bunker://", *run) as uri:
             result = CliRunner().invoke(
                 main, ["sign", "--uri", f"bunker://{uri}"], input='{"kind":1}'

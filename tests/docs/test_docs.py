@@ -172,7 +172,7 @@ def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
     assert first.startswith("bunker up ")
     up = subprocess.Popen(
         # a port of its own, for the machine that runs this test may have a bunker already
-        ["bash", "-c", f"exec {first.strip()} --port 0 --no-qr"],
+        ["bash", "-c", f"exec {first.strip()} --port 0 --no-qr --pair"],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -241,9 +241,10 @@ def test_what_the_readme_says_to_do_by_hand_works(tmp_path: Path) -> None:
     environment |= {"HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
     with ExitStack() as stack:
         uri = ""
-        for ready in ("relay listening on ", "bunker://"):
+        # At a terminal, as its reader has one, the signer needs no option to show the URI.
+        for ready, option in (("relay listening on ", ""), ("bunker://", " --pair")):
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {lines.pop(0)}"],
+                ["bash", "-c", f"exec {lines.pop(0)}{option}"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -129,7 +129,7 @@ async def test_master_key_is_where_the_environment_says(tmp_path: Path) -> None:
 
     async def first_words(relay_url: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bunker", "signer", "run", "--data", str(data)),
+            *(sys.executable, "-m", "bunker", "signer", "run", "--pair", "--data", str(data)),
             *("--relay", relay_url),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -19,17 +19,26 @@ from click.testing import CliRunner
 
 from _require import need
 from bunker.cli import main
+from bunker.installation import Installation
 from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub, encode_nsec
-from bunker_signer.nse import NSE
+from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
+from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse.model import storage_key
+from bunker_signer.nse.wrap.master_key import MasterKey
+from signer.nse._scan import scan
+
+GOOD = "correct horse battery staple"
 
 
 @asynccontextmanager
 async def bunker_up(data: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0", *arguments),
+        *(sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0"),
+        *(() if "--no-pair" in arguments else ("--pair",)),
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -192,15 +201,17 @@ def test_first_run_asks_three_questions_and_shows_one_screen(tmp_path: Path) -> 
 
 
 def test_own_key_and_own_passphrase_at_the_terminal(tmp_path: Path) -> None:
-    """An nsec is taken and not echoed; the passphrase typed twice opens the recovery copy."""
+    """What is no key and what is no passphrase are asked for again at once; the right ones hold."""
     secret = SecretKey(bytes(31) + b"\x05")
     nsec = encode_nsec(bytearray(bytes(31) + b"\x05"))
     screen = at_a_terminal(
         tmp_path,
         [
-            ("1. Your key", nsec),
-            ("2. A passphrase", "correct horse"),
-            ("The same again", "correct horse"),
+            ("1. Your key", "nsec1wrong"),
+            ("new key.\r\n1. Your key", nsec),
+            ("2. A passphrase", "x"),
+            ("Once more, or Enter.\r\n2. A passphrase", GOOD),
+            ("The same again", GOOD),
             ("3. What may an app", "basic"),
         ],
     )
@@ -209,7 +220,7 @@ def test_own_key_and_own_passphrase_at_the_terminal(tmp_path: Path) -> None:
     assert "notes, reactions" in screen
     assert "write it down" not in screen
     sheet = (tmp_path / "recovery.txt").read_text()
-    assert recovered_pubkey(sheet, "correct horse") == secret.pubkey
+    assert recovered_pubkey(sheet, GOOD) == secret.pubkey
 
 
 async def test_without_a_terminal_files_answer(tmp_path: Path) -> None:
@@ -273,6 +284,111 @@ async def test_wrong_key_leaves_nothing_that_serves(tmp_path: Path) -> None:
         said = (await process.stderr.read()).decode()
         assert said.startswith("Error: that is not a private key")
         assert "npub1" not in said
+
+
+async def test_a_second_start_says_that_it_runs(tmp_path: Path) -> None:
+    """`bunker up` beside `bunker up` is told so, with what to do: not to make a second key."""
+    async with bunker_up(tmp_path) as first:
+        await uri_of(first)
+        before = sorted(path for path in tmp_path.rglob("*") if "keys" in path.parts)
+        async with bunker_up(tmp_path) as second:
+            async with asyncio.timeout(20):
+                assert await second.wait() == 1
+            assert second.stderr
+            said = (await second.stderr.read()).decode()
+        assert f"running already on {tmp_path} (process {first.pid}): `bunker status`" in said
+        assert said.count("\n") == 1
+        assert sorted(path for path in tmp_path.rglob("*") if "keys" in path.parts) == before
+    async with bunker_up(tmp_path) as third:  # what the lock file says of before is no obstacle
+        await uri_of(third)
+
+
+async def test_what_the_key_commands_made_is_taken_up(tmp_path: Path) -> None:
+    """A key of `bunker key new` is the one that signs; `up` makes what is missing beside it."""
+    installation = Installation(tmp_path)
+    installation.signer.mkdir(mode=0o700)
+    create_master_key(installation.master_key)
+    master = MasterKey.from_file(installation.master_key)
+    with NSE(storage=FileStorage(str(installation.keys)), protector=master) as key:
+        pubkey = key.generate().pubkey
+    master.close()
+    async with bunker_up(tmp_path, "--profile", "full") as process:
+        uri, before = await uri_of(process)
+        assert any(encode_npub(pubkey) in line for line in before)
+        async with RemoteSigner.from_uri(uri, timeout=10) as app:
+            assert await app.get_public_key() == pubkey
+
+
+async def test_a_lost_master_key_is_no_new_one(tmp_path: Path) -> None:
+    """Keys without what opens them are not passed over, and nothing is made in their place."""
+    installation = Installation(tmp_path)
+    async with bunker_up(tmp_path) as process:
+        await uri_of(process)
+    installation.master_key.unlink()
+    FileStorage(str(installation.keys)).delete(storage_key(TRANSPORT_NAME))
+    async with bunker_up(tmp_path) as process:
+        async with asyncio.timeout(20):
+            assert await process.wait() == 1
+        assert process.stderr
+        assert b"is missing, and the key in" in await process.stderr.read()
+    assert not installation.master_key.exists()
+
+
+async def test_nothing_is_for_others_to_read(tmp_path: Path) -> None:
+    """With a shell's umask and a folder that was open, files are 0600, folders 0700, argv bare."""
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o755)
+    before = os.umask(0o022)
+    topic = "ntfy:https://ntfy.example/a-secret-topic"
+    (tmp_path / "hooks").write_text(f"{topic}\n")
+    try:
+        async with bunker_up(data, "--notify", f"file:{tmp_path}/hooks") as process:
+            await uri_of(process)
+            assert data.stat().st_mode & 0o777 == 0o700
+            ours = list(data.rglob("*"))
+            assert {path.name for path in ours} >= {"signer.sqlite3", "relay.sqlite3", "up.lock"}
+            assert not [path for path in ours if path.stat().st_mode & 0o077]
+            for pid in (process.pid, *children(process).values()):
+                assert "secret-topic" not in Path(f"/proc/{pid}/cmdline").read_text()
+    finally:
+        os.umask(before)
+    async with bunker_up(data, "--notify", topic) as process:
+        async with asyncio.timeout(20):
+            assert await process.wait() == 2
+        assert process.stderr
+        said = (await process.stderr.read()).decode()
+        assert "every user of this machine can read it there" in " ".join(said.split())
+
+
+async def test_a_log_gets_nothing_that_pairs(tmp_path: Path) -> None:
+    """Without a terminal, as a service, no URI and no link is printed but how to get them."""
+    async with bunker_up(tmp_path, "--no-pair") as process:
+        said = ""
+        assert process.stdout
+        async with asyncio.timeout(30):
+            while "a backup" not in said:
+                said += (await process.stdout.readline()).decode()
+        assert "`bunker signer pair --data" in said
+        assert "console" in said
+        process.terminate()
+        async with asyncio.timeout(20):
+            said += (await process.stdout.read()).decode()
+        assert "secret=" not in said
+        assert "/bind/" not in said
+
+
+async def test_what_was_typed_is_gone_from_memory(tmp_path: Path) -> None:
+    """The process that asked becomes one that never knew: no passphrase is in it."""
+    need(os.geteuid() == 0, "another process's memory is read as root")
+    passphrase = "a-passphrase-that-is-looked-for!"
+    (tmp_path / "passphrase").write_text(passphrase)
+    flags = ["--recovery-passphrase-file", f"{tmp_path}/passphrase"]
+    async with bunker_up(tmp_path / "data", *flags) as process:
+        await uri_of(process)
+        assert scan(process.pid, {"passphrase": passphrase.encode()})["passphrase"].total == 0
+        # and the scan sees what is there
+        assert scan(process.pid, {"path": str(tmp_path).encode()[:32]})["path"].whole > 0
 
 
 async def test_port_in_use_is_one_line(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ async def installed(data: Path) -> AsyncIterator[Installed]:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(bunker(), "up", "--data", str(data), "--port", "0", "--yes", "--no-qr"),
+        *(bunker(), "up", "--data", str(data), "--port", "0", "--yes", "--no-qr", "--pair"),
         *("--domain", "localhost", "--console-domain", NAME, "--tls", "internal"),
         *("--https-port", str(port), "--auth-url", "console"),
         stdin=asyncio.subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from signer.console._stage import bunker
 async def test_up_prints_a_link_that_binds(tmp_path: Path) -> None:
     """The first run prints a link that binds a device, and a code for a phone on the network."""
     process = await asyncio.create_subprocess_exec(
-        *(bunker(), "up", "--data", str(tmp_path), "--port", "0", "--yes"),
+        *(bunker(), "up", "--data", str(tmp_path), "--port", "0", "--yes", "--pair"),
         *("--console", "0.0.0.0:0"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

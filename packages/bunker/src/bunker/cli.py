@@ -5,14 +5,11 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from typing import Any, Final
 
 import click
 
 GROUP: Final = "bunker.commands"
-# What a command with the extra `all` needs.
-_PACKAGES: Final = ("bunker_relay", "bunker_signer", "bunker_client")
 # How the help lists them, each with the sentence that it has itself: nothing is imported to show
 # them. What is not named here comes last.
 _SECTIONS: Final = {
@@ -34,7 +31,7 @@ _SECTIONS: Final = {
     },
     "Look after your own": {
         "status": "Show what runs, for whom, and how old the backup is.",
-        "panic": "Lock all keys, revoke all sessions, at once.",
+        "panic": "Lock all keys, forget all apps and devices, at once.",
         "backup": "Write sealed keys, grants, audit log and the relay's events to FILE, also while "
         "they run.",
         "restore": "Put the backup in FILE into an empty place.",
@@ -60,7 +57,7 @@ class InstalledCommands(click.Group):
     """A group whose commands are looked up when they are asked for, so that each starts quickly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return sorted(entry.name for entry in entry_points(group=GROUP) if _installed(entry))
+        return sorted(entry.name for entry in entry_points(group=GROUP))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         found = list(entry_points(group=GROUP, name=cmd_name))
@@ -71,7 +68,7 @@ class InstalledCommands(click.Group):
         except ModuleNotFoundError as missing:
             raise click.ClickException(
                 f"`bunker {cmd_name}` needs {missing.name}, which is not installed; "
-                "pip install 'nostr-bunker[all]' has everything"
+                f"pip install '{_requirement(found[0])}' has it"
             ) from None
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} is not a command")
@@ -143,6 +140,7 @@ def main() -> None:
     """Remote signing for Nostr that you run for yourself."""
 
 
-def _installed(entry: EntryPoint) -> bool:
-    """Tell whether the command can run: one that needs several packages is not shown for one."""
-    return not entry.extras or all(map(find_spec, _PACKAGES))
+def _requirement(entry: EntryPoint) -> str:
+    """Return what has to be installed for a command to run."""
+    extras = ",".join(entry.extras)
+    return f"nostr-bunker[{extras}]" if extras else "nostr-bunker"

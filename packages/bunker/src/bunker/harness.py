@@ -6,12 +6,13 @@ ends, whatever happened in it.
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from bunker_core.local.process import module_command
 
 START_TIMEOUT: Final = 20.0  # seconds until a process is ready; it takes a fraction of one
 STOP_TIMEOUT: Final = 5.0  # seconds from SIGTERM until it is killed
@@ -88,7 +89,7 @@ async def running_signer(
 
     Its standard input is empty, so it denies what no grant covers.
     """
-    command = ["signer", "run", "--data", str(data), "--allow", allow]
+    command = ["signer", "run", "--pair", "--data", str(data), "--allow", allow]
     for relay in relays:
         command += ["--relay", relay]
     async with _running((*command, *arguments), "bunker://") as (process, lines):
@@ -103,10 +104,7 @@ async def _running(
     """Start `bunker`; yield when it has printed a line that starts with `ready`."""
     environment = {key: value for key, value in os.environ.items() if key != _MASTER_KEY_VARIABLE}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bunker",
-        *arguments,
+        *module_command("bunker", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -1,16 +1,20 @@
 """Where an installation made by `bunker up` keeps what, and what can be read there of it."""
 
+import fcntl
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bunker_core.errors import BunkerError
+from bunker_core.local.files import private_folder
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
-from bunker_signer.nse import NSE, FileStorage, NSEError, NSEErrorCode
+from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
 
+LOCK: Final = "up.lock"
 DATABASE: Final = "signer.sqlite3"  # in the signer's directory
 
 
@@ -50,7 +54,7 @@ class Installation:
     @property
     def has_keys(self) -> bool:
         """Whether there is a user's key: of a first run, or of `bunker key`."""
-        return self.keys.is_dir() and self._has(DEFAULT_NAME)
+        return self._has(DEFAULT_NAME)
 
     @property
     def is_complete(self) -> bool:
@@ -74,10 +78,29 @@ class Installation:
             return key.exists()
 
     def _pubkey(self, name: str) -> str:
-        if not self.has_keys:  # FileStorage would make the directory
-            raise NSEError(f"there is no key in {self.keys}", NSEErrorCode.KEY_NOT_FOUND)
         with NSE(storage=FileStorage(str(self.keys)), name=name) as key:
             return key.get_public_key()
+
+
+def hold(installation: Installation) -> None:
+    """Make the data folder, close it to others, and hold it until this process ends.
+
+    Also through an exec. Raises BunkerError when another `bunker up` holds it, OSError.
+    """
+    private_folder(installation.data)
+    handle = os.open(installation.data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        process = os.read(handle, 32).decode(errors="replace").strip()
+        os.close(handle)
+        raise BunkerError(
+            f"nostr-bunker is running already on {installation.data} (process {process}): "
+            "`bunker status` shows how it stands, `bunker signer pair` pairs another app"
+        ) from None
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    os.set_inheritable(handle, True)
 
 
 def open_to_others(path: Path) -> bool:

@@ -3,10 +3,7 @@
 import socket
 from importlib.util import find_spec
 
-import click
-
 from bunker_core.errors import BunkerError
-from bunker_signer.cli.options import show_uri
 
 
 def console_address(wanted: str | None, port: int) -> str | None:
@@ -50,13 +47,20 @@ def show_console(lines: list[str], *, qr: bool | None) -> None:
     origin = next((line.split()[1] for line in lines if line.startswith("console ")), None)
     if link is None:
         if origin is not None:
-            click.echo(f"Answer at {origin}; `bunker signer console` binds another device.\n")
+            _say(f"Answer at {origin}; `bunker signer console` binds a device.\n")
         return
     here = "://localhost" in link
-    click.echo(
+    _say(
         "Answer in the browser: open this here, good once and for ten minutes."
         if here
         else "Answer on your phone: scan this with it, good once and for ten minutes."
     )
-    show_uri(link, qr is not False and not here)
-    click.echo()
+    if qr is not False and not here:
+        from bunker_signer.cli.options import draw  # loads what the supervisor can do without
+
+        draw(link)
+    _say(f"{link}\n")
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201

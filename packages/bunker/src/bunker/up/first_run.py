@@ -1,5 +1,6 @@
 """The first run of `bunker up`: the user's key is made or taken in, and a recovery copy written."""
 
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Final
 from bunker.installation import Installation
 from bunker_core.errors import BunkerError
 from bunker_core.keys import wipe
-from bunker_core.local.files import write_private
+from bunker_core.local.files import private_folder, write_private
 from bunker_core.nips.nip19 import Nsec, encode_npub, parse
-from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
+from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key, opens_by_master_key
 from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.nse.wrap.master_key import MasterKey
 
 # Without 0, 1, l and o, which are mistaken for each other on paper.
@@ -31,6 +33,11 @@ class ImportedKey:
     def __repr__(self) -> str:
         return "ImportedKey()"
 
+    def npub(self) -> str:
+        """Return whose key it is; raises BunkerError and NSEError when it is none."""
+        with NSE(master_key=bytearray(os.urandom(32))) as key:
+            return encode_npub(_store(key, self))
+
 
 class FirstRunFailed(BunkerError):
     """The key could not be made or taken in; nothing was kept."""
@@ -45,18 +52,16 @@ def make_keys(
     """
     path = master_key_file or installation.master_key
     for directory in (installation.data, installation.signer):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(directory)
     if not path.exists():
         create_master_key(path)
     master = MasterKey.from_file(path)
     try:
-        storage = FileStorage(str(installation.keys))
-        with NSE(storage=storage, protector=master) as user:
+        with NSE(storage=FileStorage(str(installation.keys)), protector=master) as user:
             pubkey = _store(user, imported)
-        with NSE(storage=storage, name=TRANSPORT_NAME, protector=master) as transport:
-            transport.generate()
     finally:
         master.close()
+    make_missing(installation, master_key_file)
     return encode_npub(pubkey)
 
 
@@ -72,6 +77,7 @@ def make_missing(installation: Installation, master_key_file: Path | None) -> No
             return
     path = master_key_file or installation.master_key
     if not path.exists():
+        _check_is_not_lost(installation, path)
         create_master_key(path)
     master = MasterKey.from_file(path)
     try:
@@ -79,6 +85,16 @@ def make_missing(installation: Installation, master_key_file: Path | None) -> No
             transport.generate()
     finally:
         master.close()
+
+
+def _check_is_not_lost(installation: Installation, path: Path) -> None:
+    """Raise FirstRunFailed when keys are there that only a missing master key opens."""
+    with NSE(storage=FileStorage(str(installation.keys)), name=DEFAULT_NAME) as key:
+        if key.exists() and opens_by_master_key(key):
+            raise FirstRunFailed(
+                f"the master key {path} is missing, and the key in {installation.keys} opens "
+                "by it: put it there, or name it by --master-key-file"
+            )
 
 
 def _store(user: NSE, imported: ImportedKey | None) -> str:

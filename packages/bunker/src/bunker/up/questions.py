@@ -18,9 +18,10 @@ from bunker.up.first_run import (
     write_recovery,
 )
 from bunker.up.screen import shown as shown_path
+from bunker.up.strength import strength_of
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import granted
-from bunker_signer.nse import NSEError
+from bunker_signer.nse import NSEError, harden_process
 from bunker_signer.policy import Profile
 
 RECOVERY_FILE: Final = "recovery.txt"
@@ -80,13 +81,17 @@ class Answers:
         return sys.stdin.isatty() and not self.yes
 
 
-def check_flags(port: int, allow: str, domain: str | None) -> None:
+def check_flags(allow: str, domain: str | None) -> None:
     """Raise BunkerError for what could not work, before a question is asked or a key is made."""
-    from bunker_relay.nodes.claim import StartError, bind
-
     granted(Profile.ASK.value, allow)
     if domain is not None and not _DOMAIN.fullmatch(domain):
         raise BunkerError(f"--domain {domain}: not a name like relay.example.org")
+
+
+def check_port(port: int) -> None:
+    """Raise BunkerError when the relay could not listen."""
+    from bunker_relay.nodes.claim import StartError, bind
+
     try:
         for listener in bind("127.0.0.1", port):
             listener.close()
@@ -104,6 +109,7 @@ def first_run(
 
     `last_question` is asked before anything is made. Raises BunkerError, NSEError.
     """
+    harden_process()  # before the first secret is here: no other process of this user reads along
     imported = _given_key(answers.import_key, answers.import_passphrase_file)
     file = answers.recovery_passphrase_file
     passphrase = file.read().strip() if file else ""
@@ -159,6 +165,7 @@ def recovery(
 ) -> None:
     """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
     installation = Installation(data)
+    harden_process()
     if passphrase_file is not None:
         passphrase = passphrase_file.read().strip()
     elif sys.stdin.isatty():
@@ -182,15 +189,20 @@ def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | 
 
 
 def _ask_key() -> ImportedKey | None:
-    text = _ask_hidden(
-        "1. Your key, not shown: Enter makes a new one, or paste nsec1…, ncryptsec1…"
-    )
-    if not text:
-        return None
-    passphrase = ""
-    if text.startswith("ncryptsec1"):
-        passphrase = click.prompt("   Its passphrase", hide_input=True)
-    return ImportedKey(text, passphrase)
+    question = "1. Your key, not shown: Enter makes a new one, or paste nsec1…, ncryptsec1…"
+    while text := _ask_hidden(question):
+        passphrase = ""
+        if text.startswith("ncryptsec1"):
+            passphrase = click.prompt("   Its passphrase", hide_input=True)
+        imported = ImportedKey(text, passphrase)
+        try:
+            npub = imported.npub()
+        except (BunkerError, NSEError) as error:
+            click.echo(f"   {error}. Once more, or Enter for a new key.")
+        else:
+            click.echo(f"   {npub}")
+            return imported
+    return None
 
 
 def _ask_passphrase(number: str = "") -> str:
@@ -199,9 +211,16 @@ def _ask_passphrase(number: str = "") -> str:
     )
     while True:
         first = _ask_hidden(question)
-        if not first or first == _ask_hidden("   The same again"):
+        if not first:
+            return ""
+        strength = strength_of(first)
+        click.echo(f"   {strength}")
+        if strength.weak:
+            click.echo("   Whoever finds the copy would have the key. Once more, or Enter.")
+        elif first == _ask_hidden("   The same again"):
             return first
-        click.echo("   These differ; once more.")
+        else:
+            click.echo("   These differ; once more.")
 
 
 def _ask_hidden(question: str) -> str:

@@ -19,6 +19,7 @@ class Screen:
     memory: str
     recovery: str
     grants: str
+    pairs: bool  # whether the URI is shown
     data_option: str  # " --data DIR", or "" where the data is in its usual place
     signer_option: str
 
@@ -35,7 +36,9 @@ class Screen:
                 _lines("recovery", self.recovery),
                 _lines("apps", self.grants),
                 "",
-                "Pair one app, within 24 hours: paste this where it says bunker or remote signer.",
+                "Pair one app, within 24 hours: paste this where it says bunker or remote signer."
+                if self.pairs
+                else f"Pair an app: `bunker signer pair{self.signer_option}` prints what it needs.",
             ]
         )
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import click
-
 from bunker.harness import START_TIMEOUT, STOP_TIMEOUT
 
 # A child that fails so often within so many seconds will not get better by itself.
@@ -38,7 +36,8 @@ class ChildFailed(Exception):
 
 @dataclass(slots=True)
 class Child:
-    """One process. `ready` starts the line that says it is; without one it is ready at once.
+    """One process. `ready` starts the line that says it is, one of several may; without one it is
+    ready at once.
 
     With `foreground` it has the terminal: it stays in our process group, gets our standard input,
     and what it says after it is ready is passed on.
@@ -46,7 +45,7 @@ class Child:
 
     name: str
     command: Sequence[str]
-    ready: str = ""
+    ready: str | tuple[str, ...] = ""
     foreground: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
@@ -104,7 +103,7 @@ class Child:
             return
         while piece := await self.process.stdout.read(4096):
             if self.foreground:
-                click.echo(piece, nl=False)
+                _pass(piece)
 
 
 class Supervisor:
@@ -125,6 +124,17 @@ class Supervisor:
         lines = await child.start()
         self._children.append(child)
         return lines
+
+    async def start_all(self, *children: Child) -> list[list[str]]:
+        """Start children side by side; return what each said. Raises ChildFailed, of the first."""
+        self._children.extend(children)
+        tasks = [asyncio.create_task(child.start()) for child in children]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # none is left to itself when another fails
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def watch(
         self, child: Child, on_restart: Callable[[Child, list[str]], None] = lambda *_: None
@@ -161,11 +171,22 @@ class Supervisor:
                 failures = [at for at in failures if now - at < WINDOW] + [now]
                 if len(failures) >= MAX_FAILURES:
                     raise ChildFailed(child.name, code)
-                click.echo(f"the {child.name} ended with {code}; starting it again", err=True)
+                print(  # noqa: T201
+                    f"the {child.name} ended with {code}; starting it again",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 await asyncio.sleep(_FIRST_PAUSE * 2 ** (len(failures) - 1))
                 with contextlib.suppress(ChildFailed, TimeoutError):
                     on_restart(child, await child.start())
                     break
+
+
+def _pass(piece: bytes) -> None:
+    """Pass on what a child said, as it is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 
 
 def _end_with_parent() -> None:

@@ -21,6 +21,7 @@ from bunker_client.errors import ClientError
 from bunker_client.keys.master_key import KeyringMasterKey
 from bunker_client.sessions.sessions import Sessions
 from bunker_core.local.files import write_private
+from bunker_core.local.process import module_command
 
 NAME: Final = "nostr_bunker"  # of the host; background.js connects to it
 EXTENSION_ID: Final = "lkgglgoecennjonfokknppjpkddbejop"  # from the key in manifest.json
@@ -120,12 +121,9 @@ def install(directory: Path, settings: Settings, browsers: dict[Path, Browser]) 
             shutil.rmtree(directory / "extension", ignore_errors=True)
             shutil.copytree(source, directory / "extension")
         host = directory / "host"
+        command = module_command("bunker_client.nip07", str(directory.resolve()))
         # Browsers start a program without arguments of ours.
-        host.write_text(
-            "#!/bin/sh\n"
-            f"exec {shlex.quote(sys.executable)} -m bunker_client.nip07"
-            f' {shlex.quote(str(directory.resolve()))} "$@"\n'
-        )
+        host.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         host.chmod(0o700)
         written = []
         for profile, browser in browsers.items():

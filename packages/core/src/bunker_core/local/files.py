@@ -27,6 +27,16 @@ def write_private(path: Path, content: bytes | bytearray | memoryview, *, replac
     sync_folder(path.parent)
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that nobody else may enter, or close one that is open; raises OSError.
+
+    What lies in it may be open itself: nobody comes through to it.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)  # fails on somebody else's folder, which is no place for secrets
+
+
 def sync_folder(path: Path) -> None:
     """Put on the disk what was made, renamed or removed in a folder; raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -75,11 +75,11 @@ def listening(
         yield page
 
 
-def announce(console: "Console", *, qr: bool) -> None:
+def announce(console: "Console", *, pairs: bool, qr: bool) -> None:
     """Print where the console is, and a link that binds a device.
 
-    The link is printed for a person who looks (--qr), and while no device is bound at all: in a
-    log it would be an open door for ten minutes at each start.
+    The link is printed for a person who looks (`pairs`), if they want it as a QR code or no device
+    is bound at all: in a log it would be an open door for ten minutes at each start.
     """
     address = console.address
     click.echo(f"console {address.origin}")
@@ -89,7 +89,7 @@ def announce(console: "Console", *, qr: bool) -> None:
             "docs/console.md tells how to have HTTPS",
             err=True,
         )
-    if qr or not console.accounts.devices():
+    if pairs and (qr or not console.accounts.devices()):
         link = f"{address.origin}/bind/{console.accounts.new_link(console.now())}"
         click.echo("bind one device with this link, good for 10 minutes:")
         show_uri(link, qr)

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from bunker_core.nips.bunker_uri import (
 )
 from bunker_core.relay_url import parse_relay_url
 from bunker_signer.cli.console import announce, console_options, listening
+from bunker_signer.cli.notify import hooks_of, notify_option
 from bunker_signer.cli.options import (
     Duration,
     allow_option,
@@ -70,6 +71,13 @@ LOCK: Final = "signer.lock"
     metavar="URI",
     help="Accept a client's nostrconnect:// URI; - reads it from standard input. Repeatable.",
 )
+@click.option(
+    "--pair/--no-pair",
+    "pairs",
+    default=None,
+    help="Print a bunker:// URI that pairs one client, and a link that binds a device while there "
+    "is none.  [default: at a terminal; a log is no place for them]",
+)
 @qr_option
 @click.option(
     "--ask/--no-ask",
@@ -84,13 +92,7 @@ LOCK: Final = "signer.lock"
     show_default=True,
     help="How long a request waits for an approval or an unlock. Silence is denial.",
 )
-@click.option(
-    "--notify",
-    multiple=True,
-    metavar="HOOK",
-    help="Tell the owner about requests that wait: ntfy:URL, webhook:URL or command:PATH. "
-    "Repeatable. No content is sent.",
-)
+@notify_option
 @click.option(
     "--link", default="", metavar="URL", help="Link in notifications; {id} is the request."
 )
@@ -133,6 +135,7 @@ def run(
     profile: str,
     allow: str,
     invitations: tuple[str, ...],
+    pairs: bool | None,
     qr: bool,
     ask: bool | None,
     approval_timeout: int,
@@ -152,13 +155,12 @@ def run(
     verbose: bool,
     log_format: str,
 ) -> None:
-    """Run the signer and print a bunker:// URI that pairs one client.
+    """Run the signer: hold the keys, and answer clients.
 
     Makes the keys on the first run. What no grant covers is asked at the terminal and in
     `bunker signer requests`; with nobody to ask it is denied.
     """
     # Imported here, and below: `bunker --help` and completion stay quick.
-    from bunker_signer.approvers.notify import parse_hook
     from bunker_signer.process.logs import configure
     from bunker_signer.service.service import Config
 
@@ -172,21 +174,20 @@ def run(
             database,
             ask,
             float(approval_timeout),
-            notify,
+            hooks_of(notify),
             link,
             auth_url,
             None if auto_lock is None else float(auto_lock),
             audit_days,
             client_rate,
         )
-        for hook in notify:
-            parse_hook(hook)
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
         page = listening(console, console_url, console_proxies, console_cert, console_key)
         loop = asyncio.Runner(loop_factory=_event_loop())
         with _locked(data), page as bound, loop as runner:
-            runner.run(_run(config, grants, accepted, qr, http, bound))
+            shows = _Shows(sys.stdout.isatty() if pairs is None else pairs, qr)
+            runner.run(_run(config, grants, accepted, shows, http, bound))
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -201,11 +202,19 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 commands: Final[Sequence[click.Command]] = (run,)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shows:
+    """What is printed for a person: what pairs and binds, and whether as QR codes, too."""
+
+    pairs: bool
+    qr: bool
+
+
 async def _run(
     config: "Config",
     grants: tuple[Grant, ...],
     invitations: list[NostrConnectURI],
-    qr: bool,
+    shows: _Shows,
     http: str | None,
     page: "Listening | None",
 ) -> None:
@@ -239,9 +248,9 @@ async def _run(
             click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
         if page is not None:
             served = await stack.enter_async_context(page.serve(config.data, service))
-            announce(served, qr=qr)
+            announce(served, pairs=shows.pairs, qr=shows.qr)
         serve = asyncio.create_task(service.agent.serve())
-        await _announce(service, grants, invitations, qr)
+        await _announce(service, grants, invitations, shows)
         # What was loaded until now stays: no collection has to look at it again.
         gc.collect()
         gc.freeze()
@@ -259,7 +268,7 @@ async def _run(
 
 
 async def _announce(
-    service: "Service", grants: tuple[Grant, ...], invitations: list[NostrConnectURI], qr: bool
+    service: "Service", grants: tuple[Grant, ...], invitations: list[NostrConnectURI], shows: _Shows
 ) -> None:
     from bunker_core.nips.nip19 import encode_npub
 
@@ -279,8 +288,12 @@ async def _announce(
             click.echo(f"paired client {invitation.client_pubkey}")
         else:
             click.echo(f"client {invitation.client_pubkey} did not listen; pair it again", err=True)
+    if not shows.pairs:
+        # What a service prints stands in a log, for a day a key to everything that it grants.
+        click.echo("no URI is shown here; `bunker signer pair` prints one")
+        return
     click.echo("pair one client with this URI, good for 24 hours:")
-    show_uri(service.agent.invite(first, new_secret(), grants), qr)
+    show_uri(service.agent.invite(first, new_secret(), grants), shows.qr)
 
 
 async def _watchdog(service: "Service") -> None:

@@ -70,11 +70,9 @@ class FileStorage:
     """A directory with one file a key, mode 0600, each replaced as a whole."""
 
     def __init__(self, directory: str | os.PathLike[str] = ".nse") -> None:
-        """Use `directory`, made with mode 0700 when it is missing; raises NSEError."""
+        """Use `directory`, which is made with mode 0700 when the first key is written."""
         self._directory = Path(directory)
         self._paths: dict[str, Path] = {}
-        with _storage_errors("can't make the key directory", self._directory):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self._directory)!r})"
@@ -120,6 +118,8 @@ class FileStorage:
 
     def keys(self) -> list[str]:
         with _storage_errors("can't read the key directory", self._directory):
+            if not self._directory.exists():
+                return []
             names = [entry.name for entry in self._directory.iterdir()]
         return sorted(_key(name) for name in names if not name.startswith("."))
 
@@ -131,7 +131,8 @@ class FileStorage:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other threads and processes out of the directory's changes."""
+        """Keep other threads and processes out of the directory's changes; make it at first."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

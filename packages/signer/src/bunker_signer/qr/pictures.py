@@ -6,7 +6,6 @@ does (`child.py`). What it answers is a stranger's text, as if somebody had type
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.process import module_command
 from bunker_core.nips.bunker_uri import MAX_URI
 from bunker_signer.qr.child import UNREADABLE
 from bunker_signer.qr.confine import can_confine
@@ -85,7 +85,7 @@ class Pictures:
 
 async def _look(picture: bytes, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-m", "bunker_signer.qr.child", *arguments),
+        *module_command("bunker_signer.qr.child", *arguments, isolated=True),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,228 @@
+"""The process of `bunker up` once nothing is to be asked any more: it starts, shows and supervises.
+
+`bunker up` becomes this program by exec. A passphrase or key that was typed is gone with its
+memory, no option that names a secret stands in this process's arguments, and it is a third as
+large: it imports nothing of the relay or the signer.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bunker.up.caddy import Site, find_caddy, write_caddyfile
+from bunker.up.console import console_port, show_console
+from bunker.up.screen import Screen
+from bunker.up.supervise import Child, ChildFailed, Supervisor
+from bunker_core.errors import BunkerError
+from bunker_core.local.process import become, module_command
+
+_RELAY_READY: Final = "relay listening on "
+_SIGNER_READY: Final = ("bunker://", "no URI is shown")
+_MODULE: Final = "bunker.up.serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run. Of plain values alone: it goes through a pipe."""
+
+    data: str
+    relay_data: str
+    signer_data: str
+    caddy_data: str
+    npub: str
+    user_pubkey: str
+    remote_signer_pubkey: str
+    port: int
+    pairs: bool  # whether a URI and a link are shown
+    qr: bool | None  # None: what a phone can reach
+    profile: str
+    allow: str
+    master_key_file: str  # "" for the one in the signer's data
+    domain: str  # "" for loopback
+    https_port: int
+    internal_tls: bool
+    console: str  # "" for none
+    console_domain: str
+    notify: tuple[str, ...]
+    auth_url: str
+    # What the screen says.
+    protection: str
+    recovery: str  # with a passphrase in it, on the first run
+    recovery_later: str
+    grants: str
+    data_option: str
+    signer_option: str
+
+    @property
+    def draws_uri(self) -> bool:
+        """Whether the URI is shown as a code: without a domain no phone reaches the relay."""
+        return bool(self.domain) if self.qr is None else self.qr
+
+
+def serve(plan: Plan) -> None:
+    """Become the process that serves `plan`; never returns."""
+    reader, writer = os.pipe()
+    with open(writer, "w") as pipe:  # noqa: PTH123 -- a descriptor, not a path
+        json.dump(asdict(plan), pipe)
+    os.set_inheritable(reader, True)
+    become(module_command(_MODULE, str(reader)))
+
+
+def main() -> int:
+    """Serve the plan that stands in the pipe named by the only argument; return the exit code."""
+    with open(int(sys.argv[1])) as pipe:  # noqa: PTH123 -- a descriptor, not a path
+        value: dict[str, Any] = json.load(pipe)
+    plan = Plan(**{**value, "notify": tuple(value["notify"])})
+    try:
+        return asyncio.run(_serve(plan))
+    except ChildFailed as error:
+        return error.code if error.code > 0 else 1
+    except (BunkerError, TimeoutError) as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 -- as click does
+        return 1
+    except OSError as error:
+        print(f"Error: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+async def _serve(plan: Plan) -> int:
+    """Run it all; return the exit code. Raises ChildFailed and BunkerError."""
+    supervisor = Supervisor()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+    try:
+        if plan.domain:
+            await _with_domain(plan, supervisor)
+        else:
+            await _on_loopback(plan, supervisor)
+        await supervisor.wait()
+    finally:
+        await supervisor.close()
+    print("\nstopped", flush=True)  # noqa: T201
+    return 0
+
+
+async def _on_loopback(plan: Plan, supervisor: Supervisor) -> None:
+    # Both at once: the signer has more to load than the relay, and tries again until it is there.
+    port = plan.port or console_port("127.0.0.1:0")
+    url = f"ws://127.0.0.1:{port}"
+    relay, signer = _relay(plan, port), _signer(plan, url, None, {})
+    screen_of = _Show(plan, url)
+    _, lines = await supervisor.start_all(relay, signer)
+    screen_of(signer, lines)
+    supervisor.watch(relay)
+    supervisor.watch(signer, screen_of)
+
+
+async def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
+    from bunker.up.caddy import wait_until_console_served, wait_until_served
+
+    relay = _relay(plan, plan.port)
+    port = int((await supervisor.start(relay))[-1].rpartition(":")[2])
+    relay.command = _relay(plan, port).command  # known from now on, also if any was welcome
+    site = Site(
+        plan.domain,
+        port,
+        Path(plan.caddy_data),
+        plan.https_port,
+        plan.internal_tls,
+        plan.console_domain,
+        console_port(plan.console) if plan.console and plan.console_domain else 0,
+    )
+    caddy = _caddy(site)
+    await supervisor.start(caddy)
+    await wait_until_served(site)
+    environment = {"SSL_CERT_FILE": str(site.root_certificate)} if site.internal else {}
+    signer = _signer(plan, site.url, site, environment)
+    screen_of = _Show(plan, site.url)
+    lines = await supervisor.start(signer)
+    if site.console_domain:
+        await wait_until_console_served(site)
+    screen_of(signer, lines)
+    for child in (relay, caddy):
+        supervisor.watch(child)
+    supervisor.watch(signer, screen_of)
+
+
+class _Show:
+    """Shows the screen when the signer is there, and again when it had to be restarted."""
+
+    def __init__(self, plan: Plan, url: str) -> None:
+        self._plan = plan
+        self._url = url
+        self._recovery = plan.recovery
+
+    def __call__(self, _child: Child, lines: list[str]) -> None:
+        plan = self._plan
+        screen = Screen(
+            relay_url=self._url,
+            npub=plan.npub,
+            protection=plan.protection,
+            memory=_memory(lines),
+            recovery=self._recovery or plan.recovery_later,
+            grants=plan.grants,
+            pairs=plan.pairs,
+            signer_option=plan.signer_option,
+            data_option=plan.data_option,
+        )
+        self._recovery = ""  # a passphrase is shown once
+        if plan.pairs and plan.draws_uri:
+            from bunker_signer.cli.options import draw
+
+            draw(lines[-1])  # on top: a small terminal has all the rest in view
+        said = [screen.text(), *([f"{lines[-1]}\n"] if plan.pairs else [])]
+        print("\n".join(said))  # noqa: T201
+        show_console(lines, qr=plan.qr)
+        print(screen.what_next(), flush=True)  # noqa: T201
+
+
+def _relay(plan: Plan, port: int) -> Child:
+    command = module_command("bunker", "relay", "run", "--host", "127.0.0.1")
+    command += ["--port", str(port), "--data", plan.relay_data, "--profile", "private"]
+    command += ["--signer", plan.remote_signer_pubkey, "--owner", plan.user_pubkey]
+    environment = {}
+    if plan.domain:
+        suffix = "" if plan.https_port == 443 else f":{plan.https_port}"
+        command += ["--url", f"wss://{plan.domain}{suffix}"]
+        # Caddy says who the client is; without that all would share one rate limit.
+        environment["BUNKER_RELAY_TRUSTED_PROXIES"] = "127.0.0.1"
+    return Child("relay", command, ready=_RELAY_READY, environment=environment)
+
+
+def _caddy(site: Site) -> Child:
+    path = write_caddyfile(site)
+    command = [find_caddy(), "run", "--config", str(path), "--adapter", "caddyfile"]
+    return Child("TLS server (Caddy)", command, environment={"HOME": str(site.data)})
+
+
+def _signer(plan: Plan, url: str, site: Site | None, environment: dict[str, str]) -> Child:
+    command = module_command("bunker", "signer", "run", "--data", plan.signer_data)
+    command += ["--relay", url, "--profile", plan.profile, "--allow", plan.allow]
+    command.append("--pair" if plan.pairs else "--no-pair")
+    if plan.master_key_file:
+        command += ["--master-key-file", plan.master_key_file]
+    if site is not None and site.console_domain:
+        command += ["--console", f"127.0.0.1:{site.console_port}"]
+        command += ["--console-url", site.console_url, "--console-proxy", "127.0.0.1"]
+    elif plan.console:
+        command += ["--console", plan.console]
+    if plan.auth_url:
+        command += ["--auth-url", plan.auth_url]
+    if plan.notify:
+        # Not as options: who knows the topic reads along, and options are for all to see.
+        environment = {**environment, "BUNKER_SIGNER_NOTIFY": " ".join(plan.notify)}
+    return Child("signer", command, ready=_SIGNER_READY, foreground=True, environment=environment)
+
+
+def _memory(lines: list[str]) -> str:
+    """Return how the signer's memory is protected, in its own word."""
+    return next((line.rpartition("memory ")[2] for line in lines if "memory " in line), "not said")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
