@@ -1,6 +1,5 @@
 """Storages: the old content or the new, whole, whatever happens; and the reference's files."""
 
-import os
 import resource
 import signal
 import stat
@@ -100,6 +99,7 @@ def test_no_symlink_is_followed(tmp_path: Path) -> None:
     """A link in the place of a key file is neither read nor written through."""
     outside = tmp_path / "outside"
     outside.write_text("theirs")
+    (tmp_path / "keys").mkdir()
     storage = FileStorage(tmp_path / "keys")
     link = tmp_path / "keys" / "nse_blob"
     link.symlink_to(outside)
@@ -326,10 +326,12 @@ def test_key_names(storage: MemoryStorage | FileStorage) -> None:
     assert key_names(storage) == ["a.b-c", "default", "zap_bot"]
 
 
-def test_listing_a_directory_that_went(tmp_path: Path) -> None:
-    """A directory that is gone is an NSEError for whoever lists or writes."""
-    storage = FileStorage(tmp_path / "keys")
-    os.rmdir(tmp_path / "keys")  # noqa: PTH106
-    with pytest.raises(NSEError):
-        storage.keys()
-    refused(storage, "k", "x")
+def test_whoever_looks_makes_nothing(tmp_path: Path) -> None:
+    """Without a directory there is no key; the first that is written makes it, for its owner."""
+    storage = FileStorage(tmp_path / "data" / "keys")
+    assert storage.keys() == []
+    assert storage.get("k") is None
+    assert not list(tmp_path.iterdir())
+    storage.put("k", "x")
+    assert (tmp_path / "data" / "keys").stat().st_mode & 0o777 == 0o700
+    assert storage.keys() == ["k"]

@@ -6,8 +6,10 @@ overwrite each other's key. `FileStorage` opens the files of the reference packa
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +72,17 @@ class FileStorage:
     """A directory with one file a key, mode 0600, each replaced as a whole."""
 
     def __init__(self, directory: str | os.PathLike[str] = ".nse") -> None:
-        """Use `directory`, which is made with mode 0700 when the first key is written."""
+        """Use `directory`, made with mode 0700 when the first key is written; raises NSEError.
+
+        Whoever only looks for a key makes nothing.
+        """
         self._directory = Path(directory)
+        with (
+            _storage_errors("can't use the key directory", self._directory),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            if not stat.S_ISDIR(self._directory.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         self._paths: dict[str, Path] = {}
 
     def __repr__(self) -> str:

@@ -113,6 +113,7 @@ def create_master_key_file(path: Path) -> None:
         fill_random(key)
         copy = bytearray(key)  # the kernel can't read from a memfd_secret page
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(path, copy, replace=False)
         finally:
             wipe(copy)
