@@ -20,6 +20,7 @@ from bunker.conformance.report.page import page
 from bunker.conformance.report.run import Run, issue
 from bunker.conformance.report.terminal import summary
 from bunker.conformance.run import PATIENCE, in_order
+from bunker_core.errors import BunkerError
 
 _PROGRAM: Final = {"ignore_unknown_options": True}
 _Results = Callable[[Sequence[Case]], AsyncIterator[Result]]
@@ -214,8 +215,8 @@ def _judge(
 
     try:
         found = asyncio.run(collect())
-    except Outcome as outcome:
-        raise click.ClickException(str(outcome)) from None
+    except (Outcome, BunkerError) as error:
+        raise click.ClickException(str(error)) from None
     run = Run(target, kind, __version__, began, time.monotonic() - clock, in_order(found, cases))
     writers: dict[Path | None, Callable[[], str]] = {
         json_file: lambda: json.dumps(run.to_dict(), indent=1) + "\n",

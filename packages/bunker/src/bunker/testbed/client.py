@@ -27,6 +27,8 @@ class Client:
             uri, client_key=self._key, timeout=timeout, on_auth_url=self.auth_urls.append
         )
         self._wait(self._signer.__aenter__())
+        # Asked in the background: its answer is not the one that a test's first fault is for.
+        self._wait(self._signer.relays_checked(timeout))
 
     @property
     def client_pubkey(self) -> str:

@@ -1,6 +1,7 @@
 """Where a signer comes from: URIs that its owner gives, or a command that the kit runs."""
 
 import asyncio
+import json
 import re
 import shlex
 import tempfile
@@ -130,7 +131,7 @@ async def _run(command: Sequence[str], relays: Sequence[str], invitation: str) -
                 if line is None:
                     said = " / ".join(list(running.program.last)[-3:]) or "not a word"
                     raise Failed(f"`{shlex.join(words)}` ended before it printed a URI: {said}")
-                running.unused += _URI.findall(line)[:1]
+                running.unused += _uris(line)[:1]
     except TimeoutError:
         await running.end()
         raise Silence(f"bunker:// URI from `{shlex.join(words)}`", _START) from None
@@ -138,6 +139,16 @@ async def _run(command: Sequence[str], relays: Sequence[str], invitation: str) -
         await running.end()
         raise
     return running
+
+
+def _uris(line: str) -> list[str]:
+    """Return the URIs in a line of text, or in the values of an object of JSON."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    texts = map(str, value.values()) if isinstance(value, dict) else (line,)
+    return [uri for text in texts for uri in _URI.findall(text)]
 
 
 def _filled(word: str, **values: str) -> str:
