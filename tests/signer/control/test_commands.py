@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bunker_core.errors import BunkerError
 from bunker_core.event import verify
 from bunker_core.filter import Filter
 from bunker_core.nips.bunker_uri import parse_bunker_uri
@@ -12,6 +15,7 @@ from bunker_core.pool import RelayPool
 from bunker_signer.control.commands import Commands
 from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Grant
+from bunker_signer.store import clients
 from signer._rig import Owner, Rig, rig
 from signer._wire import Wire, wire
 
@@ -71,6 +75,23 @@ async def test_panic_ends_what_is_under_way(relay_url: str, data: Path) -> None:
         for entry in signer.audit("panic"):
             assert entry.decided_by == f"shell of uid {ME}"
             assert entry.outcome == "1 session and 1 unused URI revoked"
+
+
+async def test_an_approval_of_an_app_that_is_gone_says_so(relay_url: str, data: Path) -> None:
+    """Revoked while the question was open: the owner hears that nothing is signed."""
+    async with (
+        rig(relay_url, data, approver=Owner()) as signer,
+        signer.client() as client,
+    ):
+        await client.send("sign_event", REACTION, rid="x")
+        while not signer.service.inbox.questions():
+            await client.ask("ping", rid="p")
+        (question,) = signer.service.inbox.questions()
+        with signer.database.write() as connection:
+            clients.remove(connection, "default", client.key.pubkey)
+        with pytest.raises(BunkerError, match="nothing is signed"):
+            await tell(signer, "answer", id=question.id, verdict="once")
+        assert signer.audit("request") == [] or signer.audit("request")[0].outcome != "allowed"
 
 
 async def test_an_invitation_carries_its_limits(relay_url: str, data: Path) -> None:

@@ -28,12 +28,20 @@ class Inbox:
         """Return the open questions, the oldest first."""
         return tuple(question for question, _ in self._open.values())
 
+    def question(self, question_id: str) -> Question:
+        """Return an open question; raises UnknownQuestion."""
+        return self._find(question_id)[0]
+
     def answer(self, question_id: str, answer: Answer) -> Question:
         """Answer a question; raises UnknownQuestion."""
+        question, future = self._find(question_id)
+        future.set_result(answer)
+        return question
+
+    def _find(self, question_id: str) -> tuple[Question, asyncio.Future[Answer]]:
         question, future = self._open.get(question_id, (None, None))
         if question is None or future is None or future.done():
             raise UnknownQuestion(
                 f"there is no open request {question_id}; `bunker signer requests` lists them"
             )
-        future.set_result(answer)
-        return question
+        return question, future

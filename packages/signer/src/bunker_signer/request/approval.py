@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Protocol
 
@@ -119,6 +119,20 @@ class Approver(Protocol):
         ...
 
 
+def _share(answer: Answer, position: int, together: int) -> Answer | None:
+    """Return the answer for one of several requests that were asked about together.
+
+    So many uses count what was asked: those are allowed, the first with the rule for what is left.
+    None for those beyond, which are asked about again.
+    """
+    uses = answer.uses or 0
+    if position >= uses:
+        return None
+    if position == 0:
+        return replace(answer, uses=max(0, uses - together))
+    return Answer(Verdict.ONCE, answer.by)
+
+
 class TooMany(Exception):
     """The client has too many requests waiting already."""
 
@@ -177,9 +191,17 @@ class Desk:
         if self._waiting.get(client, 0) >= MAX_WAITING:
             raise TooMany
         self._waiting[client] = self._waiting.get(client, 0) + 1
+        end = self._clock() + seconds
         try:
-            burst = self._join(key_name, client_pubkey, client_name, item, seconds)
-            return await asyncio.shield(burst.answer)
+            while True:
+                burst = self._join(key_name, client_pubkey, client_name, item, seconds)
+                answer = await asyncio.shield(burst.answer)
+                if answer is None or answer.uses is None or not answer.allows:
+                    return answer
+                share = _share(answer, burst.items.index(item), len(burst.items))
+                if share is not None:
+                    return share
+                seconds = max(0.0, end - self._clock())
         finally:
             self._waiting[client] -= 1
             if not self._waiting[client]:

@@ -27,9 +27,18 @@ from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Desk, Item, To
 from bunker_signer.request.job import Job
 from bunker_signer.request.operation import Operation, Refused, hosts_of, read_operation
 from bunker_signer.request.record import Admitted
+from bunker_signer.request.refusals import Refusals
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.journal import Entry, State
+from bunker_signer.store.space import Space
+
+# Bytes of one client's requests that may wait for a person: they are kept whole, to be taken up
+# after a restart.
+ASKED_BYTES: Final = 8 * 1024 * 1024
+# Bytes of one client's answers that are kept for a repetition: an hour of a busy app's would be
+# gigabytes. The oldest go first.
+KEPT_BYTES: Final = 32 * 1024 * 1024
 
 # What the NSE says when the key is fine and what it was given is not.
 _CLIENT_FAULTS: Final = (NSEErrorCode.SIGN_FAILED, NSEErrorCode.DECRYPTION_FAILED)
@@ -46,6 +55,7 @@ class Jobs:
         desk: Desk,
         *,
         relays: Iterable[str] = (),
+        space: Space | None = None,
         deadline: float = DEADLINE,
         auth_url: str = "",
         metrics: Metrics | None = None,
@@ -58,11 +68,17 @@ class Jobs:
         self._writer = writer
         self._desk = desk
         self._own_hosts = hosts_of(relays)
+        self.space: Final = space or Space(None)
         self._deadline = deadline
         self._auth_url = auth_url
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._running: dict[str, Job] = {}
+        self.refusals: Final = Refusals()
+        self._asked_bytes: Counter[tuple[str, str]] = (
+            Counter()
+        )  # of requests that wait for a person
+        self._kept_bytes: Counter[tuple[str, str]] = Counter()  # since the last look at all of them
         self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
         self.on_interim: Callable[[Reply], object] = lambda _: None
         self.on_locked: Callable[[Identity], None] = lambda _: None
@@ -74,6 +90,9 @@ class Jobs:
 
     async def run(self, job: Job) -> Reply | None:
         """Return the answer to a request; None when one being worked on is the same."""
+        if not self.space.enough:
+            full = "error: the signer's disk is nearly full"
+            return self._refuse(job, Refused(full, lasting=False))
         try:
             operation = self._read(job.request, job.identity, job.dated)
         except Refused as refusal:
@@ -95,6 +114,7 @@ class Jobs:
             if admitted.reply is not None:
                 return self._release(job, admitted.reply)
             if admitted.refusal is not None:
+                await self._note(job, operation, admitted.refusal)
                 return self._refuse(job, admitted.refusal)
             return await self._carry_on(job, operation, admitted.entry)
         finally:
@@ -102,6 +122,8 @@ class Jobs:
 
     async def resume(self, identity: Identity, entry: Entry) -> Reply | None:
         """Take up a request where an earlier run left it; None when its client is gone."""
+        if entry.state is State.ANSWERED:
+            return self._resume_answer(identity, entry)
         try:
             event = verify(parse_event_json(entry.event))
             text, scheme = identity.channel(event.pubkey).open(event.content)
@@ -122,6 +144,17 @@ class Jobs:
             return await self._carry_on(job, operation, entry)
         finally:
             del self._running[job.digest]
+
+    def _resume_answer(self, identity: Identity, entry: Entry) -> Reply | None:
+        """Return an answer that an earlier run wrote down and did not get away."""
+        pubkey = entry.client_pubkey
+        client = self._writer.read(lambda at: clients.find(at, identity.name, pubkey))
+        if client is None or entry.digest in self._running:
+            return None
+        text, scheme = identity.channel(pubkey).open(entry.answer)
+        relays = tuple(dict.fromkeys((entry.relay_url, *client.relays)))
+        response, at = parse_response(text), entry.received_at
+        return Reply(identity, pubkey, response, scheme, relays, at, entry.digest)
 
     def _read(self, request: Request, identity: Identity, now: int) -> Operation:
         return read_operation(request, identity.user_pubkey, now, self._own_hosts)
@@ -153,21 +186,16 @@ class Jobs:
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
         is used once; and if nobody has to be asked, the answer belongs to it, too.
         """
-        now = int(self._clock())
+        now, attended = int(self._clock()), self._desk.attended
         return await self._writer.write(
-            lambda to: record.admit(
-                to, job, operation, now, lambda: self._use_at_once(job, operation), running=running
-            )
+            lambda to: record.admit(to, job, operation, now, running=running, attended=attended)
         )
 
-    def _use_at_once(self, job: Job, operation: Operation) -> str | None:
-        """Return a result; None when the key is not unlocked, or whatever else is wrong with it."""
-        if job.identity.state is not KeyState.UNLOCKED:
-            return None
-        try:
-            return self._use_key(job, operation)
-        except Exception:  # noqa: BLE001 -- met again, and answered, when it is tried in its turn
-            return None
+    async def _note(self, job: Job, operation: Operation, refusal: Refused) -> None:
+        """Have a refusal in the audit log: the first of its kind, or the sum of the others."""
+        now = int(self._clock())
+        if self.refusals.note(job, operation, refusal, now):
+            await self._writer.write(lambda to: record.audit(to, job, operation, now, refusal))
 
     # --- from the decision to the answer -----------------------------------------------------
 
@@ -186,6 +214,8 @@ class Jobs:
             response = Response(job.request.id, error=refusal.error)
             outcome, lasting = refusal.error, refusal.lasting
             decided_by = refusal.by or decided_by
+            if not lasting:
+                await self._note(job, operation, refusal)
         except StoreError:
             raise
         except Exception as failure:  # noqa: BLE001 -- a client is answered whatever happens
@@ -221,11 +251,20 @@ class Jobs:
 
     def _release(self, job: Job, reply: Reply) -> Reply:
         """Return an answer that is written down, to go by all relays that brought the request."""
+        self._count_kept(job, len(reply.sealed))
         self._metrics.count(job.request.method, reply.response.error)
         self._metrics.took(self._clock() - job.received_at)
         if len(reply.relays) == len(job.relays):
             return reply
         return replace(reply, relays=tuple(job.relays))
+
+    def _count_kept(self, job: Job, size: int) -> None:
+        """Have the oldest answers of a client go when there are too many bytes of them."""
+        client = (job.identity.name, job.client.pubkey)
+        self._kept_bytes[client] += size
+        if self._kept_bytes[client] > KEPT_BYTES // 4:
+            del self._kept_bytes[client]
+            self._writer.write_soon(lambda to: journal.shrink(to, *client, KEPT_BYTES))
 
     def _refuse(self, job: Job, refusal: Refused) -> Reply:
         """Answer what never came as far as the journal."""
@@ -247,10 +286,18 @@ class Jobs:
         item = Item(action, job.digest, operation.template, text)
         name = job.client.metadata.name
         left = self._left(job)
+        client, size = (job.identity.name, job.client.pubkey), len(job.event.content)
+        if self._asked_bytes[client] + size > ASKED_BYTES:
+            raise Refused("pending: too many bytes wait for approval", lasting=False)
+        self._asked_bytes[client] += size
         try:
             answer = await self._desk.ask(job.identity.name, job.client.pubkey, name, item, left)
         except TooMany:
             raise Refused("pending: too many requests wait for approval", lasting=False) from None
+        finally:
+            self._asked_bytes[client] -= size
+            if not self._asked_bytes[client]:
+                del self._asked_bytes[client]
         if answer is None:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
         now = int(self._clock())
@@ -268,7 +315,7 @@ class Jobs:
         while True:
             await self._unlocked(job)
             try:
-                return self._use_key(job, operation)
+                return job.use(operation)
             except NSEError as failure:
                 if identity.user.locked:
                     # Another process changed its slots (`bunker key`): only an unlock helps.
@@ -302,21 +349,6 @@ class Jobs:
                 raise Refused(record.GONE)
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
-
-    def _use_key(self, job: Job, operation: Operation) -> str:
-        """Return a result: the only place where the key is opened for a client.
-
-        A transaction that is made again finds the result there: the key was used for it already.
-        """
-        if job.result is None:
-            identity, template = job.identity, operation.template
-            identity.access.touch()
-            if template is not None:
-                job.result = identity.sign(template).to_json().decode()
-            else:
-                action = operation.action
-                job.result = identity.crypt(action, action.peer or "", operation.text)
-        return job.result
 
     def _left(self, job: Job) -> float:
         return max(0.0, job.received_at + self._deadline - self._clock())

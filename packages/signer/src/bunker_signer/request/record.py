@@ -4,7 +4,6 @@ The journal's entry, what it stands for (a grant's use, the owner's approval, th
 line in the audit log are changed together or not at all.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +25,11 @@ GONE: Final = "denied: not connected any more"
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """How a request came into the journal: as `entry`, with a refusal or a reply if it has one."""
+    """What became of a request: `entry` in the journal, a refusal, or the reply.
+
+    One that a rule refuses is not in the journal: the rule says the same again, and an app that
+    sends thousands of them fills no disk.
+    """
 
     entry: Entry
     refusal: Refused | None = None
@@ -38,15 +41,15 @@ def admit(
     job: Job,
     operation: Operation,
     now: int,
-    use_key: Callable[[], str | None],
     *,
     running: bool,
+    attended: bool,
 ) -> Admitted | None:
     """Write a request down with the policy's decision; None for an event that was handled before.
 
-    What a grant allows is answered in the same transaction, by the result of `use_key`, unless
-    that is None. A refusal that lasts is the answer in the entry already. `running` says that the
-    same request is being worked on.
+    What a grant allows is done and answered in the same transaction, unless the key is not open.
+    `running` says that the same request is being worked on, `attended` that there is somebody to
+    ask.
     """
     if not journal.mark_handled(connection, job.event.id, now):
         return None
@@ -55,14 +58,13 @@ def admit(
     if entry is not None or running:
         return Admitted(entry or _entry(job, State.OPEN))
     if job.identity.state is KeyState.PAUSED:
-        paused = Refused("locked: the signer is paused", lasting=False)
-        return Admitted(_entry(job, State.OPEN), paused)
+        return _refused(job, "locked: the signer is paused")
     held = grants.of(connection, job.identity.name, job.client.pubkey)
     match decide(held, operation.action, now):
         case Allow(grant):
             if grant is not None:
                 grants.use(connection, grant, now)
-            result = use_key()
+            result = _use_at_once(job, operation)
             if result is None:
                 admitted = Admitted(_entry(job, State.APPROVED, _rule(grant)))
             else:
@@ -71,13 +73,13 @@ def admit(
         case Ask():
             # Revoked since it was looked up: there would be grants otherwise, or no question.
             if clients.find(connection, job.identity.name, job.client.pubkey) is None:
-                return Admitted(_entry(job, State.OPEN), Refused(GONE, lasting=False))
+                return _refused(job, GONE)
+            if not attended:
+                error = f"denied: {operation.action.permission} is not allowed"
+                return _refused(job, error, "nobody to ask")
             admitted = Admitted(_entry(job, State.OPEN))
         case Refuse(error, grant):
-            _audit(connection, job, operation, now, error, _rule(grant))
-            if error.startswith("rate-limited:"):
-                return Admitted(_entry(job, State.OPEN), Refused(error, lasting=False))
-            admitted = _answered(job, Response(job.request.id, error=error), _rule(grant))
+            return _refused(job, error, _rule(grant))
     journal.add(connection, admitted.entry)
     return admitted
 
@@ -105,14 +107,15 @@ def answer(
     """Write down the encrypted answer `text`; return whether it may go.
 
     It may not when the client was revoked, or has logged out, in the meantime. One that is not
-    `lasting` is forgotten, so that the same request is looked at afresh.
+    `lasting` is forgotten, so that the same request is looked at afresh, and in the audit log with
+    the others of its kind (`refusals.py`).
     """
     if lasting:
         released = journal.answer(connection, job.digest, text)
+        _audit(connection, job, operation, now, outcome if released else GONE, decided_by)
     else:
         released = journal.find(connection, job.digest) is not None
         journal.forget(connection, job.digest)
-    _audit(connection, job, operation, now, outcome if released else GONE, decided_by)
     return released
 
 
@@ -120,6 +123,8 @@ def _take_rule(
     connection: Connection, job: Job, operation: Operation, now: int, said: Answer
 ) -> None:
     """Turn "always" and "never" into a grant, if the client is still one."""
+    if said.uses == 0:
+        return  # all of them were used up by what was asked together
     if clients.find(connection, job.identity.name, job.client.pubkey) is None:
         return
     try:
@@ -147,6 +152,20 @@ def _take_rule(
     )
 
 
+def _use_at_once(job: Job, operation: Operation) -> str | None:
+    """Return a result; None when the key is not unlocked, or whatever else is wrong with it."""
+    if job.identity.state is not KeyState.UNLOCKED:
+        return None
+    try:
+        return job.use(operation)
+    except Exception:  # noqa: BLE001 -- met again, and answered, when it is tried in its turn
+        return None
+
+
+def _refused(job: Job, error: str, by: str = "") -> Admitted:
+    return Admitted(_entry(job, State.OPEN), Refused(error, lasting=False, by=by))
+
+
 def _answered(job: Job, response: Response, decided_by: str) -> Admitted:
     """Return the entry of a request with its answer, encrypted as it will leave."""
     reply = job.reply(response).seal()
@@ -158,13 +177,20 @@ def _entry(job: Job, state: State, decided_by: str = "", answer: str = "") -> En
         job.digest,
         job.identity.name,
         job.client.pubkey,
-        job.event.to_json().decode(),
+        "" if answer else job.event.to_json().decode(),  # what is answered is not needed any more
         next(iter(job.relays), ""),
         state,
         job.received_at,
         decided_by,
         answer,
     )
+
+
+def audit(
+    connection: Connection, job: Job, operation: Operation, now: int, refusal: Refused
+) -> None:
+    """Write down that a request was refused."""
+    _audit(connection, job, operation, now, refusal.error, refusal.by)
 
 
 def _audit(

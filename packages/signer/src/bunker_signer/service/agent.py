@@ -128,7 +128,16 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._courier.close()
+        now = int(self._clock())
+        with self.database.write() as connection:
+            for refused in self._jobs.refusals.due(now, all_of_them=True):
+                refused.append(connection, now)
         await self.pool.__aexit__(None, None, None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room on the disk for what has to be written down."""
+        return self._jobs.space.enough
 
     @property
     def live_relays(self) -> tuple[str, ...]:
@@ -147,6 +156,11 @@ class Agent:
             if identity.name == name:
                 return identity
         raise BunkerError(f"there is no key {name} here")
+
+    def is_paired(self, key_name: str, client_pubkey: str) -> bool:
+        """Tell whether a client is one still; raises StoreError."""
+        with self.database.read() as connection:
+            return clients.find(connection, key_name, client_pubkey) is not None
 
     def invite(self, identity: Identity, secret: str, granted: Iterable[Grant]) -> BunkerURI:
         """Return a URI that pairs one client, which then gets `granted`."""
@@ -345,6 +359,8 @@ class Agent:
     def _let_go(self) -> None:
         now = int(self._clock())
         with self.database.write() as connection:
+            for refused in self._jobs.refusals.due(now):
+                refused.append(connection, now)
             journal.clean(connection, now, REMEMBER)
             if self._audit_days:
                 audit_log.let_go(connection, now - self._audit_days * 86400)

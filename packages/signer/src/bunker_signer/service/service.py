@@ -20,6 +20,7 @@ from bunker_signer.request.jobs import Jobs
 from bunker_signer.service.agent import START_TIMEOUT, Agent
 from bunker_signer.store import Database, Writer, settings
 from bunker_signer.store.database import FILE_NAME
+from bunker_signer.store.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ async def running(
             writer,
             desk,
             relays=config.relays,
+            space=Space(database.directory),
             deadline=config.approval_timeout,
             auth_url=config.auth_url,
             metrics=metrics,

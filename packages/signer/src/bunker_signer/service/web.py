@@ -31,7 +31,7 @@ def create_app(agent: Agent, waiting: Callable[[], int]) -> Starlette:
         except StoreError:
             database = "failed"
         else:
-            database = "ok"
+            database = "ok" if agent.has_room else "no room on the disk"
         serving = sorted(agent.live_relays)
         healthy = bool(serving) and database == "ok"
         body = {

@@ -53,6 +53,12 @@ class Database:
             self._engine.dispose()
             raise StoreError(f"database {self._shown} can't be used: {_cause(error)}") from None
 
+    @property
+    def directory(self) -> Path | None:
+        """Where SQLite writes; None for another database."""
+        name = self._engine.url.database
+        return Path(name).parent if self._engine.dialect.name == "sqlite" and name else None
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

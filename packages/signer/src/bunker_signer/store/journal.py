@@ -15,7 +15,17 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable, bindparam, delete, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Executable,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -50,7 +60,7 @@ class Entry:
     digest: str
     key_name: str
     client_pubkey: str
-    event: str  # JSON of the request event
+    event: str  # JSON of the request event, "" once it is answered
     relay_url: str
     state: State
     received_at: int
@@ -101,7 +111,7 @@ def approve(connection: Connection, digest: str, decided_by: str) -> bool:
 
 def answer(connection: Connection, digest: str, text: str) -> bool:
     """Write the answer down; return False when there is one already, or the client is gone."""
-    return _moved(connection, _ANSWER, digest, State.ANSWERED, to_answer=text)
+    return _moved(connection, _ANSWER, digest, State.ANSWERED, to_answer=text, no_event="")
 
 
 def finish(connection: Connection, digest: str) -> bool:
@@ -132,6 +142,23 @@ def clean(connection: Connection, now: int, keep_events: int) -> None:
     connection.execute(delete(requests).where(requests.c.received_at < now - KEEP_ANSWERS))
 
 
+def shrink(connection: Connection, key_name: str, client_pubkey: str, keep_bytes: int) -> int:
+    """Drop a client's oldest answers beyond so many bytes of them; return how many went."""
+    theirs = (requests.c.key_name == key_name) & (requests.c.client_pubkey == client_pubkey)
+    answered = requests.c.state.in_((State.ANSWERED.value, State.DONE.value))
+    sizes = select(requests.c.digest, func.length(requests.c.answer)).where(theirs, answered)
+    newest_first = sizes.order_by(requests.c.received_at.desc(), requests.c.digest)
+    kept, gone = 0, []
+    for digest, size in connection.execute(newest_first):
+        kept += size
+        if kept > keep_bytes:
+            gone.append(digest)
+    for first in range(0, len(gone), 500):
+        some = requests.c.digest.in_(gone[first : first + 500])
+        connection.execute(delete(requests).where(some))
+    return len(gone)
+
+
 def _moved(
     connection: Connection, move: Statement, digest: str, state: State, **values: str
 ) -> bool:
@@ -148,7 +175,7 @@ def _move(*states: State, **values: str) -> Executable:
 
 
 _APPROVE: Final = Statement(_move(State.OPEN, State.APPROVED, decided_by="to_by"))
-_ANSWER: Final = Statement(_move(State.OPEN, State.APPROVED, answer="to_answer"))
+_ANSWER: Final = Statement(_move(State.OPEN, State.APPROVED, answer="to_answer", event="no_event"))
 _FINISH: Final = Statement(_move(State.ANSWERED))
 
 
