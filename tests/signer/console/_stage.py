@@ -164,6 +164,13 @@ async def bind(page: "Page", link: str, name: str = "Phone") -> None:
     await page.wait_for_url("**/requests*")
 
 
+async def sure(page: "Page", what: str, yes: str) -> None:
+    """Tap on something that asks back, and then on the answer."""
+    asks = page.locator(f'summary[aria-label="{what}"], summary:text-is("{what}")').first
+    await asks.click()
+    await asks.locator("xpath=..").get_by_role("button", name=yes).click()
+
+
 def node_script(name: str) -> tuple[str, str]:
     """Return the command of a script beside this file; skip without Node.js and its packages."""
     program = shutil.which("node")

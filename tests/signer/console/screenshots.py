@@ -19,7 +19,7 @@ from bunker_client import Pairing, RemoteSigner
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.policy import Profile
-from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, visitor
+from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, sure, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -149,7 +149,7 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     await page.locator(".qr").wait_for()
     await shot("link")
     await page.goto(f"{on.origin}/keys")
-    await page.get_by_role("button", name="Lock").click()
+    await sure(page, "Lock", "Lock now")
     await page.get_by_text("The key is locked").wait_for()
     await shot("locked")
     await page.get_by_role("button", name="Unlock").click()

@@ -9,7 +9,7 @@ from bunker_core.nips.bunker_uri import NostrConnectURI
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.console.view.texts import texts_of
 from bunker_signer.policy import Profile
-from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, paired, sign, visitor
+from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, paired, sign, sure, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -103,7 +103,7 @@ async def test_no_fault(
         await page.get_by_role("heading", name="Pair this app?").wait_for()
         found["review"] = await faults(page)
         await page.goto(f"{on.origin}/keys")
-        await page.get_by_role("button", name="Lock").click()
+        await sure(page, "Lock", "Lock now")
         await page.get_by_text("The key is locked").wait_for()
         found["locked"] = await faults(page)
         await page.get_by_role("button", name="Unlock").click()

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from _require import need
 from interop.peers import running
-from signer.console._stage import bind, browser, bunker, node_script, visitor
+from signer.console._stage import bind, browser, bunker, node_script, sure, visitor
 from signer.console.auth.test_passkeys import add_passkey, sensor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -145,7 +145,7 @@ async def test_the_story_at_a_name(up: Installed, monkeypatch: pytest.MonkeyPatc
             assert (await desktop.until("signed"))["content"] == "asked by nostr-tools"
 
         await add_passkey(phone, up.origin)
-        await phone.get_by_role("button", name="Unbind this device").click()
+        await sure(phone, "Unbind this device", "Yes, unbind this device")
         await phone.wait_for_url("**/login")
         await phone.get_by_role("button", name="Log in with a passkey").click()
         await phone.wait_for_url("**/requests*")

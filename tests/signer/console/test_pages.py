@@ -24,6 +24,7 @@ from signer.console._stage import (
     paired,
     sign,
     stage,
+    sure,
     visitor,
 )
 
@@ -103,7 +104,7 @@ async def test_rename_take_away_and_revoke(chromium: "Browser", on: Stage) -> No
         await phone.get_by_role("button", name="Save").click()
         await phone.get_by_role("heading", name="My reader").wait_for()
         await sign(app, "without asking")
-        await phone.get_by_role("button", name="Take away: Post a note").click()
+        await sure(phone, "Take away: Post a note", "Yes, take it away")
         await phone.get_by_text("Saved", exact=True).wait_for()
         signing = sign(app, "asks now")
         await phone.goto(f"{on.origin}/requests")
@@ -112,7 +113,7 @@ async def test_rename_take_away_and_revoke(chromium: "Browser", on: Stage) -> No
         await phone.get_by_role("button", name="Allow once").click()
         await signing
         await phone.goto(f"{on.origin}/apps/default/{key_of(app)}")
-        await phone.get_by_role("button", name="Revoke").click()
+        await sure(phone, "Revoke", "Yes, end its access")
         await phone.get_by_text("The app is revoked").wait_for()
         with pytest.raises(RequestDenied, match="not connected"):
             await sign(app)
@@ -133,7 +134,7 @@ async def test_a_grant_of_another_app_stays(on: Stage, chromium: "Browser") -> N
         await phone.goto(f"{on.origin}/apps/default/{key_of(one)}")
         first = phone.locator("input[name=grant]").first
         await first.evaluate("(field, value) => { field.value = value }", foreign)
-        await phone.get_by_role("button", name="Take away: Post a note").click()
+        await sure(phone, "Take away: Post a note", "Yes, take it away")
         await phone.wait_for_url("**done=saved")
         assert (await sign(one, "still mine")).kind == 1
         assert (await sign(other, "and mine")).kind == 1
@@ -150,7 +151,7 @@ async def test_lock_and_unlock(chromium: "Browser", on: Stage) -> None:
         await phone.get_by_text("Show as a code").click()
         assert await phone.locator("svg.qr").is_visible()
         assert await phone.get_by_text("Master key file").is_visible()
-        await phone.get_by_role("button", name="Lock").click()
+        await sure(phone, "Lock", "Lock now")
         await phone.get_by_text("Locked", exact=True).wait_for()
         signing = sign(app, "patience")
         await phone.get_by_role("button", name="Unlock").click()

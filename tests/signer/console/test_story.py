@@ -12,7 +12,17 @@ from bunker_client import RequestDenied
 from bunker_client.errors import ClientError
 from bunker_core.event import parse_event_json, verify
 from interop.peers import running
-from signer.console._stage import Stage, bind, key_of, node_script, paired, sign, stage, visitor
+from signer.console._stage import (
+    Stage,
+    bind,
+    key_of,
+    node_script,
+    paired,
+    sign,
+    stage,
+    sure,
+    visitor,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,7 +247,7 @@ async def test_revoked_while_it_waits(chromium: "Browser", on: Stage) -> None:
         signing = sign(app, "too late")
         await phone.locator(".question").wait_for()
         await phone.goto(f"{on.origin}/apps/default/{key_of(app)}")
-        await phone.get_by_role("button", name="Revoke").click()
+        await sure(phone, "Revoke", "Yes, end its access")
         await phone.get_by_text("The app is revoked").wait_for()
         await phone.goto(f"{on.origin}/requests")
         await phone.get_by_role("button", name="Allow once").click()

@@ -19,6 +19,7 @@ PUBLIC = {
     "/login",
     "/login/options",
     "/offline",
+    "/alive",
     "/manifest.webmanifest",
     "/worker.js",
     "/favicon.ico",

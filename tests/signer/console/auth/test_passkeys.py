@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bunker_client import RequestDenied
-from signer.console._stage import Stage, bind, bound, http, paired, sign, visitor
+from signer.console._stage import Stage, bind, bound, http, paired, sign, sure, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -53,8 +53,10 @@ async def ask_each_time(page: "Page", *, wanted: bool) -> None:
 async def forget_all(page: "Page", origin: str) -> None:
     """Leave no passkey to the next test."""
     await page.goto(f"{origin}/devices")
-    while await page.get_by_role("button", name="Remove").count():
-        await page.get_by_role("button", name="Remove").first.click()
+    asks = page.locator("form[action='/passkeys/remove'] summary")
+    while await asks.count():
+        await asks.first.click()
+        await page.get_by_role("button", name="Yes, remove it").first.click()
         await page.get_by_text("The passkey is removed").wait_for()
 
 
@@ -63,7 +65,7 @@ async def test_log_in_by_passkey(chromium: "Browser", on: Stage) -> None:
     async with visitor(chromium, on.origin) as phone, sensor(phone):
         await bind(phone, await on.new_link())
         await add_passkey(phone, on.origin)
-        await phone.get_by_role("button", name="Unbind this device").click()
+        await sure(phone, "Unbind this device", "Yes, unbind this device")
         await phone.wait_for_url("**/login")
         await phone.goto(f"{on.origin}/activity")
         await phone.get_by_role("button", name="Log in with a passkey").click()
@@ -78,7 +80,7 @@ async def test_a_removed_passkey_is_none(chromium: "Browser", on: Stage) -> None
         await bind(phone, await on.new_link())
         await add_passkey(phone, on.origin)
         await forget_all(phone, on.origin)
-        await phone.get_by_role("button", name="Unbind this device").click()
+        await sure(phone, "Unbind this device", "Yes, unbind this device")
         await phone.get_by_role("button", name="Log in with a passkey").click()
         await phone.get_by_text("The passkey was not accepted").wait_for()
         await phone.goto(f"{on.origin}/requests")

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ ORIGIN = "http://localhost:7778"
 # away from apps or from this very device, chooses a language, or changes nothing.
 EXCEPTIONS = {
     "/keys/{key}/lock",
+    "/stop/lock",
     "/logout",
     "/language",
     "/confirm/options",
@@ -36,9 +37,22 @@ FRESH = {"/devices/link", "/passkeys/add", "/passkeys/remove", "/confirm"}
 ACTIONS = [route for route in ROUTES if isinstance(route, ActionRoute)]
 
 
+class Nowhere:
+    """A visit to a request that is over."""
+
+    class request:  # noqa: N801
+        path_params: ClassVar = {"id": "x"}
+
+    class console:  # noqa: N801
+        class waiting:  # noqa: N801
+            @staticmethod
+            def find(_: str) -> None:
+                return None
+
+
 def proof_of(route: ActionRoute, **form: str) -> Proof:
     proof: Any = route.proof
-    return proof if isinstance(proof, Proof) else proof(form)
+    return proof if isinstance(proof, Proof) else proof(Nowhere, form)
 
 
 def test_a_proof_is_the_default() -> None:

@@ -36,6 +36,7 @@ def test_templates_hold_no_sentence() -> None:
         text = template.read_text()
         text = re.sub(r"{% block (title|body_class) %}\w+{% endblock %}", "", text)
         text = re.sub(r"{%.*?%}|{{.*?}}|{#.*?#}", "", text, flags=re.DOTALL)
+        text = re.sub(r"<code[^>]*>bunker [a-z ]+</code>", "", text)  # to be typed as it is
         text = re.sub(r"<[^>]*>", " ", text)
         assert re.findall(r"[A-Za-z]{2,}", text) == [], template.name
 

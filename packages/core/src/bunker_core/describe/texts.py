@@ -42,7 +42,7 @@ class Texts:
         """Tell whether there is a sentence for `key`, as for a kind that we know by name."""
         return key in self.sentences
 
-    def number(self, key: str, count: int, **values: object) -> str:
+    def number(self, key: str, count: int, /, **values: object) -> str:
         """Return the sentence for one or for several."""
         return self(f"{key}.one" if count == 1 else f"{key}.other", count=count, **values)
 

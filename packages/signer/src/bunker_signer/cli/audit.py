@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import (
     Duration,
@@ -61,8 +62,16 @@ def audit(
     with one_line_errors(), database_of(data, database) as opened, opened.read() as connection:
         pubkey = None if client is None else _pubkey(connection, client)
         wanted = audit_log.AuditFilter(key_name, pubkey, method, action, outcome, after)
+        if as_json:
+            for entry in audit_log.entries(connection, wanted, last):
+                click.echo(entry.to_json())
+            return
+        names: dict[str, tuple[tuple[int, str], ...]] = {}
         for entry in audit_log.entries(connection, wanted, last):
-            click.echo(entry.to_json() if as_json else _line(entry))
+            pubkey = entry.client_pubkey
+            if pubkey and pubkey not in names:
+                names.update({pubkey: (), **audit_log.names(connection, [pubkey])})
+            click.echo(_line(entry, names.get(pubkey, ())))
 
 
 @audit.command()
@@ -112,13 +121,16 @@ def _pubkey(connection: "Connection", text: str) -> str:
     return found.pop()
 
 
-def _line(entry: "AuditEntry") -> str:
+def _line(entry: "AuditEntry", names: tuple[tuple[int, str], ...]) -> str:
     at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     words = [f"{entry.seq:6}", at, entry.action, entry.key_name]
     if entry.client_pubkey:
-        words.append(entry.client_pubkey[:8])
+        # As it was called then; 8 + 8 characters are enough to tell two of one name apart.
+        then = [name for seq, name in names if seq <= entry.seq] or [name for _, name in names]
+        key = f"{entry.client_pubkey[:8]}…{entry.client_pubkey[-8:]}"
+        words.append(f"{plain.line(then[-1], 40)} {key}" if then else key)
     if entry.method:
-        words.append(entry.method + (f":{entry.param[:8]}" if entry.param else ""))
+        words.append(entry.method + (f":{entry.param[:16]}" if entry.param else ""))
     if entry.event_id:
         words.append(entry.event_id[:8])
     words += [word for word in (entry.outcome, f"({entry.decided_by})") if word not in ("", "()")]

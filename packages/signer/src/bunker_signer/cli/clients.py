@@ -168,18 +168,19 @@ def revoke(
         with opened.write() as connection:
             found = _find(connection, client, key_name)
             held = {item.id: item for item in grants.of(connection, found.key_name, found.pubkey)}
-            facts = {}
+            action, facts = "revoke", {"param": found.metadata.name}
             if grant_id is None:
                 clients.remove(connection, found.key_name, found.pubkey)
             elif grant_id in held:
                 grants.remove(connection, grant_id)
+                action = "revoke grant"
                 facts = {"method": held[grant_id].method, "param": held[grant_id].param or ""}
             else:
                 raise BunkerError(f"{client} has no grant {grant_id}; `grants` lists them")
             audit_log.append(
                 connection,
                 int(time.time()),
-                "revoke",
+                action,
                 found.key_name,
                 client_pubkey=found.pubkey,
                 decided_by=operator(),

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from bunker_core.describe import plain
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.auth.guard import Guard, Tries
-from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login
+from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login, stop
 from bunker_signer.console.pages import requests as request_pages
 from bunker_signer.console.routing import Visit, forms_token, visit_of
 from bunker_signer.console.signer import Signer
@@ -41,6 +41,7 @@ ROUTES: Final[list[BaseRoute]] = [
     *activity.routes,
     *health.routes,
     *devices.routes,
+    *stop.routes,
     *install.routes,
     Mount("/static", StaticFiles(directory=_STATIC)),
 ]
@@ -110,12 +111,14 @@ class Console:
             waiting=request_pages.rows(self, visit),
             confirm=self.accounts.confirm,
             passkeys_offered=self.address.passkeys,
+            dangers_guarded=self.accounts.guard_dangers,
+            locked_out=[item for item in self.signer.identities if item.access.waiting],
+            undo=lambda: request_pages.undo_offer(self, visit),
             done=t(f"done.{done}") if t.has(f"done.{done}") else "",
             card_of=lambda request_id: request_pages.card(self, visit, request_id),
             how_it_ended=lambda request_id: request_pages.how_it_ended(self, visit, request_id),
             paired=lambda: bool(self.signer.apps()),
             by_words=lambda by: words.by_words(by, t),
-            entry_words=lambda entry: activity.entry_words(entry, t),
             outcome_words=lambda entry: activity.outcome_words(entry, t),
             outcome_class=activity.outcome_class,
             language_name=lambda code: texts_of(code)("site.language"),

@@ -110,6 +110,7 @@ class Proof(Enum):
     """What an action needs, beside a bound device."""
 
     CHOSEN = "chosen"  # a passkey, if the owner chose to be asked
+    ALWAYS = "always"  # a passkey, whatever the owner chose for the rest
     FRESH = "fresh"  # a passkey, or without any the machine itself: a new link, or a code
     NONE = "none"
 
@@ -117,7 +118,7 @@ class Proof(Enum):
 class ActionRoute(Route):
     """A route that changes something; `proof` says what it needs."""
 
-    proof: "Proof | Callable[[Form], Proof]" = Proof.CHOSEN
+    proof: "Proof | Callable[[Visit, Form], Proof]" = Proof.CHOSEN
 
 
 def action(
@@ -125,7 +126,7 @@ def action(
     handler: Action,
     *,
     public: bool = False,
-    proof: Proof | Callable[[Form], Proof] = Proof.CHOSEN,
+    proof: "Proof | Callable[[Visit, Form], Proof]" = Proof.CHOSEN,
 ) -> ActionRoute:
     """Return a route that changes something.
 
@@ -143,7 +144,7 @@ def action(
 
 
 async def _act(
-    visit: Visit, handler: Action, *, public: bool, proof: Proof | Callable[[Form], Proof]
+    visit: Visit, handler: Action, *, public: bool, proof: "Proof | Callable[[Visit, Form], Proof]"
 ) -> Response:
     request, console = visit.request, visit.console
     if not same_origin(request.headers, console.address):
@@ -160,7 +161,7 @@ async def _act(
             if not public and not csrf_matches(token, form.pop("csrf", "")):
                 raise Problem("problem.csrf", 403)
             if not public:
-                _prove(visit, form, proof if isinstance(proof, Proof) else proof(form))
+                _prove(visit, form, proof if isinstance(proof, Proof) else proof(visit, form))
             return await handler(visit, form)
     except Busy:
         raise Problem("problem.too_fast", 429) from None
@@ -187,7 +188,7 @@ def _prove(visit: Visit, form: Form, needed: Proof) -> None:
     way = ""
     if needed is Proof.FRESH:
         way = fresh_by(visit)
-    elif needed is Proof.CHOSEN and console.accounts.confirm:
+    elif needed is Proof.ALWAYS or (needed is Proof.CHOSEN and console.accounts.confirm):
         way = "passkey"
     if way == "passkey":
         console.passkeys.check(shown, visit.device.id, visit.request.url.path, form)

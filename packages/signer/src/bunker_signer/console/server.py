@@ -18,6 +18,7 @@ from bunker_signer.console.app import Console, create_app
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.signer import Signer
 from bunker_signer.console.view.waiting import Waiting
+from bunker_signer.key.identity import Identity
 from bunker_signer.service.entrance import EntranceServer
 from bunker_signer.service.service import Service
 from bunker_signer.store.accounts import FILE_NAME, Accounts
@@ -92,6 +93,13 @@ class Listening:
             accounts.remember(_URL, self.address.origin)
             signer = Signer(service.agent, service.keyring, clock)
             console = Console(self.address, accounts, self.waiting, signer, clock)
+            notify = service.jobs.on_locked
+
+            def locked_out(identity: Identity) -> None:
+                notify(identity)
+                self.waiting.tell()  # the page says that something waits for an unlock
+
+            service.jobs.on_locked = locked_out
             server = EntranceServer(self._uvicorn(console), self._config.proxies)
             task = asyncio.create_task(server.serve(sockets=[self._socket]))
             try:

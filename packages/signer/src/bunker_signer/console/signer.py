@@ -1,18 +1,20 @@
 """What the console asks of the running signer: the one file that knows the agent and its store."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
+from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
 from bunker_signer.service.agent import Agent
+from bunker_signer.service.panic import panic
 from bunker_signer.store import audit_log, clients, grants
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
@@ -69,6 +71,18 @@ class Signer:
         opening = partial(self._keyring.unlock, identity.user, passphrase)
         await identity.access.unlock(opening, by, on_machine=False)
 
+    def pause(self, identity: Identity, by: str) -> None:
+        """Refuse what is asked of a key until it is resumed; raises AccessError."""
+        identity.access.pause(by)
+
+    def resume(self, identity: Identity, by: str) -> None:
+        """End a pause."""
+        identity.access.resume(by)
+
+    def panic(self, inbox: Inbox, by: str) -> dict[str, Any]:
+        """Lock everything, forget every app, device and passkey; only the command line ends it."""
+        return panic(self._agent, inbox, self._keyring.data, by, self._clock)
+
     # Apps.
 
     def apps(self) -> tuple[App, ...]:
@@ -92,16 +106,28 @@ class Signer:
         """Give an app the owner's name for it."""
         with self._agent.database.write() as connection:
             if clients.rename(connection, key_name, pubkey, name[:MAX_NAME]):
-                self._note(connection, "rename", key_name, pubkey, by)
+                self._note(connection, "rename", key_name, pubkey, by, param=name[:MAX_NAME])
 
     def revoke(self, key_name: str, pubkey: str, by: str) -> bool:
         """End an app's session and take all its grants; return whether it was paired."""
         with self._agent.database.write() as connection:
+            client = clients.find(connection, key_name, pubkey)
             gone = clients.remove(connection, key_name, pubkey)
-            if gone:
-                self._note(connection, "revoke", key_name, pubkey, by)
+            if client is not None and gone:
+                name = client.metadata.name
+                self._note(connection, "revoke", key_name, pubkey, by, param=name)
         self._agent.identity(key_name).forget_channel(pubkey)
         return gone
+
+    def take_rule(
+        self, key_name: str, pubkey: str, method: str, param: str | None, by: str
+    ) -> bool:
+        """Take back what an "always" gave; return whether it was there."""
+        app = self.app(key_name, pubkey)
+        held = app.grants if app else ()
+        wanted = [item.id for item in held if (item.method, item.param) == (method, param)]
+        taken = [self.take_grant(key_name, pubkey, number, by) for number in wanted]
+        return any(taken)
 
     def take_grant(self, key_name: str, pubkey: str, grant_id: int, by: str) -> bool:
         """Take one grant from an app; one of another app is none of this."""
@@ -132,6 +158,11 @@ class Signer:
         """Return audit entries, the newest first."""
         with self._agent.database.read() as connection:
             return tuple(audit_log.entries(connection, wanted, last))[::-1]
+
+    def names(self, pubkeys: Iterable[str]) -> dict[str, tuple[tuple[int, str], ...]]:
+        """Return what apps were called, each with the number of the entry that named it."""
+        with self._agent.database.read() as connection:
+            return audit_log.names(connection, pubkeys)
 
     # Health.
 

@@ -25,6 +25,17 @@ def revoke_everything(
         known = clients.every(connection)
         for client in known:
             clients.remove(connection, client.key_name, client.pubkey)
+            # With its name: a look back is to be understood when nothing else is left.
+            audit_log.append(
+                connection,
+                now,
+                "revoke",
+                client.key_name,
+                client_pubkey=client.pubkey,
+                param=client.metadata.name,
+                outcome="panic",
+                decided_by=by,
+            )
         secrets = clients.remove_secrets(connection)
         outcome = f"{counted(len(known), 'session')} and {counted(secrets, 'unused URI')} revoked"
         for name in names:

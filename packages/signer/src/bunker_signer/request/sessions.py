@@ -72,7 +72,12 @@ class Sessions:
             case Method.LOGOUT:
                 if clients.remove(connection, identity.name, client.pubkey):
                     audit_log.append(
-                        connection, now, "logout", identity.name, client_pubkey=client.pubkey
+                        connection,
+                        now,
+                        "logout",
+                        identity.name,
+                        client_pubkey=client.pubkey,
+                        param=client.metadata.name,
                     )
                 return
             case Method.SWITCH_RELAYS if self.must_switch(client):
@@ -109,6 +114,7 @@ class Sessions:
                 "pair",
                 identity.name,
                 client_pubkey=pubkey,
+                param=metadata.name,
                 outcome="allowed",
                 decided_by="secret",
             )

@@ -206,6 +206,7 @@ class Agent:
                 "pair",
                 identity.name,
                 client_pubkey=uri.client_pubkey,
+                param=uri.metadata.name,
                 outcome="allowed",
                 decided_by="owner",
             )

@@ -38,6 +38,7 @@ CODE_TRIES: Final = 5  # wrong ones, after which a code is worth nothing
 DEVICE_LIFETIME: Final = 90 * 24 * 3600  # seconds without a visit after which a device is unbound
 MAX_DEVICES: Final = 50
 _CONFIRM: Final = "confirm"
+_DANGERS: Final = "dangers"
 # Without those that are taken for one another.
 _CODE_LETTERS: Final = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 _TOUCH_EVERY: Final = 60  # seconds: a visit is noted no more often than that
@@ -180,7 +181,7 @@ class Accounts:
             gone = [connection.execute(delete(table)).rowcount for table in (devices, passkeys)]
             for table in (links, codes):
                 connection.execute(delete(table))
-            connection.execute(delete(choices).where(choices.c.name == _CONFIRM))
+            connection.execute(delete(choices).where(choices.c.name.in_((_CONFIRM, _DANGERS))))
         return gone[0], gone[1]
 
     # Devices.
@@ -237,7 +238,7 @@ class Accounts:
             known = passkeys.c.credential_id == credential_id
             gone = connection.execute(delete(passkeys).where(known)).rowcount == 1
             if connection.scalar(select(passkeys.c.credential_id)) is None:
-                connection.execute(delete(choices).where(choices.c.name == _CONFIRM))
+                connection.execute(delete(choices).where(choices.c.name.in_((_CONFIRM, _DANGERS))))
         return gone
 
     # What the owner chose.
@@ -250,6 +251,15 @@ class Accounts:
     def set_confirm(self, wanted: bool) -> None:
         """Choose whether a passkey is asked for."""
         self.remember(_CONFIRM, "yes" if wanted else "no")
+
+    @property
+    def guard_dangers(self) -> bool:
+        """Whether to allow what is dangerous needs a passkey, though other answers do not."""
+        return self.recall(_DANGERS) == "yes"
+
+    def set_guard_dangers(self, wanted: bool) -> None:
+        """Choose whether a passkey is asked for what is dangerous."""
+        self.remember(_DANGERS, "yes" if wanted else "no")
 
     # What `bunker signer console` has to know.
 

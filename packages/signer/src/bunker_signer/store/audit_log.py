@@ -1,6 +1,6 @@
 """The audit log as it is stored: appended, read, let go from the old end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,9 @@ from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, End
 from bunker_signer.store.database import insert
 from bunker_signer.store.schema import audit, audit_ends
 from bunker_signer.store.statement import Statement
+
+NAMING: Final = ("pair", "rename", "revoke", "logout")  # actions that tell a client's name
+_NAMES: Final = 100  # names of one client that are remembered
 
 _ONLY: Final = 1
 _KNOWN: Final = "bunker.audit.ends"  # in the info of a connection
@@ -77,6 +80,23 @@ def entries(
         query = query.order_by(audit.c.seq)
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield AuditEntry(**row._mapping)
+
+
+def names(connection: Connection, pubkeys: Iterable[str]) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Return what clients were called, as far as the log has it: (seq, name) in order.
+
+    An entry that names a client holds its name in `param`: pairing, renaming, and each end.
+    """
+    query = (
+        select(audit.c.client_pubkey, audit.c.seq, audit.c.param)
+        .where(audit.c.client_pubkey.in_(list(pubkeys)))
+        .where(audit.c.action.in_(NAMING), audit.c.method == "", audit.c.param != "")
+        .order_by(audit.c.seq)
+    )
+    found: dict[str, tuple[tuple[int, str], ...]] = {}
+    for pubkey, seq, name in connection.execute(query):
+        found[pubkey] = (*found.get(pubkey, ()), (seq, name))[-_NAMES:]
+    return found
 
 
 def check(connection: Connection, expected_hash: str | None = None) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from bunker_core.describe import plain
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip46 import Permission, parse_permissions
+from bunker_signer.console.pages.activity import tell
 from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
 from bunker_signer.console.signer import MAX_NAME, App
 from bunker_signer.console.view import words
@@ -41,7 +42,7 @@ async def show_one(visit: Visit) -> Response:
         url=plain.line(client.metadata.url, 120),
         held=held,
         requested=_wishes(visit, parse_permissions(client.requested)),
-        recent=recent,
+        recent=tell(visit, recent),
         relays=client.relays,
     )
 

@@ -77,6 +77,7 @@ async def set_confirm(visit: Visit, form: Form) -> Response:
     if wanted and not accounts.passkeys():
         raise Problem("problem.no_passkey")
     accounts.set_confirm(wanted)
+    accounts.set_guard_dangers(form.get("dangers") == "yes" and bool(accounts.passkeys()))
     return visit.go("/devices", "saved")
 
 

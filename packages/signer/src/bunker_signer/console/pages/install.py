@@ -48,6 +48,10 @@ async def worker(_: Request) -> Response:
     return Response(text, media_type="text/javascript")
 
 
+async def alive(_: Request) -> Response:
+    return Response(status_code=204)
+
+
 async def offline(visit: Visit) -> Response:
     return visit.render("offline.html")
 
@@ -55,5 +59,6 @@ async def offline(visit: Visit) -> Response:
 routes = [
     Route("/manifest.webmanifest", manifest),
     Route("/worker.js", worker),
+    Route("/alive", alive),
     page("/offline", offline, public=True),
 ]

@@ -47,10 +47,16 @@ async def unlock(visit: Visit, form: Form) -> Response:
     A passphrase typed into a page has been in a str by now, in the browser and here; what is
     wiped is our own copy. Nothing keeps or logs it.
     """
+    await unlock_key(visit, visit.request.path_params["key"], form)
+    return visit.go("/keys", "unlocked")
+
+
+async def unlock_key(visit: Visit, name: str, form: Form) -> None:
+    """Unlock a key that is locked; raises Problem."""
     signer = visit.console.signer
-    identity = signer.identity(visit.request.path_params["key"])
+    identity = signer.identity(name)
     if identity.state is not KeyState.LOCKED:
-        return visit.go("/keys")
+        return
     given = form.get("passphrase", "").encode()
     if len(given) > MAX_PASSPHRASE:
         raise Problem("problem.request")
@@ -61,7 +67,6 @@ async def unlock(visit: Visit, form: Form) -> Response:
         raise Problem("problem.panicked", 403) from None
     except (NSEError, AccessError) as error:
         raise Problem("problem.unlock", 403, reason=str(error)) from None
-    return visit.go("/keys", "unlocked")
 
 
 def _shown(identity: Identity) -> Shown:

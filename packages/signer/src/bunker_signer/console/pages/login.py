@@ -41,7 +41,9 @@ async def show_login(visit: Visit) -> Response:
     target = _next(visit.request.query_params.get("next", ""))
     if visit.request.state.device is not None:
         return visit.go(target)
-    return visit.render("login.html", next=target)
+    return visit.render(
+        "login.html", next=target, passkeys_there=bool(visit.console.accounts.passkeys())
+    )
 
 
 async def login_options(visit: Visit, _form: Form) -> Response:

@@ -11,9 +11,12 @@ from bunker_core.describe import plain
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.inbox import UnknownQuestion
 from bunker_signer.console import live
+from bunker_signer.console.pages.keys import unlock_key
 from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
 from bunker_signer.console.view import words
 from bunker_signer.console.view.waiting import seen
+from bunker_signer.key.access import KeyState
+from bunker_signer.key.keyring import opens_by_master_key
 from bunker_signer.request.approval import Answer, Question, Verdict
 
 if TYPE_CHECKING:
@@ -89,16 +92,62 @@ async def answer(visit: Visit, form: Form) -> Response:
     # Asked anew in the meantime, and perhaps for more: nothing counts that was not on the page.
     if form.get("seen") != seen(question):
         raise Problem("problem.changed", 409)
+    said = _answer(form.get("answer", ""), visit.device.name)
+    if said.allows:
+        if question.description(console.now()).dangers and form.get("sure") != "yes":
+            raise Problem("problem.twice", 409)
+        await unlock_key(visit, question.key_name, form)
     try:
-        console.waiting.answer(question.id, _answer(form.get("answer", ""), visit.device.name))
+        console.waiting.answer(question.id, said)
     except UnknownQuestion:
         return _page(visit, request_id, 409)
-    return visit.go("/requests", "denied" if form["answer"] == _DENY else "allowed")
+    if said.verdict is Verdict.ALWAYS:
+        return visit.go(f"/requests?undo={request_id}")
+    return visit.go("/requests", "allowed" if said.allows else "denied")
 
 
-def proof_of(form: Form) -> Proof:
-    """Return what an answer needs: to deny, nothing."""
-    return Proof.NONE if form.get("answer") == _DENY else Proof.CHOSEN
+async def undo(visit: Visit, _form: Form) -> Response:
+    """Take back the permission that an answer gave; what was signed stays signed."""
+    end = visit.console.waiting.end(visit.request.path_params["id"])
+    if end is None or end.answer is None or end.answer.verdict is not Verdict.ALWAYS:
+        raise Problem("problem.not_found", 404)
+    question, action = end.question, end.question.action
+    taken = visit.console.signer.take_rule(
+        question.key_name,
+        question.client_pubkey,
+        action.method.value,
+        action.param,
+        f"console: {visit.device.name}",
+    )
+    if not taken:
+        raise Problem("problem.not_found", 404)
+    return visit.go("/requests", "undone")
+
+
+def undo_offer(console: "Console", visit: Visit) -> tuple[str, str] | None:
+    """Return the request whose lasting answer can be taken back, and what it allowed."""
+    request_id = visit.request.query_params.get("undo", "")[:64]
+    end = console.waiting.end(request_id) if request_id else None
+    if end is None or end.answer is None or end.answer.verdict is not Verdict.ALWAYS:
+        return None
+    question = end.question
+    periods = {seconds: value for value, seconds in words.PERIODS.items()}
+    key = periods.get(end.answer.seconds, "always")
+    app = words.name_of(question.client_name, visit.texts)
+    what = words.title_of(question.action, 1, visit.texts)
+    return request_id, visit.texts(f"spelt.{key}", app=app, what=what)
+
+
+def proof_of(visit: Visit, form: Form) -> Proof:
+    """Return what an answer needs: to deny, nothing; to allow something dangerous, perhaps more."""
+    if form.get("answer") == _DENY:
+        return Proof.NONE
+    console = visit.console
+    question = console.waiting.find(visit.request.path_params["id"])
+    if question is None or not console.accounts.guard_dangers:
+        return Proof.CHOSEN
+    dangers = question.description(console.now()).dangers
+    return Proof.ALWAYS if dangers else Proof.CHOSEN
 
 
 def _answer(value: str, device: str) -> Answer:
@@ -119,7 +168,15 @@ def _page(visit: Visit, shown: str, status: int = 200) -> Response:
 def _card(console: "Console", visit: Visit, question: Question) -> words.Card:
     identity = console.signer.identity(question.key_name)
     key = f"{question.key_name} · {plain.short(encode_npub(identity.user_pubkey))}"
-    return words.card_of(question, key, visit.texts, console.now())
+    locked = identity.state is KeyState.LOCKED
+    return words.card_of(
+        question,
+        key,
+        visit.texts,
+        console.now(),
+        locked=locked,
+        needs_passphrase=locked and not opens_by_master_key(identity.user),
+    )
 
 
 async def favicon(_: Request) -> Response:
@@ -131,6 +188,7 @@ routes = [
     page("/requests", show_all),
     page("/requests/{id}", show_one),
     action("/requests/{id}", answer, proof=proof_of),
+    action("/requests/{id}/undo", undo),
     page("/events", live.events),
     Route("/favicon.ico", favicon),
 ]

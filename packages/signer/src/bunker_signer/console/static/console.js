@@ -166,8 +166,32 @@ async function submitWithPasskey(form, button) {
   form.submit();
 }
 
+// Whether the signer is there: an answer that it would not get stays on the page.
+async function alive() {
+  try {
+    return (await fetch("/alive", { cache: "no-store", signal: AbortSignal.timeout(3000) })).ok;
+  } catch {
+    return false;
+  }
+}
+
+async function submitIfAlive(form, button) {
+  if (await alive()) {
+    if (button?.name) keep(form, button.name, button.value);
+    form.submit();
+    return;
+  }
+  byId("offline").hidden = false;
+  byId("offline").scrollIntoView({ block: "nearest" });
+}
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if (form.matches(".answers:has(fieldset)") && !confirmed(form, event.submitter)) {
+    event.preventDefault();
+    submitIfAlive(form, event.submitter);
+    return;
+  }
   if (!form.dataset.passkey && !confirmed(form, event.submitter)) return;
   event.preventDefault();
   submitWithPasskey(form, event.submitter).catch(() => {
@@ -194,4 +218,11 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
 }
 if (byId("live")) listen(byId("live"));
+if (byId("away")) {
+  const again = setInterval(async () => {
+    if (!(await alive())) return;
+    clearInterval(again);
+    location.assign(location.pathname === "/offline" ? "/requests" : location.pathname);
+  }, 2000);
+}
 navigator.serviceWorker?.register(policy.createScriptURL("/worker.js"));

@@ -1,6 +1,6 @@
 // Shows the offline page when the signer can't be reached. Keeps nothing else: no page of the
 // console, no answer, no secret is ever cached.
-const CACHE = "console-3";
+const CACHE = "console-4";
 const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/icon.svg"];
 
 self.addEventListener("install", (event) => {
@@ -18,7 +18,7 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { pathname } = new URL(event.request.url);
-  if (event.request.mode === "navigate" && event.request.method === "GET") {
+  if (event.request.mode === "navigate") {
     event.respondWith(fetch(event.request).catch(() => caches.match("/offline")));
   } else if (pathname.startsWith("/static/")) {
     event.respondWith(fetch(event.request).catch(() => caches.match(pathname)));

@@ -26,6 +26,7 @@ class End:
 
     answer: Answer | None
     expired: bool
+    question: Question
 
 
 class Waiting(Inbox):
@@ -44,7 +45,7 @@ class Waiting(Inbox):
             answer = await super().ask(question)
         finally:
             in_time = self._clock() < question.deadline - _EARLY
-            end = End(answer, answer is None and not in_time)
+            end = End(answer, answer is None and not in_time, question)
             for item in question.items:
                 self._ends.put(item.request, end)
             self.tell()

@@ -74,9 +74,19 @@ class Card:
     asked: Moment
     deadline: Moment
     deadline_unix: int
+    locked: bool  # to allow takes an unlock
+    needs_passphrase: bool
 
 
-def card_of(question: Question, key: str, texts: Texts, now: float) -> Card:
+def card_of(
+    question: Question,
+    key: str,
+    texts: Texts,
+    now: float,
+    *,
+    locked: bool = False,
+    needs_passphrase: bool = False,
+) -> Card:
     """Return `question` in words; `key` is how the owner's key is shown."""
     action, described = question.action, question.description(now)
     app = name_of(question.client_name, texts)
@@ -102,6 +112,8 @@ def card_of(question: Question, key: str, texts: Texts, now: float) -> Card:
         asked=moment(int(question.asked_at), texts),
         deadline=moment(int(question.deadline), texts),
         deadline_unix=int(question.deadline),
+        locked=locked,
+        needs_passphrase=needs_passphrase,
     )
 
 
