@@ -16,7 +16,10 @@ async def changed(relay: RelayKit, **fields: Any) -> tuple[bool, str]:
     peer = await relay.peer()
     event = note(relay.key(), "changed", kind=20001).to_dict() | fields
     await peer.send("EVENT", event)
-    return await peer.ok(event["id"])
+    message = await peer.until(lambda m: m[0] in ("OK", "NOTICE"), "OK")
+    expect(message[0] == "OK", f"NOTICE {message[-1]!r} in place of OK: its sender goes on waiting")
+    expect(message[1] == event["id"], "OK names another event")
+    return message[2], message[3] if len(message) > 3 else ""
 
 
 async def refused(relay: RelayKit, **fields: Any) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
+from typing import Final
 
 from bunker.conformance.case import Level, Result, Verdict
 from bunker.conformance.report.run import Run, issue
 
-_MARKS = {
+_LINES_OF_A_PASS: Final = 16
+_MARKS: Final = {
     Verdict.PASS: "pass",
     Verdict.FAIL: "fail",
     Verdict.HANGS: "hangs",
@@ -30,6 +32,7 @@ def page(run: Run) -> str:
             f"<p>Judged as a NIP-46 {run.kind} on {run.began:%Y-%m-%d %H:%M} UTC by nostr-bunker "
             f"{escape(run.version)}: {len(run.results)} cases in {run.seconds:.1f} s.</p>\n",
             *_sums(run),
+            *_wrong(run),
             *_chapters(run),
             "</main>\n</body>\n</html>\n",
         ]
@@ -51,6 +54,22 @@ def _sums(run: Run) -> Iterator[str]:
             )
             yield "</tr>\n"
     yield "</table>\n"
+
+
+def _wrong(run: Run) -> Iterator[str]:
+    """Lead to what the target does wrongly."""
+    wrong = run.convicted(Level.MAY)
+    if not wrong:
+        return
+    yield "<h2>What is wrong</h2>\n<ul>\n"
+    for result in wrong:
+        name = escape(result.case.id)
+        yield (
+            f'<li><a href="#{name}">{name}</a> '
+            f'<span class="level">{result.case.level.value.upper()}</span> '
+            f"{escape(result.reason[:200])}</li>\n"
+        )
+    yield "</ul>\n"
 
 
 def _chapters(run: Run) -> Iterator[str]:
@@ -81,7 +100,11 @@ def _case(result: Result, run: Run) -> Iterator[str]:
     yield from (f"<dt>{name}</dt><dd>{escape(text)}</dd>\n" for name, text in rows)
     yield "</dl>\n"
     if result.trace:
-        yield f"<pre>{escape(chr(10).join(map(str, result.trace)))}</pre>\n"
+        lines = [str(line) for line in result.trace]
+        if result.verdict is Verdict.PASS and len(lines) > _LINES_OF_A_PASS:
+            rest = len(lines) - _LINES_OF_A_PASS
+            lines = [*lines[:_LINES_OF_A_PASS], f"… {rest} more"]
+        yield f"<pre>{escape(chr(10).join(lines))}</pre>\n"
     if result.convicts:
         yield "<details><summary>Text for an issue</summary>\n"
         yield f"<pre>{escape(issue(result, run))}</pre>\n</details>\n"
