@@ -9,7 +9,9 @@ import { Observable } from 'rxjs'
 
 const [relay, invitation] = process.argv.slice(2)
 const SECRET = 'interop-secret'
-const pool = new SimplePool()
+const pool = new SimplePool({ enableReconnect: true })
+const connection = await pool.ensureRelay(relay)
+connection.resubscribeBackoff = [200] // its own is ten seconds
 let live
 
 function subscriptionMethod(relays, filters) {

@@ -96,10 +96,13 @@ class Connection:
         self._line = line
         # Our server offers it; under another, a client that does not read lingers.
         self._abort = scope.get("extensions", {}).get("bunker.abort")
+        self._leave = scope.get("extensions", {}).get("bunker.leave")
+        self._left = asyncio.Event()
         most = relay.policy.limits.max_outbox_bytes
         self._outbox: Outbox | Cork
         if self._line is not None:
             self._abort = self._line.abort
+            self._leave = self._line.leave
             self._outbox = self._line.open_cork(relay.turn, most, self._overflowed)
         else:
             self._outbox = Outbox(self._send, most, self._overflowed)
@@ -169,14 +172,20 @@ class Connection:
         self._end()
 
     async def shut_down(self) -> None:
-        """Close once the client's events are saved, with the code that says: come back.
+        """End the connection once the client's events are saved and it was told.
 
-        No CLOSED goes before it: a client takes that for the relay's last word on a subscription,
-        and does not ask for it again when it has connected again.
+        Without a word, as if the power had gone: every client comes back from that. CLOSED is the
+        last word on a subscription to most, which then do not ask for it again; and a clean close,
+        with whatever code, is the end of the connection to applesauce, which uses RxJS.
         """
         while self._pending_saves and not self._ended:
             await self._next_save()
-        await self._close(SERVICE_RESTART, "shutting down")
+        await self._outbox.flushed()
+        if self._leave is None:
+            await self._close(SERVICE_RESTART, "shutting down")
+            return
+        self._leave()
+        await self._left.wait()
 
     def drop(self) -> None:
         """End the connection at once, whatever was still to be sent."""
@@ -432,6 +441,7 @@ class Connection:
         if self._ended:
             return
         self._ended = True
+        self._left.set()
         for subscription in list(self._session.subscriptions.values()):
             self._relay.hub.remove(subscription)
             self._session.forget(subscription)

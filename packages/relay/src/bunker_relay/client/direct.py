@@ -139,6 +139,12 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def leave(self) -> None:
+        """Send what is corked, then end the connection without a closing handshake."""
+        if self._cork is not None:
+            self._cork.flush()
+        self.transport.close()
+
     def abort(self) -> None:
         """Drop the connection, whatever was still to be sent."""
         self._take = None

@@ -97,6 +97,7 @@ class _PlainProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions["bunker.abort"] = self.transport.abort
+        extensions["bunker.leave"] = self.transport.close
         await super().run_asgi()
 
 
