@@ -295,6 +295,23 @@ async def test_sigterm_ends_them_all(start: Start) -> None:
     assert not any(Path(f"/proc/{worker}").exists() for worker in before)
 
 
+async def test_a_worker_that_hangs_is_started_again(start: Start) -> None:
+    """Within ten seconds, with a line in the log; clients of the other notice nothing."""
+    relay = start(config=CONFIG)
+    async with AsyncExitStack() as stack:
+        await on_each_worker(relay, stack)
+        hung, other = sorted(workers(relay))
+        handle = os.pidfd_open(hung)
+        os.kill(hung, signal.SIGSTOP)
+        ended = await asyncio.to_thread(lambda: select.select([handle], [], [], PATIENCE)[0])
+        os.close(handle)
+        assert ended, "8 s on a quiet machine"
+        await on_each_worker(relay, stack)
+        assert other in workers(relay)
+        assert hung not in workers(relay)
+    assert "a worker does not answer" in relay.log()
+
+
 def test_workers_end_with_their_parent(start: Start) -> None:
     """Also when it is killed, and then another relay may have the directory."""
     relay = start(config=CONFIG)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bunker_relay.push.waker import Waker
     from bunker_relay.store.store import Store
 
+_LEAST: Final = 0.5  # seconds, for each step of the end
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
 _SHARE_OF_ALL: Final = 32
 _LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
@@ -125,6 +126,7 @@ class Relay:
         )
         self._connecting = Buckets(config.rates.connections_per_ip)
         self._addresses = Addresses(config.trusted_proxies)
+        self._stop_by: float | None = None  # by the loop's clock
         self.room = config.limits.max_connections  # connections that the system leaves us
         self._connections_by_address: dict[str, int] = {}
 
@@ -349,11 +351,12 @@ class Relay:
         return _urls(self.config.url, host, port)
 
     async def drain(self) -> None:
-        """Say goodbye to every client, for at most `shutdown_timeout` seconds."""
+        """Say goodbye to every client, for at most `shutdown_timeout` seconds with `close`."""
+        self._stop_by = asyncio.get_running_loop().time() + self.config.shutdown_timeout
         if not self.connections:
             return
         goodbyes = [asyncio.create_task(item.shut_down()) for item in self.connections]
-        _, late = await asyncio.wait(goodbyes, timeout=self.config.shutdown_timeout)
+        _, late = await asyncio.wait(goodbyes, timeout=self._left())
         for task in late:
             task.cancel()
         if late:
@@ -367,8 +370,18 @@ class Relay:
         if self.waker is not None:
             await self.waker.close()
         if self.store is not None:
-            await self.store.close()
-        await self.bus.close()
+            await self.store.close(self._left())
+        try:
+            async with asyncio.timeout(self._left()):
+                await self.bus.close()
+        except TimeoutError:
+            log.warning("the other nodes did not take leave in time")
+
+    def _left(self) -> float:
+        """Return the seconds that are left to stop in; some are left in any case."""
+        now = asyncio.get_running_loop().time()
+        stop_by = self._stop_by if self._stop_by is not None else now + self.config.shutdown_timeout
+        return max(_LEAST, stop_by - now)
 
     def _keep_what_is_bound(self, config: Config) -> Config:
         """Return `config` with what this process can't change any more as it was."""

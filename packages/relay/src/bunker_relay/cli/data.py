@@ -75,8 +75,12 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     database, shown = find_database(config_file, data)
     if keep_days is None:
         keep_days = load_or_fail(config_file, {}).store.keep_days
+    progress = _Progress("Writing the database anew")
     try:
-        before, after = vacuum_database(database, int(time.time()), keep_days)
+        with progress.bar(100):
+            before, after = vacuum_database(
+                database, int(time.time()), keep_days, lambda part: progress.to(round(100 * part))
+            )
     except StoreError as error:
         raise click.ClickException(f"{shown}: {error}") from None
     click.echo(f"{before} bytes before, {after} after", err=True)

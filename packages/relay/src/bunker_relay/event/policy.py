@@ -10,7 +10,7 @@ import orjson
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
-from bunker_core.kinds import CLIENT_AUTH, MESSAGES, NOSTR_CONNECT
+from bunker_core.kinds import CLIENT_AUTH, MESSAGES, NOSTR_CONNECT, Storage, storage
 from bunker_core.nips import nip13, nip40
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import Lists
@@ -41,6 +41,7 @@ class Policy:
         if config.profile is Profile.BUNKER:  # a signer or its app names a handful of pubkeys
             self.max_subscription_bytes //= 10
         self._max_age = limits.created_at_lower_limit  # seconds; 0 for any
+        self._kept_for = config.store.keep_days * 86_400  # seconds; 0 for ever
         self._profile = config.profile
         self._protected = self._lists.protected = config.protected
         # Whose word the relay takes: for them it is there, and their keys are no throw-aways.
@@ -93,6 +94,12 @@ class Policy:
             return FROM_THE_FUTURE
         if self._max_age and event.created_at < now - self._max_age:
             return "invalid: created_at is too far in the past"
+        if (
+            self._kept_for
+            and event.created_at < now - self._kept_for
+            and storage(event.kind) is Storage.REGULAR
+        ):
+            return f"invalid: too old, this relay keeps events for {self._kept_for // 86_400} days"
         expires_at = nip40.expiration(event)
         if expires_at is not None and expires_at <= now:
             return "invalid: event has expired"

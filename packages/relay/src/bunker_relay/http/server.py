@@ -24,7 +24,7 @@ from bunker_relay.load import ConfigError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
 from bunker_relay.nodes.claim import StartError, bind, lock
-from bunker_relay.nodes.workers import Supervisor, Worker
+from bunker_relay.nodes.workers import BEAT, Supervisor, Worker
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import StoreError, is_damage
 
@@ -164,6 +164,7 @@ class _Server(uvicorn.Server):
             _announce(self._listener)
         else:
             worker.ready()
+            self._beat(worker)
         log.debug("started", profile=settings.profile.value, gated=settings.gated)
         # In a thread, now that nobody waits for us: the first line is not to hold up a request.
         asyncio.get_running_loop().run_in_executor(None, log.prepare)
@@ -195,6 +196,11 @@ class _Server(uvicorn.Server):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         yield
+
+    def _beat(self, worker: Worker) -> None:
+        """Give the parent a sign of life, again and again."""
+        worker.alive()
+        asyncio.get_running_loop().call_later(BEAT, self._beat, worker)
 
     def _parent_gone(self) -> None:
         """Stop: nobody is left who would start this worker again, or stop it."""

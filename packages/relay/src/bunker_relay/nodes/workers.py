@@ -25,7 +25,9 @@ FOLDER: Final = "workers"  # in the data directory: the sockets between the work
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _STABLE: Final = 10.0  # seconds; a worker that lived longer is started again at once
 _SLOWEST: Final = 5.0  # seconds between two starts of one that fails
-_OPENED, _READY, _FAILED = b"o", b"r", b"f"
+_OPENED, _READY, _FAILED, _ALIVE = b"o", b"r", b"f", b"a"
+BEAT: Final = 1.0  # seconds between two signs of life of a worker
+_HUNG: Final = 8.0  # seconds without one, after which a worker is killed and started again
 _KILL_AFTER: Final = 5.0  # seconds beyond the time that a relay takes for its leave
 
 
@@ -49,13 +51,18 @@ class Worker:
         """Tell the parent that clients are served."""
         self._tell(_READY)
 
+    def alive(self) -> None:
+        """Tell the parent that the event loop turns."""
+        self._tell(_ALIVE)
+
     def failed(self, reason: str) -> None:
         """Tell the parent why there is no relay."""
         self._tell(_FAILED + reason.encode())
 
     def _tell(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
-            self.parent.send(message)
+            # Never waits: a parent that was stopped does not read.
+            self.parent.send(message, socket.MSG_DONTWAIT)
 
 
 @dataclass(slots=True)
@@ -65,6 +72,7 @@ class _Child:
     pid: int
     channel: socket.socket
     started_at: float
+    heard_at: float  # latest sign of life
     is_open: bool = False
     is_ready: bool = False
 
@@ -135,7 +143,8 @@ class Supervisor:
             channel.close()
             self._become(index, parent)
         parent.close()
-        child = self._children[index] = _Child(pid, channel, time.monotonic())
+        now = time.monotonic()
+        child = self._children[index] = _Child(pid, channel, now, now)
         self._selector.register(channel, selectors.EVENT_READ, (index, child))
 
     def _become(self, index: int, parent: socket.socket) -> None:
@@ -177,6 +186,8 @@ class Supervisor:
 
     def _wait(self) -> float | None:
         times = [*self._due.values(), *([] if self._stop_by is None else [self._stop_by])]
+        if self._stop_by is None:
+            times += [child.heard_at + _HUNG for child in self._children.values() if child.is_ready]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _signalled(self, number: int) -> None:
@@ -198,6 +209,9 @@ class Supervisor:
     def _hear(self, source: tuple[int, _Child]) -> None:
         _, child = source
         message = child.channel.recv(4096)
+        child.heard_at = time.monotonic()
+        if message == _ALIVE:
+            return
         if message == _OPENED:
             child.is_open = True
         elif message == _READY:
@@ -234,6 +248,11 @@ class Supervisor:
             if now >= self._stop_by:
                 self._pass_on(signal.SIGKILL)
             return
+        for index, child in self._children.items():
+            if child.is_ready and now - child.heard_at >= _HUNG:
+                log.error("a worker does not answer: it is killed and started again", worker=index)
+                child.is_ready = False  # once
+                os.kill(child.pid, signal.SIGKILL)
         for index in [index for index, due in self._due.items() if due <= now]:
             self._start(index)
         if len(self._children) == 1 and not self._announced and self._children[0].is_open:

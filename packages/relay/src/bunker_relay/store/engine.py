@@ -25,6 +25,9 @@ _PROGRESS_STEPS: Final = 10_000  # instructions of SQLite between two looks at t
 _TOO_SLOW: Final = "query took too long"
 _LOCK: Final = 24_133  # of PostgreSQL's advisory locks, the one that this store's writers share
 _CACHE: Final = {True: 16_384, False: 4_096}  # KiB of SQLite's pages, for a writer, for a reader
+_GRACE: Final = 1.0  # seconds beyond a deadline that PostgreSQL has to keep to it
+_READER_PATIENCE: Final = 2.0  # seconds
+_LOG_BYTES: Final = 67_108_864  # of SQLite's write-ahead log on disk, but while a reader needs it
 _CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log: a commit of hundreds of events is some megabytes
 
 _SQLITE_OUTAGES: Final = {
@@ -45,14 +48,32 @@ class TooSlow(Exception):
     """The time for a query is up."""
 
 
-def open_engine(database: Database, *, writes: bool, busy_timeout: float = 5.0) -> Engine:
+def open_engine(
+    database: Database, *, writes: bool, busy_timeout: float = 5.0, patience: float | None = None
+) -> Engine:
     """Return an engine for `database`; raises StoreError when there is no driver for it.
 
-    It waits `busy_timeout` seconds for a lock that another process holds.
+    It waits `busy_timeout` seconds for a lock that another process holds, and `patience` seconds
+    for any answer of PostgreSQL: a server may take connections and never answer. None waits for
+    ever.
     """
     if isinstance(database, Path):
         return _open_sqlite(database, writes=writes, busy_timeout=busy_timeout)
-    return _open_postgres(database, writes=writes, busy_timeout=busy_timeout)
+    return _open_postgres(database, writes=writes, busy_timeout=busy_timeout, patience=patience)
+
+
+@contextmanager
+def unhurried(connection: Connection) -> Iterator[None]:
+    """Wait for ever for what is done in the block, such as a migration."""
+    if not is_postgres(connection):
+        yield
+        return
+    raw: Any = connection.connection.driver_connection
+    patience, raw.patience = raw.patience, None
+    try:
+        yield
+    finally:
+        raw.patience = patience
 
 
 def is_postgres(connection: Connection) -> bool:
@@ -84,8 +105,14 @@ def deadline(connection: Connection, end: float) -> Iterator[Callable[[], None]]
     if is_postgres(connection):
         # 0 would be for ever. Ends with the transaction.
         left = max(1, int((end - time.monotonic()) * 1000))
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {left}")
-        yield check
+        server: Any = connection.connection.driver_connection
+        patience = server.patience
+        server.patience = left / 1000 + _GRACE  # should it not keep to its own
+        try:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {left}")
+            yield check
+        finally:
+            server.patience = patience
         return
     raw: Any = connection.connection.driver_connection
     raw.set_progress_handler(lambda: time.monotonic() > end, _PROGRESS_STEPS)
@@ -144,6 +171,7 @@ def _open_sqlite(path: Path, *, writes: bool, busy_timeout: float) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE[writes]}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         connection.execute("PRAGMA temp_store = MEMORY")
 
     @hooks.listens_for(engine, "begin")
@@ -156,7 +184,9 @@ def _open_sqlite(path: Path, *, writes: bool, busy_timeout: float) -> Engine:
     return engine
 
 
-def _open_postgres(url: str, *, writes: bool, busy_timeout: float) -> Engine:
+def _open_postgres(
+    url: str, *, writes: bool, busy_timeout: float, patience: float | None
+) -> Engine:
     milliseconds = max(1, int(busy_timeout * 1000))
     options = f"-c lock_timeout={milliseconds}"
     if not writes:
@@ -164,20 +194,28 @@ def _open_postgres(url: str, *, writes: bool, busy_timeout: float) -> Engine:
         # nearly every query.
         options += " -c plan_cache_mode=force_custom_plan -c jit=off"
     parsed = make_url(url).set(drivername="postgresql+psycopg")
+    timeout = busy_timeout if writes else min(busy_timeout, _READER_PATIENCE)
     try:
-        return create_engine(
+        engine = create_engine(
             parsed,
             # A reader's statements all see what the first one saw, as in SQLite.
             isolation_level="READ COMMITTED" if writes else "REPEATABLE READ",
             pool_pre_ping=True,  # the server may have been restarted since
             connect_args={
-                "connect_timeout": max(2, round(busy_timeout)),  # libpq's least
+                "connect_timeout": max(2, round(timeout)),  # libpq's least
                 "tcp_user_timeout": max(milliseconds, 2_000),  # a host that has vanished
                 "options": f"{parsed.query.get('options', '')} {options}",
                 "application_name": "bunker-relay",
             },
         )
+        from bunker_relay.store.postgres import connect
     except ImportError as error:
         raise StoreError(
             "PostgreSQL needs a driver: pip install 'nostr-bunker-relay[postgres]'"
         ) from error
+
+    @hooks.listens_for(engine, "do_connect")
+    def _on_connect(_dialect: object, _record: object, _args: object, options: Any) -> Any:
+        return connect(patience, **options)
+
+    return engine

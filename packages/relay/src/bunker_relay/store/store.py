@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
-from bunker_relay.logs import defect
+from bunker_relay.logs import defect, log
 from bunker_relay.store import migrate
 from bunker_relay.store.engine import (
     Database,
@@ -28,16 +29,20 @@ from bunker_relay.store.engine import (
     explain_to_owner,
     is_outage,
     open_engine,
+    unhurried,
 )
 from bunker_relay.store.outcome import PAGE_BYTES, Found, Outcome, Stored, StoreError
 from bunker_relay.store.query import Check, count_events, find_events, read_events
 from bunker_relay.store.readers import Readers
-from bunker_relay.store.write import forget_old, save_all
+from bunker_relay.store.write import forget_old, save_all, too_many_old
 
 FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit
 _MAX_WAITING: Final = 20_000  # events that wait for the writer, some 20 MB
 _SWEEP_SECONDS: Final = 60.0
+_PATIENCE: Final = 2.0  # seconds for an answer of PostgreSQL, beside those for a lock
+_CLOSING: Final = 30.0  # seconds
+_SUSPICIOUS: Final = 1_000  # events that the end of their time may take at once, whatever there is
 
 _T = TypeVar("_T")
 Done = Callable[[Outcome | StoreError], None]
@@ -68,10 +73,14 @@ class Store:
         self.keep_days = keep_days
         self.waiting = 0  # events on their way to the writer
         self._loop = asyncio.get_running_loop()
-        self._engine = open_engine(database, writes=True, busy_timeout=busy_timeout)
-        self._read_engine = open_engine(database, writes=False, busy_timeout=busy_timeout)
+        self._engine = open_engine(
+            database, writes=True, busy_timeout=busy_timeout, patience=busy_timeout + _PATIENCE
+        )
+        self._read_engine = open_engine(
+            database, writes=False, busy_timeout=busy_timeout, patience=min(busy_timeout, _PATIENCE)
+        )
         try:
-            with self._engine.begin() as connection:
+            with self._engine.begin() as connection, unhurried(connection):
                 migrate.prepare(connection)
         except SQLAlchemyError as error:
             self._engine.dispose()
@@ -84,6 +93,8 @@ class Store:
         # what a query returns has been announced before, so it can be told from a live event.
         self._publishing = threading.Lock()
         self._closing = False
+        self._ended = asyncio.Event()  # the writer has ended
+        self._kept = True  # whether the last sweep deleted what it was to
         self._broken = False  # the database failed while closing: do not wait for it again
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
@@ -145,17 +156,24 @@ class Store:
         """Return when the loop has been told of every commit so far, and has called `done`."""
 
         def wait_for_commit() -> None:
-            with self._publishing:
-                return
+            if self._publishing.acquire(timeout=_PATIENCE):
+                self._publishing.release()
 
         await self._loop.run_in_executor(None, wait_for_commit)
         await asyncio.sleep(0)
 
-    async def close(self) -> None:
-        """Commit what waits and close the database."""
+    async def close(self, seconds: float = _CLOSING) -> None:
+        """Commit what waits, as far as the database does it within `seconds`, and close it."""
         self._closing = True
         self._jobs.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            # Its thread ends with the process. Nothing of it was acknowledged.
+            log.error(
+                "the database does not answer; what waited is not stored", events=self.waiting
+            )
         self._readers.close()
         self._read_engine.dispose()
         self._engine.dispose()
@@ -193,6 +211,7 @@ class Store:
             except queue.Empty:
                 continue
             if not jobs:
+                self._tell(self._ended.set)
                 return
             self._commit(jobs)
 
@@ -200,14 +219,14 @@ class Store:
         outcomes: Sequence[Outcome | StoreError]
         if self._broken:
             outcomes = [StoreError("shutting down")] * len(jobs)
-            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+            self._tell(self._finish, jobs, outcomes)
             return
         try:
             with self._engine.connect() as connection, connection.begin() as transaction:
                 outcomes = save_all(connection, [job.event for job in jobs])
                 with self._publishing:
                     transaction.commit()
-                    self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+                    self._tell(self._finish, jobs, outcomes)
         except Exception as error:  # noqa: BLE001 -- the only writer has to live, whatever comes
             if len(jobs) > 1 and not is_outage(error):
                 # One event of them is at fault: it alone is to fail.
@@ -219,7 +238,12 @@ class Store:
                 defect("an event could not be saved", error)
             self._broken = self._closing and is_outage(error)
             outcomes = [StoreError(explain(error))] * len(jobs)
-            self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+            self._tell(self._finish, jobs, outcomes)
+
+    def _tell(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have the loop call something; it may have ended while the database did not answer."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _next_batch(self) -> list[_Job]:
         """Return what waits, at least one job; nothing when the store closes.
@@ -248,6 +272,18 @@ class Store:
     def _sweep(self) -> None:
         """Delete what has expired or is too old, a little at a time; writes go on in between."""
         try:
+            with self._engine.connect() as connection:
+                count = too_many_old(connection, int(time.time()), self.keep_days, _SUSPICIOUS)
+            if count:
+                if self._kept:
+                    log.error(
+                        "more than half of all events have expired or are too old: nothing is"
+                        " deleted; is the clock right? If so, run `bunker relay vacuum`",
+                        events=count,
+                    )
+                self._kept = False
+                return
+            self._kept = True
             more = True
             while more and self._jobs.empty():
                 with self._engine.begin() as connection:

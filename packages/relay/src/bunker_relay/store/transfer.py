@@ -3,13 +3,17 @@
 What goes wrong is for the owner at the terminal, so errors say it in the database's own words.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select, tuple_
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.errors import InvalidEvent
@@ -21,6 +25,10 @@ from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.schema import events, metadata, tags
 from bunker_relay.store.write import forget_old, save_all
 
+_MIB: Final = 1_048_576  # bytes
+_PAGE: Final = 100  # events read at once: some megabytes at most, and often far less
+_LOOK: Final = 1.0  # seconds between two looks at how far a vacuum is
+_TEMP_FOLDER: Final = "SQLITE_TMPDIR"
 _BATCH: Final = 500  # events in one commit: short, so that a running relay gets its turn
 
 
@@ -36,15 +44,20 @@ class Tally:
 def export_events(database: Database) -> tuple[int, Iterator[bytes]]:
     """Return how many events there are, and them, oldest first, one JSON text each.
 
-    Raises StoreError, also while it is iterated.
+    Page by page: whoever takes them slowly keeps no snapshot, and no log grows meanwhile. Raises
+    StoreError, also while it is iterated.
     """
     engine = open_engine(database, writes=False)
 
     def lines() -> Iterator[bytes]:
+        at: tuple[int, bytes] | None = None
         try:
-            with engine.connect() as connection:
-                statement = select(events.c.json).order_by(events.c.created_at, events.c.id)
-                yield from connection.execution_options(yield_per=_BATCH).scalars(statement)
+            while True:
+                page = _page(engine, at)
+                if not page:
+                    return
+                at = page[-1][:2]
+                yield from (event_json for _, _, event_json in page)
         except SQLAlchemyError as error:
             raise StoreError(explain_to_owner(error)) from error
         finally:
@@ -83,10 +96,16 @@ def import_events(database: Database, lines: Iterable[bytes]) -> Iterator[Tally]
         engine.dispose()
 
 
-def vacuum(database: Database, now: int, keep_days: int) -> tuple[int, int]:
+def vacuum(
+    database: Database,
+    now: int,
+    keep_days: int,
+    progressed: Callable[[float], None] = lambda _: None,
+) -> tuple[int, int]:
     """Delete what is expired or too old, give the space back; return bytes before and after.
 
-    Raises StoreError.
+    SQLite writes the database anew beside the old one: `progressed` hears which part of that is
+    done, by the disk that it takes. Raises StoreError, at once where the disk has no room for it.
     """
     engine = open_engine(database, writes=True)
     try:
@@ -98,18 +117,70 @@ def vacuum(database: Database, now: int, keep_days: int) -> tuple[int, int]:
         with engine.begin() as connection:  # what an older version may have left behind
             known = select(events.c.seq)
             connection.execute(delete(tags).where(tags.c.event.not_in(known)))
-        if isinstance(database, Path):
-            statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
-        else:
-            statements = [f"VACUUM (FULL, ANALYZE) {', '.join(metadata.tables)}"]
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for statement in statements:  # outside of any transaction
-                connection.exec_driver_sql(statement)
+            # outside of any transaction
+            if isinstance(database, Path):
+                _write_anew(connection, database, progressed)
+            else:
+                names = ", ".join(metadata.tables)
+                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {names}")
         return before, _size(engine, database)
     except SQLAlchemyError as error:
         raise StoreError(explain_to_owner(error)) from error
     finally:
         engine.dispose()
+
+
+def _write_anew(
+    connection: Connection, database: Path, progressed: Callable[[float], None]
+) -> None:
+    """Run VACUUM with its copy in the data folder, not in memory and not in a small /tmp."""
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    used = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    unused = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    page = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    wanted = 2 * (used - unused) * page  # the copy, and the log through which it comes back
+    free = shutil.disk_usage(database.parent).free
+    if free < wanted:
+        raise StoreError(
+            f"{wanted // _MIB + 1} MiB of free space are needed in {database.parent}, and"
+            f" {free // _MIB} are there; nothing was written"
+        )
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_LOOK):
+            taken = free - shutil.disk_usage(database.parent).free
+            progressed(min(0.99, max(0.0, taken / (wanted or 1))))
+
+    before = os.environ.get(_TEMP_FOLDER)
+    os.environ[_TEMP_FOLDER] = str(database.parent)  # SQLite asks for it at each temporary file
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        connection.exec_driver_sql("PRAGMA temp_store = FILE")
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        ended.set()
+        watcher.join()
+        if before is None:
+            del os.environ[_TEMP_FOLDER]
+        else:
+            os.environ[_TEMP_FOLDER] = before
+    progressed(1.0)
+
+
+def _page(engine: Engine, after: tuple[int, bytes] | None) -> list[tuple[int, bytes, bytes]]:
+    """Return date, id and JSON of the events that follow `after`, in a transaction of its own."""
+    place = tuple_(events.c.created_at, events.c.id)
+    wanted = select(events.c.created_at, events.c.id, events.c.json)
+    if after is not None:
+        # The date alone too: of a comparison of rows SQLite uses no index of dates.
+        wanted = wanted.where(events.c.created_at >= after[0], place > after)
+    wanted = wanted.order_by(events.c.created_at, events.c.id).limit(_PAGE)
+    with engine.connect() as connection:
+        return [(row[0], row[1], row[2]) for row in connection.execute(wanted)]
 
 
 def _size(engine: Engine, database: Database) -> int:

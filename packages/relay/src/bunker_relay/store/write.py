@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 from sqlalchemy.engine import Connection
 
 from bunker_core.event import Event, is_hex
@@ -267,11 +267,31 @@ def _remember(connection: Connection, author: bytes, targets: list[bytes], until
 def forget_old(connection: Connection, now: int, keep_days: int) -> bool:
     """Delete some events that have expired or are older than `keep_days`, if that is not 0.
 
-    Returns whether there may be more.
+    Whatever has versions stays, however old: a profile or a follow list is written seldom. Returns
+    whether there may be more.
     """
     hold(connection)
+    some = select(events.c.seq).where(_old(now, keep_days)).limit(_SWEEP_ROWS).scalar_subquery()
+    return connection.execute(delete(events).where(events.c.seq.in_(some))).rowcount == _SWEEP_ROWS
+
+
+def too_many_old(connection: Connection, now: int, keep_days: int, few: int) -> int:
+    """Return how many events `forget_old` would delete if they are over half of all, else 0.
+
+    Up to `few` are never too many. A clock that is set wrong makes everything old at once.
+    """
+    old = select(events.c.seq).where(_old(now, keep_days))
+    some = select(func.count()).select_from(old.limit(few + 1).subquery())
+    if (connection.scalar(some) or 0) <= few:
+        return 0
+    count = connection.scalar(select(func.count()).select_from(old.subquery())) or 0
+    total = connection.scalar(select(func.count()).select_from(events)) or 0
+    return count if 2 * count > total else 0
+
+
+def _old(now: int, keep_days: int) -> ColumnElement[bool]:
     old = events.c.expires_at <= now
     if keep_days:
-        old = or_(old, events.c.created_at < now - keep_days * 86_400)
-    some = select(events.c.seq).where(old).limit(_SWEEP_ROWS).scalar_subquery()
-    return connection.execute(delete(events).where(events.c.seq.in_(some))).rowcount == _SWEEP_ROWS
+        too_old = events.c.created_at < now - keep_days * 86_400
+        old = or_(old, and_(too_old, events.c.address.is_(None)))
+    return old

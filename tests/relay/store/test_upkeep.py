@@ -1,0 +1,159 @@
+"""What keeps a database in bounds: its log, its copy during a vacuum, and what it forgets."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from _wire import Peer, Start, note
+from bunker_core.event import Event
+from bunker_core.filter import Filter
+from bunker_core.keys import SecretKey
+from bunker_relay.logs import log
+from bunker_relay.store import migrate
+from bunker_relay.store.engine import Database, open_engine
+from bunker_relay.store.outcome import StoreError
+from bunker_relay.store.query import select_events
+from bunker_relay.store.store import FILE, Store
+from bunker_relay.store.transfer import export_events, vacuum
+from bunker_relay.store.write import forget_old, save_all, too_many_old
+
+_MIB = 2**20
+_DAY = 86_400
+
+
+def _event(number: int, *, kind: int = 1, at: int = 0, content: str = "") -> Event:
+    return Event(f"{number:064x}", f"{number:064x}", at, kind, (), content, "d" * 128)
+
+
+def _fill(database: Database, *events: Event) -> None:
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        migrate.prepare(connection)
+        save_all(connection, events)
+    engine.dispose()
+
+
+def test_an_export_holds_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody reads it, events are replaced: the log stays within its bound."""
+    monkeypatch.setattr("bunker_relay.store.engine._LOG_BYTES", 2 * _MIB)
+    database = tmp_path / FILE
+    _fill(database, *(_event(number, at=number // 3) for number in range(250)))
+    _, lines = export_events(database)
+    exported = [next(lines)]
+    engine = open_engine(database, writes=True)
+    for version in range(40):
+        with engine.begin() as connection:
+            follows = _event(999, kind=3, at=10_000 + version, content="x" * _MIB)
+            save_all(connection, [follows])
+    # An export that held a snapshot would keep all of it: 40 MB and more.
+    assert (tmp_path / f"{FILE}-wal").stat().st_size < 24 * _MIB
+    engine.dispose()
+    exported += lines
+    assert len(exported) == 251
+    assert exported == sorted(exported, key=lambda line: (line.count(b"x"), exported.index(line)))
+
+
+def test_an_export_is_whole_and_in_order(database: Database) -> None:
+    """By date and id, however many share a second, on both databases."""
+    events = [_event(number * 7919 % 1_000, at=number // 400) for number in range(1_000)]
+    _fill(database, *events)
+    total, lines = export_events(database)
+    assert total == 1_000
+    expected = sorted(events, key=lambda event: (event.created_at, event.id))
+    assert list(lines) == [event.to_json() for event in expected]
+
+
+def test_a_vacuum_needs_little_memory(tmp_path: Path) -> None:
+    """Of a database of 150 MB it holds less than 100; the copy is in the data folder."""
+    database = tmp_path / FILE
+    _fill(database, _event(0))
+    for start in range(1, 600, 50):
+        _fill(database, *(_event(start + n, content=f"{n:05}" * 50_000) for n in range(50)))
+    assert database.stat().st_size > 140 * _MIB
+    program = f"""
+import pathlib, re, time
+from bunker_relay.store.transfer import vacuum
+heard = []
+sizes = vacuum(pathlib.Path({str(database)!r}), int(time.time()), 0, heard.append)
+assert heard[-1] == 1.0, heard
+most = re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())
+print(int(most[1]) // 1024, *sizes)
+"""
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    most, before, after = map(int, result.stdout.split())
+    assert before > 140 * _MIB
+    assert after > 140 * _MIB
+    assert most < 100, "MiB"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE]
+
+
+def test_a_vacuum_looks_at_the_disk_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for the copy nothing is written, and the text says how much."""
+    database = tmp_path / FILE
+    _fill(database, *(_event(number, content="x" * 100_000) for number in range(40)))
+
+    class Full:
+        free = 1_000_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Full)
+    with pytest.raises(StoreError, match=r"8 MiB of free space are needed in .* and 0 are there"):
+        vacuum(database, 1, 0)
+
+
+def test_what_has_versions_is_kept_however_old(database: Database) -> None:
+    """A profile, a follow list, an article: written seldom, and the only one there is."""
+    kinds = (0, 1, 3, 7, 10_002, 30_023)
+    _fill(database, *(_event(kind, kind=kind) for kind in kinds))
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        assert not forget_old(connection, 100 * _DAY, 90)
+        found = select_events(connection, [Filter()], 1, default=9, most=9)
+    engine.dispose()
+    assert {int(item.id, 16) for item in found} == {0, 3, 10_002, 30_023}
+
+
+async def test_a_wrong_clock_deletes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that would take more than half stops and says so once; a small one goes on."""
+    now = int(time.time())
+    _fill(database, *(_event(number, at=now - number) for number in range(1_500)))
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        assert too_many_old(connection, now, 1, 1_000) == 0
+        assert too_many_old(connection, now + 366 * _DAY, 90, 1_000) == 1_500
+        assert too_many_old(connection, now + 366 * _DAY, 90, 1_500) == 0, "few are never too many"
+        assert too_many_old(connection, now + _DAY - 1_100, 1, 300) == 0, "a quarter"
+    engine.dispose()
+    said: list[str] = []
+    monkeypatch.setattr(log, "error", lambda fact, **_: said.append(fact))
+    monkeypatch.setattr("bunker_relay.store.store._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(time, "time", lambda: float(now + 366 * _DAY))
+    store = Store(database, keep_days=90)
+    for _ in range(3):
+        saved: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        store.save(_event(9_999), saved.set_result)
+        await saved
+    assert await store.count([Filter()], 1) == 1_501
+    await store.close()
+    assert len(said) == 1
+    assert "is the clock right" in said[0]
+
+
+async def test_what_is_too_old_is_refused_on_arrival(start: Start) -> None:
+    """Instead of an OK for what the next sweep deletes; what has versions is taken."""
+    relay = start(config="store.keep_days = 30")
+    key = SecretKey.generate()
+    old = int(time.time()) - 31 * _DAY
+    async with Peer(relay.url) as peer:
+        assert await peer.publish(note(key, created_at=old)) == (
+            False,
+            "invalid: too old, this relay keeps events for 30 days",
+        )
+        assert (await peer.publish(note(key, kind=0, created_at=old)))[0]
+        assert (await peer.publish(note(key, created_at=old + 2 * _DAY)))[0]
