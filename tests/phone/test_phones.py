@@ -18,7 +18,7 @@ from bunker_phone.site import Page, Site
 
 NOW = 1_800_000_000
 ORIGIN = "http://localhost:7779"
-KEY = SecretKey.from_hex("01" * 32)
+KEY = SecretKey(bytes.fromhex("01" * 32))
 BODY = "<!doctype html>"
 
 
@@ -90,7 +90,7 @@ async def test_a_phone_joins_with_its_own_key(tmp_path: Path) -> None:
         again = await client.post("/join", content=body, headers=authorized(body))
         assert again.status_code == 401  # the very same authorization
         other = await client.post(
-            "/join", content=body, headers=authorized(body, SecretKey.from_hex("02" * 32))
+            "/join", content=body, headers=authorized(body, SecretKey(bytes.fromhex("02" * 32)))
         )
         assert other.status_code == 403
     assert joined == [KEY.pubkey]

@@ -11,6 +11,11 @@ from bunker_core.nips import nip44
 from bunker_core.nips.channel import Channel, Scheme, rpc_template
 
 
+def secret(text: str) -> SecretKey:
+    """Return a private key of 64 hex characters."""
+    return SecretKey(bytes.fromhex(text))
+
+
 def channel(key: SecretKey, peer: str) -> Channel:
     return Channel(peer, nip44.conversation_key(key.shared_x(peer)), key.shared_x)
 
@@ -23,8 +28,12 @@ def test_a_payload_of_each_scheme_is_read() -> None:
         "WZKaArsGrY6M9wnuTMxWfp1RTN9Xga8no+kF5Vsb"
     )
     assert line.open(payload) == ("a", Scheme.NIP44)
-    one = SecretKey.from_hex("91ba716fa9e7ea2fcbad360cf4f8e0d312f73984da63d90f524ad61a6a1e7dbe")
-    other = SecretKey.from_hex("96f6fa197aa07477ab88f6981118466ae3a982faab8ad5db9d5426870c73d220")
+    one = SecretKey(
+        bytes.fromhex("91ba716fa9e7ea2fcbad360cf4f8e0d312f73984da63d90f524ad61a6a1e7dbe")
+    )
+    other = SecretKey(
+        bytes.fromhex("96f6fa197aa07477ab88f6981118466ae3a982faab8ad5db9d5426870c73d220")
+    )
     old = "zJxfaJ32rN5Dg1ODjOlEew==?iv=EV5bUjcc4OX2Km/zPp4ndQ=="
     assert channel(one, other.pubkey).open(old) == ("nanana", Scheme.NIP04)
 

@@ -16,10 +16,19 @@ IV = bytes(range(16))
 FAILED = r"^encryption or decryption failed$"
 
 
+def secret(text: str) -> SecretKey:
+    """Return a private key of 64 hex characters."""
+    return SecretKey(bytes.fromhex(text))
+
+
 def test_a_payload_of_nostr_tools() -> None:
     """NIP-04 has no vectors; this message is from the tests of nostr-tools."""
-    one = SecretKey.from_hex("91ba716fa9e7ea2fcbad360cf4f8e0d312f73984da63d90f524ad61a6a1e7dbe")
-    other = SecretKey.from_hex("96f6fa197aa07477ab88f6981118466ae3a982faab8ad5db9d5426870c73d220")
+    one = SecretKey(
+        bytes.fromhex("91ba716fa9e7ea2fcbad360cf4f8e0d312f73984da63d90f524ad61a6a1e7dbe")
+    )
+    other = SecretKey(
+        bytes.fromhex("96f6fa197aa07477ab88f6981118466ae3a982faab8ad5db9d5426870c73d220")
+    )
     payload = "zJxfaJ32rN5Dg1ODjOlEew==?iv=EV5bUjcc4OX2Km/zPp4ndQ=="
     iv = b64decode("EV5bUjcc4OX2Km/zPp4ndQ==")
     assert nip04.decrypt(payload, other.shared_x(one.pubkey)) == "nanana"

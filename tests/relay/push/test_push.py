@@ -28,8 +28,8 @@ from bunker_relay.push.subscriptions import (
 from bunker_relay.push.waker import AGAIN, Waker
 from relay.push._service import Browser, check_vapid, nip98, push_service
 
-SIGNER = SecretKey.from_hex("0a" * 32)
-APP = SecretKey.from_hex("0b" * 32)
+SIGNER = SecretKey(bytes.fromhex("0a" * 32))
+APP = SecretKey(bytes.fromhex("0b" * 32))
 CONFIG = """
 profile = "bunker"
 signers = ["{signer}"]

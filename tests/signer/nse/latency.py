@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from bench.sealed import measure
 
 from bunker_signer.nse import NSE, MemoryStorage
-from bunker_signer.nse.bench import measure
 from bunker_signer.nse.wrap import Protector
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Passphrase, ScryptCost

@@ -1,25 +1,16 @@
 """Locking: by hand, by time, after wrong secrets, from another terminal; and the async face."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
-import orjson
 import pytest
 
-from _require import need
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_signer.nse import NSE, AsyncNSE, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.attempts import FREE, MAX_WAIT, Attempts
-from bunker_signer.nse.control import ControlServer, ask
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 
@@ -294,110 +285,3 @@ async def test_async_has_every_method(right: Passphrase) -> None:
         await nse.import_ncryptsec(text, "x")
     public = {name for name in dir(NSE) if not name.startswith("_")}
     assert public <= set(dir(AsyncNSE))
-
-
-# The socket of a running signer
-
-
-@pytest.fixture
-def enclave(storage: MemoryStorage, right: Passphrase) -> Iterator[NSE]:
-    with NSE(storage=storage) as nse:
-        nse.unlock(right)
-        yield nse
-
-
-@pytest.fixture
-def server(tmp_path: Path, enclave: NSE) -> Iterator[Path]:
-    path = tmp_path / "control.sock"
-    with ControlServer(path, {"default": enclave}):
-        yield path
-    assert not path.exists()
-
-
-def test_control(server: Path, enclave: NSE) -> None:
-    """A running signer's key is locked, unlocked and asked about through the socket."""
-    assert server.stat().st_mode & 0o777 == 0o600
-    assert ask(server, "status", "default")["locked"] is False
-    assert ask(server, "lock", "default")["locked"] is True
-    refused(enclave)
-    with pytest.raises(NSEError) as raised:
-        ask(server, "unlock", "default", slot_type="passphrase", secrets=[bytearray(b"wrong")])
-    assert raised.value.code is NSEErrorCode.AUTH_FAILED
-    ask(server, "unlock", "default", slot_type="passphrase", secrets=[bytearray(b"right")])
-    verify(enclave.sign(EVENT))
-    with pytest.raises(NSEError) as raised:
-        ask(server, "lock", "other")
-    assert raised.value.code is NSEErrorCode.KEY_NOT_FOUND
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"\n",
-        b"[]\n",
-        b"{}\n",
-        b"not json\n",
-        b"x" * 5000,
-        b'{"do":"explode","name":"default"}\n',
-        b'{"do":"unlock","name":"default"}\n',
-        b'{"do":"lock","name":"default","secrets":[99999999]}\n',
-        b'{"do":"lock","name":"default","secrets":[-1]}\n',
-        b'{"do":"lock","name":[]}\n',
-        b'{"do":"unlock","name":"default","type":"raw","options":[]}\n',
-    ],
-)
-def test_control_survives_rubbish(server: Path, enclave: NSE, request_bytes: bytes) -> None:
-    """What can't be read is answered with an error, changes nothing, and the next one is served."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(str(server))
-        try:
-            peer.sendall(request_bytes)
-            answer = peer.recv(4096)
-        except ConnectionError:  # refused in the middle of an endless line
-            answer = b""
-    assert not answer or "error" in orjson.loads(answer)
-    assert ask(server, "status", "default")["locked"] is False
-
-
-def test_control_answers_its_own_user_alone(enclave: NSE) -> None:
-    """Another user gets no answer, even where the socket's mode would let him in."""
-    need(os.getuid() == 0, "becoming another user is a test for root")
-    code = (
-        "import os, sys; from pathlib import Path\n"
-        "from bunker_signer.nse.control import ask\n"
-        "from bunker_signer.nse import NSEError\n"
-        "import cryptography.hazmat.bindings._rust\n"
-        "os.setgid(65534); os.setuid(65534)\n"
-        "try: print(ask(Path(sys.argv[1]), 'lock', 'default'))\n"
-        "except NSEError as error: print(error)\n"
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "control.sock")
-        Path(directory).chmod(0o755)
-        with ControlServer(path, {"default": enclave}):
-            path.chmod(0o666)
-            command = [sys.executable, "-c", code, str(path)]
-            done = subprocess.run(command, capture_output=True, check=True, text=True)
-    assert done.stdout == "another user is not answered\n"
-    assert not enclave.locked
-
-
-def test_control_survives_a_peer_that_goes(server: Path) -> None:
-    """A peer that hangs up in the middle of a request harms nobody."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(str(server))
-        peer.sendall(b'{"do":"unlock","name":"default","secrets":[10]}\nab')
-    assert ask(server, "status", "default")["locked"] is False
-
-
-def test_control_takes_over_a_dead_socket(tmp_path: Path, enclave: NSE) -> None:
-    """The socket that a killed signer left behind is replaced; no signer at all is an NSEError."""
-    path = tmp_path / "control.sock"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    with pytest.raises(NSEError, match="no signer"):
-        ask(path, "status", "default")
-    with ControlServer(path, {"default": enclave}):
-        ask(path, "status", "default")
-    with pytest.raises(NSEError):
-        ControlServer(tmp_path / "none" / "control.sock", {})

@@ -109,15 +109,6 @@ def verify(pubkey: str, message: bytes, signature: bytes) -> bool:
     return bool(_schnorrsig_verify(_CTX, signature, message, len(message), xonly))
 
 
-def is_pubkey(pubkey: str) -> bool:
-    """Tell whether `pubkey` is the x coordinate of a point on the curve, in lower-case hex."""
-    try:
-        _parse_xonly(pubkey)
-    except InvalidKey:
-        return False
-    return True
-
-
 def shared_x(secret: Buffer, pubkey: str, out: Buffer) -> None:
     """Write the x coordinate of the ECDH point (32 bytes, not hashed; NIP-04, NIP-44) into `out`.
 
@@ -161,14 +152,6 @@ class SecretKey:
             return cls(secret)
         finally:
             wipe(secret)
-
-    @classmethod
-    def from_hex(cls, text: str) -> "SecretKey":
-        """Read 64 hex characters; raises InvalidKey."""
-        try:
-            return cls(bytes.fromhex(text))
-        except ValueError:
-            raise InvalidKey("private key is not 32 bytes of hexadecimal in range") from None
 
     def sign(self, message: bytes, aux: bytes | None = None) -> bytes:
         """Return the 64-byte BIP-340 signature of `message`; `aux` as for `sign`."""

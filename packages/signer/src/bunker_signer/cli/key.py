@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from bunker_signer.cli.key_context import (
-    KEYS_DIRECTORY,
     Context,
     common,
     guard_option,
@@ -204,51 +203,30 @@ def migrate(context: Context, guard: str | None) -> None:
 @common
 def lock(context: Context) -> None:
     """Lock the key in the running signer: it signs nothing until it is unlocked."""
-    from bunker_signer.control.protocol import SOCKET, send
-    from bunker_signer.nse.control import SOCKET_NAME, ask
+    from bunker_signer.control.protocol import send
 
-    if (context.data / SOCKET).exists():  # `bunker signer run`
-        send(context.data, "lock", key=context.name)
-    else:  # a program of one's own, on the NSE alone
-        ask(context.data / KEYS_DIRECTORY / SOCKET_NAME, "lock", context.name)
+    send(context.data, "lock", key=context.name)
     click.echo("locked")
 
 
 @key.command()
 @common
 def unlock(context: Context) -> None:
-    """Unlock the key in the running signer."""
+    """Unlock the key in the running signer, by its master key or a passphrase."""
     from bunker_core.keys import wipe
-    from bunker_signer.control.protocol import SOCKET
+    from bunker_signer.control.protocol import send
     from bunker_signer.nse import NSE
-    from bunker_signer.nse.control import SOCKET_NAME, ask
-    from bunker_signer.nse.wrap import make_protector
 
     with NSE(storage=context.storage(), name=context.name) as nse:
         types = [slot.type for slot in nse.slots()]
-    slot_type, options = parse_spec(
-        context.openers[0] if context.openers else context.opener(types)
-    )
-    if (context.data / SOCKET).exists():
-        _unlock_signer(context, slot_type)
-        return
-    if slot_type == "raw" and not options:
-        options = {"file": str(context.master_key_path().absolute())}
-    secrets: list[bytearray] = []
-
-    def record(label: str) -> bytearray:
-        secrets.append(context.secrets.ask(label))
-        return bytearray(secrets[-1])
-
+    slot_type, _ = parse_spec(context.openers[0] if context.openers else context.opener(types))
+    if slot_type not in ("raw", "passphrase"):
+        raise click.ClickException("the running signer unlocks by its master key or a passphrase")
+    secret = context.secrets.ask("Passphrase") if slot_type == "passphrase" else None
     try:
-        protector = make_protector(slot_type, options, record)
-        close = getattr(protector, "close", None)
-        if close is not None:
-            close()
-        path = context.data / KEYS_DIRECTORY / SOCKET_NAME
-        ask(path, "unlock", context.name, slot_type=slot_type, options=options, secrets=secrets)
+        send(context.data, "unlock", secret, key=context.name)
     finally:
-        for secret in secrets:
+        if secret is not None:
             wipe(secret)
     click.echo("unlocked")
 
@@ -271,36 +249,6 @@ def destroy(context: Context, confirm: str | None) -> None:
             raise click.ClickException("not the last characters of this npub: nothing was removed")
         nse.destroy()
     click.echo("removed")
-
-
-@key.command()
-@common
-def bench(context: Context) -> None:
-    """Measure what signing with this key costs."""
-    from bunker_signer.nse.bench import measure
-
-    with context.opened() as nse:
-        figures = measure(nse)
-        click.echo(f"memory                        {nse.memory_level.value}")
-    click.echo(f"sign, sealed                  {figures.sealed_sign:8.1f} us")
-    click.echo(f"load, sign, verify unsealed   {figures.bare_sign_and_verify:8.1f} us")
-    click.echo(f"ratio                         {figures.ratio:8.2f}")
-
-
-def _unlock_signer(context: Context, slot_type: str) -> None:
-    """Unlock the key of `bunker signer run`, which has its master key and asks for a passphrase."""
-    from bunker_core.keys import wipe
-    from bunker_signer.control.protocol import send
-
-    if slot_type not in ("raw", "passphrase"):
-        raise click.ClickException("the running signer unlocks by its master key or a passphrase")
-    secret = context.secrets.ask("Passphrase") if slot_type == "passphrase" else None
-    try:
-        send(context.data, "unlock", secret, key=context.name)
-    finally:
-        if secret is not None:
-            wipe(secret)
-    click.echo("unlocked")
 
 
 def _private_key(text: bytearray, context: Context) -> bytearray:
