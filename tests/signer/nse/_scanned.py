@@ -94,6 +94,18 @@ def once(directory: str, peer: str) -> tuple[Work, object]:
     return lambda number: None, nse
 
 
+def without_chaff(implementation: Callable[[str, str], tuple[Work, object]]) -> Any:
+    """The same without the dummy decryption after each: what that is there for."""
+
+    def opened(directory: str, peer: str) -> tuple[Work, object]:
+        from bunker_signer.nse.vault import Vault
+
+        Vault._chaff = lambda _: None  # type: ignore[method-assign]
+        return implementation(directory, peer)
+
+    return opened
+
+
 def generating(directory: str, peer: str) -> tuple[Work, object]:
     """Makes, seals and destroys keys; the parent reads the last one's file."""
     from bunker_signer.nse import NSE, FileStorage
@@ -151,6 +163,8 @@ IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
     "guarded": guarded,
     "once": once,
     "generate": generating,
+    "once without chaff": without_chaff(once),
+    "without chaff": without_chaff(partial(enclave, "memfd_secret")),
     "memfd_secret": partial(enclave, "memfd_secret"),
     "mlock": partial(enclave, "mlock"),
 }

@@ -69,6 +69,16 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
     return scan_when_ready(child, given, secrets)
 
 
+@pytest.mark.parametrize("implementation", ["once without chaff", "without chaff"])
+def test_the_dummy_decryption_is_needed(implementation: str, tmp_path: Path) -> None:
+    """Without it half of the private key, and all of the data key, stay on the stack.
+
+    Also a positive control: the search would find what another implementation left.
+    """
+    found = found_in(implementation, 0, tmp_path)
+    assert found["private key"].total + found["data key"].total > 0
+
+
 Guard = tuple[str, dict[str, str], bytes]
 
 

@@ -15,15 +15,18 @@ from bunker_core.event import parse_event_json, sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
 from bunker_core.nips.bunker_uri import NostrConnectURI
-from bunker_core.nips.channel import rpc_template
-from bunker_core.nips.nip46 import Permission
+from bunker_core.nips.channel import Scheme, rpc_template
+from bunker_core.nips.nip46 import Permission, Request
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Effect, Grant, Rate
+from bunker_signer.request import record
 from bunker_signer.request.approval import MAX_WAITING, Answer, Verdict
+from bunker_signer.request.job import Job
+from bunker_signer.request.operation import read_operation
 from bunker_signer.service.panic import panic
 from bunker_signer.store import audit_log, clients
 from bunker_signer.store.schema import audit, handled, requests
@@ -753,3 +756,23 @@ async def test_audit_has_no_content(relay_url: str, data: Path) -> None:
     assert not any(
         b"very private" in path.read_bytes() for path in data.rglob("*") if path.is_file()
     )
+
+
+async def test_a_repetition_of_what_is_worked_on_is_not_decided_again(
+    relay_url: str, data: Path
+) -> None:
+    """Its first is not in the journal yet: no use is counted, the key is not opened."""
+    grant = Grant("sign_event", uses_left=1)
+    async with rig(relay_url, data) as signer, signer.client(granted=[grant]) as client:
+        uses = count_key_uses(signer.identity)
+        request = Request("x", "sign_event", (NOTE,))
+        event = verify(client.event(request.to_json()))
+        (known,) = signer.clients()
+        now = int(time.time())
+        job = Job(signer.identity, known, event, request, Scheme.NIP44, set(), now, now)
+        operation = read_operation(request, signer.user, now)
+        with signer.database.write() as connection:
+            admitted = record.admit(connection, job, operation, now, running=True, attended=False)
+        assert admitted is not None
+        assert (admitted.reply, admitted.refusal, uses) == (None, None, [])
+        assert [item.uses_left for item in signer.grants(client.key.pubkey)] == [1]

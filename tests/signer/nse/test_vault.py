@@ -1,0 +1,91 @@
+"""nse/vault.py, nse/blob.py: a key is the one it is said to be, and a slot has what a slot has."""
+
+from typing import Any
+
+import pytest
+
+from bunker_core import keys
+from bunker_core.keys import SecretKey
+from bunker_signer.nse import NSEError, NSEErrorCode
+from bunker_signer.nse.blob import MAX_PARAMS, Slot
+from bunker_signer.nse.vault import Vault, seal
+
+MESSAGE = bytes(32)
+
+
+def sealed_in(vault: Vault) -> tuple[bytes, bytes, str]:
+    """Return the nonce, ciphertext and pubkey of a fresh key sealed under the vault's data key."""
+    key = SecretKey.generate()
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    return *seal(vault.data_key, secret, b""), key.pubkey
+
+
+def test_what_is_remembered_of_one_key_is_not_used_for_another() -> None:
+    """The public half of the key opened last is taken for the same ciphertext and name alone."""
+    vault = Vault()
+    vault.data_key[:] = bytes(range(32))
+    one, other = sealed_in(vault), sealed_in(vault)
+    for nonce, sealed, pubkey in (one, one, other, other, one):
+        vault.open(nonce, sealed, b"", pubkey)
+        assert keys.verify(pubkey, MESSAGE, vault.sign(pubkey, MESSAGE))
+        vault.end()
+    for nonce, sealed, pubkey in ((*one[:2], other[2]), (*other[:2], one[2])):
+        with pytest.raises(NSEError) as raised:
+            vault.open(nonce, sealed, b"", pubkey)
+        assert raised.value.code is NSEErrorCode.DECRYPTION_FAILED
+        vault.end()
+    vault.page.close()
+
+
+GOOD: dict[str, Any] = {
+    "id": "k1",
+    "type": "raw",
+    "hw": False,
+    "bound": True,
+    "params": {"salt": "00", "m": 1},
+    "iv": "ab" * 12,
+    "ct": "ab" * 48,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": ""},
+        {"id": "x" * 65},
+        {"id": 7},
+        {"id": "a\nb"},
+        {"type": ""},
+        {"type": None},
+        {"type": "x" * 65},
+        {"hw": 0},
+        {"hw": None},
+        {"bound": 1},
+        {"bound": "true"},
+        {"params": []},
+        {"params": {f"{n}": n for n in range(MAX_PARAMS + 1)}},
+        {"params": {"m": 1.5}},
+        {"params": {"m": True}},
+        {"params": {"m": None}},
+        {"params": {"m": {}}},
+        {"iv": "ab" * 11},
+        {"iv": "AB" * 12},
+        {"ct": "ab" * 47},
+        {"ct": "zz" * 48},
+        {"ct": None},
+    ],
+    ids=repr,
+)
+def test_a_slot_with_one_wrong_field_is_none(wrong: dict[str, Any]) -> None:
+    """Each field is looked at before anything is computed from it."""
+    Slot(**GOOD)
+    with pytest.raises(NSEError) as raised:
+        Slot(**{**GOOD, **wrong})
+    assert raised.value.code is NSEErrorCode.STORAGE_ERROR
+
+
+def test_the_largest_slot_is_one() -> None:
+    """At its bounds each field is taken still."""
+    params = {f"{n}": n for n in range(MAX_PARAMS)}
+    Slot(**{**GOOD, "id": "x" * 64, "type": "y" * 64, "params": params})
