@@ -51,7 +51,7 @@ ROOMS = {
 # The reference pages are generated from the commands.
 _UPWARDS = {("bunker.reference", "bunker.cli")}
 # What a folder holds at most, `__init__`, `__main__` and `py.typed` left aside.
-MOST_IN_A_FOLDER = 14
+MOST_IN_A_FOLDER = 15
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -100,7 +100,7 @@ def without_chaff(implementation: Callable[[str, str], tuple[Work, object]]) -> 
     def opened(directory: str, peer: str) -> tuple[Work, object]:
         from bunker_signer.nse.vault import Vault
 
-        Vault._chaff = lambda _: None  # type: ignore[method-assign]
+        setattr(Vault, "_chaff", lambda _: None)  # noqa: B010 -- a method, to mypy no attribute
         return implementation(directory, peer)
 
     return opened
