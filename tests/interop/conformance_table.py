@@ -162,7 +162,8 @@ def main(page: Path, folder: Path, names: list[str]) -> None:
         file = folder / f"{number:02}.json"
         if not file.exists() or not names or any(name in target.name for name in names):
             judge(target, file)
-        files.append(str(file))
+        if file.exists():
+            files.append(str(file))
     done = subprocess.run(
         (*BUNKER, "conformance", "table", *files), check=True, capture_output=True, text=True
     )
