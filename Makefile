@@ -54,7 +54,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 peers: $(VENV)/.dev ## Install the other projects' clients that the interop tests talk to (npm)
-	for folder in tests/interop/node tests/signer/console examples/testbed-node; do \
+	for folder in tests/interop/node tests/signer/console tests/client/nip07 examples/testbed-node; do \
 	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
 	done
 
