@@ -1,6 +1,8 @@
 """Children are started again when they fail, and given up when that does not help."""
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -79,3 +81,46 @@ async def test_child_that_ends_before_it_is_ready_is_told(tmp_path: Path) -> Non
     with pytest.raises(ChildFailed) as caught:
         await Supervisor().start(Child("worker", ["sh", "-c", "exit 4"], ready="ready"))
     assert caught.value.code == 4
+
+
+LIVELY = """
+import time
+from bunker_core.local.systemd import notify, watchdog_interval
+while True:
+    notify("WATCHDOG=1")
+    time.sleep(watchdog_interval())
+"""
+
+
+async def test_a_child_that_hangs_is_killed_and_started_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Stopped by SIGSTOP it gives no sign of life, and does not end either."""
+    supervisor = Supervisor()
+    child = Child("worker", [sys.executable, "-c", LIVELY], watchdog=0.4)
+    again = asyncio.Event()
+    await supervisor.start(child)
+    supervisor.watch(child, lambda *_: again.set())
+    async with asyncio.timeout(30):
+        assert child.process is not None
+        first = child.process.pid
+        await child.heard()
+        os.kill(first, signal.SIGSTOP)
+        await again.wait()
+        assert child.process.pid != first
+        await child.heard()
+    await supervisor.close()
+    assert "the worker has given no sign of life for 0 s" in capfd.readouterr().err
+
+
+async def test_a_child_that_never_says_anything_is_left_alone() -> None:
+    """Only who has begun to give signs of life is missed."""
+    supervisor = Supervisor()
+    child = Child("worker", ["sleep", "1"], watchdog=0.1)
+    ended = asyncio.Event()
+    await supervisor.start(child)
+    supervisor.watch(child, lambda *_: ended.set())
+    async with asyncio.timeout(30):
+        assert child.process is not None
+        assert await child.process.wait() == 0
+    await supervisor.close()

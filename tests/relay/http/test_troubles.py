@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -170,3 +171,22 @@ async def test_a_proxy_that_is_not_trusted(start: Start) -> None:
     async with Peer(trusting.url, additional_headers=headers) as peer:
         await peer.subscribe("s", {"limit": 0})
     assert "troubles" not in await _until(trusting, 200)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_systemd_hears_that_it_is_ready_and_lives(
+    start: Start, tmp_path: Path, workers: str
+) -> None:
+    """READY=1 when clients can connect, then a sign of life every second, for WatchdogSec=10."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.setblocking(False)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"}
+        relay = start("--workers", workers, environ=environ)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(PATIENCE):
+            said = [await loop.sock_recv(channel, 100) for _ in range(6)]
+            assert b"READY=1" in said
+            while await loop.sock_recv(channel, 100) != b"WATCHDOG=1":
+                pass
+        assert relay.process.poll() is None

@@ -24,6 +24,7 @@ from bunker_core.local.process import become, module_command
 _RELAY_READY: Final = "relay listening on "
 _SIGNER_READY: Final = ("bunker://", "no URI is shown")
 _MODULE: Final = "bunker.up.serve"
+_WATCHDOG: Final = 7.0  # seconds without a sign of life
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _relay(plan: Plan, port: int) -> Child:
         command += ["--url", f"wss://{plan.domain}{suffix}"]
         # Caddy says who the client is; without that all would share one rate limit.
         environment["BUNKER_RELAY_TRUSTED_PROXIES"] = "127.0.0.1"
-    return Child("relay", command, ready=_RELAY_READY, environment=environment)
+    return Child("relay", command, ready=_RELAY_READY, environment=environment, watchdog=_WATCHDOG)
 
 
 def _caddy(site: Site) -> Child:
@@ -216,7 +217,14 @@ def _signer(plan: Plan, url: str, site: Site | None, environment: dict[str, str]
     if plan.notify:
         # Not as options: who knows the topic reads along, and options are for all to see.
         environment = {**environment, "BUNKER_SIGNER_NOTIFY": " ".join(plan.notify)}
-    return Child("signer", command, ready=_SIGNER_READY, foreground=True, environment=environment)
+    return Child(
+        "signer",
+        command,
+        ready=_SIGNER_READY,
+        foreground=True,
+        environment=environment,
+        watchdog=_WATCHDOG,
+    )
 
 
 def _memory(lines: list[str]) -> str:

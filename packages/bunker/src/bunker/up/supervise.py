@@ -5,7 +5,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,16 +50,24 @@ class Child:
     ready: str | tuple[str, ...] = ""
     foreground: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    watchdog: float = 0.0  # seconds without a sign of life (sd_notify) that are too many; 0: any
     process: asyncio.subprocess.Process | None = None
     _reader: "asyncio.Task[None] | None" = None
+    _life: "_Life | None" = None
 
     async def start(self) -> list[str]:
         """Return the lines up to the ready one, which is the last; raises ChildFailed."""
+        environment = {**os.environ, **self.environment}
+        if self.watchdog:
+            if self._life is None:
+                self._life = await _Life.listen(self.watchdog)
+            self._life.begin()
+            environment |= self._life.environment
         self.process = await asyncio.create_subprocess_exec(
             *self.command,
             stdin=None if self.foreground else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **self.environment},
+            env=environment,
             # Ctrl-C reaches the foreground alone; the others are stopped after it, in order.
             start_new_session=not self.foreground,
             preexec_fn=_end_with_parent,
@@ -89,6 +99,26 @@ class Child:
             await self._reader
         return code
 
+    async def watch(self) -> None:
+        """Kill the process when it gives no sign of life, each time; for as long as it is asked."""
+        while self._life is not None:
+            await self._life.missed()
+            if self.process is not None and self.process.returncode is None:
+                _say(f"the {self.name} has given no sign of life for {self.watchdog:.0f} s")
+                self.process.kill()
+            self._life.begin()
+
+    async def heard(self) -> None:
+        """Return when the process has given a sign of life."""
+        if self._life is not None:
+            await self._life.said.wait()
+
+    def forget(self) -> None:
+        """Listen for no signs of life any more."""
+        if self._life is not None:
+            self._life.close()
+            self._life = None
+
     async def _read_until_ready(self, lines: list[str]) -> None:
         if self.process is None or self.process.stdout is None:
             raise AssertionError  # `start` has just made it
@@ -106,6 +136,56 @@ class Child:
                 _pass(piece)
 
 
+class _Life(asyncio.DatagramProtocol):
+    """Where a process tells that it lives, as systemd has it: a datagram to a socket."""
+
+    def __init__(self, seconds: float, folder: "tempfile.TemporaryDirectory[str]") -> None:
+        self.heard: float | None = None  # the loop's time; None before the first word
+        self.said = asyncio.Event()
+        self.environment = {
+            "NOTIFY_SOCKET": f"{folder.name}/notify",
+            "WATCHDOG_USEC": str(int(seconds * 1e6)),
+        }
+        self._seconds = seconds
+        self._folder = folder
+        self._transport: asyncio.BaseTransport | None = None
+
+    @classmethod
+    async def listen(cls, seconds: float) -> "_Life":
+        """Listen in a directory that is ours alone."""
+        life = cls(seconds, tempfile.TemporaryDirectory(prefix="bunker-"))
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        channel.bind(life.environment["NOTIFY_SOCKET"])
+        loop = asyncio.get_running_loop()
+        life._transport, _ = await loop.create_datagram_endpoint(lambda: life, sock=channel)
+        return life
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
+        """Note that something was said, whatever it was."""
+        self.heard = asyncio.get_running_loop().time()
+        self.said.set()
+
+    def begin(self) -> None:
+        """Listen to a new process, which has said nothing."""
+        self.heard = None
+        self.said.clear()
+
+    async def missed(self) -> None:
+        """Return when nothing was heard for too long."""
+        loop, pause = asyncio.get_running_loop(), self._seconds / 4
+        while self.heard is None or loop.time() - self.heard <= self._seconds:
+            before = loop.time()
+            await asyncio.sleep(pause)
+            if self.heard is not None and loop.time() - before > 2 * pause:
+                self.heard = loop.time()  # it was we who slept
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._transport is not None:
+            self._transport.close()
+        self._folder.cleanup()
+
+
 class Supervisor:
     """Runs children until `stop`, and stops them in the opposite order of their start."""
 
@@ -114,6 +194,7 @@ class Supervisor:
         self._stopped = asyncio.Event()
         self._children: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []
+        self._watchdogs: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
         """End it all."""
@@ -141,6 +222,8 @@ class Supervisor:
     ) -> None:
         """Start `child` again whenever it ends from now on; tell `on_restart` what it said."""
         self._watchers.append(asyncio.create_task(self._keep(child, on_restart)))
+        if child.watchdog:
+            self._watchdogs.append(asyncio.create_task(child.watch()))
 
     async def wait(self) -> None:
         """Return after `stop`; raises ChildFailed when a child can't be kept up."""
@@ -155,11 +238,13 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stop watching, then stop the children."""
-        for watcher in self._watchers:
+        watchers = [*self._watchers, *self._watchdogs]
+        for watcher in watchers:
             watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await asyncio.gather(*watchers, return_exceptions=True)
         for child in reversed(self._children):
             await child.stop()
+            child.forget()
 
     async def _keep(self, child: Child, on_restart: Callable[[Child, list[str]], None]) -> None:
         failures: list[float] = []
@@ -171,15 +256,15 @@ class Supervisor:
                 failures = [at for at in failures if now - at < WINDOW] + [now]
                 if len(failures) >= MAX_FAILURES:
                     raise ChildFailed(child.name, code)
-                print(  # noqa: T201
-                    f"the {child.name} ended with {code}; starting it again",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                _say(f"the {child.name} ended with {code}; starting it again")
                 await asyncio.sleep(_FIRST_PAUSE * 2 ** (len(failures) - 1))
                 with contextlib.suppress(ChildFailed, TimeoutError):
                     on_restart(child, await child.start())
                     break
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _pass(piece: bytes) -> None:

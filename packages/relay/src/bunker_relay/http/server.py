@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from bunker_core.local.systemd import notify
 from bunker_relay import logs
 from bunker_relay.client.direct import DirectProtocol
 from bunker_relay.config import Config, Profile
@@ -89,6 +90,7 @@ def _announce(listener: socket.socket) -> None:
     host = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"relay listening on ws://{host}:{port}\n")
     sys.stdout.flush()
+    notify("READY=1")
 
 
 class _PlainProtocol(WebSocketsSansIOProtocol):

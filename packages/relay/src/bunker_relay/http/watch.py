@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from bunker_core.local.systemd import notify, watchdog_interval
 from bunker_relay.event.lists import ListsError
 from bunker_relay.logs import log
 from bunker_relay.store.outcome import StoreError
@@ -21,12 +22,16 @@ class Watch:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        # systemd's, or that of `bunker up`: no sign of life for so long, and it starts us again.
+        self._watched = watchdog_interval() is not None
         self._looks = 0
         self._queries_failed = 0
         self._checking: asyncio.Future[str] | None = None
 
     def look(self) -> None:
         """Take what has changed beside the relay, and see what is over."""
+        if self._watched:
+            notify("WATCHDOG=1")
         relay = self._relay
         try:
             if relay.take_lists():

@@ -218,12 +218,12 @@ async def _run(
     http: str | None,
     page: "Listening | None",
 ) -> None:
+    from bunker_core.local.systemd import notify
     from bunker_signer.approvers.terminal import TerminalApprover
     from bunker_signer.control.commands import Commands
     from bunker_signer.control.server import ControlServer
     from bunker_signer.nse import harden_process
     from bunker_signer.process.descriptors import raise_limit
-    from bunker_signer.process.systemd import notify
     from bunker_signer.service.service import check_relays, running
 
     harden_process()
@@ -298,7 +298,7 @@ async def _announce(
 
 async def _watchdog(service: "Service") -> None:
     """Show systemd that the loop turns, if it wants to know."""
-    from bunker_signer.process.systemd import notify, watchdog_interval
+    from bunker_core.local.systemd import notify, watchdog_interval
 
     interval = watchdog_interval()
     while interval is not None:

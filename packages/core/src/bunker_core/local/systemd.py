@@ -16,6 +16,7 @@ def notify(state: str, address: str | None = None) -> bool:
     name = "\0" + target[1:] if target.startswith("@") else target
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.setblocking(False)  # whoever does not read is not waited for
             channel.connect(name)
             channel.sendall(state.encode())
     except OSError:

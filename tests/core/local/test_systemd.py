@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bunker_signer.process.systemd import notify, watchdog_interval
+from bunker_core.local.systemd import notify, watchdog_interval
 
 
 @pytest.mark.parametrize("abstract", [False, True])
