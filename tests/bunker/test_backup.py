@@ -3,14 +3,19 @@
 import gzip
 import io
 import json
+import os
+import sqlite3
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from bunker.backup import BackupFailed, make_backup, restore_backup
+from bunker.backup.archive import BackupFailed, make_backup, restore_backup
 from bunker.cli import main
 from bunker.harness import running_relay, running_signer
 from bunker.installation import Installation
@@ -18,6 +23,7 @@ from bunker_client import RemoteSigner
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
+from bunker_core.local.files import write_private
 from bunker_core.pool import RelayPool
 
 
@@ -46,8 +52,12 @@ async def test_restored_installation_serves_the_old_pairing(tmp_path: Path) -> N
     assert master not in gzip.decompress((tmp_path / "backup").read_bytes())
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
 
-    assert "master key" in run("restore", "--data", str(new), str(tmp_path / "backup"))
-    (new / "signer" / "master.key").write_bytes(master)
+    proof = ("--master-key-file", str(old / "signer" / "master.key"))
+    said = run("restore", "--data", str(new), *proof, str(tmp_path / "backup"))
+    assert "master key" in said
+    assert f"{app_key.pubkey[:8]}…{app_key.pubkey[-8:]}" in said  # the list of apps
+    assert "not proved" not in said
+    write_private(new / "signer" / "master.key", master, replace=False)
     async with (
         running_relay(new / "relay", port=port) as relay,
         running_signer(new / "signer", [relay.url]) as signer,
@@ -81,7 +91,7 @@ def test_backup_has_the_keys_and_nothing_that_opens_them(
     assert manifest["files"]
     assert all(name.startswith("signer/keys/") for name in manifest["files"])
     assert "signer/keys/link" not in manifest["files"]
-    with pytest.raises(BackupFailed, match="File exists"):
+    with pytest.raises(BackupFailed, match="is there already"):
         make_backup(installation, tmp_path / "backup", 1_700_000_000)
     with pytest.raises(BackupFailed, match="not empty"):
         restore_backup(tmp_path / "backup", installation)
@@ -100,6 +110,105 @@ def test_signer_is_restored_beside_a_relay_that_serves(
     restore_backup(tmp_path / "backup", there)
     assert there.npub() == installation.npub()
     assert [path.name for path in there.signer.iterdir()] == ["keys"]
+
+
+def _planted(backup: Path, target: Path, pubkey: str) -> None:
+    """Write `backup` anew with an app more in it, all digests right: what S11's attacker can do."""
+    with tarfile.open(backup) as archive:
+        content = {item.name: archive.extractfile(item) for item in archive.getmembers()}
+        files = {name: stream.read() for name, stream in content.items() if stream}
+    manifest = json.loads(files.pop("manifest.json"))
+    database = target.with_suffix(".sqlite3")
+    database.write_bytes(files["signer/signer.sqlite3"])
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA journal_mode = DELETE")
+        opened.execute(
+            "INSERT INTO clients VALUES ('default', ?, 'Notes', '', '', 0, '[]', '', 0, 0)",
+            (pubkey,),
+        )
+        opened.execute(
+            "INSERT INTO grants (key_name, client_pubkey, method, param, effect, created_at, "
+            "window_start, window_used) VALUES ('default', ?, 'sign_event', '', 'allow', 0, 0, 0)",
+            (pubkey,),
+        )
+        opened.commit()
+    files["signer/signer.sqlite3"] = database.read_bytes()
+    manifest["files"]["signer/signer.sqlite3"] = sha256(database.read_bytes()).hexdigest()
+    with tarfile.open(target, "w:gz") as archive:
+        for name, data in {"manifest.json": json.dumps(manifest).encode(), **files}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> Installation:
+    """An installation that has run."""
+    data = tmp_path / "data"
+    async with running_relay(data / "relay") as relay, running_signer(data / "signer", [relay.url]):
+        pass
+    return Installation(data)
+
+
+async def test_an_app_that_was_put_into_a_backup_signs_nothing(
+    served: Installation, tmp_path: Path
+) -> None:
+    """With the master key the change is found; without, nobody's rights count until confirmed."""
+    intruder = SecretKey.generate().pubkey
+    run("backup", "--data", str(served.data), str(tmp_path / "good"))
+    _planted(tmp_path / "good", tmp_path / "bad", intruder)
+    with pytest.raises(BackupFailed, match="changed since"):
+        restore_backup(tmp_path / "bad", Installation(tmp_path / "a"), served.master_key)
+    assert not [path for path in (tmp_path / "a").rglob("*") if not path.is_dir()]
+
+    there = Installation(tmp_path / "b")
+    said = run("restore", "--data", str(there.data), str(tmp_path / "bad"))
+    assert "not proved to be yours" in said
+    assert (
+        f"Notes  {intruder[:8]}…{intruder[-8:]}  key default, 1 rule" in said
+    )  # seen, not in force
+    assert not (there.signer / "signer.sqlite3").exists()
+    run("restore", "--data", str(there.data), "--confirm", "--yes")
+    assert intruder in run("signer", "clients", "--data", str(there.signer), "--json")
+
+
+async def test_what_is_not_confirmed_is_not_put_over_what_came_since(
+    served: Installation, tmp_path: Path
+) -> None:
+    """A signer that was started meanwhile keeps its apps; the way out is said."""
+    make_backup(served, tmp_path / "unsealed", 1_700_000_000)
+    there = Installation(tmp_path / "there")
+    run("restore", "--data", str(there.data), str(tmp_path / "unsealed"))
+    (there.signer / "signer.sqlite3").touch()
+    result = CliRunner().invoke(main, ["restore", "--data", str(there.data), "--confirm", "--yes"])
+    assert result.exit_code == 1
+    assert "started since" in result.output
+    result = CliRunner().invoke(main, ["restore", "--data", str(served.data), "--confirm"])
+    assert "nothing waits" in result.output
+
+
+def test_a_backup_is_private_from_its_first_byte(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the umask, and however it fails: never readable, never half a file."""
+    before = os.umask(0)
+    modes: list[int] = []
+    opened = tarfile.open
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        modes.append((tmp_path / "backup").stat().st_mode & 0o777)
+        return opened(*arguments, **named)
+
+    try:
+        monkeypatch.setattr(tarfile, "open", watched)
+        make_backup(installation, tmp_path / "backup", 0)
+        assert modes == [0o600]
+        monkeypatch.setattr(tarfile, "open", lambda **_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make_backup(installation, tmp_path / "other", 0)
+    finally:
+        os.umask(before)
+    assert not (tmp_path / "other").exists()
 
 
 Change = Callable[[dict[str, bytes], dict[str, str]], None]

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import click
 
-from bunker.backup import LAST_BACKUP
+from bunker.backup.archive import LAST_BACKUP
 from bunker.installation import DATABASE, Installation, open_to_others
 from bunker.up.questions import RECOVERY_FILE, data_option, master_key_option
 from bunker_client.doctor import Health, examine_signer

@@ -1,4 +1,4 @@
-"""`bunker backup` and `bunker restore`: an installation in one file, without what opens it.
+"""An installation in one file, without what opens it.
 
 In the file: sealed keys, grants, audit log, the relay's events and lists. Not in it: the master
 key. A backup that opens itself would be the weakest place of all.
@@ -7,26 +7,25 @@ key. A backup that opens itself would be the weakest place of all.
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
 import tarfile
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from bunker import __version__
+from bunker.backup.seal import check, seal
 from bunker.installation import Installation
-from bunker.up.questions import data_option
-from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
+from bunker_core.local.files import private_folder, sync_folder
 
 FORMAT: Final = 1
+UNCONFIRMED: Final = "unconfirmed"  # in the signer's directory
 LAST_BACKUP: Final = "last-backup"  # in the signer's directory, which its user may write to
 _MANIFEST: Final = "manifest.json"
 _MAX_FILE: Final = 64 * 2**30  # bytes; what a damaged header could claim is bounded
@@ -41,10 +40,13 @@ class BackupFailed(BunkerError):
     """The backup can't be made or restored; the text says why."""
 
 
-def make_backup(installation: Installation, file: Path, now: int) -> dict[str, Any]:
+def make_backup(
+    installation: Installation, file: Path, now: int, master_key_file: Path | None = None
+) -> dict[str, Any]:
     """Write the installation to `file`, also while it runs; return the manifest.
 
-    Raises BackupFailed; an existing file is left as it is.
+    With the master key, the manifest is authenticated: `restore` then believes what the backup
+    says of apps and devices. Raises BackupFailed and NSEError; an existing file is left as it is.
     """
     if not installation.has_keys:
         raise BackupFailed(f"there is no installation in {installation.data}")
@@ -58,28 +60,37 @@ def make_backup(installation: Installation, file: Path, now: int) -> dict[str, A
                 "npub": installation.npub(),
                 "files": {inside: _digest(path) for inside, path in copies.items()},
             }
-            with file.open("xb") as out:
-                file.chmod(0o600)
-                with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-                    _add(archive, _MANIFEST, json.dumps(manifest, indent=1).encode(), now)
-                    for inside, path in copies.items():
-                        archive.add(path, inside, recursive=False, filter=_anonymous)
+            if master_key_file is not None:
+                manifest["mac"] = seal(manifest, master_key_file)
+            _write(file, manifest, copies, now)
         (installation.signer / LAST_BACKUP).write_text(f"{now}\n")
+    except FileExistsError:
+        raise BackupFailed(f"{file} is there already; name another file") from None
     except (OSError, sqlite3.Error) as error:
         raise BackupFailed(f"{file}: {error}") from None
     return manifest
 
 
-def restore_backup(file: Path, installation: Installation) -> dict[str, Any]:
-    """Write what is in `file` into an empty place; return the manifest.
+def restore_backup(
+    file: Path, installation: Installation, master_key_file: Path | None = None
+) -> tuple[dict[str, Any], bool]:
+    """Write what is in `file` into an empty place; return the manifest, and whether it is ours.
 
-    Everything is checked before anything is put in place. Raises BackupFailed.
+    It is ours when the master key says so. Whoever can write to a backup could else pair an app
+    with rights of their choice, or bind a device: without that proof the signer's databases are
+    laid aside in `unconfirmed` until their owner has seen what is in them. Everything is checked
+    before anything is put in place. Raises BackupFailed and NSEError.
     """
     try:
         with ExitStack() as stack:
             archive = stack.enter_context(tarfile.open(file, mode="r:gz"))
             manifest = _read_manifest(archive)
-            installation.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ours = master_key_file is not None and "mac" in manifest
+            if master_key_file is not None and ours and not check(manifest, master_key_file):
+                raise BackupFailed(
+                    "it was changed since, or made under another master key; nothing was restored"
+                )
+            private_folder(installation.data)
             # Beside their place: that is where the space is, and it may be a mount of its own.
             staged = {
                 part: _stage(installation.data / part, stack)
@@ -88,44 +99,36 @@ def restore_backup(file: Path, installation: Installation) -> dict[str, Any]:
             _extract(archive, manifest, staged)
             for part, stage in staged.items():
                 for found in stage.iterdir():
-                    found.rename(installation.data / part / found.name)
+                    found.rename(_place(installation.data / part, found.name, ours))
     except (OSError, tarfile.TarError, EOFError) as error:
         raise BackupFailed(f"{file}: {error}") from None
-    return manifest
+    return manifest, ours
 
 
-@click.command()
-@data_option
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def backup(data: Path, file: Path) -> None:
-    """Write sealed keys, grants, audit log and the relay's events to FILE, also while they run.
+def _place(folder: Path, name: str, ours: bool) -> Path:
+    """Return where a restored file goes."""
+    if ours or folder.name != "signer" or not name.endswith(".sqlite3"):
+        return folder / name
+    (folder / UNCONFIRMED).mkdir(mode=0o700, exist_ok=True)
+    return folder / UNCONFIRMED / name
 
-    The master key is not in it: keep a copy of that elsewhere, or the recovery copy.
-    """
-    installation = Installation(data)
+
+def _write(file: Path, manifest: dict[str, Any], copies: Mapping[str, Path], now: int) -> None:
+    """Write the archive: 0600 from its first byte, on the disk, and gone when it fails."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(file, flags, 0o600)
     try:
-        manifest = make_backup(installation, file, int(time.time()))
-    except BunkerError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])} are in {file}")
-    click.echo("not in it: the master key; keep that on another disk than this file")
-    if not any(name.startswith("relay/") for name in manifest["files"]):
-        click.echo("not in it: the relay's events; there are none in reach (`bunker relay export`)")
-
-
-@click.command()
-@data_option
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-def restore(data: Path, file: Path) -> None:
-    """Put the backup in FILE into an empty place."""
-    installation = Installation(data)
-    try:
-        manifest = restore_backup(file, installation)
-    except BunkerError as error:
-        raise click.ClickException(str(error)) from None
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_at"]))
-    click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])}, from {made}")
-    click.echo(f"put your master key at {installation.master_key}, or name it to `bunker up`")
+        with open(handle, "wb") as out:  # noqa: PTH123 -- a descriptor, not a path
+            with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+                _add(archive, _MANIFEST, json.dumps(manifest, indent=1).encode(), now)
+                for inside, path in copies.items():
+                    archive.add(path, inside, recursive=False, filter=_anonymous)
+            out.flush()
+            os.fsync(handle)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
 
 
 def _copy(data: Path, target: Path) -> dict[str, Path]:
@@ -186,13 +189,16 @@ def _extract(
         part, _, rest = member.name.partition("/")
         path = staged[part] / rest
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("xb") as out:
-            path.chmod(0o600)
+        with open(path, "xb", opener=_private) as out:
             shutil.copyfileobj(content, out)
         if _digest(path) != missing.pop(member.name):
             raise BackupFailed(f"{member.name} is damaged")
     if missing:
         raise BackupFailed(f"{next(iter(missing))} is missing")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _manifest(content: Any) -> dict[str, Any]:
