@@ -73,6 +73,10 @@ NOSTR_RELAY: Final = """
 DEBUG: false
 storage:
   sqlalchemy.url: sqlite+aiosqlite:///{data}
+  validators:
+    - nostr_relay.validators.is_not_too_large
+    - nostr_relay.validators.is_signed
+    - nostr_relay.validators.is_recent
 gunicorn:
   bind: 127.0.0.1:{port}
   workers: 1
@@ -80,7 +84,8 @@ gunicorn:
 
 
 def signers() -> Iterator[Judged]:
-    run = (*BUNKER, "signer", "run", "--data", "{dir}/signer", "--relay={relay}", "--allow", ALLOW)
+    options = ("--pair", "--allow", ALLOW, "--data", "{dir}/signer", "--relay={relay}")
+    run = (*BUNKER, "signer", "run", *options)
     accept = shlex.join((*run, "--connect", "{uri}"))
     own = f"nostr-bunker {version('nostr-bunker')}"
     yield Judged("signer", own, ("--accept", accept, "--", *run))
@@ -100,7 +105,7 @@ def signers() -> Iterator[Judged]:
         "signer", f"snstr {npm('snstr')} NostrRemoteSignerBunker", ("--", *node, "snstr", "{relay}")
     )
     for name, program in (
-        ("go-nostr StaticKeySigner", built("go", "go_signer")),
+        ("go-nostr StaticKeySigner (no reconnecting of its own)", built("go", "go_signer")),
         ("rust nostr-connect", built("cargo", "rust_signer")),
     ):
         if program is not None:

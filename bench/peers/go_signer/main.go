@@ -1,7 +1,7 @@
 // go-nostr's NIP-46 signer, as in `nak bunker`: go_signer RELAY_URL
 //
-// It prints {"uri": "bunker://..."} and answers until it is stopped. No journal, no audit, no
-// permissions; the key lies in plain memory.
+// It prints {"uri": "bunker://..."} and answers until it is stopped. Who has sent the secret may
+// do everything. No journal, no audit; the key lies in plain memory.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip46"
@@ -29,6 +30,14 @@ func serve(ctx context.Context, address string) error {
 		return err
 	}
 	signer := nip46.NewStaticKeySigner(key)
+	var paired sync.Map
+	signer.AuthorizeRequest = func(_ bool, from string, secret string) bool {
+		if secret == "bench" {
+			paired.Store(from, true)
+		}
+		_, known := paired.Load(from)
+		return known
+	}
 	relay, err := nostr.RelayConnect(ctx, address)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ def table(runs: Sequence[Run]) -> str:
     lines = [
         "# Who conforms",
         "",
-        "Written by `bunker conformance table` from the runs below; do not edit.",
+        "Written by `make conformance`, from the runs below; do not edit.",
         "[How to judge your own](how-to/conformance.md).",
         "",
         "✓ passes; **✗** fails; **…** hangs: nothing came in the time that the case waits;",
