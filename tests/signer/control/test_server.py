@@ -3,17 +3,24 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from _require import need
 from bunker_core.errors import BunkerError
 from bunker_core.local.sockets import peer_uid, short_path
 from bunker_signer.control.protocol import ControlError, NotRunning, send
 from bunker_signer.control.server import ControlServer
+from bunker_signer.key.keyring import Keyring
+from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
+from signer.nse._scan import scan
 
 ME = os.geteuid()
 
@@ -152,3 +159,34 @@ def test_the_kernel_knows_the_peer() -> None:
     one, two = socket.socketpair(socket.AF_UNIX)
     with one, two:
         assert peer_uid(one) == ME
+
+
+def test_a_passphrase_is_nowhere_once_it_was_used(tmp_path: Path) -> None:
+    """Another process reads all memory of one that a key was unlocked in, in two ways."""
+    need(sys.platform == "linux", "memory is read through /proc")
+    text = os.urandom(16).hex()
+    (pair,) = Keyring(tmp_path, None).open()
+    pair.user.add_slot(Passphrase(text, Argon2(memory_kib=64, passes=1)))
+    pair.user.close()
+    pair.transport.close()
+    passphrase = text.encode()
+    child = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("_listening.py"), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        assert send(tmp_path, "unlock", bytearray(passphrase)) == "unlocked"
+        with socket.socket(socket.AF_UNIX) as caller:  # line and passphrase in one piece
+            caller.connect(str(tmp_path / "control.sock"))
+            header = b'{"command":"unlock","secret":%d,"arguments":{}}\n' % len(passphrase)
+            caller.sendall(header + passphrase)
+            assert orjson.loads(caller.recv(4096)) == {"result": "unlocked"}
+        assert scan(child.pid, {"passphrase": passphrase})["passphrase"].total == 0
+    finally:
+        child.stdin.close()
+        child.wait(30)
+        child.stdout.close()
