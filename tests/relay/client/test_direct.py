@@ -1,75 +1,73 @@
 """What the direct line touches inside uvicorn and websockets is there, and means what it did."""
 
+import asyncio
 import inspect
-import tomllib
-from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
+import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from bunker_relay.client.direct import DirectProtocol
-
-PROJECT: Final = Path(__file__).parents[3] / "packages" / "relay" / "pyproject.toml"
-
-# Methods that `direct` overrides or calls, and attributes that it reads or sets.
-METHODS = (
-    "connection_lost",
-    "data_received",
-    "handle_parser_exception",
-    "receive",
-    "resume_writing",
-    "run_asgi",
-    "send",
-    "send_500_response",
-    "send_receive_event_to_app",
-    "shutdown",
-)
-ATTRIBUTES = (
-    "app",
-    "close_sent",
-    "close_timer",
-    "config",
-    "conn",
-    "curr_msg_data_type",
-    "frames",
-    "queue",
-    "read_paused",
-    "transport",
-)
+from _wire import Peer, note, running_relay
+from bunker_core.keys import SecretKey
+from bunker_relay.client.direct import _METHODS, DirectProtocol, lacking
+from bunker_relay.client.keepalive import PatientProtocol
 
 
-def test_uvicorn_is_the_one_that_was_read() -> None:
-    """The package asks for the very version that is installed: another is read first."""
-    project = tomllib.loads(PROJECT.read_text())["project"]
-    assert f"uvicorn=={version('uvicorn')}" in project["dependencies"]
-
-
-def test_the_methods_are_there() -> None:
-    """A method that is renamed would silently not be overridden any more."""
-    for name in METHODS:
-        assert callable(getattr(WebSocketsSansIOProtocol, name))
-    own = {name for name, value in vars(DirectProtocol).items() if inspect.isfunction(value)}
-    overridden = {name for name in own if hasattr(WebSocketsSansIOProtocol, name)}
-    assert overridden == set(METHODS) - {
-        "handle_parser_exception",
-        "receive",
-        "send",
-        "send_500_response",
+def test_a_known_uvicorn_lacks_nothing() -> None:
+    """What is installed has all that the direct way uses, and what is overridden is on the list."""
+    assert lacking() == []
+    own = {
+        name
+        for protocol in (DirectProtocol, PatientProtocol)
+        for name, value in vars(protocol).items()
+        if inspect.isfunction(value) and hasattr(WebSocketsSansIOProtocol, name)
     }
-
-
-def test_the_attributes_are_there() -> None:
-    """So are those that it reads and sets."""
+    called = {"handle_parser_exception", "receive", "send", "send_500_response"}
+    assert own | called == set(_METHODS)
     source = inspect.getsource(WebSocketsSansIOProtocol)
-    for name in ATTRIBUTES:
-        assert f"self.{name}" in source
     # From a disconnect on, nothing but put_nowait is asked of the queue.
     assert "self.queue.get" in inspect.getsource(WebSocketsSansIOProtocol.receive)
     assert source.count("self.queue.") == source.count("self.queue.put_nowait") + 2
+
+
+@pytest.mark.parametrize("name", ["shutdown", "keepalive_timeout"])
+def test_a_method_that_is_gone_is_seen(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It would silently not be overridden any more."""
+    monkeypatch.delattr(WebSocketsSansIOProtocol, name)
+    assert lacking() == [name]
+
+
+def test_an_attribute_that_is_gone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under another name, it is another."""
+    code = WebSocketsSansIOProtocol.__init__.__code__
+    names = tuple("renamed" if name == "read_paused" else name for name in code.co_names)
+    monkeypatch.setattr(WebSocketsSansIOProtocol.__init__, "__code__", code.replace(co_names=names))
+    assert lacking() == ["read_paused"]
+
+
+def test_an_unknown_uvicorn_is_served_the_ordinary_way(tmp_path: Path) -> None:
+    """The relay starts, says what is missing, and carries events; nobody waits for a release."""
+    program = (
+        "from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol\n"
+        "WebSocketsSansIOProtocol.__init__.__code__ = (c := WebSocketsSansIOProtocol.__init__"
+        ".__code__).replace(co_names=tuple('_app' if n == 'app' else n for n in c.co_names))\n"
+        "WebSocketsSansIOProtocol.app = property(lambda self: self._app)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(program)
+    with running_relay(tmp_path / "data", environ={"PYTHONPATH": str(tmp_path)}) as relay:
+
+        async def talk() -> None:
+            async with Peer(relay.url) as peer:
+                event = note(SecretKey.generate())
+                assert await peer.publish(event) == (True, "")
+                assert await peer.ids({}) == [event.id]
+
+        asyncio.run(talk())
+        assert "the ordinary, slower way" in relay.log()
+        assert "lacks=app" in relay.log()
 
 
 def accepted() -> ServerProtocol:

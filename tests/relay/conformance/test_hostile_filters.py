@@ -88,7 +88,7 @@ async def test_too_many_subscriptions_are_refused(
         for number in range(most):
             await peer.send("REQ", f"s{number}", {"ids": [NOBODY], "limit": 0})
         for number in range(most):
-            assert await peer.next() == ["EOSE", f"s{number}"]
+            assert (await peer.next())[:2] == ["EOSE", f"s{number}"]
         with pytest.raises(Refused, match=f"^rate-limited:.*{most}"):
             await peer.subscribe("one-more", {"limit": 0})
         assert await peer.subscribe("s0", {"ids": [NOBODY], "limit": 0}) == []  # replaces
@@ -142,6 +142,6 @@ async def test_a_req_during_its_own_stored_query_replaces_at_once(
     await peer.publish(last)
     await peer.send("REQ", "s", {"ids": [last.id]})
     messages = [m for m in await peer.unread() if m[0] != "OK"]
-    assert messages[-1] == ["EOSE", "s"]
+    assert messages[-1][:2] == ["EOSE", "s"]
     assert messages[-2][2]["id"] == last.id
     assert len([m for m in messages if m[0] == "EOSE"]) <= 21

@@ -87,7 +87,7 @@ async def test_one_byte_fragments_are_one_message(peer: Peer) -> None:
     """A message may come in fragments of one byte; it is read when it is whole."""
     text = '["REQ","fragments",{"limit":0}]'
     await peer.socket.send(iter(text))
-    assert await peer.next() == ["EOSE", "fragments"]
+    assert (await peer.next())[:2] == ["EOSE", "fragments"]
 
 
 async def test_endless_fragments_are_cut_off(relay_url: str, limitation: dict[str, int]) -> None:
@@ -128,7 +128,7 @@ async def test_a_flood_of_pings_starves_nobody(peer: Peer, other: Peer) -> None:
 async def test_any_subscription_id_is_echoed_exactly(peer: Peer, name: str) -> None:
     """1 to 64 characters of any kind are an id; the echo is the same text."""
     await peer.send("REQ", name, {"limit": 0})
-    assert await peer.next() == ["EOSE", name]
+    assert (await peer.next())[:2] == ["EOSE", name]
 
 
 async def test_a_lone_surrogate_in_a_subscription_id_is_refused(peer: Peer) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 METADATA: Final = 0
 TEXT_NOTE: Final = 1
 DELETION: Final = 5  # NIP-09
+VANISH: Final = 62  # NIP-62
 CLIENT_AUTH: Final = 22242  # NIP-42
 NOSTR_CONNECT: Final = 24133  # NIP-46
 HTTP_AUTH: Final = 27235  # NIP-98

@@ -1,6 +1,7 @@
 """Messages between client and relay: parse and serialize (NIP-01, NIP-42 AUTH, NIP-45 COUNT)."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from bunker_core.errors import (
 )
 from bunker_core.event import Event, is_hex, parse_event
 from bunker_core.filter import Filter, parse_filter
+
+_NEGENTROPY: Final = ("NEG-OPEN", "NEG-MSG", "NEG-CLOSE")  # NIP-77
+_VERB: Final = re.compile("[A-Z][A-Z-]{1,19}")
 
 MAX_SUBSCRIPTION_ID: Final = 64  # characters, NIP-01
 
@@ -49,6 +53,21 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class Negentropy:
+    """Client: a step of NIP-77, which no relay of ours takes; `subscription_id` is its own."""
+
+    subscription_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NegentropyError:
+    """Relay: the end of what a client began with NIP-77."""
+
+    subscription_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """Relay: an event for a subscription."""
 
@@ -67,9 +86,13 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class Eose:
-    """Relay: all stored events are sent, live ones follow."""
+    """Relay: all stored events are sent, live ones follow.
+
+    `hints` are NIP-67's: "finish" when a client need not ask for more.
+    """
 
     subscription_id: str
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +125,8 @@ class CountReply:
     count: int
 
 
-ClientMessage = Event | Req | Count | Close | Auth
-RelayMessage = Delivery | Ok | Eose | Closed | Notice | Challenge | CountReply
+ClientMessage = Event | Req | Count | Close | Auth | Negentropy
+RelayMessage = Delivery | Ok | Eose | Closed | Notice | Challenge | CountReply | NegentropyError
 
 
 def prefix(reason: str) -> str:
@@ -130,7 +153,11 @@ def parse_client_message(data: str | bytes) -> ClientMessage:
         return _query_of(message)
     if verb == "CLOSE":
         return Close(_subscription_id(message))
-    raise InvalidMessage("invalid: unknown message type")
+    if verb in _NEGENTROPY:
+        return Negentropy(_subscription_id(message))
+    # With the verb, if it looks like one: whoever waits for an answer to it learns what is wrong.
+    shown = f" {verb}" if _VERB.fullmatch(verb) else ""
+    raise InvalidMessage(f"invalid: unknown message type{shown}")
 
 
 def parse_relay_message(data: str | bytes) -> RelayMessage:
@@ -152,6 +179,8 @@ def parse_relay_message(data: str | bytes) -> RelayMessage:
             return Ok(event_id, accepted, "")  # older relays leave the reason out
         case ["OK", str(event_id), bool(accepted), str(reason), *_]:
             return Ok(event_id, accepted, reason)
+        case ["EOSE", str(subscription_id), [*hints], *_]:
+            return Eose(subscription_id, tuple(item for item in hints if isinstance(item, str)))
         case ["EOSE", str(subscription_id), *_]:
             return Eose(subscription_id)
         case ["CLOSED", str(subscription_id)]:
@@ -195,8 +224,12 @@ def encode(message: ClientMessage | RelayMessage) -> bytes:
             parts = ["CLOSE", subscription_id]
         case Delivery(subscription_id, event):
             parts = ["EVENT", subscription_id, event.to_dict()]
-        case Eose(subscription_id):
-            parts = ["EOSE", subscription_id]
+        case Eose(subscription_id, hints):
+            parts = ["EOSE", subscription_id, *([list(hints)] if hints else [])]
+        case Negentropy(subscription_id):
+            parts = ["NEG-CLOSE", subscription_id]
+        case NegentropyError(subscription_id, reason):
+            parts = ["NEG-ERR", subscription_id, reason]
         case Closed(subscription_id, reason):
             parts = ["CLOSED", subscription_id, reason]
         case Notice(text):

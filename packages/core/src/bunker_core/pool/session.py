@@ -20,6 +20,7 @@ from bunker_core.messages import (
     CountReply,
     Delivery,
     Eose,
+    NegentropyError,
     Notice,
     Ok,
     Req,
@@ -205,7 +206,7 @@ class RelaySession:
                 return self._authenticate(now) if self._waiting_for_auth else []
             case Notice(text):
                 return [Noticed(text)]
-            case CountReply():
+            case CountReply() | NegentropyError():
                 return []
 
     def _delivered(self, subscription_id: str, event: Event) -> list[Effect]:

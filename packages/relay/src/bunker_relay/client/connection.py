@@ -313,7 +313,9 @@ class Connection:
                     return
                 await bus.settle()  # what others stored and we found is held here by now
                 if not subscription.closed:
-                    self._outbox.put(frame(Eose(subscription.id)))
+                    # NIP-67: where no limit has cut anything off.
+                    hints = () if found.more else ("finish",)
+                    self._outbox.put(frame(Eose(subscription.id, hints)))
                     subscription.release(found.ids)
                 await self._outbox.taken()
 

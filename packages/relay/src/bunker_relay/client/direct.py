@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import Protocol
 
 from bunker_relay.client.cork import Cork, Turn
+from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.logs import defect
 
 try:
@@ -31,6 +33,35 @@ LARGE: Final = 262_144  # bytes of one message that every connection may have on
 
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
+
+# What `DirectProtocol` and `PatientProtocol` use of uvicorn and websockets.
+_METHODS: Final = (
+    "connection_lost", "data_received", "handle_parser_exception", "keepalive_timeout", "receive",
+    "resume_writing", "run_asgi", "send", "send_500_response", "send_keepalive_ping",
+    "send_receive_event_to_app", "shutdown",
+)  # fmt: skip
+_ATTRIBUTES: Final = (
+    "app", "close_sent", "close_timer", "config", "conn", "curr_msg_data_type", "frames",
+    "ping_timeout", "pong_timer", "queue", "read_paused", "transport",
+)  # fmt: skip
+_PARSER: Final = ("current_size", "reader")
+
+
+def lacking() -> list[str]:
+    """Return what the installed uvicorn and websockets do not have of what is used here.
+
+    With anything on it the relay takes the ordinary way: a release of uvicorn that mends a fault
+    need not wait for us.
+    """
+    known = WebSocketsSansIOProtocol
+    set_by = {*known.__init__.__code__.co_names}
+    parser = {*Protocol.__init__.__code__.co_names, *vars(Protocol)}
+    return [
+        *(name for name in _METHODS if not callable(getattr(known, name, None))),
+        *(name for name in _ATTRIBUTES if name not in set_by),
+        *(name for name in _PARSER if name not in parser),
+    ]
+
 
 Text = str | bytes  # bytes as they came, not known to be UTF-8
 Take = Callable[[Text | None], None]
@@ -49,7 +80,7 @@ class _Ended:
         self._ended()
 
 
-class DirectProtocol(WebSocketsSansIOProtocol):
+class DirectProtocol(PatientProtocol):
     """One WebSocket connection that an application may attach to."""
 
     _attached = False

@@ -18,6 +18,8 @@ from bunker_core.messages import (
     Close,
     Closed,
     Count,
+    Negentropy,
+    NegentropyError,
     Notice,
     Ok,
     RelayMessage,
@@ -112,18 +114,27 @@ class Session:
         self._challenged = True
         return frame(Challenge(self._challenge))
 
-    def answer(self, message: Req | Close | Auth | Count, now: float) -> Iterator[Effect]:
+    def answer(
+        self, message: Req | Close | Auth | Count | Negentropy, now: float
+    ) -> Iterator[Effect]:
         """Take one message at `now` (Unix seconds) and yield what follows from it."""
         match message:
             case Req():
                 yield from self._subscribe(message, now)
             case Close(subscription_id):
                 yield from self.end(subscription_id)
+            case Negentropy(subscription_id):
+                reason = "unsupported: no negentropy here (NIP-77); ask with REQ"
+                yield frame(NegentropyError(subscription_id, reason))
             case Auth(event):
                 yield frame(self._authenticate(event, int(now)))
             case Count(subscription_id, filters):
                 size = memory_of(filters)
-                reason = self._query_refusal(filters, now) or self._take_memory(size)
+                reason = (
+                    self._policy.count_refusal
+                    or self._query_refusal(filters, now)
+                    or self._take_memory(size)
+                )
                 if reason:
                     yield from self._close(subscription_id, reason)
                 else:

@@ -10,7 +10,7 @@ import orjson
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
-from bunker_core.kinds import CLIENT_AUTH, MESSAGES, NOSTR_CONNECT, Storage, storage
+from bunker_core.kinds import CLIENT_AUTH, MESSAGES, NOSTR_CONNECT, VANISH, Storage, storage
 from bunker_core.nips import nip13, nip40
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import Lists
@@ -65,6 +65,12 @@ class Policy:
             or _protection_refusal(event, pubkeys)
         )
 
+    @property
+    def count_refusal(self) -> str:
+        """Why no COUNT is answered (NIP-45), or ""."""
+        stores = self._profile is not Profile.BUNKER
+        return "" if stores else "unsupported: this relay stores nothing that could be counted"
+
     def query_refusal(self, filters: tuple[Filter, ...], pubkeys: AbstractSet[str]) -> str:
         """Return why a client authenticated as `pubkeys` may not ask this, or ""."""
         limits = self.limits
@@ -90,6 +96,11 @@ class Policy:
             too_easy = nip13.refusal(event, self._min_pow)
             if too_easy:
                 return too_easy
+        if event.kind == VANISH:
+            return (
+                "blocked: requests to vanish (NIP-62) are not taken here;"
+                " delete with kind 5, or ask the relay's owner"
+            )
         if event.created_at > now + self._max_ahead:
             return FROM_THE_FUTURE
         if self._max_age and event.created_at < now - self._max_age:

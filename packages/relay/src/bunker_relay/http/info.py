@@ -14,7 +14,7 @@ def document(config: Config) -> dict[str, Any]:
     limits = config.limits
     nips = [1, 11, 40, 42, 46, 70]
     if config.profile is not Profile.BUNKER:
-        nips += [9, 13, 45]
+        nips += [9, 13, 45, 67]
     if config.admin is not None:
         nips += [86, 98]
     result: dict[str, Any] = {

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
-from bunker_relay.client.direct import DirectProtocol
+from bunker_relay.client.direct import DirectProtocol, lacking
+from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.lists import ListsError
 from bunker_relay.http.accept import HTTPProtocol
@@ -69,7 +69,7 @@ def _run(
     uvicorn_config = uvicorn.Config(
         _no_app_yet,
         http=HTTPProtocol,
-        ws=_PlainProtocol if config.plain else DirectProtocol,
+        ws=_PlainProtocol if config.plain or not _knows_direct() else DirectProtocol,
         loop="uvloop",
         lifespan="off",
         access_log=False,  # it would name clients
@@ -85,6 +85,19 @@ def _run(
     _Server(uvicorn_config, config, load, listener, worker, room).run(sockets=[listener])
 
 
+def _knows_direct() -> bool:
+    """Tell whether this uvicorn has what the direct way uses; says so if it has not."""
+    missing = lacking()
+    if missing:
+        log.warning(
+            "this uvicorn is another than we know: messages take the ordinary, slower way",
+            uvicorn=uvicorn.__version__,
+            lacks=", ".join(missing),
+            advice="upgrade nostr-bunker-relay, or set plain = true to be silent about it",
+        )
+    return not missing
+
+
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
@@ -93,7 +106,7 @@ def _announce(listener: socket.socket) -> None:
     notify("READY=1")
 
 
-class _PlainProtocol(WebSocketsSansIOProtocol):
+class _PlainProtocol(PatientProtocol):
     """Adds one thing to the scope: a way to drop a client that does not read."""
 
     async def run_asgi(self) -> None:
