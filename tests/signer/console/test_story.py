@@ -43,7 +43,7 @@ async def test_a_request_is_approved_on_the_phone(chromium: "Browser", on: Stage
             key = key_of(app)
             who = phone.locator(".who")
             assert await who.locator("strong").inner_text() == "Coracle"
-            assert await who.locator("code").inner_text() == f"{key[:4]}…{key[-4:]}"
+            assert await who.locator("code").inner_text() == f"{key[:8]}…{key[-8:]}"
             assert await who.locator(".tag").inner_text() == "unverified name"
             assert await phone.locator("#waiting .row").count() == 0  # nothing beside it
             assert await phone.locator(".content").inner_text() == "Hello from the desk"
@@ -267,10 +267,10 @@ async def test_signer_restarted_in_the_middle(
             signing = sign(app, "survives")
             await phone.locator(".question").wait_for()
             await first.signer.kill()
-            await phone.get_by_text("The signer can't be reached").wait_for()
+            await phone.get_by_text("The signer can’t be reached").wait_for()
             async with stage(relay_url, folder, same) as second:
                 assert second.origin == first.origin
-                await phone.get_by_text("The signer can't be reached").wait_for(state="hidden")
+                await phone.get_by_text("The signer can’t be reached").wait_for(state="hidden")
                 await phone.get_by_role("button", name="Allow once").click()
                 assert (await signing).content == "survives"
 
