@@ -42,6 +42,14 @@ def console_options(command: Command) -> Command:
                 help="A reverse proxy in front of it, or its network: X-Forwarded-For is believed "
                 "from there. Repeatable.",
             ),
+            click.option(
+                "--console-push",
+                "push_services",
+                multiple=True,
+                metavar="ORIGIN",
+                help="A push service of your own, like http://push.lan:8080, to which bound "
+                "devices may be woken though it is not public. Repeatable.",
+            ),
             click.option("--console-cert", type=file, help="TLS certificate chain (PEM)."),
             click.option("--console-key", type=file, help="The certificate's private key (PEM)."),
         )
@@ -57,6 +65,7 @@ def listening(
     proxies: tuple[str, ...],
     certificate: Path | None,
     private_key: Path | None,
+    push_services: tuple[str, ...] = (),
 ) -> "Iterator[Listening | None]":
     """Yield the bound console, or None when none is wanted; raises BunkerError."""
     if listen is None:
@@ -71,7 +80,9 @@ def listening(
         raise BunkerError(
             f"--console needs {missing.name}: pip install 'nostr-bunker-signer[console]'"
         ) from None
-    with Listening(ConsoleConfig(listen, url, proxies, certificate, private_key)) as page:
+    with Listening(
+        ConsoleConfig(listen, url, proxies, certificate, private_key, push_services)
+    ) as page:
         yield page
 
 

@@ -152,6 +152,7 @@ def run(
     console_proxies: tuple[str, ...],
     console_cert: Path | None,
     console_key: Path | None,
+    push_services: tuple[str, ...],
     verbose: bool,
     log_format: str,
 ) -> None:
@@ -183,7 +184,9 @@ def run(
         )
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
-        page = listening(console, console_url, console_proxies, console_cert, console_key)
+        page = listening(
+            console, console_url, console_proxies, console_cert, console_key, push_services
+        )
         loop = asyncio.Runner(loop_factory=_event_loop())
         with _locked(data), page as bound, loop as runner:
             shows = _Shows(sys.stdout.isatty() if pairs is None else pairs, qr)
@@ -234,7 +237,7 @@ async def _run(
     await check_relays(config.relays)  # before a key is made: nothing is left behind
     approvers: list[Approver] = [TerminalApprover()] if sys.stdin.isatty() else []
     if page is not None:
-        approvers.append(page.waiting)
+        approvers += [page.waiting, page.pusher]
         auth_url = page.auth_url if config.auth_url == "console" else config.auth_url
         config = replace(config, link=config.link or page.link, auth_url=auth_url)
     async with AsyncExitStack() as stack:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from bunker_core.describe import plain
+from bunker_signer.approvers.pusher import Pusher
 from bunker_signer.console.auth.address import Address
 from bunker_signer.console.auth.guard import Guard, Tries
 from bunker_signer.console.pages import activity, apps, devices, health, install, keys, login, stop
@@ -56,6 +57,7 @@ class Console:
         accounts: Accounts,
         waiting: Waiting,
         signer: Signer,
+        pusher: Pusher,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +65,7 @@ class Console:
         self.accounts: Final = accounts
         self.waiting: Final = waiting
         self.signer: Final = signer
+        self.pusher: Final = pusher
         self.clock: Final = clock
         self.monotonic: Final = monotonic
         self.tries: Final = Tries()

@@ -14,6 +14,7 @@ from typing import Final, Self
 import uvicorn
 
 from bunker_core.errors import BunkerError
+from bunker_signer.approvers.pusher import Pusher
 from bunker_signer.console.app import Console, create_app
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.signer import Signer
@@ -36,6 +37,9 @@ class ConsoleConfig:
     proxies: tuple[str, ...] = ()  # addresses and networks that say who comes
     certificate: Path | None = None
     private_key: Path | None = None
+    # Origins of push services of the owner's own: neither https nor a public address is asked of
+    # them.
+    push_services: tuple[str, ...] = ()
 
 
 class Listening:
@@ -72,6 +76,9 @@ class Listening:
             self._socket.close()
             raise
         self.waiting: Final = Waiting()
+        self.pusher: Final = Pusher(
+            self.address.origin if self.address.secure else "", config.push_services
+        )
 
     @property
     def link(self) -> str:
@@ -92,7 +99,8 @@ class Listening:
         try:
             accounts.remember(_URL, self.address.origin)
             signer = Signer(service.agent, service.keyring, clock)
-            console = Console(self.address, accounts, self.waiting, signer, clock)
+            self.pusher.open(accounts)
+            console = Console(self.address, accounts, self.waiting, signer, self.pusher, clock)
             notify = service.jobs.on_locked
 
             def locked_out(identity: Identity) -> None:
@@ -107,6 +115,7 @@ class Listening:
             finally:
                 server.should_exit = True
                 console.close()
+                await self.pusher.close()
                 await task
         finally:
             accounts.close()

@@ -77,6 +77,17 @@ codes: Final = Table(
     Column("created_at", Integer, nullable=False),
     Column("wrong", Integer, nullable=False),
 )
+# Where a device can be woken (RFC 8030), and how much the message may say.
+pushes: Final = Table(
+    "pushes",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("endpoint", String, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("detail", Integer, nullable=False),
+    Column("language", String(8), nullable=False),
+)
 choices: Final = Table(
     "choices",
     metadata,
@@ -108,6 +119,17 @@ class Passkey:
     sign_count: int
     name: str
     created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushChoice:
+    """Where and how a device wants to be woken; `detail` is whether app and kind are shown."""
+
+    endpoint: str
+    key: bytes
+    secret: bytes
+    detail: bool
+    language: str
 
 
 class Accounts:
@@ -179,7 +201,7 @@ class Accounts:
         """
         with self._transaction() as connection:
             gone = [connection.execute(delete(table)).rowcount for table in (devices, passkeys)]
-            for table in (links, codes):
+            for table in (links, codes, pushes):
                 connection.execute(delete(table))
             connection.execute(delete(choices).where(choices.c.name.in_((_CONFIRM, _DANGERS))))
         return gone[0], gone[1]
@@ -210,7 +232,34 @@ class Accounts:
         """Lock a device out; return whether there was one."""
         with self._transaction() as connection:
             gone = connection.execute(delete(devices).where(devices.c.id == device_id))
+            connection.execute(delete(pushes).where(pushes.c.device_id == device_id))
         return gone.rowcount == 1
+
+    # Waking devices.
+
+    def set_push(self, device_id: str, choice: PushChoice) -> None:
+        """Remember where a device can be woken; one place for each."""
+        row = {name: getattr(choice, name) for name in PushChoice.__slots__}
+        with self._transaction() as connection:
+            connection.execute(delete(pushes).where(pushes.c.device_id == device_id))
+            # The same browser, bound a second time, is woken once.
+            connection.execute(delete(pushes).where(pushes.c.endpoint == choice.endpoint))
+            connection.execute(insert(pushes).values(device_id=device_id, **row))
+
+    def forget_push(self, device_id: str) -> bool:
+        """Wake a device no more; return whether it was to be."""
+        with self._transaction() as connection:
+            gone = connection.execute(delete(pushes).where(pushes.c.device_id == device_id))
+        return gone.rowcount == 1
+
+    def pushes(self) -> list[tuple[str, PushChoice]]:
+        """Return where bound devices can be woken, by the device's id."""
+        query = select(pushes).where(pushes.c.device_id.in_(select(devices.c.id)))
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        return [
+            (row[0], PushChoice(row[1], row[2], row[3], bool(row[4]), str(row[5]))) for row in rows
+        ]
 
     # Passkeys.
 

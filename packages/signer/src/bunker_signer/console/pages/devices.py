@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from bunker_core.describe import LANGUAGES, plain
+from bunker_signer.approvers.webpush import PushError, parse_target
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
 from bunker_signer.console.routing import (
@@ -16,7 +17,7 @@ from bunker_signer.console.routing import (
     page,
 )
 from bunker_signer.qr.draw import qr_svg
-from bunker_signer.store.accounts import LINK_LIFETIME
+from bunker_signer.store.accounts import LINK_LIFETIME, PushChoice
 
 
 async def show(visit: Visit) -> Response:
@@ -27,6 +28,8 @@ async def show(visit: Visit) -> Response:
         passkeys=accounts.passkeys(),
         languages=LANGUAGES,
         fresh=fresh_by(visit),
+        application_key=visit.console.pusher.application_key,
+        woken=visit.device.id in dict(accounts.pushes()),
     )
 
 
@@ -81,6 +84,27 @@ async def set_confirm(visit: Visit, form: Form) -> Response:
     return visit.go("/devices", "saved")
 
 
+async def wake(visit: Visit, form: Form) -> Response:
+    """Remember how this device can be woken by Web Push."""
+    console = visit.console
+    try:
+        target = parse_target(
+            form.get("endpoint", ""), form.get("key", ""), form.get("secret", ""),
+            console.pusher.allowed,
+        )  # fmt: skip
+    except PushError as error:
+        raise Problem("problem.push", reason=str(error)) from None
+    detail = form.get("detail") == "yes"
+    choice = PushChoice(target.endpoint, target.key, target.secret, detail, visit.texts.language)
+    console.accounts.set_push(visit.device.id, choice)
+    return visit.go("/devices", "woken")
+
+
+async def let_sleep(visit: Visit, _form: Form) -> Response:
+    visit.console.accounts.forget_push(visit.device.id)
+    return visit.go("/devices", "saved")
+
+
 async def set_language(visit: Visit, form: Form) -> Response:
     language = form.get("language", "")
     if language not in LANGUAGES:
@@ -105,5 +129,7 @@ routes = [
     action("/passkeys/add", add_passkey, proof=Proof.FRESH),
     action("/passkeys/remove", remove_passkey, proof=Proof.FRESH),
     action("/confirm", set_confirm, proof=Proof.FRESH),
+    action("/push/wake", wake),
+    action("/push/forget", let_sleep),
     action("/language", set_language, proof=Proof.NONE),
 ]

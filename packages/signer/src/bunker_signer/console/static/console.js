@@ -209,6 +209,40 @@ document.addEventListener("click", async (event) => {
   button.textContent = button.dataset.copied;
 });
 
+// Waking this device
+
+async function wake(form) {
+  const fields = form.elements;
+  if ((await Notification.requestPermission()) !== "granted") return;
+  const { pushManager } = await navigator.serviceWorker.ready;
+  const subscription = await pushManager.subscribe({
+    userVisibleOnly: true,
+    applicationServerKey: decode(form.dataset.key),
+  });
+  fields.endpoint.value = subscription.endpoint;
+  fields.key.value = encode(subscription.getKey("p256dh"));
+  fields.secret.value = encode(subscription.getKey("auth"));
+  form.requestSubmit();
+}
+
+const wakeForm = byId("wake");
+if (wakeForm && "PushManager" in window && "Notification" in window && navigator.serviceWorker) {
+  wakeForm.hidden = false;
+  byId("wake-not").hidden = true;
+  wakeForm.addEventListener(
+    "submit",
+    (event) => {
+      if (wakeForm.elements.endpoint.value) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      wake(wakeForm).catch(() => {
+        byId("wake-not").hidden = false;
+      });
+    },
+    true,
+  );
+}
+
 // Start
 
 enhance(document);

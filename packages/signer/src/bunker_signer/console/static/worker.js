@@ -1,6 +1,6 @@
 // Shows the offline page when the signer can't be reached. Keeps nothing else: no page of the
 // console, no answer, no secret is ever cached.
-const CACHE = "console-4";
+const CACHE = "console-5";
 const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/icon.svg"];
 
 self.addEventListener("install", (event) => {
@@ -23,4 +23,40 @@ self.addEventListener("fetch", (event) => {
   } else if (pathname.startsWith("/static/")) {
     event.respondWith(fetch(event.request).catch(() => caches.match(pathname)));
   }
+});
+
+// A request: shown until it is answered, here or elsewhere. What is shown was decrypted by the
+// browser; the push service saw none of it.
+self.addEventListener("push", (event) => {
+  const told = event.data ? event.data.json() : {};
+  const tag = `request-${told.id}`;
+  const work = async () => {
+    const shown = await self.registration.getNotifications({ tag });
+    if (told.over) {
+      for (const notification of shown) notification.close();
+      return;
+    }
+    const until = new Date(told.until * 1000);
+    const clock = until.toLocaleTimeString([], { timeStyle: "short" });
+    await self.registration.showNotification(told.title, {
+      body: `${told.body}\n⏳ ${clock}`,
+      tag,
+      icon: "/static/icon-192.png",
+      requireInteraction: true,
+      data: { path: `/requests/${told.id}` },
+    });
+  };
+  event.waitUntil(work());
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  const { path } = event.notification.data;
+  const open = async () => {
+    const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+    const mine = windows.find((client) => new URL(client.url).pathname === path);
+    if (mine) return mine.focus();
+    return self.clients.openWindow(path);
+  };
+  event.waitUntil(open());
 });
