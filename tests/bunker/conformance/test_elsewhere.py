@@ -91,3 +91,37 @@ def test_another_projects_pytest_has_a_test_a_case(tmp_path: Path, relay: str) -
     assert "FAILED test_relay.py::test_dead[relay/24133/forwarded-to-p]" in said, said
     assert "1 failed" in said, said
     assert "not run: the relay was not started by the kit" in said, said
+
+
+def test_signers_and_clients_are_started_once_for_all_tests(tmp_path: Path) -> None:
+    """A command serves the session: two cases of each kind pass against one process of each."""
+    naive = Path(__file__).with_name("naive_client.py")
+    started = tmp_path / "started"
+    (tmp_path / "count.py").write_text(
+        "import os, sys\n"
+        f"with open({str(started)!r}, 'a') as file:\n    file.write('x')\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+    )
+    run_signer = ("-m", "bunker", "signer", "run", "--pair", "--allow", "sign_event:1")
+    counted = (sys.executable, str(tmp_path / "count.py"))
+    signer = (*counted, *run_signer, "--data", "{dir}/s", "--relay={relay}")
+    (tmp_path / "test_both.py").write_text(
+        f"def test_signer(signer_conformance):\n    signer_conformance(*{signer!r})\n\n\n"
+        f"def test_client(client_conformance):\n"
+        f"    client_conformance(*{(*counted, str(naive))!r})\n"
+    )
+    chosen = (
+        "-k",
+        "signer/method/ping or signer/method/get-public or login/pairs or login/secret]",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", *chosen],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "BUNKER"))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert started.read_text() == "xx"

@@ -139,9 +139,10 @@ class SignerKit:
 
     async def start(self, *relays: StageRelay) -> Running:
         """Start another signer on relays of the kit; raises NotRun."""
-        if len(relays) > 1 and not self.target.source.several_relays:
+        source = self.target.source
+        if len(relays) > 1 and not source.several_relays and not isinstance(source, Owned):
             raise NotRun("the command has no {relay}, so it can't be put on two")
-        running = await self.target.source.start([relay.url for relay in relays])
+        running = await source.start([relay.url for relay in relays])
         self.stack.push_async_callback(running.end)
         return running
 
