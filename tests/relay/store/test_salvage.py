@@ -25,7 +25,7 @@ EVENTS = [
 
 def _filled(folder: Path) -> Path:
     path = folder / FILE
-    for _ in import_events(path, [event.to_json() for event in EVENTS]):
+    for _ in import_events(path, enumerate(event.to_json() for event in EVENTS)):
         pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

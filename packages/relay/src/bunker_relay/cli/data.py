@@ -2,14 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bunker_relay.cli.options import find_database, load_or_fail, tool_options
+if TYPE_CHECKING:
+    from bunker_core.event import Event
+    from bunker_relay.config import Config
+
+from bunker_relay.cli.options import find_database, load_or_fail, tool_config, tool_options
 
 
 @click.command("export")
@@ -39,10 +43,16 @@ def export_command(config_file: Path | None, data: Path | None, output: IO[bytes
 @tool_options
 @click.argument("file", type=click.File("rb"))
 def import_command(config_file: Path | None, data: Path | None, file: IO[bytes]) -> None:
-    """Store the events of FILE, JSON lines; - reads standard input. Signatures are checked."""
+    """Store the events of FILE: JSON lines or an array, packed by gzip or not; - is standard input.
+
+    Signatures are checked, and the limits of the configuration hold. What is not taken is counted,
+    the first with reasons; when nothing was, the exit code is 1.
+    """
     from bunker_relay.store.outcome import StoreError
+    from bunker_relay.store.texts import texts
     from bunker_relay.store.transfer import Tally, import_events
 
+    refusal = _limits(tool_config(config_file, data))
     database, shown = find_database(config_file, data, create=True)
     known = file.seekable()
     size = file.seek(0, os.SEEK_END) if known else 0
@@ -52,14 +62,26 @@ def import_command(config_file: Path | None, data: Path | None, file: IO[bytes])
     progress = _Progress("Importing")
     try:
         with progress.bar(size):
-            for latest in import_events(database, file):
+            for latest in import_events(database, texts(file), refusal):
                 tally = latest
                 progress.to(file.tell() if known else 0)
     except StoreError as error:
         raise click.ClickException(f"{shown}: {error}") from None
+    except (
+        OSError,
+        EOFError,
+        UnicodeError,
+    ) as error:  # a damaged archive; what came before it is in
+        raise click.ClickException(f"{file.name}: {error}") from None
+    for number, reason in tally.reasons:
+        click.echo(f"line {number}: {reason}", err=True)
+    if tally.refused > len(tally.reasons):
+        click.echo(f"and {tally.refused - len(tally.reasons)} more", err=True)
     click.echo(
         f"{tally.saved} saved, {tally.known} known or superseded, {tally.refused} refused", err=True
     )
+    if not tally.saved and not tally.known:
+        sys.exit(1)
 
 
 @click.command()
@@ -112,6 +134,23 @@ def salvage(config_file: Path | None, data: Path | None, deep: bool, output: IO[
     click.echo(f"{tally.saved} events found, {tally.lost} rows can't be read", err=True)
     if not tally.saved:
         sys.exit(1)
+
+
+def _limits(config: "Config") -> "Callable[[Event], str]":
+    """Return what says why an event is beyond the limits that clients are held to, or ""."""
+    limits = config.limits
+
+    def refusal(event: "Event") -> str:
+        size = len(event.to_json())
+        if size > limits.max_message_bytes:
+            return f"too large, {size} bytes: over limits.max_message_bytes"
+        if len(event.tags) > limits.max_event_tags:
+            return f"too large, {len(event.tags)} tags: over limits.max_event_tags"
+        if len(event.content) > limits.max_content_length:
+            return "too large: content over limits.max_content_length"
+        return ""
+
+    return refusal
 
 
 class _Progress:

@@ -54,7 +54,7 @@ class Moderation:
 
         saved = 0
         with path.open("rb") as file:
-            for tally in import_events(self._database, file):
+            for tally in import_events(self._database, enumerate(file, 1)):
                 saved = tally.saved
         path.unlink()
         return saved

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,18 +17,19 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.errors import InvalidEvent
-from bunker_core.event import Event, parse_event_json, verify
-from bunker_core.kinds import is_ephemeral
+from bunker_core.event import Event
 from bunker_relay.store import migrate
 from bunker_relay.store.engine import Database, explain_to_owner, open_engine
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.schema import events, metadata, tags
+from bunker_relay.store.texts import read_event
 from bunker_relay.store.write import forget_old, save_all
 
 _MIB: Final = 1_048_576  # bytes
 _PAGE: Final = 100  # events read at once: some megabytes at most, and often far less
 _LOOK: Final = 1.0  # seconds between two looks at how far a vacuum is
 _TEMP_FOLDER: Final = "SQLITE_TMPDIR"
+_REASONS: Final = 5  # that are kept
 _BATCH: Final = 500  # events in one commit: short, so that a running relay gets its turn
 
 
@@ -38,7 +39,16 @@ class Tally:
 
     saved: int = 0
     known: int = 0  # here already, superseded or deleted by their author
-    refused: int = 0  # not an event, signature wrong, or ephemeral
+    refused: int = 0  # not an event, signature wrong, ephemeral, or beyond the limits
+    reasons: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # number of the text, the first few
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Count what is not taken, and keep the first reasons."""
+        self.refused += 1
+        if len(self.reasons) < _REASONS:
+            self.reasons.append((number, reason))
 
 
 def export_events(database: Database) -> tuple[int, Iterator[bytes]]:
@@ -71,24 +81,37 @@ def export_events(database: Database) -> tuple[int, Iterator[bytes]]:
     return total, lines()
 
 
-def import_events(database: Database, lines: Iterable[bytes]) -> Iterator[Tally]:
-    """Save the event of each line that holds one, and yield the tally after every commit.
+def import_events(
+    database: Database,
+    texts: Iterable[tuple[int, bytes]],
+    refusal: Callable[[Event], str] = lambda _: "",
+) -> Iterator[Tally]:
+    """Save the event of each text that holds one, and yield the tally after every commit.
 
-    Ids and signatures are checked, so a file from anywhere will do. Raises StoreError.
+    The texts are numbered, for the reasons. Ids and signatures are checked, so a file from anywhere
+    will do (see `texts`); `refusal` says why one is not wanted, or "". Raises StoreError.
     """
     engine = open_engine(database, writes=True)
     tally = Tally()
-    remaining = iter(lines)
+    remaining = iter(texts)
     try:
         with engine.begin() as connection:
             migrate.prepare(connection)
         while batch := list(islice(remaining, _BATCH)):
-            accepted = [event for event in map(_read, batch) if event is not None]
+            accepted = []
+            for number, text in batch:
+                try:
+                    event = read_event(text)
+                    if reason := refusal(event):
+                        tally.refuse(number, reason)
+                    else:
+                        accepted.append(event)
+                except InvalidEvent as error:
+                    tally.refuse(number, str(error))
             with engine.begin() as connection:
                 outcomes = save_all(connection, accepted)
             tally.saved += outcomes.count(Outcome.SAVED)
             tally.known += len(outcomes) - outcomes.count(Outcome.SAVED)
-            tally.refused += len(batch) - len(accepted)
             yield tally
     except SQLAlchemyError as error:
         raise StoreError(explain_to_owner(error)) from error
@@ -190,11 +213,3 @@ def _size(engine: Engine, database: Database) -> int:
     tables = " + ".join(f"pg_total_relation_size('{table}')" for table in metadata.tables)
     with engine.connect() as connection:
         return int(connection.exec_driver_sql(f"SELECT {tables}").scalar_one())
-
-
-def _read(line: bytes) -> Event | None:
-    try:
-        event = verify(parse_event_json(line))
-    except InvalidEvent:
-        return None
-    return None if is_ephemeral(event.kind) else event
