@@ -19,7 +19,7 @@ from bunker_relay.store.engine import Database, open_engine
 from bunker_relay.store.outcome import StoreError
 from bunker_relay.store.query import select_events
 from bunker_relay.store.store import FILE, Store
-from bunker_relay.store.transfer import export_events, vacuum
+from bunker_relay.store.tools.transfer import export_events, vacuum
 from bunker_relay.store.write import forget_old, save_all, too_many_old
 
 _MIB = 2**20
@@ -77,7 +77,7 @@ def test_a_vacuum_needs_little_memory(tmp_path: Path) -> None:
     assert database.stat().st_size > 140 * _MIB
     program = f"""
 import pathlib, re, time
-from bunker_relay.store.transfer import vacuum
+from bunker_relay.store.tools.transfer import vacuum
 heard = []
 sizes = vacuum(pathlib.Path({str(database)!r}), int(time.time()), 0, heard.append)
 assert heard[-1] == 1.0, heard

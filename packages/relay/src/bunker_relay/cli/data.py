@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from bunker_relay.cli.options import find_database, load_or_fail, tool_config, t
 def export_command(config_file: Path | None, data: Path | None, output: IO[bytes]) -> None:
     """Write all stored events as JSON lines, oldest first."""
     from bunker_relay.store.outcome import StoreError
-    from bunker_relay.store.transfer import export_events
+    from bunker_relay.store.tools.transfer import export_events
 
     database, shown = find_database(config_file, data)
     progress = _Progress("Exporting")
@@ -49,8 +49,8 @@ def import_command(config_file: Path | None, data: Path | None, file: IO[bytes])
     the first with reasons; when nothing was, the exit code is 1.
     """
     from bunker_relay.store.outcome import StoreError
-    from bunker_relay.store.texts import texts
-    from bunker_relay.store.transfer import Tally, import_events
+    from bunker_relay.store.tools.texts import texts
+    from bunker_relay.store.tools.transfer import Tally, import_events
 
     refusal = _limits(tool_config(config_file, data))
     database, shown = find_database(config_file, data, create=True)
@@ -92,7 +92,7 @@ def vacuum(config_file: Path | None, data: Path | None, keep_days: int | None) -
     import time
 
     from bunker_relay.store.outcome import StoreError
-    from bunker_relay.store.transfer import vacuum as vacuum_database
+    from bunker_relay.store.tools.transfer import vacuum as vacuum_database
 
     database, shown = find_database(config_file, data)
     if keep_days is None:
@@ -119,8 +119,8 @@ def salvage(config_file: Path | None, data: Path | None, deep: bool, output: IO[
     damaged file away and `import` OUTPUT.
     """
     from bunker_relay.store.outcome import StoreError
-    from bunker_relay.store.salvage import Tally
-    from bunker_relay.store.salvage import salvage as find
+    from bunker_relay.store.tools.salvage import Tally
+    from bunker_relay.store.tools.salvage import salvage as find
 
     database, shown = find_database(config_file, data)
     if not isinstance(database, Path):
@@ -163,12 +163,14 @@ class _Progress:
 
     @contextmanager
     def bar(self, length: int) -> Iterator[None]:
-        """Show the bar; a `length` of 0 is not known beforehand."""
-        bar: Any = click.progressbar(length=length or 1, label=self._label, file=sys.stderr)
-        with bar as self._bar:
+        """Have a bar, shown once it moves; a `length` of 0 is not known beforehand."""
+        self._bar = click.progressbar(length=length or 1, label=self._label, file=sys.stderr)
+        with ExitStack() as self._shown:
             yield
 
     def to(self, done: int) -> None:
         """Move the bar to `done`."""
+        if not self._bar.entered:
+            self._shown.enter_context(self._bar)
         self._bar.update(done - self.done)
         self.done = done

@@ -166,7 +166,7 @@ def delete(
     `ban --event` and `ban NPUB` keep them away.
     """
     from bunker_core.filter import Filter
-    from bunker_relay.store.remove import count
+    from bunker_relay.store.tools.remove import count
 
     wanted = [_filter(text) for text in filters]
     if ids:

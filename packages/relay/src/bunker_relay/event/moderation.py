@@ -38,7 +38,7 @@ class Moderation:
         """Take what is stored of a banned pubkey out of the database; return how many events."""
         if self._database is None or pubkey in self._lists.protected:
             return 0
-        from bunker_relay.store.remove import take_out
+        from bunker_relay.store.tools.remove import take_out
 
         with self._hidden(pubkey) as file:
             return take_out(self._database, [Filter(authors=frozenset({pubkey}))], file)
@@ -50,7 +50,7 @@ class Moderation:
         path = self._path(pubkey)
         if self._database is None or not path.exists():
             return 0
-        from bunker_relay.store.transfer import import_events
+        from bunker_relay.store.tools.transfer import import_events
 
         saved = 0
         with path.open("rb") as file:
@@ -72,7 +72,7 @@ class Moderation:
         """
         if self._database is None:
             return 0
-        from bunker_relay.store.remove import take_out
+        from bunker_relay.store.tools.remove import take_out
 
         return take_out(self._database, filters)
 

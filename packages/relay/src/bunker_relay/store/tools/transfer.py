@@ -22,7 +22,7 @@ from bunker_relay.store import migrate
 from bunker_relay.store.engine import Database, explain_to_owner, open_engine
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.schema import events, metadata, tags
-from bunker_relay.store.texts import read_event
+from bunker_relay.store.tools.texts import read_event
 from bunker_relay.store.write import forget_old, save_all
 
 _MIB: Final = 1_048_576  # bytes
