@@ -77,8 +77,7 @@ async def serving(data: Path, relay: str, on_join: Callable[[str], None] | None 
             on_join(pubkey)
 
     phones = Phones(data)
-    running = server(create_app(site, phones, Host(origin, (relay,), join)))
-    running.config.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    running = server(create_app(site, phones, Host(origin, (relay,), join)), signals=False)
     task = asyncio.create_task(running.serve(sockets=[listener]))
     try:
         yield Served(origin, relay, phones, site, joined)

@@ -13,7 +13,7 @@ import websockets
 from bunker.harness import running_relay
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
-from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.kinds import CLIENT_AUTH, NOSTR_CONNECT
 from bunker_relay.config import Config, Grace, PushSettings
 from bunker_relay.push import webpush
 from bunker_relay.push.send import PushFailed, post
@@ -162,8 +162,11 @@ async def test_one_push_for_a_burst_and_twenty_at_most(tmp_path: Path) -> None:
         assert all(waker.wake([SIGNER.pubkey]) for _ in range(100))
         await service.pushes.get()
         assert service.pushes.empty()
+        waker.awake([SIGNER.pubkey])  # it came and went again: the next one needs a push
+        assert waker.wake([SIGNER.pubkey])
+        await service.pushes.get()
         assert not waker.wake([APP.pubkey])
-        sent = 1
+        sent = 2
         for _ in range(600):  # ten minutes, at one request a second
             now += 1
             waker.wake([SIGNER.pubkey])
@@ -213,12 +216,24 @@ def _request(content: str = "x") -> dict[str, Any]:
     return sign_event(template, APP).to_dict()
 
 
+async def _authenticate(socket: websockets.ClientConnection, url: str) -> None:
+    """Show the key of the signer that is listened for (NIP-42)."""
+    await socket.send(json.dumps(["REQ", "s", {"#p": [SIGNER.pubkey], "kinds": [24133]}]))
+    _, challenge = json.loads(await socket.recv())
+    assert json.loads(await socket.recv())[0] == "CLOSED"
+    tags = (("relay", url), ("challenge", challenge))
+    event = sign_event(EventTemplate(CLIENT_AUTH, "", tags, int(time.time())), SIGNER)
+    await socket.send(json.dumps(["AUTH", event.to_dict()]))
+    assert json.loads(await socket.recv())[2]
+
+
 async def _ok(url: str, event: dict[str, Any]) -> str:
     async with websockets.connect(url) as socket:
         await socket.send(json.dumps(["EVENT", event]))
-        _, _, accepted, reason = json.loads(await socket.recv())
-        assert accepted
-        return str(reason)
+        while (said := json.loads(await socket.recv()))[0] != "OK":
+            pass  # the challenge that every connection gets
+        assert said[2]
+        return str(said[3])
 
 
 async def test_asleep_woken_and_served(tmp_path: Path) -> None:
@@ -226,6 +241,7 @@ async def test_asleep_woken_and_served(tmp_path: Path) -> None:
     (tmp_path / "relay.toml").write_text(CONFIG.format(signer=SIGNER.pubkey))
     options = ["--config", str(tmp_path / "relay.toml")]
     async with (
+        asyncio.timeout(30),
         push_service() as service,
         running_relay(tmp_path / "data", arguments=options) as relay,
         httpx.AsyncClient(base_url=relay.url.replace("ws", "http"), trust_env=False) as http,
@@ -259,6 +275,7 @@ async def test_asleep_woken_and_served(tmp_path: Path) -> None:
         claims = check_vapid(headers["authorization"], service.url)
         assert claims["sub"] == "https://owner.example"
         async with websockets.connect(relay.url) as socket:
+            await _authenticate(socket, relay.url)
             await socket.send(json.dumps(["REQ", "s", {"#p": [SIGNER.pubkey], "kinds": [24133]}]))
             got = [json.loads(await socket.recv()) for _ in range(3)]
             contents = [item[2]["content"] for item in got if item[0] == "EVENT"]

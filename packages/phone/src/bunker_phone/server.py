@@ -1,6 +1,8 @@
 """uvicorn as the page is served: its own port, no names in logs, small bounds."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,9 +28,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server for `app`; run it with `serve(sockets=[...])`."""
-    return uvicorn.Server(
+class _Guest(uvicorn.Server):
+    """A server in somebody else's process, whose signals are not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(app: ASGIApp, *, signals: bool = True) -> uvicorn.Server:
+    """Return a server for `app`; run it with `serve(sockets=[...])`.
+
+    Without `signals`, SIGINT and SIGTERM are left to the program around it.
+    """
+    kind = uvicorn.Server if signals else _Guest
+    return kind(
         uvicorn.Config(
             app,
             lifespan="off",

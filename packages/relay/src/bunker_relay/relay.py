@@ -299,6 +299,7 @@ class Relay:
         contact = config.push.contact or (site if site.startswith("https://") else _NO_CONTACT)
         waker = Waker(config.push, Subscriptions(config.data), contact)
         self.ingest.wakes = waker.wake
+        self.ingest.awake = waker.awake
         return waker
 
     def _make_bus(self, worker: "Worker | None") -> Bus:

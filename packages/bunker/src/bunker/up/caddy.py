@@ -35,6 +35,8 @@ class Site:
     internal: bool = False
     console_domain: str = ""  # empty: the console is not served
     console_port: int = 0
+    phone_domain: str = ""  # empty: the phone's page is not served
+    phone_port: int = 0
 
     @property
     def url(self) -> str:
@@ -45,6 +47,11 @@ class Site:
     def console_url(self) -> str:
         """The console's public address, or ""."""
         return f"https://{self.console_domain}{self._port}" if self.console_domain else ""
+
+    @property
+    def phone_url(self) -> str:
+        """The public address of the phone's page, or ""."""
+        return f"https://{self.phone_domain}{self._port}" if self.phone_domain else ""
 
     @property
     def _port(self) -> str:
@@ -73,6 +80,7 @@ class Site:
             "}",
             *self._block(self.domain, self.relay_port),
             *(self._block(self.console_domain, self.console_port) if self.console_domain else []),
+            *(self._block(self.phone_domain, self.phone_port) if self.phone_domain else []),
         ]
         return "\n".join(lines) + "\n"
 
@@ -113,6 +121,11 @@ async def wait_until_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
 async def wait_until_console_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
     """Return when the console does; raises CaddyFailed."""
     await _wait(site, site.console_url, "/login", "the console", timeout)
+
+
+async def wait_until_page_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
+    """Return when the phone's page does; raises CaddyFailed."""
+    await _wait(site, site.phone_url, "/version.json", "the phone's page", timeout)
 
 
 async def _wait(site: Site, url: str, path: str, who: str, timeout: float) -> None:

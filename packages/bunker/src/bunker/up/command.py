@@ -84,6 +84,22 @@ _GRANTS: Final = {
     show_default=True,
     help="Whose certificate: a public authority's, or Caddy's own, for a network of yours.",
 )
+@click.option(
+    "--phone",
+    is_flag=True,
+    help="A phone's browser is the signer: serve its page. Without a key here, none is made.",
+)
+@click.option(
+    "--phone-domain",
+    default="",
+    metavar="NAME",
+    help="Serve the phone's page at https://NAME, which must be another name than the others.",
+)
+@click.option(
+    "--phone-port",
+    type=click.IntRange(0, 65_535),
+    help="Where the page listens on this machine.  [default: the relay's port + 2]",
+)
 @notify_option
 @click.option("--auth-url", default="", metavar="URL", help="See `bunker signer run`.")
 @click.option(
@@ -104,6 +120,9 @@ def up(
     https_port: int,
     tls: str,
     console_domain: str,
+    phone: bool,
+    phone_domain: str,
+    phone_port: int | None,
     notify: tuple[str, ...],
     auth_url: str,
     pairs: bool | None,
@@ -124,9 +143,12 @@ def up(
         if domain is not None:
             find_caddy()
         check_console_domain(console_domain, domain, console)
+        _check_phone(phone, phone_domain, domain, console_domain)
         hold(installation)
         check_port(port)
-        if not installation.has_keys:
+        if phone and not installation.has_keys:
+            pass  # the key is made on the phone
+        elif not installation.has_keys:
             if answers.asks:
                 click.echo("The first run: three questions, and Enter answers each.\n")
 
@@ -147,9 +169,11 @@ def up(
             relay_data=str(installation.relay),
             signer_data=str(installation.signer),
             caddy_data=str(installation.caddy),
-            npub=installation.npub(),
-            user_pubkey=installation.user_pubkey(),
-            remote_signer_pubkey=installation.remote_signer_pubkey(),
+            npub=installation.npub() if installation.has_keys else "",
+            user_pubkey=installation.user_pubkey() if installation.has_keys else "",
+            remote_signer_pubkey=installation.remote_signer_pubkey()
+            if installation.has_keys
+            else "",
             port=port,
             pairs=sys.stdout.isatty() if pairs is None else pairs,
             qr=qr,
@@ -163,6 +187,9 @@ def up(
             console_domain=console_domain,
             notify=hooks,
             auth_url=auth_url,
+            phone=phone,
+            phone_domain=phone_domain,
+            phone_port=(port + 2 if port else 0) if phone_port is None else phone_port,
             protection=f"sealed under the master key {shown(master)}"
             + (" (beside it: move one of them to another disk)" if beside else ""),
             recovery=recovery,
@@ -176,6 +203,23 @@ def up(
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+
+
+def _check_phone(phone: bool, phone_domain: str, domain: str | None, console: str) -> None:
+    """Raise BunkerError where a name for the phone's page makes no sense, or there is no page."""
+    if phone_domain and (not phone or domain is None):
+        raise BunkerError("--phone-domain needs --phone and --domain NAME, the relay's own name")
+    if phone and domain is not None and not phone_domain:
+        raise BunkerError(
+            "--phone needs --phone-domain NAME beside --domain: the page has a name of its own, as "
+            "whoever serves the relay's name could otherwise serve the page"
+        )
+    if phone_domain and phone_domain.lower() in ((domain or "").lower(), console.lower()):
+        raise BunkerError("--phone-domain needs another name than --domain and --console-domain")
+    if phone:
+        from bunker_phone.site import load
+
+        load()
 
 
 def _data(installation: Installation, part: str = "") -> str:

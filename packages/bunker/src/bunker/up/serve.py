@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,9 @@ class Plan:
     console_domain: str
     notify: tuple[str, ...]
     auth_url: str
+    phone: bool  # serve the page of a phone that holds a key
+    phone_domain: str  # "" for this machine alone
+    phone_port: int
     # What the screen says.
     protection: str
     recovery: str  # with a passphrase in it, on the first run
@@ -96,14 +100,15 @@ async def _serve(plan: Plan) -> int:
     supervisor = Supervisor()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
-    try:
-        if plan.domain:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(supervisor.close)
+        if plan.phone:
+            await _with_phone(plan, supervisor, stack)
+        elif plan.domain:
             await _with_domain(plan, supervisor)
         else:
             await _on_loopback(plan, supervisor)
         await supervisor.wait()
-    finally:
-        await supervisor.close()
     print("\nstopped", flush=True)  # noqa: T201
     return 0
 
@@ -150,6 +155,51 @@ async def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
     supervisor.watch(signer, screen_of)
 
 
+async def _with_phone(plan: Plan, supervisor: Supervisor, stack: AsyncExitStack) -> None:
+    from bunker.up.caddy import wait_until_page_served, wait_until_served
+    from bunker.up.phone import PhonePage
+
+    signers = [plan.remote_signer_pubkey] if plan.npub else []
+    page = PhonePage(Path(plan.data), plan.phone_port, plan.phone_domain, plan.https_port, signers)
+    stack.push_async_callback(page.close)
+    config = page.relay_config()
+    relay = _relay(plan, plan.port, config)
+    children = [relay]
+    url = (await supervisor.start(relay))[-1].removeprefix(_RELAY_READY)
+    port = int(url.rpartition(":")[2])
+    relay.command = _relay(plan, port, config).command
+    site = None
+    if plan.domain:
+        site = Site(
+            plan.domain,
+            port,
+            Path(plan.caddy_data),
+            plan.https_port,
+            plan.internal_tls,
+            plan.console_domain,
+            console_port(plan.console) if plan.console and plan.console_domain else 0,
+            plan.phone_domain,
+            page.port,
+        )
+        caddy = _caddy(site)
+        await supervisor.start(caddy)
+        children.append(caddy)
+        await wait_until_served(site)
+        url = site.url
+    page.serve(url, relay)
+    if site is not None:
+        await wait_until_page_served(site)
+    if plan.npub:
+        internal = site is not None and site.internal
+        environment = {"SSL_CERT_FILE": str(site.root_certificate)} if internal and site else {}
+        signer, screen_of = _signer(plan, url, site, environment), _Show(plan, url)
+        screen_of(signer, await supervisor.start(signer))
+        supervisor.watch(signer, screen_of)
+    for child in children:
+        supervisor.watch(child)
+    page.show(url, plan.qr)
+
+
 class _Show:
     """Shows the screen when the signer is there, and again when it had to be restarted."""
 
@@ -182,10 +232,15 @@ class _Show:
         print(screen.what_next(), flush=True)  # noqa: T201
 
 
-def _relay(plan: Plan, port: int) -> Child:
+def _relay(plan: Plan, port: int, config: Path | None = None) -> Child:
     command = module_command("bunker", "relay", "run", "--host", "127.0.0.1")
-    command += ["--port", str(port), "--data", plan.relay_data, "--profile", "private"]
-    command += ["--signer", plan.remote_signer_pubkey, "--owner", plan.user_pubkey]
+    command += ["--port", str(port), "--data", plan.relay_data]
+    if config is not None:  # its list of signers grows while the relay runs: no flag
+        command += ["--config", str(config)]
+    else:
+        command += ["--profile", "private", "--signer", plan.remote_signer_pubkey]
+    if plan.user_pubkey:
+        command += ["--owner", plan.user_pubkey]
     environment = {}
     if plan.domain:
         suffix = "" if plan.https_port == 443 else f":{plan.https_port}"

@@ -69,6 +69,7 @@ class Ingest:
         self.troubles = Troubles()
         # Has recipients woken who sleep; tells whether one of them is (see `push`).
         self.wakes: Callable[[Iterable[str]], bool] = lambda _: False
+        self.awake: Callable[[Iterable[str]], None] | None = None  # told who has come
         # The signature, and the serial of the latest subscription that can have had it, or 0.
         self._seen: Generations[tuple[str, int]] = Generations(_SEEN)
         self._accepts_mute = config.mute is Mute.ACCEPT
@@ -121,9 +122,11 @@ class Ingest:
             subscription.send(event.id, event_json, subscription.frame(event_json))
             self._seen.put(event.id, (event.sig, self._hub.serial))
             self._counters.events_delivered += 1
-        if self.grace.is_on and not self.bus.alone:
+        if self.grace.is_on and (self.awake or not self.bus.alone):
             recipients = {pubkey for item in subscription.filters for pubkey in item.tag("p") or ()}
-            if recipients:
+            if recipients and self.awake is not None:
+                self.awake(recipients)
+            if recipients and not self.bus.alone:
                 self.bus.tell({"waking": sorted(recipients)[:MAX_WAKING]})
 
     def receive(self, event: Event, *, trusted: bool, now: float) -> int:

@@ -52,6 +52,11 @@ class Waker:
             woken = self._wake(signer) or woken
         return woken
 
+    def awake(self, signers: Iterable[str]) -> None:
+        """Note that signers have come for what waits: what is asked next needs a push again."""
+        for signer in signers:
+            self._latest.pop(signer, None)
+
     def test(self, signer: str) -> bool:
         """Push to a signer whatever it does, to show that it works; False when it is too often."""
         return bool(self.subscriptions.of(signer)) and self._push(signer, b"test")
@@ -67,15 +72,18 @@ class Waker:
             return False
         if self._clock() < self._latest.get(signer, 0.0) + AGAIN:
             return True  # the phone is on its way and will find this one, too
-        return self._push(signer, b"wake")
+        if not self._push(signer, b"wake"):
+            return False
+        now = self._clock()
+        self._latest = {name: at for name, at in self._latest.items() if at + AGAIN > now}
+        self._latest[signer] = now
+        return True
 
     def _push(self, signer: str, message: bytes) -> bool:
         now = self._clock()
         found = self.subscriptions.of(signer)
         if len(self._sending) + len(found) > MAX_SENDING or not self._rate.take(signer, now):
             return False
-        self._latest = {name: at for name, at in self._latest.items() if at + AGAIN > now}
-        self._latest[signer] = now
         for subscription in found:
             task = asyncio.create_task(self._send(signer, subscription, message))
             self._sending.add(task)

@@ -1,0 +1,223 @@
+"""The whole thing as `bunker up --phone` runs it: asleep, woken by a push, asked, answered.
+
+The push service is one on this machine, and DevTools plays its last metre, from the service to the
+browser. All the rest is real: the relay holds the request, encrypts and signs the push, and the
+worker fetches, decrypts and shows what is asked.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bunker_client import Step, WaitingForApproval
+from bunker_phone.phones import Phones
+from phone._stage import Phone, Served, app_of, built, phone, sign
+from relay.push._service import Browser, Service, push_service
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser as Chromium
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# Where a browser would ask its vendor for an address to be woken at.
+SUBSCRIBE = """
+const made = %s;
+const subscription = { ...made, toJSON: () => made, unsubscribe: async () => true };
+PushManager.prototype.subscribe = async () => subscription;
+PushManager.prototype.getSubscription = async () => null;
+"""
+
+
+@dataclass(slots=True)
+class Installation:
+    """A running `bunker up --phone`."""
+
+    served: Served
+    lines: list[str]
+    link: str
+
+
+@asynccontextmanager
+async def bunker_up(data: Path, *options: str) -> AsyncIterator[Installation]:
+    """Run it on free ports; push services may be on this machine."""
+    site = built()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bunker", "up", "--phone", "--data", str(data), "--port", "0"),
+        *options,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "BUNKER_RELAY_PUSH__PRIVATE_ENDPOINTS": "true"},
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(30):
+            while not lines or "#join=" not in lines[-1]:
+                lines.append((await process.stdout.readline()).decode().rstrip())
+        origin, _, _ = lines[-1].partition("/#join=")
+        relay = next(line.split()[1] for line in lines if line.startswith("  relay"))
+        served = Served(origin, relay, Phones(data / "phone"), site, [])
+        yield Installation(served, lines, lines[-1])
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+@dataclass(slots=True)
+class Sleeper:
+    """A phone that can be woken, and what wakes it."""
+
+    handset: Phone
+    browser: Browser
+    service: Service
+    origin: str
+    registration: str
+
+    async def sleep(self) -> None:
+        """Leave the page: nobody listens any more."""
+        await self.handset.page.goto("about:blank")
+
+    async def deliver(self) -> bytes:
+        """Wait for a push and hand it to the browser, as its vendor's service would."""
+        _, sealed = await asyncio.wait_for(self.service.pushes.get(), 15)
+        message = self.browser.open(sealed)
+        await self.handset.devtools.send(
+            "ServiceWorker.deliverPushMessage",
+            {
+                "origin": self.origin,
+                "registrationId": self.registration,
+                "data": message.decode(),
+            },
+        )
+        return message
+
+    async def notification(self, page: Any) -> dict[str, str]:
+        """Return the notification that the worker shows, seen from a page of the same origin."""
+        script = """async () => {
+          const registration = await navigator.serviceWorker.ready;
+          for (;;) {
+            const [shown] = await registration.getNotifications();
+            if (shown) return { title: shown.title, body: shown.body };
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          }
+        }"""
+        found: dict[str, str] = await page.evaluate(script)
+        return found
+
+
+@asynccontextmanager
+async def sleeper(chromium: "Chromium", up: Installation) -> AsyncIterator[Sleeper]:
+    """Open a phone, make its key, let the relay wake it."""
+    async with push_service() as service, phone(chromium, up.served) as handset:
+        browser = Browser(f"{service.url}/wake")
+        script = SUBSCRIBE % json.dumps(browser.subscription())
+        await handset.context.add_init_script(script)
+        await handset.context.grant_permissions(["notifications"], origin=up.served.origin)
+        found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def registered(event: Any) -> None:
+            for item in event["registrations"]:
+                if not found.done() and item["scopeURL"].startswith(up.served.origin):
+                    found.set_result(item["registrationId"])
+
+        handset.devtools.on("ServiceWorker.workerRegistrationUpdated", registered)
+        await handset.devtools.send("ServiceWorker.enable")
+        await handset.first_run(up.link)
+        await handset.show("Settings")
+        await handset.page.get_by_role("button", name="Let my relay wake this phone").click()
+        await handset.page.get_by_text("Your relay can wake this phone.").wait_for()
+        yield Sleeper(handset, browser, service, up.served.origin, await found)
+
+
+async def test_asleep_asked_woken_answered(chromium: "Chromium", tmp_path: Path) -> None:
+    """The mission's picture, with its times: request to notification, tap to signature."""
+    async with bunker_up(tmp_path) as up, sleeper(chromium, up) as asleep:
+        handset = asleep.handset
+        page = handset.page
+        await page.get_by_role("button", name="Send a test").click()
+        assert await asleep.deliver() == b"test"
+        assert (await asleep.notification(page))["body"] == "Your relay can wake this phone."
+        async with app_of(await handset.pair_uri()) as app:
+            steps = app.progress()
+            await asleep.sleep()
+            asked_at = time.monotonic()
+            asking = sign(app, "Signed from sleep")
+            async for step in steps:
+                if step.step is Step.SIGNER_WOKEN:
+                    assert "waiting for you on your phone" in str(step)
+                    break
+            assert await asleep.deliver() == b"wake"
+            # What a tap on the notification does: it opens the page.
+            async with asyncio.timeout(15):
+                worker = handset.context.service_workers[0]
+                shown = await worker.evaluate(
+                    """async () => {
+                      for (;;) {
+                        const all = await registration.getNotifications();
+                        const [asks] = all.filter((item) => item.title.includes("asks"));
+                        if (asks) return { title: asks.title, body: asks.body };
+                        await new Promise((resolve) => setTimeout(resolve, 20));
+                      }
+                    }"""
+                )
+            noticed = time.monotonic() - asked_at
+            assert shown == {"title": "Notes asks", "body": "Post a note. Tap to answer."}
+            tapped_at = time.monotonic()
+            await page.goto(f"{up.served.origin}/#requests")
+            await handset.asked()
+            seen = time.monotonic() - tapped_at
+            answered_at = time.monotonic()
+            await handset.allow()
+            event = await asking
+            print(
+                f"request to notification {1000 * noticed:.0f} ms, tap to question "
+                f"{1000 * seen:.0f} ms, answer to signature at the app "
+                f"{1000 * (time.monotonic() - answered_at):.0f} ms"
+            )
+            assert event.content == "Signed from sleep"
+            assert noticed < 10
+
+
+async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -> None:
+    """A woken phone that nobody takes up signs nothing; a ping it answers in its sleep."""
+    async with bunker_up(tmp_path) as up, sleeper(chromium, up) as asleep:
+        uri = await asleep.handset.pair_uri("full")
+        async with app_of(uri) as app:
+            await asleep.sleep()
+            pinging = asyncio.create_task(app.ping())
+            assert await asleep.deliver() == b"wake"
+            await pinging
+            asking = asyncio.create_task(app.request_signature({"kind": 1}, timeout=4.0))
+            assert await asleep.deliver() == b"wake"
+            # Allowed by a grant, and still: the key is sealed, and only a finger opens it.
+            with pytest.raises(WaitingForApproval):
+                await asking
+
+
+async def test_a_relay_restart_forgets_nothing_that_matters(
+    chromium: "Chromium", tmp_path: Path
+) -> None:
+    """The phone stays a signer and is woken by the new relay process, too."""
+    async with bunker_up(tmp_path) as up:
+        assert any("never lies on this machine" in line for line in up.lines)
+        before = (tmp_path / "phone" / "relay.toml").read_text()
+        async with phone(chromium, up.served) as handset:
+            await handset.first_run(up.link)
+            after = (tmp_path / "phone" / "relay.toml").read_text()
+            [joined] = Phones(tmp_path / "phone").all()
+            assert joined.pubkey in after
+            assert joined.pubkey not in before
+            async with app_of(await handset.pair_uri("basic")) as app:
+                await handset.show("Requests")
+                asking = sign(app)
+                await handset.page.get_by_role("button", name="Unlock").click()
+                assert (await asking).content == "Signed by the phone"
