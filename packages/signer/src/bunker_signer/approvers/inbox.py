@@ -1,6 +1,7 @@
 """The approver that waits for an answer from elsewhere: another shell, a web page."""
 
 import asyncio
+from collections.abc import Callable
 
 from bunker_core.errors import BunkerError
 from bunker_signer.request.approval import Answer, Question
@@ -13,8 +14,11 @@ class UnknownQuestion(BunkerError):
 class Inbox:
     """The open questions, by id."""
 
+    on_answer: Callable[[], None]  # an answer is a sign of the owner
+
     def __init__(self) -> None:
         self._open: dict[str, tuple[Question, asyncio.Future[Answer]]] = {}
+        self.on_answer = lambda: None
 
     async def ask(self, question: Question) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -36,6 +40,7 @@ class Inbox:
         """Answer a question; raises UnknownQuestion."""
         question, future = self._find(question_id)
         future.set_result(answer)
+        self.on_answer()
         return question
 
     def _find(self, question_id: str) -> tuple[Question, asyncio.Future[Answer]]:

@@ -21,6 +21,7 @@ from bunker_core.nips.bunker_uri import (
     new_secret,
     parse_nostrconnect_uri,
 )
+from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.relay_url import parse_relay_url
 from bunker_signer.cli.console import announce, console_options, listening
 from bunker_signer.cli.notify import hooks_of, notify_option
@@ -105,6 +106,26 @@ LOCK: Final = "signer.lock"
 )
 @click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
 @click.option(
+    "--lock-after-silence",
+    "silence",
+    type=Duration(),
+    help="Lock keys when nothing was heard of you for so long: 30d.  [default: never]",
+)
+@click.option(
+    "--panic-by",
+    multiple=True,
+    metavar="NPUB",
+    help="A private message `panic` (NIP-17) of this pubkey to the remote signer locks and revokes "
+    "everything, as `bunker signer panic` does. Repeatable.  [default: nobody's]",
+)
+@click.option(
+    "--panic-relay",
+    "panic_relays",
+    multiple=True,
+    metavar="URL",
+    help="A relay where such messages come to, beside --relay. Repeatable.",
+)
+@click.option(
     "--audit-days",
     type=click.IntRange(0),
     default=0,
@@ -143,6 +164,9 @@ def run(
     link: str,
     auth_url: str,
     auto_lock: int | None,
+    silence: int | None,
+    panic_by: tuple[str, ...],
+    panic_relays: tuple[str, ...],
     audit_days: int,
     client_rate: float,
     database: str,
@@ -181,6 +205,9 @@ def run(
             None if auto_lock is None else float(auto_lock),
             audit_days,
             client_rate,
+            None if silence is None else float(silence),
+            tuple(map(parse_pubkey, panic_by)),
+            tuple(map(parse_relay_url, panic_relays)),
         )
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
@@ -242,7 +269,9 @@ async def _run(
         config = replace(config, link=config.link or page.link, auth_url=auth_url)
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(running(config, approvers))
-        table = Commands(service.agent, service.inbox, service.keyring).table
+        table = Commands(
+            service.agent, service.inbox, service.keyring, owner_seen=service.watch.owner_seen
+        ).table
         await stack.enter_async_context(ControlServer(config.data, table, os.geteuid()))
         if http:
             from bunker_signer.service.web import create_app, serving

@@ -32,7 +32,10 @@ class Commands:
         inbox: Inbox,
         keyring: Keyring,
         clock: Callable[[], float] = time.time,
+        owner_seen: Callable[[], None] = lambda: None,
     ) -> None:
+        """`owner_seen` is called for every command that changes something."""
+        self._owner_seen = owner_seen
         self._agent = agent
         self._inbox = inbox
         self._keyring = keyring
@@ -40,9 +43,8 @@ class Commands:
 
     @property
     def table(self) -> Mapping[str, Command]:
-        return {
-            "status": self.status,
-            "requests": self.requests,
+        looking: dict[str, Command] = {"status": self.status, "requests": self.requests}
+        changing: dict[str, Command] = {
             "answer": self.answer,
             "lock": self.lock,
             "unlock": self.unlock,
@@ -53,6 +55,16 @@ class Commands:
             "accept": self.accept,
             "announce": self.announce,
         }
+        return looking | {name: self._noted(command) for name, command in changing.items()}
+
+    def _noted(self, command: Command) -> Command:
+        """Return a command that is a sign of the owner."""
+
+        async def noted(said: Said, uid: int, secret: bytearray | None) -> Any:
+            self._owner_seen()
+            return await command(said, uid, secret)
+
+        return noted
 
     async def status(self, _said: Said, _uid: int, _secret: bytearray | None) -> Any:
         """Return what runs and how it is."""

@@ -24,6 +24,12 @@ class KeyState(Enum):
     PAUSED = "paused"  # requests are answered with an error
 
 
+# Who locks when it is not the owner.
+IDLE: Final = "idle"
+SILENCE: Final = "no sign of the owner"
+BY_ITSELF: Final = (IDLE, SILENCE)
+
+
 class AccessError(BunkerError):
     """The key's state does not allow it; the text is for the owner."""
 
@@ -69,6 +75,7 @@ class Access:
         self._clock = clock
         self._steady = steady
         self._used_at = steady()
+        self.on_owner: Callable[[], None] = lambda: None  # called for what the owner does here
         self._after_panic = False  # in this run; the database has it for the next
         self._generation = 0  # of locks: an unlock in flight has to match it
         self._waiting = 0
@@ -155,7 +162,7 @@ class Access:
         """Lock a key that was idle for too long; return whether it was. Raises StoreError."""
         if self.idle_left() != 0:
             return False
-        self.lock("idle")
+        self.lock(IDLE)
         return True
 
     def touch(self) -> None:
@@ -193,3 +200,5 @@ class Access:
             if ends_panic:
                 settings.set_panicked(connection, panicked=False)
             audit_log.append(connection, int(self._clock()), action, self._name, decided_by=by)
+        if by not in BY_ITSELF:
+            self.on_owner()

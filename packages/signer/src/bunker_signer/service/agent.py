@@ -52,6 +52,7 @@ class Agent:
         *,
         metrics: Metrics | None = None,
         audit_days: int = 0,
+        other_relays: Iterable[str] = (),
         client_rate: float = CLIENT_RATE,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -66,6 +67,7 @@ class Agent:
         self._jobs = jobs
         self._clock = clock
         self._audit_days = audit_days
+        self._other_relays = tuple(other_relays)
         sessions = Sessions(database, lambda: self.relays)
         self.handler: Final = Handler(
             self.identities,
@@ -371,7 +373,7 @@ class Agent:
             known = clients.every(connection)
         mine = {item.name for item in self.identities.values()}
         theirs = (relay for item in known if item.key_name in mine for relay in item.relays)
-        return tuple(dict.fromkeys((*self.relays, *theirs)))
+        return tuple(dict.fromkeys((*self.relays, *self._other_relays, *theirs)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

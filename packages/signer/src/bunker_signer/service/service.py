@@ -1,10 +1,12 @@
 """A whole signer from its parts: what `bunker signer run` runs."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.known import FILE_NAME as KNOWN_FILE
@@ -18,6 +20,9 @@ from bunker_signer.request.approval import DEADLINE, Approver, Desk
 from bunker_signer.request.handler import CLIENT_RATE
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.service.agent import START_TIMEOUT, Agent
+from bunker_signer.service.kill_switch import KillSwitch
+from bunker_signer.service.panic import panic
+from bunker_signer.service.watch import Watch
 from bunker_signer.store import Database, Writer, settings
 from bunker_signer.store.database import FILE_NAME
 from bunker_signer.store.space import Space
@@ -40,6 +45,9 @@ class Config:
     auto_lock: float | None = None  # seconds
     audit_days: int = 0
     client_rate: float = CLIENT_RATE  # requests a second of one client
+    silence: float | None = None  # seconds without a sign of the owner after which keys are locked
+    panic_by: tuple[str, ...] = ()  # pubkeys whose private message is a panic
+    panic_relays: tuple[str, ...] = ()  # where such messages come to, beside `relays`
 
 
 @dataclass(slots=True)
@@ -53,6 +61,7 @@ class Service:
     inbox: Inbox
     notifier: Notifier
     jobs: Jobs
+    watch: Watch
     opened_with: str = field(default="")
 
     @property
@@ -141,10 +150,37 @@ async def running(
             metrics=metrics,
             audit_days=config.audit_days,
             client_rate=config.client_rate,
+            other_relays=config.panic_relays,
             clock=clock,
         )
         await stack.enter_async_context(agent)
-        yield Service(config, keyring, agent, desk, inbox, notifier, jobs, keyring.described)
+        watch = Watch(identities, database, notifier.tell, config.silence, clock)
+        inbox.on_answer = watch.owner_seen
+        for identity in identities:
+            identity.access.on_owner = watch.owner_seen
+        _beside(stack, watch.run())
+        if config.panic_by:
+            switch = KillSwitch(
+                agent.identities,
+                database,
+                frozenset(config.panic_by),
+                lambda by: panic(agent, inbox, config.data, by, clock),
+                clock,
+            )
+            _beside(stack, switch.subscribe(agent.pool).serve(switch.take))
+        described = keyring.described
+        yield Service(config, keyring, agent, desk, inbox, notifier, jobs, watch, described)
+
+
+def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until the stack is left."""
+    task = asyncio.create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
 
 
 async def check_relays(relays: Sequence[str]) -> None:

@@ -113,6 +113,12 @@ def check(connection: Connection, expected_hash: str | None = None) -> tuple[int
     return result
 
 
+def head(connection: Connection) -> tuple[int, str]:
+    """Return how many entries were ever written, and the hash of the last."""
+    ends = _ends(connection)
+    return ends.last_seq, ends.last_hash
+
+
 def let_go(connection: Connection, before: int) -> int:
     """Remove entries older than `before`; the rest stays verifiable. Returns how many went."""
     ends = _ends(connection, lock=True)

@@ -45,6 +45,16 @@ def is_panicked(connection: Connection) -> bool:
     return _get(connection, "panicked") is not None
 
 
+def set_number(connection: Connection, name: str, value: int) -> None:
+    """Remember a number."""
+    _set(connection, name, str(value))
+
+
+def get_number(connection: Connection, name: str) -> int:
+    """Return what `set_number` remembered, or 0."""
+    return int(_get(connection, name) or 0)
+
+
 def _set(connection: Connection, name: str, value: str) -> None:
     row = insert(connection, settings).values(name=name, value=value)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
