@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist version audit lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist version audit wheels newest-python lock \
   clean
 
 help: ## Show this list
@@ -113,9 +113,16 @@ $(VENV)-release/.tools: requirements/release.txt
 	  -r requirements/release.txt
 	@touch $@
 
+wheels: $(VENV)/.dev ## Ask whether every pin has a wheel for each Python and platform (needs the network)
+	@$(PIP) install uv
+	@$(BIN)/python .ci/wheels.py $(BIN)/uv requirements/run.txt
+
+newest-python: ## Run the demo and the tests of the key on Debian sid's Python, in a folder (root, debootstrap)
+	@bash .ci/newest-python
+
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
 	$(PIP) install uv
-	for name in run dev; do \
+	for name in run qr dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
@@ -133,8 +140,10 @@ $(BIN)/python:
 	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.packages: $(BIN)/python requirements/run.txt $(addsuffix /pyproject.toml,$(addprefix packages/,$(PACKAGES)))
+$(VENV)/.packages: $(BIN)/python requirements/run.txt requirements/qr.txt $(addsuffix /pyproject.toml,$(addprefix packages/,$(PACKAGES)))
 	$(PIP) install --require-hashes -r requirements/run.txt
+	$(PIP) install --require-hashes --only-binary :all: -r requirements/qr.txt \
+	  || echo "requirements/qr.txt has no wheels for this platform; pairing by camera is off"
 	$(PIP) install --no-deps --no-build-isolation $(addprefix -e packages/,$(PACKAGES))
 	@touch $@
 

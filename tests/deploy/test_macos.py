@@ -36,8 +36,10 @@ def bunker(*arguments: str, stdin: bytes = b"") -> str:
 def up(data: Path) -> Iterator[str]:
     """Run `bunker up`; yield a URI of it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bunker", "up", "--yes", "--pair", "--no-qr", "--port", "0"]
-        + ["--profile", "full", "--data", str(data)],
+        [
+            *(sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0"),
+            *("--yes", "--pair", "--no-qr", "--profile", "full"),
+        ],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Linux without what macOS has not: imported by every Python process that has this folder on its path.
+"""Linux without what macOS has not: each Python with this folder on its path imports it.
 
 Taken away: os.O_PATH, os.memfd_create, os.pidfd_open, SO_PEERCRED, AF_UNIX's SOCK_SEQPACKET, /proc,
 prctl and raw system calls. LOCAL_PEERCRED answers as unix(4) says it does. What is real on a Mac
@@ -42,7 +42,7 @@ def _getsockopt(self: socket.socket, level: int, option: int, *rest: int) -> Any
     return _real_getsockopt(self, level, option, *rest)
 
 
-socket.socket.getsockopt = _getsockopt  # type: ignore[method-assign]
+socket.socket.getsockopt = _getsockopt  # type: ignore[method-assign,assignment]
 
 
 def _without_proc(function: Any) -> Any:
