@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from bunker_relay.client.cork import Cork, Turn, header
-from bunker_relay.client.outbox import WINDOW
+from bunker_relay.client.outbox import WINDOW, Unread
+from bunker_relay.event.limits import Budget
 
 MOST = 1_000
 
@@ -39,7 +40,9 @@ class Corked:
     def __init__(self, turn: Turn | None = None) -> None:
         self.transport = Transport()
         self.overflows = 0
-        self.cork = Cork(turn or Turn(), self.transport, MOST, self._overflow)
+        self.cork = Cork(
+            turn or Turn(), self.transport, MOST, self._overflow, Unread(Budget(2**30, 2**30), "a")
+        )
 
     def _overflow(self) -> None:
         self.overflows += 1
@@ -145,7 +148,7 @@ async def test_taken_waits_until_nearly_all_has_left() -> None:
     """The next page of an answer is read when the client has the one before."""
     turns = Turn()
     transport = Transport()
-    cork = Cork(turns, transport, 8 * WINDOW, lambda: None)
+    cork = Cork(turns, transport, 8 * WINDOW, lambda: None, Unread(Budget(2**30, 2**30), "a"))
     transport.stuck = True
     cork.put(b"x" * (WINDOW + 1))
     waiter = asyncio.create_task(cork.taken())
@@ -181,3 +184,30 @@ async def test_flushed_does_not_wait_for_the_turn() -> None:
     one.cork.put(b"x")
     await one.cork.flushed()
     assert one.transport.writes == [b"\x81\x01x"]
+
+
+async def test_what_all_corks_hold_is_bounded() -> None:
+    """What the kernels do not take counts once it is much, and no more when it is taken."""
+    budget = Budget(per_key=3 * WINDOW, total=100 * WINDOW)
+    dropped: list[int] = []
+    transports = [Transport(), Transport()]
+    turns = Turn()
+    corks = [
+        Cork(turns, transport, 50 * WINDOW, lambda n=n: dropped.append(n), Unread(budget, "a"))  # type: ignore[misc]
+        for n, transport in enumerate(transports)
+    ]
+    for transport, cork in zip(transports, corks, strict=True):
+        transport.stuck = True
+        cork.put(b"x" * (WINDOW // 2))
+    await turn()
+    assert budget.used == 0
+    corks[0].put(b"x" * (2 * WINDOW))
+    await turn()
+    assert 2 * WINDOW < budget.used < 3 * WINDOW
+    corks[1].put(b"x" * WINDOW)
+    await turn()
+    assert dropped == [1]
+    transports[0].waiting = WINDOW // 4
+    corks[0].wake()
+    assert budget.used == 0
+    assert not corks[0].closed

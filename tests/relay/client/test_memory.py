@@ -3,11 +3,13 @@
 import asyncio
 import json
 import secrets
+import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from _wire import Peer, Start
+from _wire import Peer, Start, note
 from bunker_core.event import Event
+from bunker_core.keys import SecretKey
 from bunker_relay.store import migrate
 from bunker_relay.store.engine import open_engine
 from bunker_relay.store.store import FILE
@@ -82,3 +84,33 @@ async def test_clients_that_do_not_read_their_answers_cost_little(
             ids = await reader.ids({"kinds": [1], "limit": 5000})
         assert ids == [f"{number:064x}" for number in reversed(range(300))]
         assert relay.rss() - before < 128 * _MIB
+
+
+def _narrow(port: int) -> socket.socket:
+    """Return a connection of which the kernel keeps little."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+    narrow.connect(("127.0.0.1", port))
+    narrow.setblocking(False)
+    return narrow
+
+
+async def test_subscribers_that_read_nothing_cost_little_together(start: Start) -> None:
+    """60 of one address, past which 8 MB flow, add less than 100 MiB; it was 4 MiB for each."""
+    relay = start(config="rates.events_per_ip = {per_second = 9999, burst = 9999}")
+    key = SecretKey.generate()
+    async with AsyncExitStack() as stack:
+        for _ in range(60):
+            narrow = _narrow(relay.port)
+            peer = await stack.enter_async_context(
+                Peer(relay.url, sock=narrow, max_queue=1, close_timeout=0)
+            )
+            await peer.subscribe("s", {"kinds": [20_001], "limit": 0})
+            peer.socket.transport.pause_reading()
+        before = relay.rss()
+        most = 0
+        async with Peer(relay.url) as sender:
+            for number in range(40):
+                assert (await sender.publish(note(key, f"{number:05}" * 40_000, kind=20_001)))[0]
+                most = max(most, relay.rss() - before)
+        assert most < 100 * _MIB

@@ -4,7 +4,12 @@ import asyncio
 
 import pytest
 
-from bunker_relay.client.outbox import Outbox
+from bunker_relay.client.outbox import WINDOW, Outbox, Unread
+from bunker_relay.event.limits import Budget
+
+
+def _unread() -> Unread:
+    return Unread(Budget(2**30, 2**30), "a")
 
 
 class Reader:
@@ -14,7 +19,7 @@ class Reader:
         self.got: list[bytes] = []
         self.overflows: list[int] = []  # the size at each
         self._may_read = asyncio.Semaphore(0)
-        self.outbox = Outbox(self._send, max_bytes, self._overflowed)
+        self.outbox = Outbox(self._send, max_bytes, self._overflowed, _unread())
 
     async def _send(self, frame: bytes) -> None:
         await self._may_read.acquire()
@@ -93,9 +98,38 @@ async def test_a_client_that_has_gone_closes_the_outbox() -> None:
     async def fail(_frame: bytes) -> None:
         raise OSError
 
-    outbox = Outbox(fail, 100, lambda: None)
+    outbox = Outbox(fail, 100, lambda: None, _unread())
     outbox.put(b"x" * 60)
     async with asyncio.timeout(5):
         await outbox.drained()
         await outbox.flushed()
     assert outbox.closed
+
+
+async def test_what_all_clients_leave_unread_is_bounded() -> None:
+    """By address and in all: who leaves more than is left is dropped, and gives its part back."""
+    budget = Budget(per_key=3 * WINDOW, total=100 * WINDOW)
+    dropped: list[str] = []
+    stuck = asyncio.Event()
+
+    async def send(_frame: bytes) -> None:
+        await stuck.wait()
+
+    def outbox(name: str, address: str) -> Outbox:
+        unread = Unread(budget, address)
+        return Outbox(send, 50 * WINDOW, lambda: dropped.append(name), unread)
+
+    first, second, other = outbox("1", "a"), outbox("2", "a"), outbox("3", "b")
+    for item in (first, second, other):
+        item.put(b"x" * WINDOW)
+    assert budget.used == 0, "a little is not counted"
+    for item in (first, other):
+        item.put(b"x" * WINDOW)
+    assert budget.used == 4 * WINDOW
+    second.put(b"x" * WINDOW)
+    assert (dropped, second.closed) == (["2"], True)
+    first.close()
+    assert budget.used == 2 * WINDOW
+    stuck.set()
+    await other.flushed()
+    assert budget.used == 0

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _LEAST: Final = 0.5  # seconds, for each step of the end
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
 _SHARE_OF_ALL: Final = 32
+_UNREAD_OF_ADDRESS: Final = 16  # times what one connection may leave unread
+_UNREAD_OF_ALL: Final = 64
 _LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
 _LARGE_OF_ALL: Final = 128
 _PROXY: Final = (
@@ -106,6 +108,8 @@ class Relay:
         self.authorizations = Authorizations()
         self.queries = Buckets(config.rates.queries_per_ip)
         self.answers = Answers()
+        most = config.limits.max_outbox_bytes
+        self.unread = Budget(_UNREAD_OF_ADDRESS * most, _UNREAD_OF_ALL * most)
         self.memory = Budget(*self._memory_bounds())
         most = config.limits.max_frame_bytes
         self.large = Budget(_LARGE_OF_ADDRESS * most, _LARGE_OF_ALL * most)
@@ -119,6 +123,7 @@ class Relay:
             queries=self.queries,
             memory=self.memory,
             large=self.large,
+            unread=self.unread,
             answers=self.answers,
             counters=self.counters,
             turn=Turn(),
@@ -229,6 +234,7 @@ class Relay:
             "subscriptions_open": self.hub.subscriptions,
             "subscription_bytes": self.memory.used,
             "unsaved_bytes": self.ingest.unsaved,
+            "unread_bytes": self.unread.used,
             "answer_bytes": self.answers.size,
             "grace_bytes": self.ingest.grace.size,
             "saves_waiting": self.store.waiting if self.store is not None else 0,

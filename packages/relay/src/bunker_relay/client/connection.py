@@ -23,7 +23,7 @@ from bunker_core.messages import (
     Req,
     parse_client_message,
 )
-from bunker_relay.client.outbox import Outbox
+from bunker_relay.client.outbox import Outbox, Unread
 from bunker_relay.client.session import (
     CountQuery,
     Effect,
@@ -67,6 +67,7 @@ class Parts:
     queries: "Buckets"
     memory: "Budget"  # of all subscriptions
     large: "Budget"  # of messages that are read and are large
+    unread: "Budget"  # of what clients have still to take
     answers: "Answers"
     counters: "Counters"
     turn: "Turn"
@@ -99,13 +100,14 @@ class Connection:
         self._leave = scope.get("extensions", {}).get("bunker.leave")
         self._left = asyncio.Event()
         most = relay.policy.limits.max_outbox_bytes
+        unread = Unread(relay.unread, address)
         self._outbox: Outbox | Cork
         if self._line is not None:
             self._abort = self._line.abort
             self._leave = self._line.leave
-            self._outbox = self._line.open_cork(relay.turn, most, self._overflowed)
+            self._outbox = self._line.open_cork(relay.turn, most, self._overflowed, unread)
         else:
-            self._outbox = Outbox(self._send, most, self._overflowed)
+            self._outbox = Outbox(self._send, most, self._overflowed, unread)
         self._session = Session(
             relay.policy,
             self._outbox,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from bunker_relay.client.outbox import WINDOW
+from bunker_relay.client.outbox import WINDOW, Unread
 
 
 @lru_cache(maxsize=4096)
@@ -61,6 +61,7 @@ class Cork:
         "_room",
         "_transport",
         "_turn",
+        "_unread",
         "_waiting",
         "_window",
         "closed",
@@ -74,6 +75,7 @@ class Cork:
         transport: asyncio.Transport,
         max_bytes: int,
         overflow: Callable[[], None],
+        unread: Unread,
     ) -> None:
         self.closed = False
         self.crowded = False  # more than half of the room is taken, as far as was known last
@@ -81,6 +83,7 @@ class Cork:
         self._half = max_bytes // 2
         self._turn = turn
         self._transport = transport
+        self._unread = unread
         self._overflow = overflow
         self._frames: list[bytes] = []
         self._corked = 0  # bytes
@@ -130,6 +133,10 @@ class Cork:
         self._waiting = waiting = transport.get_write_buffer_size()
         self._room = self._half - waiting - self._reserved
         self.crowded = False
+        much = waiting > self._window or self._unread.counted
+        if much and not self._unread.count(waiting):
+            self._overrun()
+            return
         if self._room < 0:
             self._look()
         if self._drained is not None and not self.crowded:
@@ -157,12 +164,15 @@ class Cork:
     def close(self) -> None:
         """Drop what is corked and take nothing more."""
         self.closed = True
+        self._unread.count(0)
         self._frames.clear()
         self._corked = 0
         self.wake()
 
     def wake(self) -> None:
-        """Let whoever waits in `drained` look again."""
+        """Let whoever waits in `drained` or `taken` look again."""
+        if self._unread.counted and not self.closed:
+            self._unread.count(self._transport.get_write_buffer_size())
         if self._drained is not None:
             self._drained.set()
             self._drained = None
@@ -171,9 +181,12 @@ class Cork:
         """Ask the transport what waits, and whether that is too much."""
         size = self.size
         if size + self._reserved > self.max_bytes:
-            self.close()
-            self._overflow()
+            self._overrun()
             return
         self.crowded = size > self._half
         most = self.max_bytes if self.crowded else self._half
         self._room = most - self._waiting - self._reserved
+
+    def _overrun(self) -> None:
+        self.close()
+        self._overflow()

@@ -20,6 +20,7 @@ from websockets.protocol import Protocol
 
 from bunker_relay.client.cork import Cork, Turn
 from bunker_relay.client.keepalive import PatientProtocol
+from bunker_relay.client.outbox import Unread
 from bunker_relay.logs import defect
 
 try:
@@ -113,9 +114,11 @@ class DirectProtocol(PatientProtocol):
 
     # --- for the application -------------------------------------------------------------------
 
-    def open_cork(self, turn: Turn, max_bytes: int, overflow: Callable[[], None]) -> Cork:
+    def open_cork(
+        self, turn: Turn, max_bytes: int, overflow: Callable[[], None], unread: Unread
+    ) -> Cork:
         """Return the outbox of this connection."""
-        self._cork = Cork(turn, self.transport, max_bytes, overflow)
+        self._cork = Cork(turn, self.transport, max_bytes, overflow, unread)
         return self._cork
 
     def attach(self, take: Take, ended: Callable[[], None], large: Callable[[int], bool]) -> None:

@@ -5,7 +5,32 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from bunker_relay.event.limits import Budget
+
 WINDOW: Final = 65_536  # bytes still to be sent, at which a client has taken nearly all
+
+
+class Unread:
+    """What one client has still to take, counted for its address and in all once it is much."""
+
+    __slots__ = ("_address", "_budget", "counted")
+
+    def __init__(self, budget: Budget, address: str) -> None:
+        self._budget = budget
+        self._address = address
+        self.counted = 0  # bytes
+
+    def count(self, size: int) -> bool:
+        """Count `size` bytes from now on; False when all clients together leave too much."""
+        if size <= WINDOW:
+            size = 0
+        if size > self.counted:
+            if not self._budget.take(self._address, size - self.counted):
+                return False
+        elif size < self.counted:
+            self._budget.give_back(self._address, self.counted - size)
+        self.counted = size
+        return True
 
 
 class Outbox:
@@ -22,6 +47,7 @@ class Outbox:
         "_reserved",
         "_send",
         "_task",
+        "_unread",
         "_window",
         "closed",
         "max_bytes",
@@ -33,7 +59,9 @@ class Outbox:
         send: Callable[[bytes], Awaitable[None]],
         max_bytes: int,
         overflow: Callable[[], None],
+        unread: Unread,
     ) -> None:
+        self._unread = unread
         self.size = 0  # bytes queued
         self.closed = False
         self._reserved = 0
@@ -91,12 +119,13 @@ class Outbox:
         """Drop what waits and take nothing more."""
         self.closed = True
         self._frames.clear()
+        self._unread.count(0)
         if self._task is not None:
             self._task.cancel()
         self._wake()
 
     def _is_over(self) -> bool:
-        if self.size + self._reserved <= self.max_bytes:
+        if self.size + self._reserved <= self.max_bytes and self._unread.count(self.size):
             return False
         self.close()
         self._overflow()
@@ -108,6 +137,8 @@ class Outbox:
                 frame = self._frames.popleft()
                 await self._send(frame)
                 self.size -= len(frame)
+                if self._unread.counted:
+                    self._unread.count(self.size)
                 if not self.crowded:
                     self._wake()
         except OSError:  # the client has gone; whoever reads from it learns that too
