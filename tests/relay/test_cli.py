@@ -287,6 +287,11 @@ def test_check_says_what_is_wrong(start: Start) -> None:
         ({"REQ": '["EOSE",NAME]', "EVENT": '["OK",NAME,false,"auth-required: x"]'}, "demands AUTH"),
         ({"REQ": "hello"}, "not a message of NIP-01"),
         ({}, "does not answer a subscription within"),
+        # What would set a title, clear the screen and turn the line round is a dot each.
+        (
+            {"REQ": '["CLOSED",NAME,"error: \\u001b]0;x\\u0007\\u001b[2J\\u202e!"]'},
+            "error: ·]0;x··[2J·!",
+        ),
         ({"REQ": "CLOSE"}, "closed the connection with code 4000, saying 'go away'"),
     ],
 )

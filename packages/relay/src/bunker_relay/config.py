@@ -276,7 +276,8 @@ class Config(_Section):
     allow: Annotated[tuple[Pubkey, ...], BeforeValidator(_split)] = ()
     owner: Pubkey | None = None  # may publish, and can't be banned; administers nothing
     admin: Pubkey | None = None  # may call NIP-86, which is off without one
-    url: RelayURL | None = None
+    # Public addresses, one or several; each may have a path, which is served too.
+    url: Annotated[tuple[RelayURL, ...], BeforeValidator(_split)] = ()
     mute: Mute = Mute.ACCEPT
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_split)] = ()
     name: str = Field(default="nostr-bunker relay", max_length=100)
@@ -304,6 +305,11 @@ class Config(_Section):
     def gated(self) -> bool:
         """Whether kind 24133 is for `signers` and their clients alone."""
         return bool(self.signers)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths at which the relay is found."""
+        return sorted({"/", *(urlsplit(url).path or "/" for url in self.url)})
 
     @property
     def protected(self) -> dict[str, str]:

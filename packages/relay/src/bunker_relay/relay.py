@@ -55,6 +55,7 @@ _PROXY: Final = (
     " them share one address's limits"
 )
 _PROXY_ADVICE: Final = "set trusted_proxies to its address, such as 127.0.0.1"
+_MAPPED: Final = "::ffff:"  # RFC 4291, section 2.5.5.2
 _FORBIDDEN: Final = 403  # HTTP status, RFC 9110
 _NO_CONTACT: Final = "mailto:owner@localhost.invalid"  # for a relay without a public name
 _TOO_MANY: Final = 429  # RFC 6585
@@ -162,7 +163,7 @@ class Relay:
         self.counters.connections += 1
         line = scope.get("extensions", {}).get(DIRECT)
         if line is not None:
-            await send({"type": "websocket.accept"})
+            await send(_accept(scope))
             self._count(address, 1)
             connection = Connection(
                 self.parts, address, self.urls_for(scope), scope, receive, send, line
@@ -170,7 +171,7 @@ class Relay:
             connection.attach(line, lambda: self._count(address, -1))
             return  # nothing of ASGI waits with the client
         with self._counted(address):
-            await send({"type": "websocket.accept"})
+            await send(_accept(scope))
             try:
                 await Connection(
                     self.parts, address, self.urls_for(scope), scope, receive, send
@@ -301,7 +302,7 @@ class Relay:
         from bunker_relay.push.subscriptions import Subscriptions
         from bunker_relay.push.waker import Waker
 
-        site = (config.url or "").replace("wss://", "https://", 1)
+        site = (*config.url, "")[0].replace("wss://", "https://", 1)
         contact = config.push.contact or (site if site.startswith("https://") else _NO_CONTACT)
         waker = Waker(config.push, Subscriptions(config.data), contact)
         self.ingest.wakes = waker.wake
@@ -355,7 +356,7 @@ class Relay:
         header: the client writes it, and another relay that forwards our challenge could too.
         """
         host, port = scope.get("server") or (None, None)
-        return _urls(self.config.url, host, port)
+        return _urls(self.config.url, host, port, scope.get("path") or "/")
 
     async def drain(self) -> None:
         """Say goodbye to every client, for at most `shutdown_timeout` seconds with `close`."""
@@ -467,14 +468,24 @@ class _SharedHub(Hub):
             self._bus.forget(subscription.filters)
 
 
+def _accept(scope: Scope) -> dict[str, Any]:
+    """Return the message that accepts a WebSocket.
+
+    A client that asks for subprotocols has to get one of them, or a browser gives up.
+    """
+    asked = scope.get("subprotocols") or (None,)
+    return {"type": "websocket.accept", "subprotocol": asked[0]}
+
+
 @lru_cache(maxsize=64)  # the addresses of this machine: every connection asks for one of a few
-def _urls(configured: str | None, host: str | None, port: int | None) -> frozenset[str]:
-    urls = set()
-    if configured is not None:
-        urls.add(configured)
+def _urls(
+    configured: tuple[str, ...], host: str | None, port: int | None, path: str
+) -> frozenset[str]:
+    urls = set(configured)
     if host is not None and port is not None:
+        host = host.removeprefix(_MAPPED)  # an IPv4 client of a socket that listens on both
         names = [f"[{host}]" if ":" in host else host]
         if host == "::1" or host.startswith("127."):
             names.append("localhost")
-        urls.update(parse_relay_url(f"ws://{name}:{port}") for name in names)
+        urls.update(parse_relay_url(f"ws://{name}:{port}{path}") for name in names)
     return frozenset(urls)

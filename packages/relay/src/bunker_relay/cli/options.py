@@ -73,7 +73,12 @@ def settings(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Who may administer the relay from afar (NIP-86): a key that nothing else uses."
             "  [default: nobody]",
         ),
-        click.option("--url", help="Public address, e.g. wss://relay.example.com (for AUTH)."),
+        click.option(
+            "--url",
+            multiple=True,
+            help="Public address, e.g. wss://relay.example.com (for AUTH). Can be given several"
+            " times; a path in it is served too.",
+        ),
         click.option("--name", help="Name shown to people."),
     ]
     for option in reversed(options):

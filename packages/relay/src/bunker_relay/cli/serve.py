@@ -53,12 +53,14 @@ def check(url: str, timeout: float) -> None:
     """Send a signing request through the relay at URL and back, and say what is wrong."""
     import asyncio
 
+    from bunker_core.describe import plain
     from bunker_relay.http.check import check_relay
     from bunker_relay.http.probe import ProbeError
 
     try:
         lines = asyncio.run(check_relay(url, timeout))
     except ProbeError as error:
-        raise click.ClickException(f"{url}: {error}") from None
+        # A relay's own words are in it.
+        raise click.ClickException(plain.text(f"{url}: {error}")) from None
     for line in lines:
         click.echo(line)

@@ -30,12 +30,14 @@ def create_app(relay: Relay) -> Starlette:
         match request.method:
             case "OPTIONS":
                 response = Response(status_code=204)
-            case "POST" if request.headers.get("content-type") == CONTENT_TYPE:
+            case "POST" if _media_type(request) == CONTENT_TYPE:
                 response = await admin.answer(request)
             case "POST":
                 response = Response(status_code=405, headers={"Allow": "GET, OPTIONS"})
             case _ if MEDIA_TYPE in request.headers.get("accept", ""):
                 response = JSONResponse(document(relay.config), media_type=MEDIA_TYPE)
+            case _ if _wants_json(request):
+                response = JSONResponse(document(relay.config))
             case _:
                 figures = (await relay.figures()).values()
                 connections = sum(int(found["connections_open"]) for found in figures)
@@ -43,13 +45,30 @@ def create_app(relay: Relay) -> Starlette:
         response.headers.update(_CORS)
         return response
 
+    # Ours first: a path of the owner's choice can't take their place.
     return Starlette(
         routes=[
-            Route("/", root, methods=["GET", "POST", "OPTIONS"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/push", push.answer, methods=["GET", "POST", "DELETE", "OPTIONS"]),
             Route("/push/test", push.answer, methods=["POST", "OPTIONS"]),
-            WebSocketRoute("/", relay),
+            *(
+                route
+                for path in relay.config.paths
+                for route in (
+                    Route(path, root, methods=["GET", "POST", "OPTIONS"]),
+                    WebSocketRoute(path, relay),
+                )
+            ),
         ]
     )
+
+
+def _media_type(request: Request) -> str:
+    """Return the media type of a body, without parameters such as a charset (RFC 9110, 8.3)."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower()
+    return "application/json" in accepted and "text/html" not in accepted

@@ -1,4 +1,4 @@
-"""`bunker relay check`: what a person should know about a relay before he signs through it."""
+"""`bunker relay check`: what a person should know about a relay before they sign through it."""
 
 from bunker_core.errors import InvalidURI
 from bunker_core.keys import SecretKey

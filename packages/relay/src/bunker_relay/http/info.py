@@ -21,6 +21,7 @@ def document(config: Config) -> dict[str, Any]:
         "name": config.name,
         "description": config.description,
         "supported_nips": sorted(nips),
+        "software": "nostr-bunker-relay",
         "version": __version__,
         "limitation": {
             "max_message_length": limits.max_frame_bytes,
