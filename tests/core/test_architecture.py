@@ -199,6 +199,37 @@ def test_rooms_import_only_downwards(package: str) -> None:
     assert climbs <= _UPWARDS
 
 
+# The rooms within the console: pages know the site, and the site knows no page.
+CONSOLE_ROOMS = [
+    "server",
+    "app",
+    "pages",
+    "live",
+    "routing",
+    "site",
+    "auth",
+    "signer",
+    "view",
+    "problem",
+]
+
+
+def test_the_console_imports_only_downwards() -> None:
+    """What pages need is a module without routes: nothing runs back up, within types neither."""
+    climbs = set()
+    for name in members("bunker_signer.console"):
+        room = [*name.split("."), "", ""][2]
+        if not room:
+            continue
+        assert room in CONSOLE_ROOMS, f"{name} is in no room of the console"
+        for other in imports(name, MODULES[name]):
+            there = [*other.split("."), "", ""][2]
+            inside = other.startswith("bunker_signer.console.") and there in CONSOLE_ROOMS
+            if inside and CONSOLE_ROOMS.index(there) < CONSOLE_ROOMS.index(room):
+                climbs.add((name, other))
+    assert not climbs
+
+
 def test_folders_are_small() -> None:
     """A listing is read at a glance."""
     crowded = {

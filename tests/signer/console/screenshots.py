@@ -35,6 +35,12 @@ KEPT = (
     "app-phone-light",
     "activity-desk-light",
     "request-desk-dark",
+    "follows-phone-light",
+    "encrypt-phone-dark",
+    "locked-card-phone-light",
+    "undo-phone-light",
+    "stop-phone-dark",
+    "stop-desk-light",
 )
 PAGES = ("apps", "apps/new", "keys", "activity", "health", "devices")
 NOTE = "Good morning! The nettles by the canal are out, and so are the first swifts. 🌿"
@@ -184,6 +190,7 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
         await page.wait_for_url("**done=denied")
     await asyncio.gather(*waiting, return_exceptions=True)
 
+    await new_cards(page, on, apps, look)
     several = [sign(apps[2], f"Photo {n} of the harbour", kind=1063) for n in range(4)]
     await page.get_by_text("4 of 4").wait_for()
     await settled(page)
@@ -191,6 +198,51 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     await page.get_by_role("button", name="Deny").click()
     await page.wait_for_url("**done=denied")
     await asyncio.gather(*several, return_exceptions=True)
+
+
+async def new_cards(page: "Page", on: Stage, apps: list[RemoteSigner], look: str) -> None:
+    """Take what would be lost, what would be encrypted, a locked key, stop, undo, activity."""
+
+    async def shot(name: str) -> None:
+        await settled(page)
+        await page.screenshot(path=TARGET / f"{name}-{look}.png")
+
+    people = [["p", f"{number:064x}", "", f"friend {number}"] for number in range(1, 31)]
+    await page.goto(f"{on.origin}/requests")
+    signing = sign(apps[0], "", kind=3, tags=people)
+    await page.locator(".question").wait_for()
+    if await page.locator("input[name=sure]").count():
+        await page.locator("input[name=sure]").check()
+    await page.get_by_role("button", name="Allow once").click()
+    await signing
+    signing = sign(apps[0], "", kind=3, tags=people[:8])
+    await page.get_by_text("22 fewer than now").wait_for()
+    await shot("follows")
+    await page.get_by_role("button", name="Deny").click()
+    await asyncio.gather(signing, return_exceptions=True)
+    await page.wait_for_url("**done=denied")
+    peer = SecretKey.generate().pubkey
+    asking = asyncio.create_task(apps[0].nip44_encrypt(peer, "Meet me at noon, by the canal."))
+    await page.get_by_text("Meet me at noon").wait_for()
+    await shot("encrypt")
+    await page.get_by_role("button", name="Deny").click()
+    await asyncio.gather(asking, return_exceptions=True)
+    await page.wait_for_url("**done=denied")
+    await on.command("lock")
+    signing = sign(apps[1], "from a locked key", kind=30023)
+    await page.get_by_role("button", name="Unlock and allow").wait_for()
+    await shot("locked-card")
+    await page.get_by_text("Allow for longer…").click()
+    await page.locator("button[value='1h']").click()
+    await signing
+    await page.locator(".toast").wait_for()
+    await page.screenshot(path=TARGET / f"undo-{look}.png")
+    await page.get_by_role("button", name="Undo").click()
+    await page.goto(f"{on.origin}/stop")
+    await page.screenshot(path=TARGET / f"stop-{look}.png")
+    await page.goto(f"{on.origin}/activity")
+    await page.screenshot(path=TARGET / f"activity-told-{look}.png")
+    await page.goto(f"{on.origin}/requests")
 
 
 async def settled(page: "Page") -> None:

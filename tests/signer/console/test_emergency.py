@@ -29,7 +29,7 @@ async def test_a_locked_key_is_unlocked_and_allowed(chromium: "Browser", on: Sta
         await bind(phone, await on.new_link())
         await on.command("lock")
         signing = sign(app, "opened by the answer")
-        await phone.get_by_text("The key is locked. To allow this opens it.").wait_for()
+        await phone.get_by_text("The key is locked. Allowing this unlocks it.").wait_for()
         await phone.get_by_role("button", name="Unlock and allow").click()
         assert (await signing).content == "opened by the answer"
         assert "unlocked" in json.dumps(json.loads(await on.command("status", "--json")))

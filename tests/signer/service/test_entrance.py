@@ -171,7 +171,7 @@ async def test_what_is_whole_is_answered(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_idle_connections_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """600 of them from the owner's own address, and each of his requests is answered."""
+    """600 of them from the owner's own address, and each of their requests is answered."""
     async with serving(monkeypatch) as port:
         idle = []
         for number in range(600):

@@ -14,7 +14,8 @@ import pytest
 from bunker_signer.console.app import ROUTES
 from bunker_signer.console.auth.address import parse_address
 from bunker_signer.console.auth.passkeys import LIFETIME, Passkeys
-from bunker_signer.console.routing import ActionRoute, Problem, Proof
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import ActionRoute, Proof
 from bunker_signer.store.accounts import CODE_TRIES, FILE_NAME, LINK_LIFETIME, Accounts
 from signer.console._authenticator import Authenticator
 from signer.console._stage import Stage, bound, http, stage

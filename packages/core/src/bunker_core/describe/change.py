@@ -134,7 +134,7 @@ def _data(event: EventTemplate, known: Known) -> Change:
     name, old = d_tag(event), known.events.get((event.kind, d_tag(event)))
     says = [sentence("change.name", name=plain.line(name, _SHORT))] if name else []
     if old is None:
-        return Change((*says, sentence("change.size_new", after=_size(event))))
+        return Change(tuple(says))
     says.append(sentence("change.size", after=_size(event), before=_size(old)))
     lost = _size(old) - _size(event)
     return Change(tuple(says), (sentence("warning.loses"),) if lost * LOSS > _size(old) else ())

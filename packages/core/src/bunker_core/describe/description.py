@@ -18,7 +18,7 @@ FAR_TIME: Final = 24 * 3600  # and at which it is worth a second question
 # Characters of a text that are searched for what is invisible.
 LOOKED_AT: Final = 120_000
 
-# What replaces something of the owner's that he may not get back, or tells a lot about him.
+# What replaces something of the owner's that they may not get back, or tells a lot about them.
 DANGEROUS_KINDS: Final = (0, 3, 5, 10002, 30078)
 # Logins: what counts is where to. NIP-42, NIP-98, Blossom's BUD-11.
 LOGIN_TAGS: Final = {22242: "relay", 27235: "u", 24242: "server"}

@@ -1,4 +1,4 @@
-"""Telling the owner, wherever he is: an ntfy topic, a webhook, or a command.
+"""Telling the owner, wherever they are: an ntfy topic, a webhook, or a command.
 
 None of them is told any content: they belong to somebody else, or end in a log.
 """

@@ -12,8 +12,8 @@ from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import data_option, one_line_errors, show_uri
 
 if TYPE_CHECKING:
-    from bunker_signer.console.app import Console
     from bunker_signer.console.server import Listening
+    from bunker_signer.console.site import Console
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

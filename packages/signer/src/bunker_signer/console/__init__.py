@@ -1,14 +1,16 @@
 """The console: the signer's web page, where a person with a phone answers what an app asks.
 
-An approver like the terminal (`waiting.py`) and a Starlette app in the signer's process:
+An approver like the terminal (`view/waiting.py`) and a Starlette app in the signer's process:
 
     server.py    listens, and knows the console's address
-    guard.py     who may come in: host, device, origin, CSRF token; the headers of every answer
-    routing.py   a page and an action: what every handler is wrapped in
-    accounts.py  bound devices, links that bind one, passkeys
+    app.py       the routes, and what every template finds by name
     pages/       one file for each part of the site
-    words.py     a question in words; plain.py makes a stranger's text harmless and visible
-    texts.py     every sentence that is shown, by language
+    live.py      the stream that keeps a page of requests true
+    routing.py   a page and an action: what every handler is wrapped in, and which proof it needs
+    site.py      what pages work with: the console, and one request to it
+    auth/        who may come in: host, device, origin, CSRF token, passkeys
+    signer.py    what is asked of the running signer
+    view/        words, chart, texts: every sentence that is shown, by language
 
 Nothing that a client names is ever fetched, by us or by the browser.
 """

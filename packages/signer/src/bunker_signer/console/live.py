@@ -6,14 +6,11 @@ thumb that is about to tap: when it is over, the page says so; only an empty pag
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
-from bunker_signer.console.routing import Visit
-
-if TYPE_CHECKING:
-    from bunker_signer.console.app import Console
+from bunker_signer.console.site import Console, Visit
 
 HEARTBEAT: Final = 20.0  # seconds of silence after which a comment keeps proxies from hanging up
 MAX_STREAMS: Final = 64  # open pages of all devices
@@ -34,9 +31,7 @@ async def events(visit: Visit) -> Response:
     )
 
 
-async def _stream(
-    visit: Visit, console: "Console", shown: str, *, over: bool
-) -> AsyncIterator[str]:
+async def _stream(visit: Visit, console: Console, shown: str, *, over: bool) -> AsyncIterator[str]:
     console.streams += 1
     try:
         while not console.closing:
@@ -67,7 +62,7 @@ async def _stream(
         console.streams -= 1
 
 
-async def _until(change: asyncio.Event, console: "Console") -> AsyncIterator[str]:
+async def _until(change: asyncio.Event, console: Console) -> AsyncIterator[str]:
     while not change.is_set() and not console.closing:
         try:
             async with asyncio.timeout(HEARTBEAT):

@@ -7,27 +7,24 @@ the few that say otherwise. What lets somebody in needs a fresh proof whatever t
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from typing import Final
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from bunker_core.describe import Texts
 from bunker_core.errors import BunkerError
 from bunker_signer.console.auth.guard import MAX_PICTURE_BODY, csrf_matches, csrf_token, same_origin
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.site import Console, Visit
 from bunker_signer.console.view import texts
 from bunker_signer.nse import NSEError
 from bunker_signer.qr.pictures import MAX_PHOTO, Busy, NoPicture
-from bunker_signer.store.accounts import LINK_LIFETIME, Device
-
-if TYPE_CHECKING:
-    from bunker_signer.console.app import Console
+from bunker_signer.store.accounts import LINK_LIFETIME
 
 LANGUAGE_COOKIE: Final = "language"
 MAX_FIELDS: Final = 64
@@ -41,57 +38,8 @@ class Form(dict[str, str]):
     picture: bytes = b""
 
 
-Page = Callable[["Visit"], Awaitable[Response]]
-Action = Callable[["Visit", Form], Awaitable[Response]]
-
-
-class Problem(BunkerError):
-    """What was asked can't be done; `key` is the sentence that says why."""
-
-    def __init__(self, key: str, status: int = 400, **values: object) -> None:
-        super().__init__(key)
-        self.key = key
-        self.status = status
-        self.values = values
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request to the console: who, in which language, and the console itself."""
-
-    request: Request
-    console: "Console"
-    texts: Texts
-
-    @property
-    def device(self) -> Device:
-        """The bound device; only where one is required."""
-        device: Device | None = self.request.state.device
-        if device is None:
-            raise HTTPException(401)
-        return device
-
-    @property
-    def peer(self) -> str:
-        return self.request.client.host if self.request.client else ""
-
-    def check_tries(self) -> None:
-        """Raise Problem while too many tries to come in have failed."""
-        if not self.console.tries.allowed(self.peer, self.console.monotonic()):
-            raise Problem("problem.too_fast", 429)
-
-    def failed(self) -> None:
-        """Count a try that failed."""
-        self.console.tries.failed(self.peer, self.console.monotonic())
-
-    def render(self, template: str, status: int = 200, **values: Any) -> Response:
-        """Return a page."""
-        return self.console.render(self, template, status, values)
-
-    def go(self, path: str, done: str = "") -> Response:
-        """Return the answer to an action: look at `path`, which says that `done` was done."""
-        query = f"?{urlencode({'done': done})}" if done else ""
-        return RedirectResponse(path + query, 303)
+Page = Callable[[Visit], Awaitable[Response]]
+Action = Callable[[Visit, Form], Awaitable[Response]]
 
 
 def page(path: str, handler: Page, *, public: bool = False) -> Route:
@@ -118,7 +66,7 @@ class Proof(Enum):
 class ActionRoute(Route):
     """A route that changes something; `proof` says what it needs."""
 
-    proof: "Proof | Callable[[Visit, Form], Proof]" = Proof.CHOSEN
+    proof: Proof | Callable[[Visit, Form], Proof] = Proof.CHOSEN
 
 
 def action(
@@ -126,7 +74,7 @@ def action(
     handler: Action,
     *,
     public: bool = False,
-    proof: "Proof | Callable[[Visit, Form], Proof]" = Proof.CHOSEN,
+    proof: Proof | Callable[[Visit, Form], Proof] = Proof.CHOSEN,
 ) -> ActionRoute:
     """Return a route that changes something.
 
@@ -144,7 +92,7 @@ def action(
 
 
 async def _act(
-    visit: Visit, handler: Action, *, public: bool, proof: "Proof | Callable[[Visit, Form], Proof]"
+    visit: Visit, handler: Action, *, public: bool, proof: Proof | Callable[[Visit, Form], Proof]
 ) -> Response:
     request, console = visit.request, visit.console
     if not same_origin(request.headers, console.address):

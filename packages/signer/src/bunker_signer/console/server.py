@@ -15,9 +15,10 @@ import uvicorn
 
 from bunker_core.errors import BunkerError
 from bunker_signer.approvers.pusher import Pusher
-from bunker_signer.console.app import Console, create_app
+from bunker_signer.console.app import create_app, shown
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.signer import Signer
+from bunker_signer.console.site import Console
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.key.identity import Identity
 from bunker_signer.service.entrance import EntranceServer
@@ -100,7 +101,9 @@ class Listening:
             accounts.remember(_URL, self.address.origin)
             signer = Signer(service.agent, service.keyring, clock)
             self.pusher.open(accounts)
-            console = Console(self.address, accounts, self.waiting, signer, self.pusher, clock)
+            console = Console(
+                self.address, accounts, self.waiting, signer, self.pusher, shown, clock
+            )
             notify = service.jobs.on_locked
 
             def locked_out(identity: Identity) -> None:

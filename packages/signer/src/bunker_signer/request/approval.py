@@ -22,7 +22,7 @@ from bunker_signer.process.logs import get_logger
 
 DEADLINE: Final = 120.0  # seconds that a person has; clients wait two to three minutes
 # Seconds in which what arrives counts as together. Who comes later is another question: what the
-# owner has not seen he has not approved.
+# owner has not seen they have not approved.
 GATHER: Final = 0.1
 MAX_WAITING: Final = 100  # requests of one client that may wait for answers
 # Requests in one question: as many as every approver shows in full. An answer is for what was
@@ -80,7 +80,7 @@ class Question:
     items: tuple[Item, ...]
     asked_at: float  # Unix seconds
     deadline: float  # Unix seconds
-    # What is known of the owner now; it can be more in a moment, when his relays have answered.
+    # What is known of the owner now; it can be more in a moment, when their relays have answered.
     known: Callable[["Question"], Known] = field(default=_nothing, repr=False, compare=False)
 
     def description(self, now: float) -> Description:

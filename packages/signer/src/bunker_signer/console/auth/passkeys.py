@@ -29,14 +29,14 @@ from webauthn.helpers.structs import (
 
 from bunker_core.bounds.recent import Recent
 from bunker_signer.console.auth.address import Address
-from bunker_signer.console.routing import Problem
+from bunker_signer.console.problem import Problem
 from bunker_signer.store.accounts import Accounts, Passkey
 
 LIFETIME: Final = 120.0  # seconds to put a finger on the sensor
 _SPENT: Final = 4096  # answers in LIFETIME that are remembered; each took a passkey
 _NONCE: Final = 16  # bytes
 _UNTIL: Final = 8  # bytes of a time, in milliseconds
-_USER: Final = b"owner"  # there is one; all passkeys are his
+_USER: Final = b"owner"  # there is one; all passkeys are theirs
 _REGISTER: Final = "register"
 _LOG_IN: Final = "log in"
 

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from bunker_core.describe import Texts, plain
-from bunker_signer.console.routing import Visit, page
+from bunker_signer.console.routing import page
+from bunker_signer.console.site import Visit
 from bunker_signer.console.view import chart, words
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter

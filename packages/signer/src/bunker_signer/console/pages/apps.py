@@ -8,8 +8,10 @@ from bunker_core.describe import plain
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip46 import Permission, parse_permissions
 from bunker_signer.console.pages.activity import tell
-from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import Form, Proof, action, page
 from bunker_signer.console.signer import MAX_NAME, App
+from bunker_signer.console.site import Visit
 from bunker_signer.console.view import words
 from bunker_signer.policy import Effect, Grant, Profile, profile_grants
 from bunker_signer.qr.draw import qr_svg

@@ -6,16 +6,9 @@ from bunker_core.describe import LANGUAGES, plain
 from bunker_signer.approvers.webpush import PushError, parse_target
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
-from bunker_signer.console.routing import (
-    LANGUAGE_COOKIE,
-    Form,
-    Problem,
-    Proof,
-    Visit,
-    action,
-    fresh_by,
-    page,
-)
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import LANGUAGE_COOKIE, Form, Proof, action, fresh_by, page
+from bunker_signer.console.site import Visit
 from bunker_signer.qr.draw import qr_svg
 from bunker_signer.store.accounts import LINK_LIFETIME, PushChoice
 

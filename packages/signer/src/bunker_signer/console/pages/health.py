@@ -2,7 +2,8 @@
 
 from starlette.responses import Response
 
-from bunker_signer.console.routing import Visit, page
+from bunker_signer.console.routing import page
+from bunker_signer.console.site import Visit
 
 
 async def show(visit: Visit) -> Response:

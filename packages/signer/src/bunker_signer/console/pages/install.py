@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bunker_signer.console.routing import Visit, page, visit_of
+from bunker_signer.console.routing import page, visit_of
+from bunker_signer.console.site import Visit
 
 _STATIC: Final = files("bunker_signer.console") / "static"
 

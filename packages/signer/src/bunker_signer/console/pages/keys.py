@@ -6,7 +6,9 @@ from typing import Final
 from starlette.responses import Response
 
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import Form, Proof, action, page
+from bunker_signer.console.site import Visit
 from bunker_signer.key.access import AccessError, KeyState, Panicked
 from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import opens_by_master_key

@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from bunker_core.describe import plain
 from bunker_signer.console.auth.guard import cookie
-from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import Form, Proof, action, page
+from bunker_signer.console.site import Visit
 
 MAX_NAME: Final = 40  # characters of a device's name
 # Where a login may go on to: pages of ours that a link from elsewhere can mean.

@@ -1,7 +1,7 @@
 """What waits for an answer, and answering it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,15 +12,14 @@ from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.inbox import UnknownQuestion
 from bunker_signer.console import live
 from bunker_signer.console.pages.keys import unlock_key
-from bunker_signer.console.routing import Form, Problem, Proof, Visit, action, page
+from bunker_signer.console.problem import Problem
+from bunker_signer.console.routing import Form, Proof, action, page
+from bunker_signer.console.site import Console, Visit
 from bunker_signer.console.view import words
 from bunker_signer.console.view.waiting import seen
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.keyring import opens_by_master_key
 from bunker_signer.request.approval import Answer, Question, Verdict
-
-if TYPE_CHECKING:
-    from bunker_signer.console.app import Console
 
 _DENY: Final = "deny"
 _ONCE: Final = "once"
@@ -36,7 +35,7 @@ class Row:
     asked: words.Moment
 
 
-def rows(console: "Console", visit: Visit) -> list[Row]:
+def rows(console: Console, visit: Visit) -> list[Row]:
     """Return what waits, the oldest first: a new request never moves an older one."""
     return [
         Row(
@@ -49,13 +48,13 @@ def rows(console: "Console", visit: Visit) -> list[Row]:
     ]
 
 
-def card(console: "Console", visit: Visit, request_id: str) -> words.Card | None:
+def card(console: Console, visit: Visit, request_id: str) -> words.Card | None:
     """Return an open question as it is shown."""
     question = console.waiting.find(request_id)
     return None if question is None else _card(console, visit, question)
 
 
-def how_it_ended(console: "Console", visit: Visit, request_id: str) -> str:
+def how_it_ended(console: Console, visit: Visit, request_id: str) -> str:
     """Return in words how a question ended."""
     end = console.waiting.end(request_id)
     if end is None:
@@ -124,7 +123,7 @@ async def undo(visit: Visit, _form: Form) -> Response:
     return visit.go("/requests", "undone")
 
 
-def undo_offer(console: "Console", visit: Visit) -> tuple[str, str] | None:
+def undo_offer(console: Console, visit: Visit) -> tuple[str, str] | None:
     """Return the request whose lasting answer can be taken back, and what it allowed."""
     request_id = visit.request.query_params.get("undo", "")[:64]
     end = console.waiting.end(request_id) if request_id else None
@@ -165,7 +164,7 @@ def _page(visit: Visit, shown: str, status: int = 200) -> Response:
     return visit.render("requests.html", status, shown=shown)
 
 
-def _card(console: "Console", visit: Visit, question: Question) -> words.Card:
+def _card(console: Console, visit: Visit, question: Question) -> words.Card:
     identity = console.signer.identity(question.key_name)
     key = f"{question.key_name} · {plain.short(encode_npub(identity.user_pubkey))}"
     locked = identity.state is KeyState.LOCKED

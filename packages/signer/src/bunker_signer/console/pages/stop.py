@@ -3,7 +3,8 @@
 from starlette.responses import Response
 
 from bunker_signer.console.auth.guard import cookie
-from bunker_signer.console.routing import Form, Proof, Visit, action, page
+from bunker_signer.console.routing import Form, Proof, action, page
+from bunker_signer.console.site import Visit
 from bunker_signer.key.access import KeyState
 
 
