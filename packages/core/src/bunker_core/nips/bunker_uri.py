@@ -166,7 +166,7 @@ def _relays(pairs: list[tuple[str, str]]) -> tuple[str, ...]:
             except InvalidURI as error:
                 wrong = wrong or error
     if not found:
-        raise wrong or InvalidURI("URI names no relay")
+        raise InvalidURI(f"URI: {wrong}" if wrong else "URI names no relay")
     if len(found) > MAX_RELAYS:
         raise InvalidURI(f"URI names more than {MAX_RELAYS} relays")
     return tuple(found)
