@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from interop.peers import node, python
+from interop.peers import go, node, python, rust
 
 # How each is run.
 LIBRARIES: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
@@ -21,6 +21,10 @@ LIBRARIES: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
     "welshman": (node, "driven.mjs"),
     "nostrify": (node, "driven.mjs"),
     "snstr": (node, "driven.mjs"),
+    "NDK 2": (node, "driven.mjs"),
+    "Snort": (node, "driven.mjs"),
+    "go-nostr": (go, "go"),
+    "rust-nostr 0.44": (rust, "rust"),
     "our client": (python, "driven_client.py"),
 }
 

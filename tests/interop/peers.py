@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from _require import need
 
 HERE: Final = Path(__file__).parent
 NODE: Final = HERE / "node"
+BUILT: Final = HERE.parents[1] / "build" / "interop"
 PACKAGE: Final = NODE / "package.json"
 TIMEOUT: Final = 60.0  # seconds for all that one program does
 
@@ -27,9 +29,16 @@ OK: Final = "ok"
 NOT_OFFERED: Final = "not offered"
 _PACKAGES: Final = {
     "NDK": "@nostr-dev-kit/ndk",
+    "NDK 2": "ndk2",
+    "Snort": "@snort/system",
     "applesauce": "applesauce-signers",
     "nostrify": "@nostrify/nostrify",
     "welshman": "@welshman/signer",
+}
+# Where the version of a program stands that is built here.
+_BUILT_FROM: Final = {
+    "go-nostr": ("go/go.mod", r"go-nostr v([\d.]+)"),
+    "rust-nostr 0.44": ("rust/Cargo.toml", r'nostr-connect = "=([\d.]+)"'),
 }
 # In the order in which the matrix shows them.
 OPERATIONS: Final = (
@@ -155,14 +164,49 @@ def python(script: str) -> tuple[str, ...]:
     return sys.executable, str(HERE / script)
 
 
+def go(folder: str) -> tuple[str, ...]:
+    """Return the command of the Go program in a folder beside this file, or skip without Go."""
+    program = shutil.which("go")
+    need(program, "Go, to build tests/interop/go")
+    target = BUILT / f"driven-{folder}"
+    _build([str(program), "build", "-o", str(target), "."], HERE / folder, target)
+    return (str(target),)
+
+
+def rust(folder: str) -> tuple[str, ...]:
+    """Return the command of the Rust program in a folder here, or skip without cargo."""
+    program = shutil.which("cargo")
+    need(program, "cargo, to build tests/interop/rust")
+    target = BUILT / "cargo"
+    command = [str(program), "build", "-q", "--target-dir", str(target)]
+    _build(command, HERE / folder, target / "debug" / "driven")
+    return (str(target / "debug" / "driven"),)
+
+
+def _build(command: list[str], folder: Path, made: Path) -> None:
+    """Build a program, once; skip where its packages can't be had."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of pytest-xdist take turns
+        newest = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
+        if made.is_file() and made.stat().st_mtime > newest:
+            return
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        need(done.returncode == 0, f"{' '.join(command[:2])} in {folder}: {done.stderr[-300:]}")
+
+
 def library_version(name: str) -> str:
     """Return name and version of a library, as the matrix names it."""
+    if name in _BUILT_FROM:
+        file, pattern = _BUILT_FROM[name]
+        found = re.search(pattern, (HERE / file).read_text())
+        return f"{name.partition(' ')[0]} {found[1] if found else '?'}"
     if name == "nostr_sdk":
         return f"nostr_sdk {version('nostr-sdk')}"
     if name == "our client":
         return name
     package = _PACKAGES.get(name, name)
-    return f"{name} {_pinned()[package]}"
+    return f"{name.removesuffix(' 2')} {_pinned()[package].rpartition('@')[2]}"
 
 
 def _pinned() -> dict[str, str]:
@@ -174,6 +218,7 @@ def _installed() -> bool:
     """Tell whether node_modules holds just what package.json asks for."""
     for name, wanted in _pinned().items():
         manifest = NODE / "node_modules" / name / "package.json"
-        if not manifest.is_file() or json.loads(manifest.read_text())["version"] != wanted:
+        version_wanted = wanted.rpartition("@")[2]  # npm:@name@version is another's name
+        if not manifest.is_file() or json.loads(manifest.read_text())["version"] != version_wanted:
             return False
     return True

@@ -45,6 +45,10 @@ def site() -> Iterator[str]:
         server.shutdown()
 
 
+# What no test has a standing answer for.
+FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
+
+
 @dataclass(slots=True)
 class Setup:
     """A key, and a browser with the extension, as the commands make them."""
@@ -161,6 +165,48 @@ async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
         assert f"{site}  get_public_key  allowed" in listed
         assert f"{site}  nip44_encrypt  allowed until" in listed
         assert "sign_event" not in listed
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_page_hands_over_is_read_as_the_page_sees_it(setup: Setup, site: str) -> None:
+    """Proxies, functions, getters: signed as they read. What is no JSON: the page's own error."""
+    event = "{kind: 1, get content() { return 'seen' }, tags: [], created_at: 1, f() {}}"
+    async with visited(setup, site) as page:
+        for made in (event, f"new Proxy({event}, {{}})"):
+            signed = await answered(setup, page, f"window.nostr.signEvent({made})", "Allow once")
+            assert (signed["content"], signed["kind"]) == ("seen", 1)
+        for wrong, said in (
+            ("window.nostr.signEvent({kind: 1n})", "BigInt"),
+            (
+                "window.nostr.signEvent((() => { let e = {}; return e.tags = e })())",
+                "circular",
+            ),
+            ("window.nostr.signEvent({kind: 1, content: '\\ud83d'})", "not Unicode"),
+            (f"window.nostr.nip04.encrypt('{PEER}', '\\ud800')", "not Unicode"),
+            (f"window.nostr.nip44.encrypt('{PEER}', 'x'.repeat(2000000))", "larger than"),
+        ):
+            assert said in await call(page, wrong), wrong
+        other = "window.nostr.signEvent({kind: 1, content: '', tags: [], pubkey: 'ab'.repeat(32)})"
+        assert "another author" in await answered(setup, page, other, "Allow once")
+        # The host lives: the next question is asked and answered.
+        assert isinstance(await answered(setup, page, FORTUNE, "Allow once"), dict)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_page_that_goes_round_its_script_ends_nobody_elses_signer(
+    setup: Setup, site: str
+) -> None:
+    """Half an emoji and two megabytes, posted past page.js: refused, and the host lives."""
+    posted = """new Promise((resolve) => {
+        addEventListener("message", ({data}) => data.error && resolve(data.error));
+        postMessage({nostrBunker: "call", id: "x", method: "nip44.encrypt", params: ["p", TEXT]},
+            location.origin);
+    })"""
+    async with visited(setup, site) as page:
+        for text in ("'\\ud83d'", "'x'.repeat(2000000)"):
+            error = await page.evaluate(posted.replace("TEXT", text))
+            assert "too large, or not Unicode" in error
+        assert isinstance(await answered(setup, page, FORTUNE, "Allow once"), dict)
 
 
 @pytest.mark.asyncio(loop_scope="module")

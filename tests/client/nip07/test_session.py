@@ -9,13 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bunker_client.nip07.operation import METHODS, parse_operation
-from bunker_client.nip07.session import MAX_WAITING, Effect, Send, Session, Use
+from bunker_client.nip07.session import (
+    MAX_CALLS,
+    MAX_CHARACTERS,
+    MAX_QUESTIONS,
+    MAX_SITES,
+    Effect,
+    Send,
+    Session,
+    Use,
+)
 from bunker_client.nip07.sites import Answer, Sites
 from bunker_core.errors import InvalidInput
 
 NOW = 1_790_000_000
 SITE, OTHER = "https://notes.example", "https://other.example"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+DECRYPT = ("nip44.decrypt", PEER, "payload")
 NOTE: dict[str, Any] = {"kind": 1, "content": "hello", "tags": [], "created_at": NOW}
 
 
@@ -142,11 +152,80 @@ def test_an_old_window_answers_nothing(session: Session) -> None:
 
 
 def test_what_waits_is_bounded(session: Session) -> None:
-    """A site that asks without end is refused, at once and cheaply."""
-    for number in range(MAX_WAITING):
-        ask(session, number, "signEvent", NOTE)
-    [refusal] = told(ask(session, MAX_WAITING, "signEvent", NOTE))
+    """A site that asks without end is refused, and takes no other site's place."""
+    for number in range(MAX_CALLS):
+        assert not any(item["type"] == "reply" for item in told(ask(session, number, *DECRYPT)))
+    [refusal] = told(ask(session, MAX_CALLS, *DECRYPT))
     assert refusal["error"].startswith("rate-limited:")
+    assert ask(session, MAX_CALLS + 1, *DECRYPT, origin=OTHER) == []  # waits for its turn
+
+
+def test_the_questions_of_a_site_are_bounded(session: Session) -> None:
+    """Of the kinds that a site may ask for at a time, so many and no more."""
+    for kind in range(MAX_QUESTIONS):
+        ask(session, kind, "signEvent", {**NOTE, "kind": kind})
+    [refusal] = told(ask(session, 99, "signEvent", {**NOTE, "kind": 99}))
+    assert refusal["error"].startswith("rate-limited:")
+    assert ask(session, 100, "signEvent", {**NOTE, "kind": 0}) == []  # the same question again
+
+
+def test_the_text_that_waits_is_bounded(session: Session) -> None:
+    """Eight mebibytes of a site, in calls of a few hundred kilobytes."""
+    part = MAX_CHARACTERS // 16
+    for number in range(16):
+        ask(session, number, "nip44.encrypt", PEER, "x" * part)
+    [refusal] = told(ask(session, 16, "nip44.encrypt", PEER, "x" * part))
+    assert refusal["error"].startswith("rate-limited:")
+
+
+def test_the_sites_that_wait_are_bounded(session: Session) -> None:
+    """A page that opens hundreds of others is no way around the bound of one."""
+    for number in range(MAX_SITES):
+        ask(session, number, "getPublicKey", origin=f"https://site{number}.example")
+    [refusal] = told(ask(session, MAX_SITES, "getPublicKey", origin="https://more.example"))
+    assert refusal["error"].startswith("rate-limited:")
+
+
+def test_a_question_ends_with_its_page(session: Session) -> None:
+    """A tab that is closed takes its question along, and the next one is asked."""
+    ask(session, 1, "signEvent", NOTE)
+    ask(session, 2, *DECRYPT)
+    ask(session, 3, "getPublicKey", origin=OTHER)
+    effects = session.receive({"type": "gone", "ids": [1, 2, 99, "x"]}, NOW)
+    withdrawn, question = told(effects)
+    assert withdrawn == {"type": "withdrawn", "id": 1}
+    assert (question["type"], question["id"]) == ("question", 3)
+    assert answer(session, 1, "once") == []
+    assert used(answer(session, 3, "once")) == [3]
+
+
+def test_what_waited_behind_a_question_is_gone_without_a_word(session: Session) -> None:
+    """The question on the screen is another page's: it stays."""
+    ask(session, 1, "getPublicKey", origin=OTHER)
+    ask(session, 2, "signEvent", NOTE)
+    assert session.receive({"type": "gone", "ids": [2]}, NOW) == []
+    assert used(answer(session, 1, "once")) == [1]
+
+
+class Somebody:
+    """A signer for one key that would sign anything."""
+
+    async def get_public_key(self) -> str:
+        return PEER
+
+    async def sign_event(self, event: Any) -> Any:
+        raise AssertionError("signed")
+
+
+@pytest.mark.parametrize("pubkey", ["11" * 32, "not a key"])
+async def test_an_event_of_another_author_is_not_signed(pubkey: str) -> None:
+    """NIP-07 as NIP-46: our key never signs under somebody else's name in silence."""
+    operation = parse_operation("signEvent", [{**NOTE, "pubkey": pubkey}], NOW)
+    with pytest.raises(InvalidInput, match="another author"):
+        await operation.perform(Somebody())  # type: ignore[arg-type]
+    own = parse_operation("signEvent", [{**NOTE, "pubkey": PEER.upper()}], NOW)
+    with pytest.raises(AssertionError, match="signed"):
+        await own.perform(Somebody())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bunker_client.nip07.wire import MAX_BYTES, Decoder, encode
+from bunker_client.nip07.wire import MAX_BYTES, Decoder, Unreadable, encode
 from bunker_core.errors import InvalidInput
 
 json_values = st.recursive(
@@ -29,20 +29,49 @@ def test_messages_come_whole_however_they_are_cut(messages: list[object], size: 
     assert found == messages
 
 
+def frame(body: bytes) -> bytes:
+    return struct.pack("=I", len(body)) + body
+
+
+GOOD = frame(b'{"type":"request","id":8}')
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "number"),
     [
-        struct.pack("=I", MAX_BYTES + 1),
-        struct.pack("=I", 0xFFFFFFFF) + b"{}",
-        struct.pack("=I", 3) + b"{]}",
-        struct.pack("=I", 0),
-        struct.pack("=I", 2) + b'"\xff'[:2],
+        (frame(b"{]}"), None),
+        (frame(b""), None),
+        (frame(b'"\xff'), None),
+        (frame(b'{"type":"request","id":7,"params":["\\ud83d"]}'), 7),  # half an emoji
+        (frame(b'{"type":"request","id":7,"params":["\xed\xa0\xbd"]}'), 7),  # in bytes
+        (frame(b'{"type":"request","id":7,"params":["' + b"x" * MAX_BYTES + b'"]}'), 7),
+        (frame(b'{"params":["' + b"x" * MAX_BYTES + b'"],"type":"request","id":7}'), None),
+        (frame(b"x" * (MAX_BYTES + 1)), None),
     ],
 )
-def test_what_is_no_message_is_refused_before_it_is_read(data: bytes) -> None:
-    """A length over the limit, and a body that is not JSON, are errors and cost nothing."""
-    with pytest.raises(InvalidInput):
-        list(Decoder().feed(data))
+def test_what_can_not_be_read_is_skipped(data: bytes, number: int | None) -> None:
+    """One page's call; the next message is read, in whatever pieces both arrive."""
+    for size in (len(data) + len(GOOD), 65_536):
+        decoder, whole = Decoder(), data + GOOD
+        found = [
+            message
+            for start in range(0, len(whole), size)
+            for message in decoder.feed(whole[start : start + size])
+        ]
+        assert [type(item) for item in found] == [Unreadable, dict]
+        assert found[0].id == number
+        assert found[0].reason
+        assert found[1]["id"] == 8
+
+
+def test_a_message_without_end_is_not_gathered() -> None:
+    """Of one that is too large only its beginning is held."""
+    decoder = Decoder()
+    found = list(decoder.feed(struct.pack("=I", 0xFFFFFFFF) + b"x" * 4096))
+    for _ in range(100):
+        found += decoder.feed(b"x" * 65_536)
+    assert [type(item) for item in found] == [Unreadable]
+    assert len(decoder._buffer) == 0
 
 
 def test_a_result_that_a_browser_would_drop_is_not_sent() -> None:

@@ -4,12 +4,34 @@
 // by {"answered": 1, "result": ...} or {"answered": 1, "error": TEXT}, the text being what the
 // library gives to its caller.
 
+import { register } from 'node:module'
 import { createInterface } from 'node:readline'
 import { tell } from './report.mjs'
 import { SimplePool } from 'nostr-tools/pool'
 import { generateSecretKey, getPublicKey } from 'nostr-tools/pure'
 
 const now = () => Math.floor(Date.now() / 1000)
+
+/** NDK, of either version. */
+async function ndk(uri, module) {
+  const { default: NDK, NDKEvent, NDKNip46Signer, NDKPrivateKeySigner, NDKUser } = await import(module)
+  const relay = new URL(uri).searchParams.get('relay')
+  const made = new NDK({ explicitRelayUrls: [relay], enableOutboxModel: false })
+  await made.connect(5000)
+  const key = NDKPrivateKeySigner.generate()
+  const signer = NDKNip46Signer.bunker(made, uri, key)
+  const user = await signer.blockUntilReady()
+  return {
+    pubkey: key.pubkey,
+    user: () => signer.getPublicKey(),
+    sign: async template => {
+      const event = new NDKEvent(made, { ...template, pubkey: user.pubkey })
+      await event.sign(signer)
+      return event.rawEvent()
+    },
+    decrypt: (pubkey, payload) => signer.decrypt(new NDKUser({ pubkey }), payload, 'nip44'),
+  }
+}
 
 // What each library calls the four things that the test asks for. `pubkey` is the client's.
 const libraries = {
@@ -26,25 +48,21 @@ const libraries = {
     }
   },
 
-  NDK: async uri => {
-    const { default: NDK, NDKEvent, NDKNip46Signer, NDKPrivateKeySigner, NDKUser } = await import(
-      '@nostr-dev-kit/ndk'
-    )
-    const relay = new URL(uri).searchParams.get('relay')
-    const ndk = new NDK({ explicitRelayUrls: [relay], enableOutboxModel: false })
-    await ndk.connect(5000)
-    const key = NDKPrivateKeySigner.generate()
-    const signer = NDKNip46Signer.bunker(ndk, uri, key)
-    const user = await signer.blockUntilReady()
+  NDK: uri => ndk(uri, '@nostr-dev-kit/ndk'),
+  'NDK 2': uri => ndk(uri, 'ndk2'),
+
+  Snort: async uri => {
+    register('./resolve.mjs', import.meta.url)
+    const { Nip46Signer, PrivateKeySigner } = await import('@snort/system')
+    const key = generateSecretKey()
+    const signer = new Nip46Signer(uri, new PrivateKeySigner(key))
+    await signer.init()
+    const user = await signer.getPubKey()
     return {
-      pubkey: key.pubkey,
-      user: () => signer.getPublicKey(),
-      sign: async template => {
-        const event = new NDKEvent(ndk, { ...template, pubkey: user.pubkey })
-        await event.sign(signer)
-        return event.rawEvent()
-      },
-      decrypt: (pubkey, payload) => signer.decrypt(new NDKUser({ pubkey }), payload, 'nip44'),
+      pubkey: getPublicKey(key),
+      user: () => signer.getPubKey(),
+      sign: template => signer.sign({ ...template, pubkey: user }),
+      decrypt: (peer, payload) => signer.nip4Decrypt(payload, peer), // NIP-44 throws: not there yet
     }
   },
 

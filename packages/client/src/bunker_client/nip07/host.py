@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
 
 from bunker_client.nip07.session import Send, Session, Use, answered, failed
-from bunker_client.nip07.wire import Decoder, encode
+from bunker_client.nip07.wire import Decoder, Unreadable, encode
 from bunker_core.errors import BunkerError, InvalidInput
 from bunker_core.signer import Signer
 
@@ -36,7 +36,7 @@ class Host:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
-        """Read messages and answer them; raises InvalidInput when they can't be read."""
+        """Read messages and answer them."""
         decoder = Decoder()
         async with AsyncExitStack() as stack:
             try:
@@ -49,6 +49,10 @@ class Host:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _receive(self, message: object, stack: AsyncExitStack) -> None:
+        if isinstance(message, Unreadable):
+            if message.id is not None:
+                self._send(failed(message.id, f"invalid: {message.reason}"))
+            return
         for effect in self._session.receive(message, int(self._clock())):
             match effect:
                 case Send():

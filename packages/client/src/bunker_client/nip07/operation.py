@@ -55,12 +55,21 @@ class Operation:
     template: EventTemplate | None = None
     peer: str = ""
     text: str = ""
+    author: str = ""  # whom the page wants the event to be of, if it says
 
     @property
     def permission(self) -> Permission:
         """What a site needs for it: to sign is granted kind by kind."""
         param = None if self.template is None else str(self.template.kind)
         return Permission(self.method.value, param)
+
+    @property
+    def size(self) -> int:
+        """About how many characters it holds."""
+        if self.template is None:
+            return len(self.text)
+        tags = sum(len(value) for tag in self.template.tags for value in tag)
+        return len(self.template.content) + tags
 
     @property
     def words(self) -> str:
@@ -89,6 +98,7 @@ class Operation:
             case Method.GET_PUBLIC_KEY:
                 return await signer.get_public_key()
             case Method.SIGN_EVENT if self.template is not None:
+                await self._check_author(signer)
                 return (await signer.sign_event(self.template)).to_dict()
             case Method.NIP04_ENCRYPT:
                 return await signer.nip04_encrypt(self.peer, self.text)
@@ -99,6 +109,11 @@ class Operation:
             case Method.NIP44_DECRYPT:
                 return await signer.nip44_decrypt(self.peer, self.text)
         raise AssertionError  # `parse_operation` makes no other
+
+    async def _check_author(self, signer: Signer) -> None:
+        """Refuse to sign as somebody else than the page names: it would be told later, or never."""
+        if self.author and self.author != await signer.get_public_key():
+            raise InvalidInput("invalid: the event is of another author than this signer's user")
 
 
 def parse_operation(method: object, params: object, now: int) -> Operation:
@@ -114,10 +129,14 @@ def parse_operation(method: object, params: object, now: int) -> Operation:
     if known is Method.GET_PUBLIC_KEY:
         return Operation(known)
     if known is Method.SIGN_EVENT:
-        template = parse_template(params[0] if params else None, now=now)
+        event = params[0] if params else None
+        template = parse_template(event, now=now)
         if not 0 <= template.kind <= MAX_KIND:
             raise InvalidInput("kind is out of range")
-        return Operation(known, template)
+        author = event.get("pubkey") if isinstance(event, dict) else None
+        if author is not None and not isinstance(author, str):
+            raise InvalidInput("pubkey is not a text")
+        return Operation(known, template, author=(author or "").lower())
     match params:
         case [str(peer), str(text), *_]:
             return Operation(known, None, parse_pubkey(peer), text)

@@ -2,7 +2,9 @@
 
     extension -> host   {"type": "request", "id", "origin", "method", "params"}
                         {"type": "answer", "id", "answer"}
+                        {"type": "gone", "ids"}: their page is, closed or loaded anew
     host -> extension   {"type": "question", "id", "origin", "words", "permission", "shown", ...}
+                        {"type": "withdrawn", "id"}: the question of a page that is gone
                         {"type": "reply", "id", "result" | "error"}
 
 A request whose site was not given leave becomes a question. One question at a time: what the user
@@ -16,7 +18,12 @@ from bunker_client.nip07.operation import Operation, parse_operation
 from bunker_client.nip07.sites import Answer, Sites, parse_origin
 from bunker_core.errors import BunkerError, InvalidInput
 
-MAX_WAITING: Final = 256  # requests that wait for the user; an app decrypts hundreds at once
+# What may wait for the user, of each site, so that none takes another's place. An app decrypts
+# hundreds at once on its first visit, which is one question.
+MAX_QUESTIONS: Final = 16  # different permissions
+MAX_CALLS: Final = 1024
+MAX_CHARACTERS: Final = 8 * 1024 * 1024  # of texts and events
+MAX_SITES: Final = 64  # that have something waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class _Waiting:
 
 
 class Session:
-    """What waits for the user, and what follows from what he says."""
+    """What waits for the user, and what follows from what they say."""
 
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
@@ -64,6 +71,8 @@ class Session:
                 return self._request(number, message, now)
             case {"type": "answer", "id": int(number), "answer": answer}:
                 return self._answer(number, answer, now)
+            case {"type": "gone", "ids": [*numbers]}:
+                return self._gone(numbers)
         return []  # of a later version of the extension, or not from it at all
 
     def _request(self, number: int, message: dict[str, Any], now: int) -> list[Effect]:
@@ -78,7 +87,7 @@ class Session:
             return [failed(number, f"error: {error}")]
         if decided is not None:
             return [decided]
-        if number in self._waiting or len(self._waiting) >= MAX_WAITING:
+        if number in self._waiting or not self._has_room(waiting):
             return [failed(number, "rate-limited: too many requests wait for the user")]
         self._waiting[number] = waiting
         return self._next_question()
@@ -101,6 +110,26 @@ class Session:
         except BunkerError as error:
             effects = [failed(number, f"error: the answer can't be kept: {error}")]
         return effects + self._next_question()
+
+    def _gone(self, numbers: list[object]) -> list[Effect]:
+        """Forget what a page asked that is not there any more."""
+        for number in numbers:
+            if isinstance(number, int):
+                self._waiting.pop(number, None)
+        if self._asked is None or self._asked in self._waiting:
+            return []
+        withdrawn = Send({"type": "withdrawn", "id": self._asked})
+        self._asked = None
+        return [withdrawn, *self._next_question()]
+
+    def _has_room(self, new: _Waiting) -> bool:
+        """Tell whether a site may have one more request waiting."""
+        own = [item for item in self._waiting.values() if item.origin == new.origin]
+        if not own:
+            return len({item.origin for item in self._waiting.values()}) < MAX_SITES
+        permissions = {item.operation.permission for item in (*own, new)}
+        size = sum(item.operation.size for item in (*own, new))
+        return len(permissions) <= MAX_QUESTIONS and len(own) < MAX_CALLS and size <= MAX_CHARACTERS
 
     def _also_answered(self, asked: _Waiting, answer: Answer, now: int) -> list[Effect]:
         """Return what follows for the others that wait."""

@@ -5,7 +5,9 @@ const HOST = "nostr_bunker";
 
 let port = null;
 let last = 0;
-const calls = new Map(); // id -> the function that answers the page
+const calls = new Map(); // id -> the function that answers the page, and its tab
+const MAX_BYTES = 1000000; // of a call, as in page.js: a page can go round that
+const LONE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/i; // JSON.stringify writes half a pair that way, and no other
 let question = null; // what the host asks, one at a time
 let windowId = null; // where it is asked
 
@@ -16,7 +18,7 @@ function connected() {
   port.onDisconnect.addListener((ended) => {
     const reason = (ended.error ?? api.runtime.lastError)?.message ?? "it ended";
     port = null;
-    for (const answer of calls.values()) {
+    for (const { answer } of calls.values()) {
       answer({ error: `error: bunker can't be reached: ${reason}; see bunker nip07 install` });
     }
     calls.clear();
@@ -27,8 +29,10 @@ function connected() {
 
 async function received(message) {
   if (message.type === "reply") {
-    calls.get(message.id)?.({ result: message.result, error: message.error });
+    calls.get(message.id)?.answer({ result: message.result, error: message.error });
     calls.delete(message.id);
+  } else if (message.type === "withdrawn") {
+    if (question?.id === message.id) closeQuestion();
   } else if (message.type === "question") {
     question = message;
     try {
@@ -55,6 +59,16 @@ function closeQuestion() {
   windowId = null;
 }
 
+// A page that is closed or loaded anew takes its calls along, and the question of one of them.
+api.runtime.onConnect.addListener((page) => {
+  const tab = page.sender?.tab?.id;
+  page.onDisconnect.addListener(() => {
+    const ids = [...calls].filter(([, call]) => call.tab === tab).map(([id]) => id);
+    for (const id of ids) calls.delete(id);
+    if (ids.length) port?.postMessage({ type: "gone", ids });
+  });
+});
+
 api.windows.onRemoved.addListener((closed) => {
   if (closed !== windowId) return;
   windowId = null;
@@ -74,8 +88,13 @@ api.runtime.onMessage.addListener((message, sender, answer) => {
     return false;
   }
   if (message.type !== "call" || !sender.tab || sender.frameId !== 0) return false;
+  const text = JSON.stringify(message.params ?? null);
+  if (LONE.test(text) || new TextEncoder().encode(text).length > MAX_BYTES) {
+    answer({ error: "invalid: the call is too large, or not Unicode" });
+    return false;
+  }
   const id = (last += 1);
-  calls.set(id, answer);
+  calls.set(id, { answer, tab: sender.tab.id });
   // Who calls is the browser's word, never the page's.
   const origin = sender.origin ?? new URL(sender.url).origin;
   try {
