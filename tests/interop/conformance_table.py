@@ -104,12 +104,14 @@ def signers() -> Iterator[Judged]:
     yield Judged(
         "signer", f"snstr {npm('snstr')} NostrRemoteSignerBunker", ("--", *node, "snstr", "{relay}")
     )
-    for name, program in (
-        ("go-nostr StaticKeySigner (no reconnecting of its own)", built("go", "go_signer")),
-        ("rust nostr-connect", built("cargo", "rust_signer")),
+    # The first leaves its connections to whoever uses it, so our program's are not judged.
+    chosen: tuple[str, ...]
+    for name, program, chosen in (
+        ("go-nostr StaticKeySigner", built("go", "go_signer"), ("--case", "signer/[!r]*")),
+        ("rust nostr-connect", built("cargo", "rust_signer"), ()),
     ):
         if program is not None:
-            yield Judged("signer", name, ("--", str(program), "{first}"))
+            yield Judged("signer", name, (*chosen, "--", str(program), "{first}"))
 
 
 def built(tool: str, folder: str) -> Path | None:
