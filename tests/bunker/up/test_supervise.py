@@ -124,3 +124,27 @@ async def test_a_child_that_never_says_anything_is_left_alone() -> None:
         assert child.process is not None
         assert await child.process.wait() == 0
     await supervisor.close()
+
+
+SLOW = """
+import time
+from bunker_core.local.systemd import notify
+for _ in range(6):
+    time.sleep(0.2)
+    notify("EXTEND_TIMEOUT_USEC=30000000")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+async def test_a_child_that_asks_for_time_to_start_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a relay does that brings a large database up to date."""
+    monkeypatch.setattr(supervise, "START_TIMEOUT", 1.0)
+    child = Child("worker", [sys.executable, "-c", SLOW], ready="ready", watchdog=5)
+    assert await child.start() == ["ready"]
+    await child.stop()
+    child.forget()
+    silent = Child("worker", ["sleep", "9"], ready="ready", watchdog=5)
+    with pytest.raises(TimeoutError):
+        await silent.start()
+    silent.forget()

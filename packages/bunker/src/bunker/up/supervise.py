@@ -19,6 +19,7 @@ from bunker.harness import START_TIMEOUT, STOP_TIMEOUT
 MAX_FAILURES: Final = 5
 WINDOW: Final = 60.0
 _FIRST_PAUSE: Final = 0.2  # seconds; doubled after each failure
+_EXTENSION: Final = b"EXTEND_TIMEOUT_USEC="  # sd_notify(3)
 _PR_SET_PDEATHSIG: Final = 1
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -75,7 +76,9 @@ class Child:
         lines: list[str] = []
         try:
             if self.ready:
-                async with asyncio.timeout(START_TIMEOUT):
+                async with asyncio.timeout(START_TIMEOUT) as limit:
+                    if self._life is not None:
+                        self._life.limit = limit
                     await self._read_until_ready(lines)
         except BaseException:
             await self.stop()
@@ -142,6 +145,7 @@ class _Life(asyncio.DatagramProtocol):
     def __init__(self, seconds: float, folder: "tempfile.TemporaryDirectory[str]") -> None:
         self.heard: float | None = None  # the loop's time; None before the first word
         self.said = asyncio.Event()
+        self.limit: asyncio.Timeout | None = None  # on the start of the process
         self.environment = {
             "NOTIFY_SOCKET": f"{folder.name}/notify",
             "WATCHDOG_USEC": str(int(seconds * 1e6)),
@@ -161,8 +165,14 @@ class _Life(asyncio.DatagramProtocol):
         return life
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
-        """Note that something was said, whatever it was."""
-        self.heard = asyncio.get_running_loop().time()
+        """Note a sign of life; or, while the process starts, that it needs more time."""
+        now = asyncio.get_running_loop().time()
+        if _EXTENSION in data:
+            if self.limit is not None:
+                with contextlib.suppress(RuntimeError):  # it has started, or was too late
+                    self.limit.reschedule(now + START_TIMEOUT)
+            return
+        self.heard = now
         self.said.set()
 
     def begin(self) -> None:

@@ -4,15 +4,25 @@ A fresh one is made whole, without loading Alembic, which takes as long as all t
 start; a test holds that both ways give the same tables.
 """
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from bunker_core.local.systemd import notify
+from bunker_relay.logs import log
 from bunker_relay.store.engine import hold, is_postgres
 from bunker_relay.store.outcome import StoreError
 from bunker_relay.store.schema import metadata
+
+_SIGN: Final = 5.0  # seconds between two signs of life while it is at work
+_LINE: Final = 10.0  # seconds between two lines in the log
+_PATIENCE: Final = 30_000_000  # microseconds that a sign asks for
 
 VERSION: Final = "0002"
 
@@ -39,7 +49,37 @@ def prepare(connection: Connection) -> None:
             f"the database has version {found}, this program knows {VERSION}: upgrade the program"
         )
     elif found < VERSION:
-        upgrade(connection)
+        log.info(
+            "bringing the database up to date; the relay serves when that is done, which takes"
+            " minutes for a million events",
+            version=found,
+            to=VERSION,
+        )
+        with _telling(time.monotonic()):
+            upgrade(connection)
+        log.info("the database is up to date", version=VERSION)
+
+
+@contextmanager
+def _telling(began: float) -> Iterator[None]:
+    """Say now and then that it goes on: to the log, and to systemd, which would give up waiting."""
+    done = threading.Event()
+
+    def tell() -> None:
+        told = began
+        while not done.wait(_SIGN):
+            notify(f"EXTEND_TIMEOUT_USEC={_PATIENCE}\nSTATUS=bringing the database up to date")
+            if time.monotonic() - told >= _LINE:
+                told = time.monotonic()
+                log.info("still bringing the database up to date", seconds=round(told - began))
+
+    thread = threading.Thread(target=tell, name="store-migration", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
