@@ -2,13 +2,24 @@
 
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
 
+from bunker_relay import logs
+from bunker_relay.config import Log
 from bunker_relay.store import migrate
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> Iterator[None]:
+    """A logger keeps the standard error that it was made with."""
+    logs.configure(Log())
+    yield
+    logs.configure(Log())
 
 
 def test_it_is_said_before_and_after(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
