@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist version audit wheels newest-python lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist binary version audit wheels newest-python lock \
   clean
 
 help: ## Show this list
@@ -96,6 +96,23 @@ dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove the
 	  -r build/testbed.txt
 	cd examples/testbed-python && ../../$(VENV)-dist/bin/python -m pytest -q -n 2 -p no:cacheprovider
 
+# One file with Python and everything in it; it starts its own processes with `-m`.
+binary: $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with it
+	$(PYTHON) -m venv $(VENV)-binary
+	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  --only-binary :all: -r requirements/run.txt -r requirements/qr.txt -r requirements/binary.txt
+	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
+	  --no-build-isolation $(addprefix packages/,$(PACKAGES))
+	$(VENV)-binary/bin/pyinstaller --log-level ERROR --noconfirm --onefile --name bunker \
+	  --distpath dist --workpath build/binary --specpath build/binary \
+	  $(foreach name,bunker bunker_core bunker_relay bunker_signer bunker_client bunker_phone,--collect-all $(name)) \
+	  $(foreach name,nostr-bunker nostr-bunker-relay nostr-bunker-signer nostr-bunker-client nostr-bunker-phone,--copy-metadata $(name)) \
+	  --collect-submodules alembic --collect-submodules sqlalchemy.dialects.sqlite --collect-data zxcvbn \
+	  --hidden-import uvicorn.protocols.websockets.websockets_impl --collect-submodules uvicorn \
+	  deploy/binary/entry.py
+	cd / && $(CURDIR)/dist/bunker demo
+	@ls -l dist/bunker
+
 version: ## Set the one version of everything: make version VERSION=0.2.0
 	@test -n "$(VERSION)" || { echo "say which: make version VERSION=0.2.0" >&2; exit 1; }
 	perl -pi -e 's/^((?:__version__|version) = )"[^"]*"/$$1"$(VERSION)"/; \
@@ -126,14 +143,14 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	for name in $(OPTIONAL) docs release; do \
+	for name in $(OPTIONAL) docs release binary; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url -c requirements/dev.txt requirements/$$name.in \
 	    -o requirements/$$name.txt || exit 1; \
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -45,6 +45,7 @@ NOT_RUN = {
     "docs/console.md": "a relay with a name",
     "docs/nse.md": "a TPM and a token; tests/signer/nse runs those",
     "docs/how-to/conformance.md": "relays of others; tests/bunker/conformance runs its CI",
+    "docs/how-to/install.md": "wheels of a release; make dist and .ci/install-ways install them",
     "docs/relay.md": "a list to choose from, each serves until it is stopped",
     "docs/signer.md": "a list to choose from",
 }
@@ -265,3 +266,35 @@ def test_what_the_readme_says_to_do_by_hand_works(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, result.stderr
         assert json.loads(result.stdout)["content"] == "Signed from afar"
+
+
+# What people copy commands from.
+COPIED_FROM = [
+    *sorted(ROOT.glob("*.md")),
+    *DOCS,
+    *sorted((ROOT / "deploy").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*.md")),
+]
+INSTALLS = re.compile(r"(?:pip|pipx|uv tool|uv pip) install((?:[ \t]+\S+)+)")
+# What is ours and not on any index, and a wish to name it: whoever has registered it by then wins.
+OURS = re.compile(r"nostr[-_]bunker", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", COPIED_FROM, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_command_installs_a_strangers_package(path: Path) -> None:
+    """Every install command that somebody may copy names ours by files, not by an index."""
+    for found in INSTALLS.finditer(path.read_text()):
+        words = [word.strip("'\"`,.:);") for word in found[1].split()]
+        for word in words:
+            if word in {"&&", "#", "|", ";"}:
+                break
+            named = OURS.search(word) and "/" not in word and not word.endswith(".whl")
+            assert not named, f"{path.name}: {found[0]}"
+
+
+def test_the_look_at_install_commands_sees_them() -> None:
+    """The pattern finds what it is there to find."""
+    for line in ("pip install nostr-bunker", "pipx install 'nostr-bunker[all]'"):
+        found = INSTALLS.search(line)
+        assert found
+        assert OURS.search(found[1])
