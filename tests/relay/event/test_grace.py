@@ -109,3 +109,24 @@ async def test_without_it_mute_reject_says_false(start: Start) -> None:
             False,
             "mute: no one is listening",
         )
+
+
+def test_the_tags_of_an_event_count() -> None:
+    """An event that is all tags takes the room that it takes."""
+    buffer = GraceBuffer(Grace(seconds=30, max_bytes=1_500_000))
+    tags = (("p", SIGNER.pubkey), *(("t", "x" * 100) for _ in range(4_000)))
+    wide = note(CLIENT, kind=24133, tags=tags)
+    assert buffer.hold(wide, 0.0)
+    assert buffer.size > 600_000
+    assert not buffer.hold(note(CLIENT, "x", kind=24133, tags=tags), 0.0)
+
+
+def test_what_is_held_again_keeps_its_end() -> None:
+    """It stands behind what came later and ends later, and is handed out no more for that."""
+    buffer = GraceBuffer(Grace(seconds=30))
+    first, second = (request(CLIENT, SIGNER.pubkey) for _ in range(2))
+    buffer.hold(first, 0.0)
+    ((again, held_at),) = buffer.take([SIGNER.pubkey], 1.0)
+    buffer.hold(second, 20.0)
+    buffer.hold(again, held_at)
+    assert buffer.claim(_for(SIGNER.pubkey), 35.0) == [second]

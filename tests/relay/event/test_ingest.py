@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from _wire import note
+import pytest
+
+from _wire import note, request
 from bunker_core.keys import SecretKey
-from bunker_relay.config import Config, Limits
+from bunker_relay.config import Config, Grace, Limits
 from bunker_relay.event.hub import Hub
 from bunker_relay.event.ingest import Ingest
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
+from bunker_relay.nodes.bus import Alone
 from bunker_relay.store.outcome import Outcome, StoreError
 
 if TYPE_CHECKING:
@@ -61,3 +64,33 @@ def test_what_waits_to_be_stored_is_bounded_in_bytes(tmp_path: Path) -> None:
     for done in store.waiting:
         done(Outcome.SAVED)
     assert (ingest.unsaved, len(answers)) == (0, taken + 1)
+
+
+class Elsewhere(Alone):
+    """Another node, which says how many of its clients got an event."""
+
+    alone = False
+
+    def __init__(self, receivers: int) -> None:
+        self.receivers = receivers
+
+    def publish(self, event: "Event", answer: "Callable[[int], None] | None") -> bool:
+        """Answer at once."""
+        assert answer is not None
+        answer(self.receivers)
+        return True
+
+
+@pytest.mark.parametrize(("receivers", "held"), [(0, 1), (1, 0), (-1, 0)])
+def test_what_another_node_did_not_deliver_is_held_again(
+    tmp_path: Path, receivers: int, held: int
+) -> None:
+    """Somebody subscribed there, as it said, and had gone again: the next one gets it."""
+    config = Config(data=tmp_path, grace=Grace(seconds=30))
+    policy = Policy(config, Lists(tmp_path / "lists"))
+    ingest = Ingest(config, policy, Hub(), None, Counters())
+    event = request(KEY, KEY.pubkey)
+    assert ingest.grace.hold(event, 1_000.0)
+    ingest.bus = Elsewhere(receivers)
+    ingest.wake([KEY.pubkey], 1_001.0)
+    assert len(ingest.grace.take([KEY.pubkey], 1_002.0)) == held

@@ -279,12 +279,15 @@ class Connection:
             if relay.bus.settled:
                 self._outbox.put(frame(Eose(subscription.id)))
             else:
-                self._spawn(self._settle(subscription))
+                self._answer(subscription, self._settle(subscription))
             subscription.release(())
         else:
-            task = self._spawn(self._send_stored(relay.store, subscription))
-            self._queries[subscription] = task
-            task.add_done_callback(lambda _: self._queries.pop(subscription, None))
+            self._answer(subscription, self._send_stored(relay.store, subscription))
+
+    def _answer(self, subscription: Subscription, answering: Coroutine[Any, Any, None]) -> None:
+        """Send what begins a subscription; at its end that is cancelled, and says nothing more."""
+        task = self._queries[subscription] = self._spawn(answering)
+        task.add_done_callback(lambda _: self._queries.pop(subscription, None))
 
     def _later(self, ok: bytes) -> None:
         """Answer an event that had to be saved first."""
@@ -296,16 +299,13 @@ class Connection:
     async def _settle(self, subscription: Subscription) -> None:
         """Say EOSE when the other nodes know of the subscription, and nothing is missed."""
         await self._relay.bus.settle()
-        if not subscription.closed:
-            self._outbox.put(frame(Eose(subscription.id)))
+        self._outbox.put(frame(Eose(subscription.id)))
 
     async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
         bus = self._relay.bus
         async with self._query_turn:  # one at a time: a scrape waits behind its own queries
             if not bus.settled:
                 await bus.settle()  # what others store from now on comes live
-            if subscription.closed:
-                return
             with self._relay.answers.open(self.address, self._stalled) as answer:
                 try:
                     found = await self._send_pages(store, subscription, answer)
@@ -314,11 +314,10 @@ class Connection:
                     self._refuse(subscription, f"error: {error}")
                     return
                 await bus.settle()  # what others stored and we found is held here by now
-                if not subscription.closed:
-                    # NIP-67: where no limit has cut anything off.
-                    hints = () if found.more else ("finish",)
-                    self._outbox.put(frame(Eose(subscription.id, hints)))
-                    subscription.release(found.ids)
+                # NIP-67: where no limit has cut anything off.
+                hints = () if found.more else ("finish",)
+                self._outbox.put(frame(Eose(subscription.id, hints)))
+                subscription.release(found.ids)
                 await self._outbox.taken()
 
     async def _send_pages(
@@ -338,8 +337,6 @@ class Connection:
         at = len(stored) and found.page(0)[0].stop
         while True:
             for item in stored:
-                if subscription.closed:
-                    return found
                 subscription.send_stored(item.json)
             if at >= len(found):
                 return found
@@ -348,8 +345,6 @@ class Connection:
             answer.progressed()
             indices, size = found.page(at)
             await answer.make_room(size, store.query_timeout)
-            if subscription.closed:
-                return found
             stored = await store.read(found, indices, key=address)
             at = indices.stop
 

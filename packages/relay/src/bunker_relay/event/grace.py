@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from bunker_core.event import Event
 from bunker_relay.config import Grace
 from bunker_relay.event.hub import Subscription
+from bunker_relay.event.limits import memory_of_event
 
 
 class GraceBuffer:
@@ -35,11 +36,11 @@ class GraceBuffer:
             return False
         if event.id in self._events:
             return True
-        if self.size + _size(event) > settings.max_bytes:
+        if self.size + memory_of_event(event) > settings.max_bytes:
             return False
         self._number += 1
         self._events[event.id] = (now + settings.seconds, self._number, event)
-        self.size += _size(event)
+        self.size += memory_of_event(event)
         for pubkey in recipients:
             self._ids_by_p.setdefault(pubkey, set()).add(event.id)
         return True
@@ -53,8 +54,7 @@ class GraceBuffer:
         for item in subscription.filters:
             for pubkey in item.tag("p") or ():
                 named |= self._ids_by_p.get(pubkey, set())
-        found = [self._events[event_id] for event_id in named]
-        found.sort(key=lambda entry: entry[1])
+        found = self._live(named, now)
         claimed = [event for _, _, event in found if subscription.wants(event)]
         for event in claimed:
             self.drop(event.id)
@@ -66,7 +66,7 @@ class GraceBuffer:
         named: set[str] = set()
         for pubkey in recipients:
             named |= self._ids_by_p.get(pubkey, set())
-        found = sorted((self._events[event_id] for event_id in named), key=lambda entry: entry[1])
+        found = self._live(named, now)
         for _, _, event in found:
             self.drop(event.id)
         return [(event, until - self.settings.seconds) for until, _, event in found]
@@ -77,7 +77,7 @@ class GraceBuffer:
         if found is None:
             return
         _, _, event = found
-        self.size -= _size(event)
+        self.size -= memory_of_event(event)
         for pubkey in event.tag_values("p"):
             ids = self._ids_by_p.get(pubkey)
             if ids is not None:
@@ -85,15 +85,20 @@ class GraceBuffer:
                 if not ids:
                     del self._ids_by_p[pubkey]
 
+    def _live(self, event_ids: Iterable[str], now: float) -> list[tuple[float, int, Event]]:
+        """Return those that have not expired, oldest first.
+
+        What was held again after another node had it keeps its own end, and stands behind others
+        that end later; so does what was held before `settings` were changed.
+        """
+        found = [self._events[event_id] for event_id in event_ids]
+        return sorted((entry for entry in found if entry[0] > now), key=lambda entry: entry[1])
+
     def _expire(self, now: float) -> None:
         expired = []
         for event_id, (until, _, _) in self._events.items():
             if until > now:
-                break  # in the order of arrival, hence of expiry
+                break  # most end in the order of arrival; `_live` leaves out those that do not
             expired.append(event_id)
         for event_id in expired:
             self.drop(event_id)
-
-
-def _size(event: Event) -> int:
-    return len(event.content) + 600  # bytes; what an event costs besides, roughly

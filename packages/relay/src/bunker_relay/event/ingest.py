@@ -1,7 +1,6 @@
 """The way of a published event: checked, stored unless it is ephemeral, forwarded."""
 
 from collections.abc import Callable, Iterable, Set
-from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from bunker_core.bounds.generations import Generations
@@ -13,7 +12,7 @@ from bunker_core.messages import encode_ok
 from bunker_relay.config import Config, Mute
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Hub, Subscription
-from bunker_relay.event.limits import Budget
+from bunker_relay.event.limits import Budget, memory_of_event
 from bunker_relay.event.policy import FROM_THE_FUTURE, Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
@@ -247,7 +246,7 @@ class Ingest:
         return self._unsaved.used
 
     def _save(self, store: "Store", event: Event, address: str, later: Later) -> bytes | None:
-        size = _memory_of(event)
+        size = memory_of_event(event)
         if not self._unsaved.take(address, size):
             return encode_ok(event.id, False, _UNSAVED_TOO_MUCH)
 
@@ -275,11 +274,3 @@ class Ingest:
             self._counters.store_errors += 1
             return encode_ok(event.id, False, f"error: {error}")
         return None
-
-
-def _memory_of(event: Event) -> int:
-    """Return the bytes that an event takes while it waits, roughly."""
-    size = 1_000 + getsizeof(event.content)
-    for tag in event.tags:
-        size += 64 + sum(map(getsizeof, tag))
-    return size

@@ -2,9 +2,12 @@
 
 import ipaddress
 from functools import lru_cache
+from sys import getsizeof
 from typing import Any, Final
 
 from starlette.types import Scope
+
+from bunker_core.event import Event
 
 _IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _SMALL: Final = 8_192  # bytes: what one small subscription or event takes
@@ -52,6 +55,14 @@ class Budget:
             self._used_by[key] = mine
         else:
             del self._used_by[key]
+
+
+def memory_of_event(event: Event) -> int:
+    """Return the bytes that an event takes while it waits, roughly."""
+    size = 1_000 + getsizeof(event.content)
+    for tag in event.tags:
+        size += 64 + sum(map(getsizeof, tag))
+    return size
 
 
 class Addresses:

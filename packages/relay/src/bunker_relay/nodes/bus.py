@@ -227,6 +227,56 @@ class Poll:
             answer(self._best)
 
 
+class Polls:
+    """The polls that are under way on one bus, by number; each ends in bounded time."""
+
+    def __init__(self, patience: float, *, hears_all: bool) -> None:
+        """`patience` is seconds; `hears_all` tells whether every node asked is known and answers.
+
+        Where it is not, the first answer is taken for the answer of all.
+        """
+        self._patience = patience
+        self._hears_all = hears_all
+        self._polls: dict[int, Poll] = {}
+        self._number = 0
+
+    def begin(self, answer: Answer, expected: int) -> int:
+        """Wait for `expected` answers to one event; returns the poll's number, never 0."""
+        self._number = number = self._number % 0xFFFF_FFFF + 1
+        poll = self._polls[number] = Poll(answer)
+        poll.expected = expected
+        loop = asyncio.get_running_loop()
+        poll.timer = loop.call_later(self._patience, self._give_up, number)
+        return number
+
+    def add(self, number: int, receivers: int) -> None:
+        """Take the answer of one node that is waited for, unless the poll has ended."""
+        poll = self._polls.get(number)
+        if poll is not None:
+            poll.add(receivers)
+            self._forget_if_ended(number, poll)
+
+    def note(self, number: int, receivers: int) -> None:
+        """Take one of who knows how many answers: good news ends the poll, bad news waits."""
+        poll = self._polls.get(number)
+        if poll is not None:
+            poll.note(receivers)
+            if receivers:
+                poll.end()
+            self._forget_if_ended(number, poll)
+
+    def _forget_if_ended(self, number: int, poll: Poll) -> None:
+        if poll.ended:
+            del self._polls[number]
+
+    def _give_up(self, number: int) -> None:
+        poll = self._polls.pop(number, None)
+        if poll is not None:
+            if self._hears_all or not poll.heard:
+                poll.note(UNKNOWN)
+            poll.end()
+
+
 class Interests:
     """The topics that a node's subscriptions want, each counted."""
 

@@ -19,7 +19,7 @@ from bunker_core.event import Event, parse_event_json
 from bunker_core.filter import Filter
 from bunker_core.local.sockets import peer_uid
 from bunker_relay.logs import defect, log
-from bunker_relay.nodes.bus import LINGER, UNKNOWN, Answer, Interests, Node, Poll, matching_topics
+from bunker_relay.nodes.bus import LINGER, UNKNOWN, Answer, Interests, Node, Polls, matching_topics
 
 if TYPE_CHECKING:
     from bunker_relay.metrics import Counters
@@ -61,7 +61,7 @@ class Mesh:
         self._interests = Interests()
         self._links: set[_Link] = set()
         self._number = 0
-        self._polls: dict[int, Poll] = {}
+        self._polls = Polls(_PATIENCE, hears_all=True)
         self._questions: dict[int, tuple[_Link, asyncio.Future[dict[str, Any]]]] = {}
         self._unsettled = 0  # the latest `listen` that not everyone may know of
         self._server: asyncio.AbstractServer | None = None
@@ -114,10 +114,7 @@ class Mesh:
             return False
         number = 0
         if answer is not None:
-            number = self._next_number()
-            poll = self._polls[number] = Poll(answer)
-            poll.expected = len(wanting)
-            poll.timer = asyncio.get_running_loop().call_later(_PATIENCE, self._give_up, number)
+            number = self._polls.begin(answer, len(wanting))
         body = event.to_json()
         for link in wanting:
             if number:
@@ -184,7 +181,7 @@ class Mesh:
         """Another worker has gone, and with it its subscriptions."""
         self._links.discard(link)
         for number in link.asked:
-            self._answered(number, UNKNOWN)
+            self._polls.add(number, UNKNOWN)
         for asked, future in list(self._questions.values()):
             if asked is link:
                 future.cancel()
@@ -199,7 +196,7 @@ class Mesh:
                     link.send(What.RECEIVERS, number, b"%d" % receivers)
             case What.RECEIVERS:
                 link.asked.discard(number)
-                self._answered(number, int(body))
+                self._polls.add(number, int(body))
             case What.LISTEN:
                 link.topics.update(orjson.loads(body))
             case What.FORGET:
@@ -271,19 +268,6 @@ class Mesh:
             body = orjson.dumps(message)
             for link in self._links:
                 link.send(what, 0, body)
-
-    def _answered(self, number: int, receivers: int) -> None:
-        poll = self._polls.get(number)
-        if poll is not None:
-            poll.add(receivers)
-            if poll.ended:
-                del self._polls[number]
-
-    def _give_up(self, number: int) -> None:
-        poll = self._polls.pop(number, None)
-        if poll is not None:
-            poll.note(UNKNOWN)
-            poll.end()
 
     def _next_number(self) -> int:
         self._number = self._number % 0xFFFF_FFFF + 1

@@ -25,11 +25,10 @@ from bunker_relay.logs import defect, log
 from bunker_relay.nodes.bus import (
     LINGER,
     MAX_WAKING,
-    UNKNOWN,
     Answer,
     Interests,
     Node,
-    Poll,
+    Polls,
     recipients_of,
 )
 
@@ -87,8 +86,7 @@ class Nats:
         self._went_down = False
         self._unsettled = 0
         self._inbox = ""
-        self._number = 0
-        self._polls: dict[int, Poll] = {}
+        self._polls = Polls(_PATIENCE, hears_all=False)
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -127,13 +125,8 @@ class Nats:
         subjects = [*self._subjects(event)]
         reply = ""
         if answer is not None:
-            self._number += 1
-            poll = self._polls[self._number] = Poll(answer)
-            poll.expected = len(subjects)
-            poll.timer = asyncio.get_running_loop().call_later(
-                _PATIENCE, self._give_up, self._number
-            )
-            reply = f"{self._inbox}.{self._number}"
+            number = self._polls.begin(answer, len(subjects))
+            reply = f"{self._inbox}.{number}"
         body = self._origin + event.to_json()
         for subject in subjects:
             self._step("publish", subject, reply, body)
@@ -296,17 +289,10 @@ class Nats:
         """Take what is said to an event of ours: how many got it, or that nobody listens."""
         with suppress(ValueError):
             number = int(message.subject.rpartition(".")[2])
-            poll = self._polls.get(number)
-            if poll is None:
-                return
             if (message.headers or {}).get("Status") == "503":
-                poll.add(0)
-            else:  # how many will answer nobody knows: bad news waits for better
-                poll.note(int(message.data))
-                if int(message.data):
-                    poll.end()
-            if poll.ended:
-                del self._polls[number]
+                self._polls.add(number, 0)
+            else:  # how many will answer nobody knows
+                self._polls.note(number, int(message.data))
 
     async def _told(self, message: Msg) -> None:
         """Take the one message that hosts have for each other; all else is for workers."""
@@ -321,13 +307,6 @@ class Nats:
             self._counters.bus_malformed += 1
             return
         await self._node.told({"waking": waking})
-
-    def _give_up(self, number: int) -> None:
-        poll = self._polls.pop(number, None)
-        if poll is not None:
-            if not poll.heard:
-                poll.note(UNKNOWN)
-            poll.end()
 
     async def _disconnected(self) -> None:
         self._went_down = True
