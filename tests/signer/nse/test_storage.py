@@ -1,11 +1,14 @@
 """Storages: the old content or the new, whole, whatever happens; and the reference's files."""
 
+import errno
+import os
 import resource
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -335,3 +338,65 @@ def test_whoever_looks_makes_nothing(tmp_path: Path) -> None:
     storage.put("k", "x")
     assert (tmp_path / "data" / "keys").stat().st_mode & 0o777 == 0o700
     assert storage.keys() == ["k"]
+
+
+@pytest.fixture
+def settled(tmp_path: Path) -> FileStorage:
+    """A storage with one file that was written a while ago, and read once."""
+    storage = FileStorage(tmp_path / "keys")
+    storage.put("nse:blob", "one")
+    past = time.time_ns() + 10**9
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bunker_signer.nse.storage.time.time_ns", lambda: past)
+        assert storage.get("nse:blob") == "one"
+    return storage
+
+
+def test_a_file_that_did_not_change_is_not_opened(
+    settled: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process without a descriptor left still signs."""
+
+    def no_descriptors(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", no_descriptors)
+    assert settled.get("nse:blob") == "one"
+
+
+@pytest.mark.parametrize("how", ["put", "in place", "removed", "symlink", "unreadable"])
+def test_a_file_that_changed_is_seen_at_once(
+    how: str, settled: FileStorage, tmp_path: Path
+) -> None:
+    """By this process or another, of the same length, or made into something else."""
+    path = tmp_path / "keys" / "nse_blob"
+    match how:
+        case "put":
+            FileStorage(tmp_path / "keys").put("nse:blob", "two")
+            assert settled.get("nse:blob") == "two"
+        case "in place":
+            path.write_text("two")
+            assert settled.get("nse:blob") == "two"
+        case "removed":
+            path.unlink()
+            assert settled.get("nse:blob") is None
+        case "symlink":
+            other = tmp_path / "other"
+            other.write_text("one")
+            path.unlink()
+            path.symlink_to(other)
+            with pytest.raises(NSEError):
+                settled.get("nse:blob")
+        case "unreadable":
+            path.unlink()
+            path.mkdir()
+            with pytest.raises(NSEError):
+                settled.get("nse:blob")
+
+
+def test_what_was_just_written_is_read_again(tmp_path: Path) -> None:
+    """Two changes within a tick of the clock can look the same."""
+    storage = FileStorage(tmp_path / "keys")
+    storage.put("nse:blob", "one")
+    assert storage.get("nse:blob") == "one"
+    assert not storage._read

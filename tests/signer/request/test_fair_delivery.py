@@ -96,10 +96,13 @@ async def test_turns_go_round_the_clients() -> None:
     first = asyncio.Event()
 
     async def use(client: str, until: asyncio.Event | None = None) -> None:
-        async with turns.of(client):
+        await turns.take(client)
+        try:
             order.append(client)
             if until:
                 await until.wait()
+        finally:
+            turns.give_back(client)
 
     holding = [asyncio.create_task(use("a", first)), asyncio.create_task(use("x", first))]
     await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -68,6 +69,21 @@ class MemoryStorage:
         return sorted(self._values)
 
 
+_Seen = tuple[int, int, int, int, int]
+_SETTLED: Final = 100_000_000  # nanoseconds
+
+
+def _seen(status: os.stat_result) -> _Seen:
+    """Return what tells one state of a file from any other."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
 class FileStorage:
     """A directory with one file a key, mode 0600, each replaced as a whole."""
 
@@ -84,29 +100,45 @@ class FileStorage:
             if not stat.S_ISDIR(self._directory.stat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         self._paths: dict[str, Path] = {}
+        self._read: dict[str, tuple[_Seen, str]] = {}  # what was read last, and of which file
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self._directory)!r})"
 
     def get(self, key: str, /) -> str | None:
+        """Return what is stored, as it is now.
+
+        A file that looks as it did when it was read is not opened: that is asked for at each use
+        of a key, also by a process that has no descriptor left.
+        """
         path = self._path(key)
+        read = self._read.get(key)
         try:
+            if read is not None and _seen(path.lstat()) == read[0]:
+                return read[1]
             # No symlink is followed: it could point at a file of another owner.
             fd = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
+                status = os.fstat(fd)
                 data = os.read(fd, MAX_BLOB_BYTES + 1)
             finally:
                 os.close(fd)
         except FileNotFoundError:
+            self._read.pop(key, None)
             return None
         except OSError as error:
             raise _failed("can't read the key file", path, error) from None
         if len(data) > MAX_BLOB_BYTES:
             raise NSEError(f"key file is too large: {path}", NSEErrorCode.STORAGE_ERROR)
         try:
-            return data.decode()
+            text = data.decode()
         except UnicodeDecodeError:
             raise NSEError(f"key file is damaged: {path}", NSEErrorCode.STORAGE_ERROR) from None
+        # One that was changed a moment ago could change again within a tick of the clock that
+        # dates it.
+        if time.time_ns() - status.st_ctime_ns > _SETTLED:
+            self._read[key] = _seen(status), text
+        return text
 
     def put(self, key: str, value: str, /) -> None:
         path = self._path(key)

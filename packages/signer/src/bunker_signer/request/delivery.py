@@ -144,11 +144,14 @@ class Courier:
 
     async def _publish(self, reply: Reply) -> Publication:
         """Send in a turn, which ends when one of our own relays has answered."""
-        async with self._turns.of(reply.client_pubkey):
+        await self._turns.take(reply.client_pubkey)
+        try:
             event = reply.event(int(self._corrected()))
             publication = self._pool.publish(event, self._targets(reply))
             if own := self._own_open():
                 await publication.delivered(RECEIPT_TIMEOUT, any_of=own)
+        finally:
+            self._turns.give_back(reply.client_pubkey)
         return publication
 
     def _is_delivered(self, reply: Reply, publication: Publication) -> bool:
@@ -204,9 +207,12 @@ class Courier:
                 await self._replace(parked.reply, reason)
                 return
             if outcome is _Outcome.TOO_MUCH:
-                async with self._held_back.of(parked.reply.client_pubkey):
+                await self._held_back.take(parked.reply.client_pubkey)
+                try:
                     await self._sleep(TOO_MUCH)
                     outcome, reason = await self._attempt(parked.reply)
+                finally:
+                    self._held_back.give_back(parked.reply.client_pubkey)
                 continue
             if quick:
                 await self._sleep(quick.pop(0))

@@ -5,7 +5,7 @@ The order is fixed: fresh, decrypt, parse, client, policy, approval, and only th
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
@@ -160,9 +160,8 @@ class Handler:
             return self._drop(event, "undecryptable")
         # 3 parse
         relays = (relay_url, *(client.relays if client else ()))
-        came = _Came(identity, event, client, Request("", ""), scheme, relays, now, off)
         try:
-            return replace(came, request=parse_request(text))
+            request = parse_request(text)
         except InvalidRPC as error:
             if not error.answerable or client is None or off:
                 return self._drop(event, "unreadable")
@@ -170,6 +169,7 @@ class Handler:
                 return self._drop(event, "flood")
             response = Response(error.request_id, error=f"invalid: {error}")
             return Reply(identity, event.pubkey, response, scheme, relays, event.created_at)
+        return _Came(identity, event, client, request, scheme, relays, now, off)
 
     async def _clock_is_off(self, came: "_Came") -> Reply | None:
         """Tell a client, and the owner, that its clock is off and by how much."""

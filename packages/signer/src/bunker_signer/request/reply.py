@@ -23,8 +23,21 @@ class Reply:
 
     def seal(self) -> "Reply":
         """Return the reply encrypted: what the journal keeps is what goes out first."""
+        # Not by `dataclasses.replace`, which takes longer than the encryption.
+        return Reply(
+            self.identity,
+            self.client_pubkey,
+            self.response,
+            self.scheme,
+            self.relays,
+            self.not_before,
+            self.digest,
+            self._encrypted(),
+        )
+
+    def _encrypted(self) -> str:
         channel = self.identity.channel(self.client_pubkey)
-        return replace(self, sealed=channel.seal(self.response.to_json(), self.scheme))
+        return channel.seal(self.response.to_json(), self.scheme)
 
     def afresh(self) -> "Reply":
         """Return the reply not encrypted yet: relays drop an event that they saw before."""
@@ -36,6 +49,6 @@ class Reply:
         Its created_at is never before the request's: a client that subscribed `since` its own now
         would otherwise not get it from a signer whose clock is behind.
         """
-        text = self.sealed or self.seal().sealed
+        text = self.sealed or self._encrypted()
         template = rpc_template(text, self.client_pubkey, max(now, self.not_before))
         return self.identity.transport.sign(template)

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Turns:
@@ -18,18 +16,26 @@ class Turns:
         self._held: Counter[str] = Counter()
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    @asynccontextmanager
-    async def of(self, client: str) -> AsyncIterator[None]:
-        """Have a turn while in the block."""
+    async def take(self, client: str) -> None:
+        """Have a turn, until `give_back`."""
         if self._free and self._held[client] < self._each:
             self._free -= 1
             self._held[client] += 1
         else:
             await self._wait(client)
-        try:
-            yield
-        finally:
-            self._give_back(client)
+
+    def give_back(self, client: str) -> None:
+        """End a turn; whoever waits is next."""
+        self._free += 1
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+        while self._free and self._queues:
+            ready = (name for name in self._queues if self._held[name] < self._each)
+            following = next(ready, None)
+            if following is None:
+                return
+            self._take_next(following)
 
     async def _wait(self, client: str) -> None:
         queue = self._queues.setdefault(client, deque())
@@ -39,24 +45,12 @@ class Turns:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self._give_back(client)  # it was given just now
+                self.give_back(client)  # it was given just now
             elif turn in queue:
                 queue.remove(turn)
                 if not queue:
                     self._queues.pop(client, None)
             raise
-
-    def _give_back(self, client: str) -> None:
-        self._free += 1
-        self._held[client] -= 1
-        if not self._held[client]:
-            del self._held[client]
-        while self._free:
-            ready = (name for name in self._queues if self._held[name] < self._each)
-            following = next(ready, None)
-            if following is None:
-                return
-            self._take_next(following)
 
     def _take_next(self, client: str) -> None:
         queue = self._queues.pop(client)
