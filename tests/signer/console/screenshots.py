@@ -104,7 +104,7 @@ async def strangers(
             await page.goto(f"{on.origin}/{path}")
             await page.screenshot(path=TARGET / f"{path.replace('/', '-')}-de-{look}.png")
         await page.goto(f"{on.origin}/devices")
-        await page.get_by_role("button", name="Dieses Gerät").click()
+        await sure(page, "Dieses Gerät abmelden", "Ja, dieses Gerät abmelden")
         await page.wait_for_url("**/login")
 
 

@@ -104,6 +104,14 @@ LOCK: Final = "signer.lock"
     help="Page that a client opens for its user while a request waits; {request} is its digest. "
     "`console`: the request's page in the console.",
 )
+@click.option(
+    "--own-relay",
+    "own_relays",
+    multiple=True,
+    metavar="URL",
+    help="Ask this relay, where your profile and lists are, for the current ones, so that a "
+    "request can say what it would change. Repeatable.  [default: what was signed here is known]",
+)
 @click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
 @click.option(
     "--lock-after-silence",
@@ -163,6 +171,7 @@ def run(
     notify: tuple[str, ...],
     link: str,
     auth_url: str,
+    own_relays: tuple[str, ...],
     auto_lock: int | None,
     silence: int | None,
     panic_by: tuple[str, ...],
@@ -208,6 +217,7 @@ def run(
             None if silence is None else float(silence),
             tuple(map(parse_pubkey, panic_by)),
             tuple(map(parse_relay_url, panic_relays)),
+            tuple(dict.fromkeys(map(parse_relay_url, own_relays))),
         )
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
@@ -267,8 +277,9 @@ async def _run(
         approvers += [page.waiting, page.pusher]
         auth_url = page.auth_url if config.auth_url == "console" else config.auth_url
         config = replace(config, link=config.link or page.link, auth_url=auth_url)
+    more_known = page.waiting.tell if page is not None else _nothing
     async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(running(config, approvers))
+        service = await stack.enter_async_context(running(config, approvers, more_known=more_known))
         table = Commands(
             service.agent, service.inbox, service.keyring, owner_seen=service.watch.owner_seen
         ).table
@@ -297,6 +308,10 @@ async def _run(
         await asyncio.gather(*tasks, watchdog, return_exceptions=True)
         if not stopped.is_set():
             serve.result()  # raises what ended it
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _announce(

@@ -33,6 +33,7 @@ async def events(visit: Visit) -> Response:
 
 async def _stream(visit: Visit, console: Console, shown: str, *, over: bool) -> AsyncIterator[str]:
     console.streams += 1
+    told = ""
     try:
         while not console.closing:
             change = console.waiting.change()
@@ -52,6 +53,12 @@ async def _stream(visit: Visit, console: Console, shown: str, *, over: bool) -> 
             elif over and console.waiting.find(shown) is not None:
                 over = False  # asked only now, or again after a restart
                 template = "_question.html"
+            elif shown and not over:
+                # More is known of the request than when its card was made.
+                card = console.fragment(visit, "_question.html", shown=shown)
+                if told and card != told:
+                    template = "_question.html"
+                told = card
             # After it is known what is shown: that one is not in the list of the others.
             yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
             if template:

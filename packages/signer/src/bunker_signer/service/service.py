@@ -11,6 +11,7 @@ from typing import Any
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.known import FILE_NAME as KNOWN_FILE
 from bunker_signer.approvers.known import KnownOwner
+from bunker_signer.approvers.lookup import OwnerRelays
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
 from bunker_signer.key.access import Access, steady_seconds
 from bunker_signer.key.identity import Identity
@@ -48,6 +49,7 @@ class Config:
     silence: float | None = None  # seconds without a sign of the owner after which keys are locked
     panic_by: tuple[str, ...] = ()  # pubkeys whose private message is a panic
     panic_relays: tuple[str, ...] = ()  # where such messages come to, beside `relays`
+    own_relays: tuple[str, ...] = ()  # where the owner's lists are looked up; none: nowhere
 
 
 @dataclass(slots=True)
@@ -79,10 +81,13 @@ async def running(
     config: Config,
     approvers: Sequence[Approver] = (),
     *,
+    more_known: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = steady_seconds,
 ) -> AsyncIterator[Service]:
     """Run a signer while in the block. `approvers` are asked beside the inbox and the hooks.
+
+    `more_known` is called when an open question can say more than it did.
 
     Raises BunkerError and NSEError, and leaves nothing behind, when it can't start. The caller
     holds the data directory and takes requests by `Service.agent.serve`.
@@ -128,6 +133,9 @@ async def running(
         stack.callback(known.close)
         for identity in identities:
             identity.on_signed = known.listener(identity.name)
+        if asked and config.own_relays:
+            pubkeys = {item.name: item.user_pubkey for item in identities}
+            asked.append(OwnerRelays(config.own_relays, known, pubkeys.__getitem__, more_known))
         desk = Desk(asked, known=known.of, clock=clock)
         stack.push_async_callback(desk.close)
         jobs = Jobs(
