@@ -25,6 +25,7 @@ from signer.console._stage import PHONE, TIMEOUT
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, CDPSession, Page
 
+PHONE_FOLDER = Path(__file__).parents[2] / "packages" / "phone"
 PASSPHRASE = "correct horse battery staple"
 AUTHENTICATOR = {
     "protocol": "ctap2",

@@ -1,11 +1,22 @@
 """The phone as a signer, awake: first run, pairing both ways, requests, and what can go wrong."""
 
+import json
+import time
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+import websockets
 
 from bunker_client import RequestDenied
-from phone._stage import Phone, Served, app_of, phone, sign
+from bunker_client.pair.pairing import Pairing
+from bunker_core.event import sign_event
+from bunker_core.keys import SecretKey
+from bunker_core.nips import nip44
+from bunker_core.nips.channel import rpc_template
+from bunker_core.nips.nip46 import ClientMetadata
+from bunker_phone.site import Page
+from phone._stage import PASSPHRASE, Phone, Served, app_of, phone, sign
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -36,4 +47,226 @@ async def test_denied(handset: Phone) -> None:
         asking = sign(app)
         await handset.page.get_by_role("button", name="Deny").click()
         with pytest.raises(RequestDenied):
+            await asking
+
+
+async def test_two_requests_are_two_questions_and_one_burst_is_one(handset: Phone) -> None:
+    """Requests of one kind are one question about all that is shown; another kind is another."""
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        notes = [sign(app, f"note {number}") for number in range(3)]
+        await handset.page.get_by_role("heading", name="Post a note (3 times)").wait_for()
+        reaction = sign(app, "+", kind=7)
+        await handset.page.get_by_text("1 more wait behind this one").wait_for()
+        await handset.allow()
+        assert {(await note).content for note in notes} == {"note 0", "note 1", "note 2"}
+        await handset.page.get_by_role("heading", name="React to a post").wait_for()
+        await handset.allow()
+        assert (await reaction).kind == 7
+
+
+async def test_always_is_a_grant_and_it_can_be_taken_away(handset: Phone) -> None:
+    """A lasting answer is kept for this kind alone, counted while the key is open."""
+    page = handset.page
+    async with app_of(await handset.pair_uri(), "Grants") as app:
+        await handset.show("Requests")
+        asking = sign(app)
+        await page.get_by_text("Allow or deny for longer").click()
+        await page.get_by_role("button", name="Always allow").click()
+        await asking
+        second = sign(app, "allowed, and the key is sealed")
+        await page.get_by_role("button", name="Unlock").click()
+        assert (await second).content.startswith("allowed")
+        await handset.show("Apps")
+        await page.get_by_text("Grants").click()
+        await page.get_by_role("button", name="Take away").click()
+        await page.get_by_text("Nothing. It asks each time.").wait_for()
+        await handset.show("Requests")
+        third = sign(app)
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await third
+
+
+async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -> None:
+    """Pairing the other way: the app's code, what it says of itself, and then its first request."""
+    page = handset.page
+    pairing = Pairing([served.relay], metadata=ClientMetadata("Other app"))
+    async with pairing:
+        await page.goto(f"{served.origin}/#pair")
+        await page.get_by_label("Or its address, pasted").fill(str(pairing.uri))
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_text("Other app").wait_for()
+        await page.get_by_role("button", name="Pair", exact=True).click()
+        app = await pairing.wait(30)
+        await handset.show("Requests")
+        asking = sign(app)
+        await handset.asked()
+        await handset.allow()
+        assert (await asking).content == "Signed by the phone"
+
+
+async def test_a_reload_in_the_middle_loses_nothing_and_answers_once(handset: Phone) -> None:
+    """The question is in the journal: it is there again, and its answer goes out once."""
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        asking = sign(app)
+        await handset.asked()
+        await handset.page.reload()
+        await handset.asked()
+        await handset.allow()
+        event = await asking
+        again = sign(app, created_at=event.created_at)
+        await handset.asked()  # another request, with an id of its own
+        await handset.allow()
+        assert (await again).id == event.id
+
+
+async def test_a_second_tab_waits_and_can_take_over(handset: Phone, served: Served) -> None:
+    """One tab answers; the other says so, and takes the place when it is told to."""
+    other = await handset.context.new_page()
+    await other.goto(served.origin)
+    await other.get_by_text("Open in another tab").wait_for()
+    await other.get_by_role("button", name="Use it here").click()
+    await other.get_by_text("Nothing is waiting").wait_for()
+    await handset.page.get_by_text("Open in another tab").wait_for()
+    await other.close()
+
+
+async def test_a_lost_storage_is_noticed_and_the_copy_brings_the_key_back(
+    chromium: "Browser", served: Served
+) -> None:
+    """IndexedDB gone, the recovery copy and its paper at hand: the same key signs again."""
+    async with phone(chromium, served) as made:
+        page = made.page
+        await page.goto(served.origin)
+        await page.get_by_role("button", name="Make a new key").click()
+        await made.seal()
+        copy, passphrase = await made.save_recovery()
+        await page.get_by_role("heading", name="Your relay").wait_for()
+        before = await page.evaluate("localStorage.getItem('bunker.key')")
+        await page.goto("about:blank")
+        await made.devtools.send(
+            "Storage.clearDataForOrigin",
+            {"origin": served.origin, "storageTypes": "indexeddb"},
+        )
+        await page.goto(served.origin)
+        await page.get_by_text("this browser has lost its storage").wait_for()
+        await page.get_by_role("button", name="Bring my key").click()
+        await page.get_by_label("Your key", exact=True).fill(copy)
+        await page.get_by_label("Passphrase of the ncryptsec").fill(passphrase)
+        await page.get_by_role("button", name="Continue").click()
+        await made.seal(passkey=False)
+        await made.save_recovery()
+        await page.get_by_role("heading", name="Your relay").wait_for()
+        assert await page.evaluate("localStorage.getItem('bunker.key')") == before
+
+
+async def test_without_prf_a_passphrase_seals(chromium: "Browser", served: Served) -> None:
+    """An authenticator that derives nothing says so; the passphrase opens the key each time."""
+    async with phone(chromium, served, prf=False) as made:
+        page = made.page
+        await page.goto(served.link)
+        await page.get_by_role("button", name="Make a new key").click()
+        await made.seal()
+        await page.get_by_text("this phone's passkeys can't seal a key").wait_for()
+        await made.seal(passkey=False)
+        await made.save_recovery()
+        await page.get_by_text("This phone is the relay’s signer now.").wait_for()
+        async with app_of(await made.pair_uri()) as app:
+            await made.show("Requests")
+            asking = sign(app)
+            await made.allow()
+            await page.get_by_label("Passphrase", exact=True).fill("wrong passphrase")
+            await page.get_by_role("button", name="Unlock").click()
+            await page.get_by_text("wrong passphrase").wait_for()
+            await made.allow()
+            await page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+            await page.get_by_role("button", name="Unlock").click()
+            assert (await asking).content == "Signed by the phone"
+
+
+async def test_hostile_requests(handset: Phone, served: Served) -> None:
+    """Whatever a stranger or an app sends costs one error at most, and signs nothing."""
+    page = handset.page
+    async with app_of(await handset.pair_uri("basic")) as app:
+        await handset.show("Requests")
+        signer = app.session.remote_signer_pubkey
+        key = SecretKey.generate()
+        shared = nip44.conversation_key(key.shared_x(signer))
+
+        async def send(text: str, created_at: int | None = None) -> None:
+            now = int(time.time()) if created_at is None else created_at
+            content = nip44.encrypt(text, shared) if text else "junk"
+            event = sign_event(rpc_template(content, signer, now), key)
+            async with websockets.connect(served.relay) as socket:
+                await socket.send(json.dumps(["EVENT", event.to_dict()]))
+                await socket.recv()
+
+        for text in ("", "[]", "{", '{"id":1}', '{"id":"a","method":"sign_event","params":[{}]}'):
+            await send(text)
+        await send('{"id":"old","method":"ping"}', int(time.time()) - 400)
+        asking = sign(app, "a\u202eb\u0007<img src=x>")
+        await page.get_by_role("button", name="Unlock").click()
+        assert (await asking).content == "a\u202eb\u0007<img src=x>"
+        asking = sign(app, "\u202eevil", kind=30023)
+        await page.get_by_text("U+202E").wait_for()
+        await page.get_by_text("invisible or direction-changing").wait_for()
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await asking
+
+
+async def test_panic_ends_it_all(handset: Phone) -> None:
+    """Locked, every app gone, paused: a request of a former app is refused as a stranger's."""
+    page = handset.page
+    async with app_of(await handset.pair_uri("full")) as app:
+        await handset.show("Settings")
+        await page.get_by_role("button", name="Panic").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Panic").click()
+        await page.get_by_role("button", name="Go on").wait_for()
+        with pytest.raises(RequestDenied, match="not connected"):
+            await app.request_signature({"kind": 1}, timeout=20.0)
+        await handset.show("Activity")
+        await page.get_by_text("Panic: everything locked and revoked").wait_for()
+        await page.get_by_text("The log is whole").wait_for()
+
+
+async def test_another_version_is_taken_only_when_the_owner_agrees(
+    chromium: "Browser", served: Served
+) -> None:
+    """A page that the server changed is not run: it is offered with its hash."""
+    async with phone(chromium, served) as made:
+        page = made.page
+        await made.first_run(served.link)
+        await page.reload()
+        await made.show("Settings")
+        running = await page.locator("#page-hash").inner_text()
+        assert running == served.site.hash
+        before = dict(served.site.pages)
+        try:
+            css = before["style.css"].body + b"/* changed by the server */"
+            served.site.pages["style.css"] = Page(css, "text/css", sha256(css).hexdigest())
+            offer = {"id": "e" * 64, "hash": "f" * 64}
+            body = json.dumps(offer).encode()
+            served.site.pages["version.json"] = Page(body, "application/json", "0" * 64)
+            await page.reload()
+            await made.show("Settings")
+            await page.get_by_text("f" * 64).wait_for()
+            assert await page.locator("#page-hash").inner_text() == running
+            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+            assert "changed by the server" not in text
+        finally:
+            served.site.pages.update(before)
+
+
+async def test_expired(handset: Phone) -> None:
+    """Two minutes of silence are a no, and the app is told."""
+    page = handset.page
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        asking = sign(app)
+        await handset.asked()
+        await page.evaluate("const real = Date.now; Date.now = () => real() + 121_000")
+        with pytest.raises(RequestDenied, match="expired"):
             await asking

@@ -34,7 +34,7 @@ export async function appDetail(app, pubkey) {
     /** @type {ClientRow | undefined} */ (await tx.get("clients", pubkey)),
     /** @type {import("../store/database.js").GrantRow[]} */ (await tx.all("grants", "client", pubkey)),
   ]);
-  const back = h("p", {}, h("a", { href: "#apps" }, t("apps.back")));
+  const back = h("p", {}, h("a", { class: "back", href: "#apps" }, t("apps.back")));
   if (!client) return [back, h("h1", {}, t("apps.empty"))];
   const now = () => app.signer.clock();
   const name = field(t("apps.name"), { value: client.name, maxlength: 64 });

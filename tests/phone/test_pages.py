@@ -1,0 +1,132 @@
+"""Every page: axe-core finds no fault, nothing is wider than a phone, both languages, both schemes.
+
+With BUNKER_SCREENSHOTS=1 the pictures of docs/ are taken on the way.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from phone._stage import Served, app_of, phone, sign
+from signer.console._stage import axe
+from signer.console.test_axe import RUN, SMALL
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PICTURES = Path(__file__).parents[2] / "docs" / "screenshots"
+NARROW = {"width": 320, "height": 640}
+PHONE = {"width": 390, "height": 844}
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+async def look(page: "Page", name: str, found: dict[str, list[str]], picture: bool) -> None:
+    """Gather what is wrong with a page."""
+    await page.evaluate(axe())
+    violations = (await page.evaluate(RUN))["violations"]
+    faults = [
+        f"{fault['impact']}: {fault['id']}: {node['target']}"
+        for fault in violations
+        for node in fault["nodes"]
+    ]
+    faults += [f"small: {html}" for html in await page.evaluate(SMALL)]
+    if (wider := await page.evaluate(WIDER)) > 0:
+        faults.append(f"{wider} pixels too wide")
+    found[name] = faults
+    if picture and os.environ.get("BUNKER_SCREENSHOTS") == "1":
+        await page.screenshot(path=PICTURES / f"phone-{name}.png")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "viewport", "locale"),
+    [("light", PHONE, "en-GB"), ("dark", NARROW, "de-DE")],
+    ids=["light-390-english", "dark-320-german"],
+)
+async def test_no_fault(
+    chromium: "Browser", served: Served, scheme: str, viewport: dict[str, int], locale: str
+) -> None:
+    """Welcome, seal, recovery, relay, apps, pairing, a question, activity, settings."""
+    options: dict[str, Any] = {
+        "color_scheme": scheme,
+        "viewport": viewport,
+        "locale": locale,
+        "reduced_motion": "reduce",
+    }
+    english = locale == "en-GB"
+    found: dict[str, list[str]] = {}
+    async with phone(chromium, served, **options) as made:
+        page = made.page
+        await page.goto(served.link)
+        await page.locator("main .primary").first.wait_for()
+        await look(page, "welcome", found, english)
+        await page.locator("main .primary").first.click()
+        await page.locator("main details").wait_for()
+        await look(page, "seal", found, english)
+        await page.locator("main .primary").first.click()
+        passphrase = page.locator("main input")
+        await passphrase.wait_for()
+        await look(page, "recovery", found, english)
+        words = await passphrase.input_value()
+        await page.locator("main .primary").click()
+        async with page.expect_download():
+            await page.locator("main a[download]").click()
+        await look(page, "recovery-saved", found, picture=False)
+        await page.locator("main input").fill(words)
+        await page.locator("main .primary").click()
+        await page.locator("#said .good").wait_for()
+        await look(page, "apps", found, picture=False)
+        await page.locator("main a.primary").click()
+        await page.locator("main select").first.wait_for()
+        await look(page, "pair", found, english)
+        await page.locator("main .primary").first.click()
+        uri = await page.locator("#bunker-uri").input_value()
+        await look(page, "code", found, english)
+        async with app_of(uri) as app:
+            await page.goto(f"{served.origin}/#requests")
+            await page.locator(".empty").wait_for()
+            await look(page, "empty", found, picture=False)
+            asking = sign(app, "Hello from a laptop.", tags=[["t", "nostr"]])
+            await page.locator(".answers .allow").wait_for()
+            await look(page, "request", found, english)
+            await page.locator(".answers summary").click()
+            await look(page, "answers", found, picture=False)
+            await page.locator(".answers .allow").click()
+            await asking
+            warned = sign(app, '{"name":"\u202eAnna"}', kind=0)
+            await page.locator(".warning").wait_for()
+            await look(page, "warning", found, english)
+            await page.locator(".answers .deny").click()
+            warned.cancel()
+            for name in ("activity", "settings", "apps", "relay", "add"):
+                await page.goto(f"{served.origin}/#{name}")
+                await page.locator("main h1").wait_for()
+                await look(page, name, found, english and name in ("activity", "settings"))
+            await page.goto(f"{served.origin}/#apps")
+            await page.locator(".list .row").first.click()
+            await page.locator("main dl").first.wait_for()
+            await look(page, "app", found, english)
+    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert len(found) > 14
+
+
+async def test_both_languages_say_everything() -> None:
+    """A sentence of one language is in the other, with the same places to fill in."""
+    import json
+    import re
+
+    folder = Path(__file__).parents[2] / "packages" / "phone" / "web" / "texts"
+    english, german = (json.loads((folder / f"{name}.json").read_text()) for name in ("en", "de"))
+    assert english.keys() == german.keys()
+    for key, text in english.items():
+        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", german[key]))
+
+
+async def test_the_page_is_small(served: Served) -> None:
+    """What a phone loads once: under 2 MB, of which libsecp256k1 is 1.2 MB."""
+    sizes = {path: len(page.body) for path, page in served.site.pages.items() if path}
+    assert sum(sizes.values()) < 2_000_000, sizes
+    assert sizes["app.js"] < 400_000
