@@ -302,7 +302,7 @@ async def test_wrong_key_leaves_nothing_that_serves(tmp_path: Path) -> None:
             assert await process.wait() == 1
         assert process.stderr
         said = (await process.stderr.read()).decode()
-        assert said.startswith("Error: that is not a private key")
+        assert said.startswith("Error: this is a public key (npub); wanted is")
         assert "npub1" not in said
 
 

@@ -11,7 +11,8 @@ from bunker.installation import Installation
 from bunker_core.errors import BunkerError
 from bunker_core.keys import wipe
 from bunker_core.local.files import private_folder, write_private
-from bunker_core.nips.nip19 import Nsec, encode_npub, parse
+from bunker_core.nips.key_text import parse_key_text
+from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key, opens_by_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
@@ -100,13 +101,10 @@ def _check_is_not_lost(installation: Installation, path: Path) -> None:
 def _store(user: NSE, imported: ImportedKey | None) -> str:
     if imported is None:
         return user.generate().pubkey
-    text = imported.text.strip()
-    if text.startswith("ncryptsec1"):
-        return user.import_ncryptsec(text, imported.passphrase).pubkey
-    entity = parse(text)
-    if not isinstance(entity, Nsec):
-        raise FirstRunFailed("that is not a private key; give an nsec1… or an ncryptsec1…")
-    return user.import_key(entity.secret).pubkey
+    found = parse_key_text(imported.text.encode())
+    if found.secret is None:
+        return user.import_ncryptsec(found.ncryptsec, imported.passphrase).pubkey
+    return user.import_key(found.secret).pubkey
 
 
 def write_recovery(

@@ -192,7 +192,7 @@ def _ask_key() -> ImportedKey | None:
     question = "1. Your key, not shown: Enter makes a new one, or paste nsec1…, ncryptsec1…"
     while text := _ask_hidden(question):
         passphrase = ""
-        if text.startswith("ncryptsec1"):
+        if "ncryptsec1" in text.lower():  # perhaps with `nostr:` or quotes around it
             passphrase = click.prompt("   Its passphrase", hide_input=True)
         imported = ImportedKey(text, passphrase)
         try:

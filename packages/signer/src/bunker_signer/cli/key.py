@@ -52,8 +52,8 @@ def new(context: Context, guards: tuple[str, ...], unrecoverable: bool) -> None:
 def import_(
     context: Context, source: Path | None, guards: tuple[str, ...], unrecoverable: bool
 ) -> None:
-    """Seal an existing key: an nsec or ncryptsec in the file SOURCE, from standard input when
-    SOURCE is -, or typed at a hidden prompt."""
+    """Seal an existing key: an nsec, ncryptsec, hex, or JSON with one of them, in the file SOURCE,
+    from standard input when SOURCE is -, or typed at a hidden prompt."""
     from bunker_core.keys import wipe
 
     secret = _private_key(_read_key_text(context, source), context)
@@ -252,39 +252,34 @@ def destroy(context: Context, confirm: str | None) -> None:
 
 
 def _private_key(text: bytearray, context: Context) -> bytearray:
-    """Return the 32 bytes in an nsec or ncryptsec, before anything is made; wipes `text`."""
+    """Return the 32 bytes in whatever a person has, before anything is made; wipes `text`."""
     from bunker_core.errors import CryptoError, InvalidEntity
     from bunker_core.keys import wipe
     from bunker_core.nips import nip49
-    from bunker_core.nips.nip19 import Nsec, parse
-    from bunker_signer.nse.memory import wipe_str
+    from bunker_core.nips.key_text import parse_key_text
 
-    words = text.decode("ascii", "replace").strip()
-    wipe(text)
     try:
-        if not words.startswith("ncryptsec1"):
-            entity = parse(words)
-            if not isinstance(entity, Nsec):
-                raise InvalidEntity("this is no private key")
-            return entity.secret
+        found = parse_key_text(text)
+        if found.secret is not None:
+            return found.secret
         secret = bytearray(32)
         passphrase = context.secrets.ask("Passphrase of the ncryptsec")
         try:
-            nip49.decrypt(words, passphrase, secret)
+            nip49.decrypt(found.ncryptsec, passphrase, secret)
         finally:
             wipe(passphrase)
         return secret
     except InvalidEntity as error:
-        raise click.ClickException(f"not an nsec or ncryptsec: {error}") from None
+        raise click.ClickException(str(error)) from None
     except CryptoError:
         raise click.ClickException("wrong passphrase for the ncryptsec") from None
     finally:
-        wipe_str(words)
+        wipe(text)
 
 
 def _read_key_text(context: Context, source: Path | None) -> bytearray:
     if source is None:
-        return context.secrets.ask("nsec or ncryptsec")
+        return context.secrets.ask("nsec, ncryptsec or hex")
     if str(source).lower().startswith(("nsec1", "ncryptsec1")):
         raise click.ClickException(
             "a key on the command line is seen by others and kept in the shell's history: "
