@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from _require import need
-from _wire import PATIENCE, Peer, RelayProcess, Start, note, request
+from _wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request
 from bunker_core.keys import SecretKey
 from bunker_relay.event.clock import NAME, Clock
 from bunker_relay.store.store import FILE
+from bunker_relay.store.tools.transfer import import_events
 from bunker_relay.troubles import Troubles
 
 DAY = 86_400
@@ -190,3 +192,24 @@ async def test_systemd_hears_that_it_is_ready_and_lives(
             while await loop.sock_recv(channel, 100) != b"WATCHDOG=1":
                 pass
         assert relay.process.poll() is None
+
+
+async def test_damage_that_a_query_meets(start: Start) -> None:
+    """A large file is not read through at the start: what a query finds of it is said then."""
+    relay = start()
+    relay.stop()
+    texts = (note(KEY, f"{number:05}" * 50_000).to_json() for number in range(140))
+    for _ in import_events(relay.data / FILE, enumerate(texts)):
+        pass
+    size = (relay.data / FILE).stat().st_size
+    assert size > 33_554_432
+    with (relay.data / FILE).open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * 4_000_000)
+    relay = start(data=relay.data)
+    async with Peer(relay.url) as peer:
+        with pytest.raises((Refused, ConnectionClosed)):
+            await peer.ids({"authors": [KEY.pubkey], "limit": 140})
+    body = await _until(relay, 503)
+    assert "bunker relay salvage" in body["troubles"]["damage"]["advice"]
+    assert relay.log().count("the database is damaged") == 1

@@ -311,6 +311,7 @@ class Connection:
                     found = await self._send_pages(store, subscription, answer)
                 except StoreError as error:
                     self._relay.counters.queries_failed += 1
+                    self._relay.ingest.cant_read(error)
                     self._refuse(subscription, f"error: {error}")
                     return
                 await bus.settle()  # what others stored and we found is held here by now
@@ -362,6 +363,7 @@ class Connection:
                     )
                 except StoreError as error:
                     self._relay.counters.queries_failed += 1
+                    self._relay.ingest.cant_read(error)
                     self._outbox.put(frame(Closed(query.subscription_id, f"error: {error}")))
                     return
         self._outbox.put(frame(CountReply(query.subscription_id, count)))

@@ -16,7 +16,7 @@ from bunker_relay.event.limits import Budget, memory_of_event
 from bunker_relay.event.policy import FROM_THE_FUTURE, Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
-from bunker_relay.store.outcome import Outcome, StoreError
+from bunker_relay.store.outcome import Outcome, StoreError, is_damage
 from bunker_relay.troubles import Troubles
 
 if TYPE_CHECKING:
@@ -244,6 +244,12 @@ class Ingest:
     def unsaved(self) -> int:
         """Bytes of events that wait to be stored."""
         return self._unsaved.used
+
+    def cant_read(self, error: StoreError) -> None:
+        """Take the failure of a query; damage is for the owner, too slow is the client's affair."""
+        if is_damage(error):
+            advice = "stop the relay; `bunker relay salvage` takes out of it what can be read"
+            self.troubles.report("damage", f"the database is damaged: {error}", advice)
 
     def _save(self, store: "Store", event: Event, address: str, later: Later) -> bytes | None:
         size = memory_of_event(event)
