@@ -42,7 +42,7 @@ async def test_several_addresses_and_a_path(start: Start) -> None:
     async with httpx.AsyncClient() as http:
         url = f"{relay.http_url}/nostr"
         accept = {"Accept": "application/nostr+json"}
-        assert (await http.get(url, headers=accept)).json()["software"] == "nostr-bunker-relay"
+        assert "version" in (await http.get(url, headers=accept)).json()
         body = b'{"method":"supportedmethods","params":[]}'
         headers = {"Content-Type": RPC, "Authorization": authorization(body, url)}
         assert (await http.post(url, content=body, headers=headers)).status_code == 200

@@ -1,5 +1,7 @@
 """The relay information document (NIP-11)."""
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any, Final
 
 from bunker_core.messages import MAX_SUBSCRIPTION_ID
@@ -21,7 +23,6 @@ def document(config: Config) -> dict[str, Any]:
         "name": config.name,
         "description": config.description,
         "supported_nips": sorted(nips),
-        "software": "nostr-bunker-relay",
         "version": __version__,
         "limitation": {
             "max_message_length": limits.max_frame_bytes,
@@ -40,5 +41,24 @@ def document(config: Config) -> dict[str, Any]:
     }
     if limits.created_at_lower_limit:  # 0 means no limit to us, and "nothing from the past" there
         result["limitation"]["created_at_lower_limit"] = limits.created_at_lower_limit
-    optional = {"pubkey": config.owner, "contact": config.contact, "icon": config.icon}
+    optional = {
+        "pubkey": config.owner,
+        "contact": config.contact,
+        "icon": config.icon,
+        "software": homepage(),
+    }
     return result | {key: value for key, value in optional.items() if value is not None}
+
+
+@cache
+def homepage() -> str | None:
+    """Return the project's homepage, if the package names one.
+
+    NIP-11: if `software` is present, it MUST be a URL to the project's homepage.
+    """
+    try:
+        urls = metadata("nostr-bunker-relay").get_all("Project-URL") or ()
+    except PackageNotFoundError:
+        return None
+    pairs = (text.partition(", ") for text in urls)
+    return next((url for label, _, url in pairs if label.lower() == "homepage"), None)
