@@ -161,6 +161,21 @@ async def test_a_broken_relay_is_convicted(
     assert convicted(await judge(broken(), prefix)) == ids
 
 
+async def test_a_relay_that_sends_without_end_is_left() -> None:
+    """5,000 messages that nobody asked for are the end of a case, not of the kit's memory."""
+
+    async def flood(visitor: Visitor, message: Message) -> bool:
+        for number in range(6_000):
+            await visitor.send("NOTICE", f"{number}")
+        return True
+
+    async with stage_relay(flood) as relay:
+        target = Target(relay.url, patience=20.0)
+        results = await judged(CASES, lambda trace: kit(target, trace), "relay/req/eose-limit-0")
+    [result] = results.values()
+    assert result.reason == "sends without end: 5000 messages before the EOSE"
+
+
 async def test_silence_is_said_with_its_seconds() -> None:
     """A relay that answers nothing hangs, after as long as the kit was told to wait."""
 

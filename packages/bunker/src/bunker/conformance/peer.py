@@ -16,6 +16,8 @@ from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips.nip42 import auth_template
 
 Message = list[Any]
+_MAX_FRAME: Final = 16 * 1024 * 1024  # bytes; more than any case has sent to it
+_MAX_UNREAD: Final = 5_000  # messages that nobody has asked for
 NOBODY: Final = "f" * 64  # no event has this id
 _REPLIES: Final = ("EVENT", "EOSE", "CLOSED")
 
@@ -48,7 +50,7 @@ class Peer:
         try:
             async with asyncio.timeout(self.patience):
                 self._socket = await connect(
-                    self.url, max_size=None, compression=None, proxy=None, close_timeout=1
+                    self.url, max_size=_MAX_FRAME, compression=None, proxy=None, close_timeout=1
                 )
         except TimeoutError:
             raise Silence("connection", self.patience) from None
@@ -94,6 +96,8 @@ class Peer:
             message = await self._receive(awaited)
             if wanted(message):
                 return message
+            if len(self._unread) >= _MAX_UNREAD:
+                raise Failed(f"sends without end: {_MAX_UNREAD} messages before the {awaited}")
             self._unread.append(message)
 
     async def publish(self, event: VerifiedEvent) -> tuple[bool, str]:

@@ -12,7 +12,8 @@ from typing import Final
 from bunker.conformance.case import Failed
 
 _END: Final = 5.0  # seconds from SIGTERM until it is killed
-_KEPT: Final = 200  # lines of output
+_KEPT: Final = 200  # lines of output that a reader is shown the last of
+_QUEUED: Final = 5_000  # lines that wait to be read
 _LINE: Final = 8 * 1024 * 1024  # bytes
 
 
@@ -65,7 +66,7 @@ class Program:
             async for raw in self.process.stdout:
                 line = raw.decode(errors="replace").rstrip("\n")
                 self.last.append(line)
-                if self.lines.qsize() >= _KEPT:
+                if self.lines.qsize() >= _QUEUED:
                     self.lines.get_nowait()  # nobody reads
                 self.lines.put_nowait(line)
         self.lines.put_nowait(None)
