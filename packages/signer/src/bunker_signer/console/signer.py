@@ -83,6 +83,10 @@ class Signer:
         """Lock everything, forget every app, device and passkey; only the command line ends it."""
         return panic(self._agent, inbox, self._keyring.data, by, self._clock)
 
+    def owner_seen(self) -> None:
+        """Note a sign of the owner: what locks keys when there is none for long waits anew."""
+        self._agent.on_owner()
+
     # Apps.
 
     def apps(self) -> tuple[App, ...]:
@@ -144,6 +148,7 @@ class Signer:
 
     def invite(self, identity: Identity, granted: tuple[Grant, ...]) -> BunkerURI:
         """Return a URI that pairs one app, once, within a day."""
+        self.owner_seen()
         return self._agent.invite(identity, new_secret(), granted)
 
     async def accept(

@@ -1,6 +1,6 @@
 """Slowing down who guesses a passphrase or PIN at a running enclave.
 
-Who has the file can guess elsewhere: against him stands the cost of Argon2id alone. So nothing is
+Who has the file can guess elsewhere: against them stands the cost of Argon2id alone. So nothing is
 written to disk; the count is the enclave's.
 """
 

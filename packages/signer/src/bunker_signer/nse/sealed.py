@@ -69,7 +69,7 @@ class SealedKey:
     ) -> None:
         """Take the key called `name` in `storage` (memory unless given).
 
-        `master_key` is 64 hex characters or a 32-byte buffer; it is copied, the caller wipes his
+        `master_key` is 64 hex characters or a 32-byte buffer; it is copied, the caller wipes their
         own. Any other `protector` stays the caller's to close. Either opens the key when it is
         first used, until `lock`; without one the enclave is locked until `unlock`. `auto_lock` is
         the idle time in seconds after which it locks by itself. `memory` is the best level of

@@ -96,6 +96,7 @@ class Agent:
         )
         jobs.on_interim = lambda reply: self._spawn(self._send(reply))
         self._subscription: Subscription | None = None
+        self.on_owner: Callable[[], None] = lambda: None  # called for what the owner does
         self._told_off = 0  # seconds that the owner was told the clock is off
         self._at_work: dict[str, int] = {}  # requests of each client
         self._tasks: set[asyncio.Task[None]] = set()

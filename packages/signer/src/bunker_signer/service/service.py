@@ -163,7 +163,8 @@ async def running(
         )
         await stack.enter_async_context(agent)
         watch = Watch(identities, database, notifier.tell, config.silence, clock)
-        inbox.on_answer = watch.owner_seen
+        inbox.on_answer = agent.on_owner = watch.owner_seen
+        inbox.is_paired = agent.is_paired
         for identity in identities:
             identity.access.on_owner = watch.owner_seen
         _beside(stack, watch.run())

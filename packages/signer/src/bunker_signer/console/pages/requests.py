@@ -92,7 +92,10 @@ async def answer(visit: Visit, form: Form) -> Response:
     if form.get("seen") != seen(question):
         raise Problem("problem.changed", 409)
     said = _answer(form.get("answer", ""), visit.device.name)
+    visit.console.signer.owner_seen()
     if said.allows:
+        if visit.console.signer.app(question.key_name, question.client_pubkey) is None:
+            raise Problem("problem.app_gone", 409)
         if question.description(console.now()).dangers and form.get("sure") != "yes":
             raise Problem("problem.twice", 409)
         await unlock_key(visit, question.key_name, form)
