@@ -34,9 +34,9 @@ def test_an_event_is_handed_out_at_most_once() -> None:
     for number, event in enumerate(events):
         assert buffer.hold(event, float(number))
         assert buffer.hold(event, float(number))  # the sender repeats itself
-    assert buffer.claim(_for("a" * 64), 3.0) == []
-    assert buffer.claim(_for(SIGNER.pubkey), 3.0) == events
-    assert buffer.claim(_for(SIGNER.pubkey), 3.0) == []
+    assert buffer.hand_out(_for("a" * 64), 3.0) == []
+    assert buffer.hand_out(_for(SIGNER.pubkey), 3.0) == events
+    assert buffer.hand_out(_for(SIGNER.pubkey), 3.0) == []
     assert buffer.size == 0
 
 
@@ -44,9 +44,9 @@ def test_an_event_is_forgotten_after_its_seconds() -> None:
     """It is held for `seconds`, not longer, and its bytes are free again."""
     buffer = GraceBuffer(Grace(seconds=30))
     buffer.hold(request(CLIENT, SIGNER.pubkey), 0.0)
-    assert buffer.claim(_for("a" * 64), 30.0) == []
+    assert buffer.hand_out(_for("a" * 64), 30.0) == []
     assert buffer.size == 0
-    assert buffer.claim(_for(SIGNER.pubkey), 30.0) == []
+    assert buffer.hand_out(_for(SIGNER.pubkey), 30.0) == []
 
 
 def test_its_bytes_are_bounded() -> None:
@@ -55,7 +55,7 @@ def test_its_bytes_are_bounded() -> None:
     held = [event for event in _requests(100) if buffer.hold(event, 0.0)]
     assert 0 < len(held) < 100
     assert buffer.size <= 20_000
-    assert buffer.claim(_for(SIGNER.pubkey), 1.0) == held
+    assert buffer.hand_out(_for(SIGNER.pubkey), 1.0) == held
 
 
 def _requests(count: int) -> list[Event]:
@@ -76,7 +76,7 @@ def test_only_the_recipients_own_subscription_gets_it(item: Filter) -> None:
     """A subscription has to name the recipient in #p, and to match in all else."""
     buffer = GraceBuffer(Grace(seconds=30))
     buffer.hold(request(CLIENT, SIGNER.pubkey), 0.0)
-    assert buffer.claim(_subscription(item), 1.0) == []
+    assert buffer.hand_out(_subscription(item), 1.0) == []
     assert buffer.size > 0
 
 
@@ -129,4 +129,4 @@ def test_what_is_held_again_keeps_its_end() -> None:
     ((again, held_at),) = buffer.take([SIGNER.pubkey], 1.0)
     buffer.hold(second, 20.0)
     buffer.hold(again, held_at)
-    assert buffer.claim(_for(SIGNER.pubkey), 35.0) == [second]
+    assert buffer.hand_out(_for(SIGNER.pubkey), 35.0) == [second]

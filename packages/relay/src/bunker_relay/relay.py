@@ -161,14 +161,14 @@ class Relay:
             await self._turn_away(send, _TOO_MANY, b"too many connections\n")
             return
         self.counters.connections += 1
-        line = scope.get("extensions", {}).get(DIRECT)
-        if line is not None:
+        direct = scope.get("extensions", {}).get(DIRECT)
+        if direct is not None:
             await send(_accept(scope))
             self._count(address, 1)
             connection = Connection(
-                self.parts, address, self.urls_for(scope), scope, receive, send, line
+                self.parts, address, self.urls_for(scope), scope, receive, send, direct
             )
-            connection.attach(line, lambda: self._count(address, -1))
+            connection.attach(direct, lambda: self._count(address, -1))
             return  # nothing of ASGI waits with the client
         with self._counted(address):
             await send(_accept(scope))

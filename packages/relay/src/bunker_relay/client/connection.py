@@ -85,16 +85,16 @@ class Connection:
         scope: Scope,
         receive: Receive,
         send: Send,
-        line: "DirectProtocol | None" = None,
+        direct: "DirectProtocol | None" = None,
     ) -> None:
         """`address` is whose rate limits the client shares; an AUTH names one of `relay_urls`.
 
-        With a `line`, `attach` serves it.
+        With `direct`, `attach` serves it.
         """
         self._relay = relay
         self._receive = receive
         self._asgi_send = send
-        self._line = line
+        self._direct = direct
         # Our server offers it; under another, a client that does not read lingers.
         self._abort = scope.get("extensions", {}).get("bunker.abort")
         self._leave = scope.get("extensions", {}).get("bunker.leave")
@@ -102,10 +102,10 @@ class Connection:
         most = relay.policy.limits.max_outbox_bytes
         unread = Unread(relay.unread, address)
         self._outbox: Outbox | Cork
-        if self._line is not None:
-            self._abort = self._line.abort
-            self._leave = self._line.leave
-            self._outbox = self._line.open_cork(relay.turn, most, self._overflowed, unread)
+        if self._direct is not None:
+            self._abort = self._direct.abort
+            self._leave = self._direct.leave
+            self._outbox = self._direct.open_cork(relay.turn, most, self._overflowed, unread)
         else:
             self._outbox = Outbox(self._send, most, self._overflowed, unread)
         self._session = Session(
@@ -145,11 +145,11 @@ class Connection:
         finally:
             self._end()
 
-    def attach(self, line: "DirectProtocol", done: Callable[[], None]) -> None:
-        """Serve the client by the line's calls; `done` is called when it has gone."""
+    def attach(self, direct: "DirectProtocol", done: Callable[[], None]) -> None:
+        """Serve the client by the calls of `direct`; `done` is called when it has gone."""
         self._done = done
         self._relay.connections.add(self)
-        line.attach(self._take_attached, self._line_ended, self._large)
+        direct.attach(self._take_attached, self._reading_ended, self._large)
 
     def _large(self, size: int) -> bool:
         """Take memory for a large message that is on its way; less than nothing gives it back."""
@@ -159,18 +159,18 @@ class Connection:
         budget.give_back(self.address, -size)
         return True
 
-    def _line_ended(self) -> None:
-        line = self._line
-        if line is not None and line.waiting and not self._ended:
-            self._spawn(self._finish(line))
+    def _reading_ended(self) -> None:
+        direct = self._direct
+        if direct is not None and direct.waiting and not self._ended:
+            self._spawn(self._finish(direct))
         else:
             self._end()
 
-    async def _finish(self, line: "DirectProtocol") -> None:
+    async def _finish(self, direct: "DirectProtocol") -> None:
         """Take what was sent before the end and held back until now."""
-        while line.waiting and not self._ended:
+        while direct.waiting and not self._ended:
             await self._have_room()
-            line.go_on()
+            direct.resume_reading()
         self._end()
 
     async def shut_down(self) -> None:
@@ -198,20 +198,20 @@ class Connection:
     def _take_attached(self, text: str | bytes | None) -> None:
         self._take(text)
         if self._outbox.crowded or (self._pending_saves and self._saves_enough):
-            self._hold()
+            self._pause_reading()
 
-    def _hold(self) -> None:
+    def _pause_reading(self) -> None:
         """Read no further until there is room."""
-        line = self._line
-        if line is None:
+        direct = self._direct
+        if direct is None:
             raise AssertionError  # only an attached connection is held
 
-        async def go_on() -> None:
+        async def resume() -> None:
             await self._have_room()
-            line.go_on()
+            direct.resume_reading()
 
-        line.hold()
-        self._spawn(go_on())
+        direct.pause_reading()
+        self._spawn(resume())
 
     def _take(self, text: str | bytes | None) -> None:
         """Carry out one message, without waiting for anything.

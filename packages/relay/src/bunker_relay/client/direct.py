@@ -1,4 +1,4 @@
-"""The direct line: text messages go from uvicorn's WebSocket protocol straight to the session.
+"""The direct way: text messages go from uvicorn's WebSocket protocol straight to the session.
 
 Between a socket and an ASGI application stand a queue, a task switch, two dicts and a pause of
 reading for every message: more than the relay itself takes for an event, but for the signature.
@@ -6,7 +6,7 @@ Once the relay has accepted a connection it attaches to this class instead, whic
 message as it is read. All else stays uvicorn's: handshake, pings, closing, and every frame that is
 not one whole, masked text message, for that one goes to the same parser as ever.
 
-`server` offers the direct line; without it, or under another server, the relay speaks ASGI.
+`server` offers the direct way; without it, or under another server, the relay speaks ASGI.
 """
 
 import sys
@@ -96,7 +96,7 @@ class DirectProtocol(PatientProtocol):
     _theirs = 0  # bytes that the stock parser has to get before we look at frames again
 
     async def run_asgi(self) -> None:
-        """Offer the direct line and run the application, which may attach and return."""
+        """Offer the direct way and run the application, which may attach and return."""
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
         try:
@@ -125,8 +125,9 @@ class DirectProtocol(PatientProtocol):
         """Call `take` with the text of every message from now on, None for a binary one.
 
         It raises UnicodeDecodeError for text that is not UTF-8: who parses it finds that out.
-        After `hold` the messages wait until `go_on`. `ended` is called when nothing more will be
-        read, perhaps more than once. The application may return: the connection stays.
+        After `pause_reading` the messages wait until `resume_reading`. `ended` is called when
+        nothing more will be read, perhaps more than once. The application may return: the
+        connection stays.
         `large` is asked for memory, in bytes, before more than LARGE of a message that is not
         whole are kept, and gets it back as a negative number; without it the connection ends.
         """
@@ -147,22 +148,22 @@ class DirectProtocol(PatientProtocol):
         if self.conn.reader.buffer or self.conn.current_size is not None:
             self._theirs = _ALL  # in the middle of a frame, of which we have not seen the header
         self.read_paused = False
-        self.go_on()
+        self.resume_reading()
         if ends:
             ended()
 
     @property
     def waiting(self) -> bool:
-        """Whether messages wait for `go_on`."""
+        """Whether messages wait for `resume_reading`."""
         return self._later is not None
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         """Read no further."""
         if not self._held:
             self._held = True
             self.transport.pause_reading()
 
-    def go_on(self) -> None:
+    def resume_reading(self) -> None:
         """Hand out what waits, then read on."""
         self._held = False
         while self._later is not None and not self._held:

@@ -45,7 +45,7 @@ class GraceBuffer:
             self._ids_by_p.setdefault(pubkey, set()).add(event.id)
         return True
 
-    def claim(self, subscription: Subscription, now: float) -> list[Event]:
+    def hand_out(self, subscription: Subscription, now: float) -> list[Event]:
         """Return, and forget, what `subscription` wants, oldest first."""
         self._expire(now)
         if not self._events:
@@ -55,10 +55,10 @@ class GraceBuffer:
             for pubkey in item.tag("p") or ():
                 named |= self._ids_by_p.get(pubkey, set())
         found = self._live(named, now)
-        claimed = [event for _, _, event in found if subscription.wants(event)]
-        for event in claimed:
+        handed = [event for _, _, event in found if subscription.wants(event)]
+        for event in handed:
             self.drop(event.id)
-        return claimed
+        return handed
 
     def take(self, recipients: Iterable[str], now: float) -> list[tuple[Event, float]]:
         """Return, and forget, what is held for `recipients`, with the time that it came."""

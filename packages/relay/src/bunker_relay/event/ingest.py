@@ -116,7 +116,7 @@ class Ingest:
 
     def subscribed(self, subscription: Subscription, now: float) -> None:
         """Hand a new subscription what waited for it in the grace buffer."""
-        for event in self.grace.claim(subscription, now):
+        for event in self.grace.hand_out(subscription, now):
             event_json = event.to_json()
             subscription.send(event.id, event_json, subscription.frame(event_json))
             self._seen.put(event.id, (event.sig, self._hub.serial))
