@@ -67,7 +67,7 @@ async def test_no_fault(
         await page.locator("main details").wait_for()
         await look(page, "seal", found, english)
         await page.locator("main .primary").first.click()
-        passphrase = page.locator("main input")
+        passphrase = page.locator("main input:not([type=password])")
         await passphrase.wait_for()
         await look(page, "recovery", found, english)
         words = await passphrase.input_value()
