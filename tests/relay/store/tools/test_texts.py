@@ -61,6 +61,8 @@ def test_whatever_holds_events_is_read(tmp_path: Path, content: bytes) -> None:
         b"", b"junk\n" * 9, b"\x00\xff" * 1_000, b"[]", b"[[[[", b"{}", b"[1,2]", b'["NOTICE","x"]',
         b"[" * 100_000, gzip.compress(LINES)[:40], b"\xff\xfe\x00\xd8\x00", b'[{"id":1},', b"null",
     ],
+    ids=["nothing", "junk", "bytes", "empty array", "brackets", "object", "numbers", "notice",
+         "deep", "half an archive", "half a surrogate", "half an array", "null"],
 )  # fmt: skip
 def test_what_holds_none_is_an_error(tmp_path: Path, content: bytes) -> None:
     """Exit code 1 and a reason, never a traceback."""
