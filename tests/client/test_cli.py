@@ -376,3 +376,24 @@ async def test_completion_knows_the_sessions(tmp_path: Path) -> None:
     }
     _, out, _ = await bunker(environment=completion)
     assert out.split() == ["plain,work"]
+
+
+async def test_a_pairing_in_one_text_signs_in_a_ci(tmp_path: Path) -> None:
+    """`bunker sessions nbunksec` here, a file with it there, and no session: signed, every time."""
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
+    ):
+        kept = ("--sessions", str(tmp_path / "kept"))
+        code, _, err = await bunker("pair", signer.uri, *kept)
+        assert code == 0, err
+        code, text, err = await bunker("sessions", *kept, "nbunksec")
+        assert code == 0, err
+        assert text.startswith("nbunksec1")
+        (tmp_path / "secret").write_text(text)
+        for _ in range(2):
+            elsewhere = ("--sessions", str(tmp_path / "ci"), "--uri-file", str(tmp_path / "secret"))
+            code, out, err = await bunker("sign", *elsewhere, stdin=NOTE)
+            assert code == 0, err
+            assert json.loads(out)["content"] == "hello"
+        assert not (tmp_path / "ci").exists()

@@ -6,6 +6,7 @@
 | `nostrconnect://?relay=wss://...` | the remote signer that scans the invitation |
 | `alice@example.com` | the remote signer that the domain names for alice (NIP-05) |
 | `session:NAME` | a pairing that was kept |
+| `nbunksec1...` | a pairing in one text, of `bunker sessions nbunksec` or another tool |
 | `nse:PATH` | the sealed key in that directory, in this process (needs nostr-bunker-signer) |
 """
 
@@ -26,6 +27,7 @@ from bunker_client.sessions.sessions import DEFAULT_NAME, Sessions
 from bunker_client.sync import SyncOf
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI
+from bunker_core.nips.nbunksec import NAME, parse_nbunksec
 from bunker_core.nips.nip05 import parse_document, parse_identifier
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
@@ -51,6 +53,10 @@ def signer_from(
     Raises ClientError.
     """
     text = text.strip()
+    if text.lower().startswith(f"{NAME}1"):
+        with client_errors():
+            uri, key = parse_nbunksec(text)
+        return RemoteSigner.from_uri(uri, client_key=key, **options)
     scheme, separator, rest = text.partition(":")
     match scheme.lower() if separator else "":
         case "bunker":

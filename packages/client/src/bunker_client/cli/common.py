@@ -177,8 +177,8 @@ _OPTIONS: Final = (
         "--uri",
         metavar="SIGNER",
         envvar=URI_VARIABLE,
-        help="bunker://..., nse:PATH, session:NAME or a NIP-05 name. Other users of the machine "
-        f"can read a command line: better give it in ${URI_VARIABLE} or by --uri-file.",
+        help="bunker://..., nbunksec1..., nse:PATH, session:NAME or a NIP-05 name. Other users of "
+        f"the machine can read a command line: better give it in ${URI_VARIABLE} or by --uri-file.",
     ),
     click.option(
         "--uri-file",

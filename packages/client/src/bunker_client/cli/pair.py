@@ -91,6 +91,25 @@ def forget(common: Common, name: str, local: bool) -> None:
     common.result(f"session {name} is deleted", {"deleted": name})
 
 
+@sessions.command()
+@click.argument("name", default="default")
+@click.pass_obj
+def nbunksec(common: Common, name: str) -> None:
+    """Print a session as one text, for the secret store of a CI.
+
+    Whoever has it may do what this client may. It is good for --uri-file, $BUNKER_URI, and for
+    other tools that take nbunksec1...
+    """
+    from bunker_core.nips.bunker_uri import BunkerURI
+    from bunker_core.nips.nbunksec import encode_nbunksec
+
+    with one_line_errors(common):
+        session = common.sessions().load(name)
+        uri = BunkerURI(session.remote_signer_pubkey, session.relays)
+        text = encode_nbunksec(uri, session.client_key)
+    common.result(text, {"nbunksec": text})
+
+
 async def _accept(common: Common, uri: str, permissions: str, name: str) -> None:
     from bunker_client.remote_signer import RemoteSigner
     from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
