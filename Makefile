@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 PACKAGES := core relay signer client phone bunker
 # --no-deps: what the packages need is pinned in requirements/; --no-build-isolation: so is hatchling.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# An environment starts with the pip and setuptools that are pinned, not with what Python bundles.
+venv = $(PYTHON) -m venv $(1) && $(1)/bin/python -m pip --disable-pip-version-check --quiet install \
+  --require-hashes --only-binary :all: -r requirements/pip.txt
 # What some tests run against, where the platform has it.
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist binary version audit wheels newest-python lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist binary version audit wheels newest-python mutants release lock \
   clean
 
 help: ## Show this list
@@ -71,7 +74,7 @@ screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chr
 	$(BIN)/python tests/signer/console/screenshots.py
 
 docs: $(VENV)/.run ## Build docs/ as a site, in build/site
-	$(PYTHON) -m venv $(VENV)-docs
+	$(call venv,$(VENV)-docs)
 	$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  -r requirements/docs.txt
 	$(BIN)/python -m bunker.reference docs/reference
@@ -84,7 +87,7 @@ dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove the
 	for package in $(PACKAGES); do \
 	  (cd packages/$$package && ../../$(BIN)/python -m hatchling build -d ../../dist) || exit 1; \
 	done
-	$(PYTHON) -m venv $(VENV)-dist
+	$(call venv,$(VENV)-dist)
 	$(VENV)-dist/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  -r requirements/run.txt
 	$(VENV)-dist/bin/python -m pip --disable-pip-version-check --quiet install --no-deps dist/*.whl
@@ -98,7 +101,7 @@ dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove the
 
 # One file with Python and everything in it; it starts its own processes with `-m`.
 binary: $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with it
-	$(PYTHON) -m venv $(VENV)-binary
+	$(call venv,$(VENV)-binary)
 	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  --only-binary :all: -r requirements/run.txt -r requirements/qr.txt -r requirements/binary.txt
 	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
@@ -125,7 +128,7 @@ audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
 
 $(VENV)-release/.tools: requirements/release.txt
-	$(PYTHON) -m venv $(VENV)-release
+	$(call venv,$(VENV)-release)
 	$(VENV)-release/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  -r requirements/release.txt
 	@touch $@
@@ -137,25 +140,35 @@ wheels: $(VENV)/.dev ## Ask whether every pin has a wheel for each Python and pl
 newest-python: ## Run the demo and the tests of the key on Debian sid's Python, in a folder (root, debootstrap)
 	@bash .ci/newest-python
 
+mutants: $(VENV)/.dev ## Change MODULES in place after place, and show what their tests do not notice
+	@test -n "$(MODULES)" || { echo "say which: make mutants MODULES=packages/core/src/..." >&2; exit 1; }
+	$(call venv,$(VENV)-mutants)
+	$(VENV)-mutants/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+	  -r requirements/mutants.txt
+	$(BIN)/python .ci/mutants.py $(CURDIR)/$(VENV)-mutants/bin/cosmic-ray $(MODULES)
+
+release: dist ## Prepare a release of VERSION: proofs, checksums, and the list for the person who uploads
+	$(BIN)/python .ci/release.py dist
+
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses
 	$(PIP) install uv
 	for name in run qr dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
-	for name in $(OPTIONAL) docs release binary; do \
+	for name in $(OPTIONAL) docs release binary mutants pip; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url -c requirements/dev.txt requirements/$$name.in \
 	    -o requirements/$$name.txt || exit 1; \
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary $(VENV)-mutants bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(call venv,$(VENV))
 
 $(VENV)/.packages: $(BIN)/python requirements/run.txt requirements/qr.txt $(addsuffix /pyproject.toml,$(addprefix packages/,$(PACKAGES)))
 	$(PIP) install --require-hashes -r requirements/run.txt
@@ -168,7 +181,7 @@ $(VENV)/.run: $(VENV)/.packages
 	@touch $@
 
 $(VENV)-bench/.peers: requirements/bench.txt
-	@$(PYTHON) -m venv $(VENV)-bench
+	@$(call venv,$(VENV)-bench)
 	$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install \
 	  --require-hashes --only-binary :all: -r requirements/bench.txt
 	@touch $@

@@ -21,8 +21,9 @@ def test_it_keeps_what_it_promises(capacity: int, steps: list[tuple[str, int]]) 
         if step == "put":
             kept.put(key, count)
             values[key] = count
+        there = key in kept
         found = {"put": kept.get, "use": kept.use, "get": kept.get}[step](key)
-        assert found in (None, values.get(key))
+        assert found == (values[key] if there else None)
         if step == "put" or (step == "use" and found is not None):
             latest = [*(other for other in latest if other != key), key]
         assert all(kept.get(recent) == values[recent] for recent in latest[-capacity:])
