@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -112,6 +113,7 @@ LOCK: Final = "signer.lock"
     help="Ask this relay, where your profile and lists are, for the current ones, so that a "
     "request can say what it would change. Repeatable.  [default: what was signed here is known]",
 )
+@click.option("--desktop", is_flag=True, help="Ask by notifications of this desktop (D-Bus).")
 @click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
 @click.option(
     "--lock-after-silence",
@@ -172,6 +174,7 @@ def run(
     link: str,
     auth_url: str,
     own_relays: tuple[str, ...],
+    desktop: bool,
     auto_lock: int | None,
     silence: int | None,
     panic_by: tuple[str, ...],
@@ -227,7 +230,7 @@ def run(
         loop = asyncio.Runner(loop_factory=_event_loop())
         with _locked(data), page as bound, loop as runner:
             shows = _Shows(sys.stdout.isatty() if pairs is None else pairs, qr)
-            runner.run(_run(config, grants, accepted, shows, http, bound))
+            runner.run(_run(config, grants, accepted, shows, http, bound, on_desktop=desktop))
 
 
 def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -257,8 +260,11 @@ async def _run(
     shows: _Shows,
     http: str | None,
     page: "Listening | None",
+    *,
+    on_desktop: bool,
 ) -> None:
     from bunker_core.local.systemd import notify
+    from bunker_signer.approvers.desktop import desktop
     from bunker_signer.approvers.terminal import TerminalApprover
     from bunker_signer.control.commands import Commands
     from bunker_signer.control.server import ControlServer
@@ -279,7 +285,12 @@ async def _run(
         config = replace(config, link=config.link or page.link, auth_url=auth_url)
     more_known = page.waiting.tell if page is not None else _nothing
     async with AsyncExitStack() as stack:
+        asks = await stack.enter_async_context(desktop(time.time)) if on_desktop else None
+        if asks is not None:
+            approvers.append(asks)
         service = await stack.enter_async_context(running(config, approvers, more_known=more_known))
+        if asks is not None:
+            asks.may_allow = lambda name: service.agent.identity(name).state.value == "unlocked"
         table = Commands(
             service.agent, service.inbox, service.keyring, owner_seen=service.watch.owner_seen
         ).table
