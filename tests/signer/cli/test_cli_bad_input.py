@@ -180,3 +180,15 @@ async def test_an_invitation_nobody_listens_to(relay_url: str, data: Path) -> No
     done = bunker("run", "--data", data, "--relay", relay_url, "--connect", uri)
     assert done.returncode != 0
     assert DEAD in done.stderr
+
+
+@pytest.mark.parametrize("where", ["u:hunter2@h/db", "h/db?user=u&password=hunter2"])
+def test_a_password_is_no_argument(data: Path, where: str) -> None:
+    """A password on the command line is refused and not repeated."""
+    url = f"postgresql+psycopg://{where}"
+    done = bunker("clients", "--data", data, "--database", url)
+    assert done.returncode == 2
+    assert "every user of this machine can read the password" in " ".join(done.stderr.split())
+    assert "hunter2" not in done.stderr
+    done = bunker("clients", "--data", data, "--database", "postgresql+psycopg://u@127.0.0.1:1/db")
+    assert done.returncode == 1

@@ -90,6 +90,9 @@ def main() -> int:
     except (BunkerError, TimeoutError) as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201 -- as click does
         return 1
+    except BrokenPipeError:  # whoever read along is gone; everything was stopped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"Error: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1

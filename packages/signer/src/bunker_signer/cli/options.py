@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from bunker_core.errors import BunkerError, InvalidEntity, InvalidURI
 from bunker_core.nips.nip19 import parse_pubkey
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _METHODS: Final = frozenset(method.value for method in Method)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION: Final = re.compile(r"(\d{1,6})([smhdw]?)")
+_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&]password=")
 _HEX: Final = re.compile(r"\b[0-9a-f]{64}\b")
 _RATE: Final = re.compile(r"(\d{1,6})/(\d{0,6}[smhdw])")
 
@@ -61,6 +63,19 @@ class RateType(click.ParamType[Rate]):
         return Rate(int(found[1]), seconds)
 
 
+def _without_password(ctx: click.Context, param: click.Parameter, url: str) -> str:
+    """Refuse a password among the arguments, where every user of the machine can read it."""
+    given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    if given and _PASSWORD.search(url):
+        raise click.BadParameter(
+            "every user of this machine can read the password there; set BUNKER_SIGNER_DATABASE, "
+            "or keep it in ~/.pgpass",
+            ctx,
+            param,
+        )
+    return url
+
+
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -73,6 +88,7 @@ database_option = click.option(
     default="",
     metavar="URL",
     envvar="BUNKER_SIGNER_DATABASE",
+    callback=_without_password,
     help="postgresql+psycopg://... instead of SQLite in the data directory.",
 )
 key_option = click.option(
