@@ -35,6 +35,7 @@ export class App {
   said = "";
   #drawn = "";
   #sweeping = false;
+  #going = false;
 
   /** @param {Started} started @param {import("../describe/texts.js").Texts} texts */
   constructor(started, texts) {
@@ -127,6 +128,8 @@ export class App {
 
   /** @param {string} to */
   go(to) {
+    document.getElementById("said")?.replaceChildren();
+    this.#going = location.hash !== `#${to}`; // what is said from here on stays
     if (location.hash === `#${to}`) void this.draw();
     else location.hash = to;
   }
@@ -140,6 +143,7 @@ export class App {
   /** Draw again if what is shown has changed. */
   async refresh() {
     const { name, rest } = this.route;
+    void this.signer.waiting().then((jobs) => document.querySelector("nav a[href='#requests']")?.toggleAttribute("data-waiting", jobs.length > 0));
     const unfinished = this.keys.find((key) => !key.recovered);
     document.body.classList.toggle("plain", !this.keys.some((key) => key.recovered));
     if (name.startsWith("join=")) return this.#screen("join", () => joinRelay(this, name.slice(5)));
@@ -198,7 +202,8 @@ export class App {
     await this.loadKeys();
     this.frame();
     addEventListener("hashchange", () => {
-      document.getElementById("said")?.replaceChildren();
+      if (!this.#going) document.getElementById("said")?.replaceChildren();
+      this.#going = false;
       void this.draw();
     });
     navigator.serviceWorker?.addEventListener("message", () => void this.sweep());

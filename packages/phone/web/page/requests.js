@@ -22,8 +22,6 @@ export async function requests(app) {
   const [first] = open;
   const group = first ? open.filter((job) => alike(job, first)).slice(0, ITEMS) : [];
   const clients = await app.database.read(["clients"], (tx) => tx.all("clients"));
-  const badge = document.querySelector("nav a[href='#requests']");
-  badge?.toggleAttribute("data-waiting", jobs.length > 0);
   return {
     seen: [...group, ...allowed].map((job) => job.entry.digest).join() + open.length + clients.length,
     make: () => [

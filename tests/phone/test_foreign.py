@@ -1,0 +1,88 @@
+"""Other projects' clients sign through the phone: all that they can, from login to logout."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bunker_core.event import parse_event, verify
+from interop.peers import Row, running
+from interop.test_clients import COMMANDS, NOT_OFFERED, command
+from phone._stage import Phone, Served
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+libraries = pytest.mark.parametrize("library", COMMANDS)
+
+
+@asynccontextmanager
+async def owner(page: "Page") -> AsyncIterator[None]:
+    """Someone at the phone who allows everything, but no reactions."""
+
+    async def answer() -> None:
+        while True:
+            await page.locator(".answers .allow").wait_for(timeout=60_000)
+            heading = await page.locator("#asked").inner_text()
+            with contextlib.suppress(Exception):  # the question changed under the finger
+                if heading.startswith("React"):
+                    await page.get_by_role("button", name="Deny").click(timeout=2000)
+                else:
+                    await page.get_by_role("button", name="Allow once").click(timeout=2000)
+                await page.locator("#asked", has_text=heading).wait_for(
+                    state="detached", timeout=2000
+                )
+
+    task = asyncio.create_task(answer())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def ready(handset: Phone) -> None:
+    """Let the key stay unlocked for half an hour."""
+    await handset.show("Settings")
+    await handset.page.get_by_label("Stay unlocked").select_option("30")
+
+
+@libraries
+async def test_a_client_signs_through_the_phone(library: str, handset: Phone) -> None:
+    """The bunker:// code is all that it needs; ping, signatures, encryption, refusal, logout."""
+    program = command(library)
+    await ready(handset)
+    uri = await handset.pair_uri()
+    await handset.show("Requests")
+    row = Row(library)
+    async with owner(handset.page), running(*program, "bunker", uri) as peer:
+        await asyncio.wait_for(peer.finish(), 100)
+        row.outcomes = peer.outcomes
+        row.expect(not_offered=NOT_OFFERED[library])
+        event = verify(parse_event(peer.told["signed"]))
+        assert event.pubkey == peer.told["user"]
+
+
+async def test_nostr_tools_is_met_by_its_own_code(handset: Phone, served: Served) -> None:
+    """nostrconnect://, pasted into the page."""
+    program = command("nostr-tools")
+    page = handset.page
+    await ready(handset)
+    async with running(*program, "nostrconnect", served.relay) as peer:
+        uri = await peer.until("uri")
+        await page.goto(f"{served.origin}/#pair")
+        await page.get_by_label("Or its address, pasted").fill(uri)
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("button", name="Pair", exact=True).click()
+        await page.get_by_text("The app is paired").wait_for()
+        await handset.show("Requests")
+        async with owner(page):
+            await asyncio.wait_for(peer.finish(), 100)
+    row = Row("nostr-tools, nostrconnect://", outcomes=peer.outcomes)
+    row.expect(not_offered=())
