@@ -8,6 +8,7 @@ from bunker_client.errors import (
     RelayRefused,
     RelayUnreachable,
     RequestTimeout,
+    SignerLocked,
     SignerOffline,
     WaitingForApproval,
 )
@@ -244,3 +245,49 @@ def test_the_next_look_is_at_the_next_thing_to_do() -> None:
     assert request.review(1.0, SENT)[1] == 0.5
     offline = call()
     assert offline.review(0.0, MUTED)[1] == 0.25
+
+
+def test_a_connection_that_is_lost_at_the_auth_page_changes_nothing() -> None:
+    """The signer has the request, and its owner the page: no relay is needed to wait for them."""
+    request = call(Patience(10, 50))
+    request.review(1.0, DELIVERED)
+    request.ask_user("https://example.com/yes", 2.0)
+    request.review(20.0, NOBODY)  # longer than a relay may be away otherwise
+    assert request.step is Step.WAITING_FOR_APPROVAL
+    with pytest.raises(WaitingForApproval):
+        request.review(52.0, NOBODY)
+
+
+def test_no_word_of_any_relay_is_no_refusal() -> None:
+    """Relays that left while they owed their answer: the request is sent, and not refused."""
+    request = call()
+    request.review(1.0, replace(SENT, owing=(), receipts=()))
+    assert request.step is Step.SENT
+
+
+def test_a_short_time_is_enough_to_ask_what_becomes_of_a_request() -> None:
+    """The first ping goes out in a quarter of the caller's time, at five seconds at the latest."""
+    for total, first in ((0.8, 0.2), (8.0, 2.0), (60.0, 5.0)):
+        request = call(Patience(10, 100, total=total))
+        request.review(0.0, DELIVERED)
+        assert request.review(first - 0.01, DELIVERED)[0] == []
+        assert request.review(first, DELIVERED)[0] == [Action.PROBE]
+
+
+def test_a_key_that_is_locked_and_unlocked_again() -> None:
+    """The latest ping says which: locked, then waiting for approval, and the error accordingly."""
+    request = call()
+    request.review(0.0, DELIVERED)
+    request.review(5.0, DELIVERED)
+    request.review(5.1, replace(DELIVERED, heard_at=5.1, answers_pings=True, locked=True))
+    steps = [request.step]
+    locked = replace(DELIVERED, heard_at=5.1, answers_pings=True, locked=True)
+    assert request.review(20.0, locked)[0] == [Action.PROBE]
+    request.review(20.1, replace(locked, heard_at=20.1, locked=False))
+    assert [*steps, request.step] == [Step.LOCKED, Step.WAITING_FOR_APPROVAL]
+    still = call(Patience(10, 20))
+    still.review(0.0, DELIVERED)
+    still.review(5.0, DELIVERED)
+    still.review(5.1, locked)
+    with pytest.raises(SignerLocked, match="not unlocked"):
+        still.review(26.0, locked)

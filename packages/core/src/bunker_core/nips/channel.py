@@ -1,4 +1,4 @@
-"""The encrypted line between a client and a remote signer: kind 24133 (NIP-46)."""
+"""The encrypted channel between a client and a remote signer: kind 24133 (NIP-46)."""
 
 from collections.abc import Callable
 from enum import Enum

@@ -78,7 +78,7 @@ class Identity:
                 raise ValueError(action.method)
 
     def channel(self, pubkey: str) -> Channel:
-        """Return the encrypted line to a client; raises NSEError for a pubkey that is none."""
+        """Return the encrypted channel to a client; raises NSEError for a pubkey that is none."""
         channel = self._channels.get(pubkey)
         if channel is None:
             key = self.transport.conversation_key(pubkey)
