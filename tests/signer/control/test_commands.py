@@ -13,6 +13,7 @@ from bunker_core.filter import Filter
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.pool import RelayPool
 from bunker_signer.control.commands import Commands
+from bunker_signer.control.protocol import ControlError
 from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Grant
 from bunker_signer.store import clients
@@ -138,3 +139,19 @@ async def test_status_counts_what_waits(relay_url: str, data: Path) -> None:
         await locked_out(signer, client)
         status = await tell(signer, "status")
         assert (status["waiting"], status["keys"][0]["waiting"]) == (3, 1)
+
+
+async def test_an_approval_of_an_app_that_is_gone(relay_url: str, data: Path) -> None:
+    """It says what happened: nothing is signed for an app that was revoked meanwhile."""
+    owner = Owner()
+    async with (
+        rig(relay_url, data, approver=owner) as signer,
+        signer.client() as client,
+    ):
+        await client.send("sign_event", NOTE, rid="1")
+        await owner.question()
+        (question,) = signer.service.inbox.questions()
+        with signer.service.agent.database.write() as connection:
+            clients.remove(connection, "default", client.key.pubkey)
+        with pytest.raises(ControlError, match="not paired any more"):
+            await tell(signer, "answer", id=question.id, verdict="once")

@@ -9,6 +9,7 @@ from bunker_core.nips.bunker_uri import new_secret, parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.approvers.describe import describe
 from bunker_signer.approvers.inbox import Inbox
+from bunker_signer.control.protocol import ControlError
 from bunker_signer.control.server import Command
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.announce import announcement
@@ -18,6 +19,7 @@ from bunker_signer.policy import Grant
 from bunker_signer.request.approval import Answer, Question, Verdict
 from bunker_signer.service.agent import Agent
 from bunker_signer.service.panic import panic
+from bunker_signer.store import clients
 
 Said = Mapping[str, Any]
 
@@ -96,7 +98,14 @@ class Commands:
         """Answer a question."""
         verdict = Verdict(said["verdict"])
         answer = Answer(verdict, f"shell of uid {uid}", said.get("seconds"), said.get("uses"))
+        question = next((item for item in self._inbox.questions() if item.id == said["id"]), None)
+        if question is not None and answer.allows and not self._paired(question):
+            raise ControlError("that app is not paired any more; nothing is signed for it")
         return self._shown(self._inbox.answer(said["id"], answer))
+
+    def _paired(self, question: Question) -> bool:
+        with self._agent.database.read() as connection:
+            return clients.find(connection, question.key_name, question.client_pubkey) is not None
 
     async def lock(self, said: Said, uid: int, _secret: bytearray | None) -> Any:
         """Lock keys: requests wait for the unlock."""

@@ -20,6 +20,7 @@ from bunker_signer.store import audit_log, clients, grants, journal
 from bunker_signer.store.journal import Entry, State
 
 ALLOWED: Final = "allowed"  # an outcome in the audit log; the others are the errors' texts
+_ONE_ANSWER: Final = 10  # seconds in which the requests of one answer are written down
 GONE: Final = "denied: not connected any more"
 
 
@@ -138,7 +139,12 @@ def _take_rule(
         expires_at=None if said.seconds is None else now + said.seconds,
         uses_left=said.uses,
     )
+    held = grants.of(connection, job.identity.name, job.client.pubkey)
     grants.put(connection, job.identity.name, job.client.pubkey, grant, now)
+    if any(_same_rule(item, grant) for item in held):
+        return  # of the same answer, for another request of its question: told once
+    limits = [f"{said.seconds}s"] if said.seconds is not None else []
+    limits += [f"{said.uses}x"] if said.uses is not None else []
     audit_log.append(
         connection,
         now,
@@ -147,9 +153,18 @@ def _take_rule(
         client_pubkey=job.client.pubkey,
         method=grant.method,
         param=grant.param or "",
-        outcome=grant.effect.value,
+        outcome=" ".join([grant.effect.value, *limits]),  # for how long, and how many times
         decided_by=said.by,
     )
+
+
+def _same_rule(one: Grant, other: Grant) -> bool:
+    """Tell whether two grants are of one answer: the requests of a burst come seconds apart."""
+    if (one.method, one.param, one.effect) != (other.method, other.param, other.effect):
+        return False
+    if one.expires_at is None or other.expires_at is None:
+        return one.expires_at == other.expires_at and one.uses_left == other.uses_left
+    return abs(one.expires_at - other.expires_at) < _ONE_ANSWER
 
 
 def _use_at_once(job: Job, operation: Operation) -> str | None:

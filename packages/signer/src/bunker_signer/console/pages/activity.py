@@ -138,11 +138,26 @@ def _sentence(entry: AuditEntry, app: str, t: Texts) -> str | None:
     if entry.action == "grant":
         effect, _, limits = entry.outcome.partition(" ")
         said = t(f"told.{'grant' if effect == 'allow' else 'never'}", app=app, what=what)
-        return f"{said} ({limits})" if limits else said
+        return f"{said} ({_limits(limits, t)})" if limits else said
     key = f"told.{entry.action.replace(' ', '_')}"
     if entry.action == "revoke" and entry.method:  # as the command line wrote it once
         key = "told.revoke_grant"
     return t(key, app=app, what=what) if t.has(key) else None
+
+
+def _limits(text: str, t: Texts) -> str:
+    """Return how long and how many times, as the log has it: `600s 2x`."""
+    periods = {f"{seconds}s": value for value, seconds in words.PERIODS.items()}
+    parts = []
+    for part in text.split():
+        number = part[:-1]
+        if part in periods:
+            parts.append(t(f"answer.{periods[part]}"))
+        elif part.endswith("x") and number.isdigit():
+            parts.append(t.number("told.uses", int(number)))
+        elif part.endswith("s") and number.isdigit():
+            parts.append(t("keys.seconds", n=number))
+    return ", ".join(parts)
 
 
 def _filter(visit: Visit) -> tuple[AuditFilter, str, str, str]:
