@@ -125,7 +125,7 @@ def test_import_at_a_hidden_prompt(cli: Cli) -> None:
         arguments = [*COMMAND, "import", "--data", str(cli.data)]
         os.execv(arguments[0], arguments)
     shown = b""
-    while not shown.endswith(b"ncryptsec: "):
+    while not shown.endswith(b"nsec, ncryptsec or hex: "):
         shown += os.read(terminal, 1024)
     os.write(terminal, text.encode() + b"\n")
     try:
@@ -329,7 +329,7 @@ def test_process_is_hardened(cli: Cli) -> None:
         arguments = [*COMMAND, "import", "--data", str(cli.data)]
         os.execv(arguments[0], arguments)
     shown = b""
-    while not shown.endswith(b"ncryptsec: "):
+    while not shown.endswith(b"nsec, ncryptsec or hex: "):
         shown += os.read(terminal, 1024)
     status = Path(f"/proc/{child}/limits").read_text()
     os.close(terminal)
