@@ -244,7 +244,7 @@ async def test_a_closed_connection_leaves_nothing_behind(start: Start) -> None:
     relay = start(config=f"metrics.port = {port}")
     for number in range(5):
         async with Peer(relay.url) as peer:
-            await peer.subscribe("s", {"kinds": [number]})
+            await peer.subscribe("s", {"kinds": [1_000 + number]})
             await peer.subscribe("t", {"#p": ["a" * 64]})
             if number % 2:
                 peer.socket.transport.abort()

@@ -157,7 +157,7 @@ class Limits(_Section):
     max_limit: int = Field(default=5_000, ge=1, le=100_000)
     default_limit: int = Field(default=500, ge=1, le=100_000)
     max_event_tags: int = Field(default=5_000, ge=1, le=100_000)
-    max_content_length: int = Field(default=1_040_384, ge=1, le=16_777_216)  # characters
+    max_content_length: int = Field(default=253_952, ge=1, le=16_777_216)  # characters
     min_pow_difficulty: int = Field(
         default=0, ge=0, le=256
     )  # NIP-13, bits; never asked of kind 24133

@@ -90,7 +90,9 @@ class Policy:
             return "invalid: kind 22242 is for AUTH"  # NIP-42: never broadcast
         if len(event.tags) > self._max_tags:
             return f"invalid: too large, more than {self._max_tags} tags"
-        if len(event.content) > self._max_content:
+        # NIP-11 has one number for all kinds: the one that holds for all of them. A signing request
+        # may be as long as its message.
+        if len(event.content) > self._max_content and event.kind != NOSTR_CONNECT:
             return f"invalid: too large, content over {self._max_content} characters"
         if self._min_pow and event.kind != NOSTR_CONNECT:
             too_easy = nip13.refusal(event, self._min_pow)
