@@ -138,6 +138,8 @@ def clients() -> Iterator[Judged]:
     for library, package in (
         ("nostr-tools", "nostr-tools"),
         ("NDK", "@nostr-dev-kit/ndk"),
+        ("NDK 2", "ndk2"),
+        ("Snort", "@snort/system"),
         ("applesauce", "applesauce-signers"),
         ("welshman", "@welshman/signer"),
         ("nostrify", "@nostrify/nostrify"),

@@ -2,6 +2,7 @@
 //
 // Reads orders, a line of JSON each, and runs many clients at once; see docs/how-to/conformance.md.
 
+import { register } from 'node:module'
 import { createInterface } from 'node:readline'
 import { generateSecretKey, getPublicKey } from 'nostr-tools/pure'
 import { tell } from '../report.mjs'
@@ -50,42 +51,32 @@ const libraries = {
     }
   },
 
-  NDK: async () => {
-    const { default: NDK, NDKEvent, NDKNip46Signer, NDKPrivateKeySigner, NDKUser } = await import(
-      '@nostr-dev-kit/ndk'
-    )
-    const calls = (ndk, signer, user) => ({
-      user: () => signer.getPublicKey(),
-      sign: async template => {
-        const event = new NDKEvent(ndk, { ...template, pubkey: user.pubkey })
-        await event.sign(signer)
-        return event.rawEvent()
-      },
-      encrypt: (scheme, pubkey, text) => signer.encrypt(new NDKUser({ pubkey }), text, scheme),
-      decrypt: (scheme, pubkey, text) => signer.decrypt(new NDKUser({ pubkey }), text, scheme),
-      ping: unsupported,
-      logout: unsupported,
-    })
-    const connected = async relays => {
-      const ndk = new NDK({ explicitRelayUrls: relays, enableOutboxModel: false })
-      await ndk.connect(2000)
-      return ndk
+  NDK: () => ndk('@nostr-dev-kit/ndk'),
+  'NDK 2': () => ndk('ndk2'),
+
+  Snort: async () => {
+    register('../resolve.mjs', import.meta.url)
+    const { Nip46Signer, PrivateKeySigner } = await import('@snort/system')
+    const calls = async signer => {
+      const user = await signer.getPubKey()
+      return {
+        user: () => user,
+        sign: template => signer.sign({ ...template, pubkey: user }),
+        encrypt: unsupported, // NIP-44 throws: not there yet
+        decrypt: (scheme, peer, payload) =>
+          scheme === 'nip04' ? signer.nip4Decrypt(payload, peer) : unsupported(),
+        ping: unsupported,
+        logout: unsupported,
+      }
     }
     return {
       async connect(uri, onauth) {
-        const ndk = await connected(new URL(uri).searchParams.getAll('relay'))
-        const signer = NDKNip46Signer.bunker(ndk, uri, NDKPrivateKeySigner.generate())
-        signer.on('authUrl', onauth)
-        return calls(ndk, signer, await signer.blockUntilReady())
+        const signer = new Nip46Signer(uri, new PrivateKeySigner(generateSecretKey()))
+        signer.on?.('oauth', onauth)
+        await signer.init()
+        return calls(signer)
       },
-      async invite(relays, onauth) {
-        const ndk = await connected(relays)
-        const key = NDKPrivateKeySigner.generate()
-        const signer = NDKNip46Signer.nostrconnect(ndk, relays[0], key, { name: 'NDK' })
-        signer.on('authUrl', onauth)
-        const paired = signer.blockUntilReady()
-        return { uri: signer.nostrConnectUri, paired: paired.then(user => calls(ndk, signer, user)) }
-      },
+      invite: unsupported,
     }
   },
 
@@ -203,6 +194,44 @@ const libraries = {
       invite: unsupported,
     }
   },
+}
+
+/** NDK, in one version or the other. */
+async function ndk(module) {
+  const { default: NDK, NDKEvent, NDKNip46Signer, NDKPrivateKeySigner, NDKUser } = await import(module)
+  const calls = (ndk, signer, user) => ({
+    user: () => signer.getPublicKey(),
+    sign: async template => {
+      const event = new NDKEvent(ndk, { ...template, pubkey: user.pubkey })
+      await event.sign(signer)
+      return event.rawEvent()
+    },
+    encrypt: (scheme, pubkey, text) => signer.encrypt(new NDKUser({ pubkey }), text, scheme),
+    decrypt: (scheme, pubkey, text) => signer.decrypt(new NDKUser({ pubkey }), text, scheme),
+    ping: unsupported,
+    logout: unsupported,
+  })
+  const connected = async relays => {
+    const ndk = new NDK({ explicitRelayUrls: relays, enableOutboxModel: false })
+    await ndk.connect(2000)
+    return ndk
+  }
+  return {
+    async connect(uri, onauth) {
+      const ndk = await connected(new URL(uri).searchParams.getAll('relay'))
+      const signer = NDKNip46Signer.bunker(ndk, uri, NDKPrivateKeySigner.generate())
+      signer.on('authUrl', onauth)
+      return calls(ndk, signer, await signer.blockUntilReady())
+    },
+    async invite(relays, onauth) {
+      const ndk = await connected(relays)
+      const key = NDKPrivateKeySigner.generate()
+      const signer = NDKNip46Signer.nostrconnect(ndk, relays[0], key, { name: 'NDK' })
+      signer.on('authUrl', onauth)
+      const paired = signer.blockUntilReady()
+      return { uri: signer.nostrConnectUri, paired: paired.then(user => calls(ndk, signer, user)) }
+    },
+  }
 }
 
 const library = await libraries[process.argv[2]]()
