@@ -59,6 +59,17 @@ def test_the_latest_is_kept(known: KnownOwner, tmp_path: Path, database: Databas
     again.close()
 
 
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [('{"name":"Anna\\u202e"}', "Anna·"), ("{}", ""), ('{"name":5}', ""), ("[", ""), ("[]", "")],
+)
+def test_a_key_by_its_own_profile(known: KnownOwner, profile: str, name: str) -> None:
+    """What the owner is called there, harmless; nothing where that can't be read."""
+    assert known.of(question(1)).own_name == ""
+    known.signed("default", signed(0, profile))
+    assert known.of(question(1)).own_name == name
+
+
 def test_addressable_events_by_their_d_tag(known: KnownOwner) -> None:
     """Another app's data is not what this one replaces."""
     known.signed("default", signed(30078, "one", ("d", "a")))

@@ -48,6 +48,7 @@ class Known:
     names: Mapping[str, str] = field(default_factory=dict)
     hosts: Collection[str] | None = None
     same_name: bool = False  # another paired app calls itself the same
+    own_name: str = ""  # of the key that is asked for, by its own profile
 
     def name(self, pubkey: str) -> str:
         """Return a person's name in the owner's own lists, else the short npub."""

@@ -7,6 +7,7 @@ already. It is bounded in bytes and entries, and losing it costs nothing but a c
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -16,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from bunker_core.bounds.recent import Recent
-from bunker_core.describe import Known
+from bunker_core.describe import Known, plain
 from bunker_core.describe.change import d_tag
 from bunker_core.describe.description import LOGIN_TAGS, hosts
 from bunker_core.errors import BunkerError
@@ -98,7 +99,18 @@ class KnownOwner:
             self.names(key),
             self._hosts(key) if kind in LOGIN_TAGS else None,
             self._same_name(question),
+            self.own_name(key),
         )
+
+    def own_name(self, key: str) -> str:
+        """Return what a key is called in its own profile, "" if that is not known."""
+        profile = self.latest(key, 0)
+        try:
+            fields = json.loads(profile.content) if profile is not None else {}
+        except (ValueError, RecursionError):
+            return ""
+        name = fields.get("name") if isinstance(fields, dict) else ""
+        return plain.line(name, 40) if isinstance(name, str) else ""
 
     def latest(self, key: str, kind: int, d: str = "") -> Event | None:
         """Return the latest event that is known of a kind (and d tag)."""

@@ -169,7 +169,8 @@ def _page(visit: Visit, shown: str, status: int = 200) -> Response:
 
 def _card(console: Console, visit: Visit, question: Question) -> words.Card:
     identity = console.signer.identity(question.key_name)
-    key = f"{question.key_name} · {plain.short(encode_npub(identity.user_pubkey))}"
+    own = question.known(question).own_name or question.key_name
+    key = f"{own} · {plain.short(encode_npub(identity.user_pubkey))}"
     locked = identity.state is KeyState.LOCKED
     return words.card_of(
         question,
