@@ -300,7 +300,7 @@ async def test_a_worker_that_hangs_is_started_again(start: Start) -> None:
     relay = start(config=CONFIG)
     async with AsyncExitStack() as stack:
         await on_each_worker(relay, stack)
-        hung, other = sorted(workers(relay))
+        other, hung = sorted(workers(relay))  # the first worker serves the metrics
         handle = os.pidfd_open(hung)
         os.kill(hung, signal.SIGSTOP)
         ended = await asyncio.to_thread(lambda: select.select([handle], [], [], PATIENCE)[0])
