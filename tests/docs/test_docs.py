@@ -46,6 +46,7 @@ NOT_RUN = {
     "docs/console.md": "a relay with a name",
     "docs/nse.md": "a TPM and a token; tests/signer/nse runs those",
     "docs/how-to/conformance.md": "relays of others; tests/bunker/conformance runs its CI",
+    "docs/how-to/android-apps.md": "an app on a phone",
     "docs/how-to/install.md": "wheels of a release; make dist and .ci/install-ways install them",
     "docs/relay.md": "a list to choose from, each serves until it is stopped",
     "docs/signer.md": "a list to choose from",

@@ -13,6 +13,7 @@ import _commands
 from bunker.harness import running_signer
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI
+from bunker_signer.store import Database
 
 DEAD = "ws://127.0.0.1:9"  # the discard port: nobody listens
 
@@ -192,3 +193,12 @@ def test_a_password_is_no_argument(data: Path, where: str) -> None:
     assert "hunter2" not in done.stderr
     done = bunker("clients", "--data", data, "--database", "postgresql+psycopg://u@127.0.0.1:1/db")
     assert done.returncode == 1
+
+
+def test_an_empty_audit_log_says_so(data: Path) -> None:
+    """Whoever looks at a log in which nothing is gets a sentence, not silence."""
+    data.mkdir(parents=True, exist_ok=True)
+    Database(data / "signer.sqlite3").close()
+    done = bunker("audit", "--data", data)
+    assert (done.returncode, done.stdout) == (0, "nothing was decided yet, or nothing like this\n")
+    assert bunker("audit", "--data", data, "--json").stdout == ""

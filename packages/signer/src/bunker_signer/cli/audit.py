@@ -67,11 +67,15 @@ def audit(
                 click.echo(entry.to_json())
             return
         names: dict[str, tuple[tuple[int, str], ...]] = {}
+        shown = False
         for entry in audit_log.entries(connection, wanted, last):
+            shown = True
             pubkey = entry.client_pubkey
             if pubkey and pubkey not in names:
                 names.update({pubkey: (), **audit_log.names(connection, [pubkey])})
             click.echo(_line(entry, names.get(pubkey, ())))
+        if not shown:
+            click.echo("nothing was decided yet, or nothing like this")
 
 
 @audit.command()
@@ -103,7 +107,8 @@ def verify(data: Path, export: Path | None, expect: str | None, database: str) -
         else:
             with database_of(data, database) as opened, opened.read() as connection:
                 count, last = audit_log.check(connection, expect)
-        click.echo(f"{count} entries, unbroken; the last is {last}")
+        entries_shown = "1 entry" if count == 1 else f"{count} entries"
+        click.echo(f"{entries_shown}, unbroken; the last is {last}")
 
 
 commands: Final[Sequence[click.Command]] = (audit,)
