@@ -356,7 +356,8 @@ class Relay:
         header: the client writes it, and another relay that forwards our challenge could too.
         """
         host, port = scope.get("server") or (None, None)
-        return _urls(self.config.url, host, port, scope.get("path") or "/")
+        path = scope.get("path") or "/"
+        return _urls(self.config.url, host, port, path if path in self.config.paths else "/")
 
     async def drain(self) -> None:
         """Say goodbye to every client, for at most `shutdown_timeout` seconds with `close`."""
