@@ -1,6 +1,7 @@
 """NIP-11: the relay's document, which tells clients what they may send."""
 
 from bunker.conformance.case import Level, NotOffered, case, expect
+from bunker.conformance.relay.auth import challenged
 from bunker.conformance.relay.kit import RelayKit
 
 NIP11 = "NIP-11"
@@ -48,9 +49,6 @@ async def max_message_length(relay: RelayKit) -> None:
 
 @case("relay/nip11/names-42", Level.SHOULD, "NIP-11, Supported NIPs")
 async def names_42(relay: RelayKit) -> None:
-    """Who sends a challenge says NIP 42. Sent: GET, and a connection."""
-    peer = await relay.peer()
-    await peer.alive()
-    if peer.challenge is None:
-        raise NotOffered("sends no challenge at the start")
+    """Who sends a challenge, at the start or when it is needed, says NIP 42. Sent: GET."""
+    await challenged(relay)
     expect(42 in (await relay.document()).get("supported_nips", []), "42 is not in supported_nips")
