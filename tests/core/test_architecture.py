@@ -31,7 +31,8 @@ IO_MODULES = {
 # The rooms of each package, the highest first: a room imports only what stands behind it here.
 ROOMS = {
     "bunker": (
-        "cli pytest_plugin conformance testbed demo reference status backup up installation harness"
+        "cli pytest_plugin conformance testbed demo reference status backup up phones installation "
+        "harness"
     ),
     "bunker_client": (
         "cli nip07 signers sync sessions doctor pair remote_signer request keys errors"

@@ -187,6 +187,17 @@ async def test_asleep_asked_woken_answered(chromium: "Chromium", tmp_path: Path)
             assert noticed < 10
 
 
+async def _status(data: Path, *options: str) -> str:
+    """Run `bunker status` on the installation."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bunker", "status", "--data", str(data), *options),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
+
+
 async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -> None:
     """A woken phone that nobody takes up signs nothing; a ping it answers in its sleep."""
     async with bunker_up(tmp_path) as up, sleeper(chromium, up) as asleep:
@@ -196,6 +207,9 @@ async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -
             pinging = asyncio.create_task(app.ping())
             assert await asleep.deliver() == b"wake"
             await pinging
+            shown = await _status(tmp_path)
+            assert "can be woken, last push" in shown
+            assert "failed" not in shown
             asking = asyncio.create_task(app.request_signature({"kind": 1}, timeout=4.0))
             assert await asleep.deliver() == b"wake"
             # Allowed by a grant, and still: the key is sealed, and only a finger opens it.

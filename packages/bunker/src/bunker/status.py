@@ -16,12 +16,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from bunker.backup.archive import LAST_BACKUP
 from bunker.installation import DATABASE, Installation, open_to_others
+from bunker.phones import examine as examine_phones
+from bunker.phones import lines as phone_lines
+from bunker.phones import phones_of, relay_url
 from bunker.up.questions import RECOVERY_FILE, data_option, master_key_option
 from bunker_client.doctor import Health, examine_signer
 from bunker_core.errors import BunkerError
@@ -71,11 +74,15 @@ def status(data: Path, master_key_file: Path | None, as_json: bool, check: bool)
     way between an app and its signer, `bunker doctor` says.
     """
     installation = Installation(data)
+    phones = phones_of(data)
+    if not installation.has_keys and phones:
+        _show_phones(data, phones, as_json=as_json, check=check)
     if not installation.has_keys:
         raise click.ClickException(f"there is no installation in {data}; start with `bunker up`")
     now = int(time.time())
     if check:
         findings = list(examine(installation, master_key_file, now))
+        findings += [Finding(_LEVELS[health], text) for health, text in examine_phones(data)]
         well = all(finding.level is not Level.FAIL for finding in findings)
         shown = [{"level": item.level.value, "text": item.text} for item in findings]
         lines = [f"{item['level']:<5} {item['text']}" for item in shown]
@@ -86,8 +93,27 @@ def status(data: Path, master_key_file: Path | None, as_json: bool, check: bool)
         except (BunkerError, NSEError) as error:
             raise click.ClickException(str(error)) from None
         well = facts["relay"] == "ready" and facts["signer"] == "running"
-        lines = list(_lines(facts))
+        lines = [*_lines(facts), *phone_lines(phones)]
+        if phones:
+            facts["phones"] = phones
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))
+    sys.exit(0 if well else 1)
+
+
+def _show_phones(
+    data: Path, phones: list[dict[str, Any]], *, as_json: bool, check: bool
+) -> NoReturn:
+    """Show an installation whose keys are all on phones, and exit."""
+    if check:
+        found = [Finding(_LEVELS[health], text) for health, text in examine_phones(data)]
+        facts: Any = [{"level": item.level.value, "text": item.text} for item in found]
+        shown = [f"{item.level.value:<5} {item.text}" for item in found]
+        well = all(item.level is not Level.FAIL for item in found)
+    else:
+        facts = {"relay_url": relay_url(data), "phones": phones}
+        shown = [f"relay   {relay_url(data) or 'did not run yet'}", *phone_lines(phones)]
+        well = True
+    click.echo(json.dumps(facts) if as_json else "\n".join(shown))
     sys.exit(0 if well else 1)
 
 

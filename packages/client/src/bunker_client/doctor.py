@@ -134,6 +134,14 @@ async def examine_signer(
     except RelayUnreachable as error:
         yield Finding("signer present", Health.UNKNOWN, str(error), "mend the relay first")
         return
+    except WaitingForApproval:
+        yield Finding(
+            "signer present",
+            Health.WARNING,
+            f"it sleeps on a phone, which was woken and did not answer in {timeout:g} s",
+            "look whether the phone is on and may show notifications; its Settings send a test",
+        )
+        return
     except RequestTimeout as error:
         yield Finding(
             "signer present",

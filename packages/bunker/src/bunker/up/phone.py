@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from bunker.phones import FOLDER, RELAY_URL
 from bunker.up.supervise import Child
 from bunker_core.local.files import write_private
 from bunker_phone.app import Host, create_app
@@ -18,7 +19,6 @@ from bunker_phone.server import listen, server
 from bunker_phone.site import load
 from bunker_signer.cli.options import show_uri
 
-FOLDER: Final = "phone"  # in the installation
 _CONFIG: Final = "relay.toml"
 _GRACE: Final = 30  # seconds that a request waits for a phone that wakes up
 _STOP: Final = 3.0  # seconds until the page's server is left alone
@@ -71,6 +71,7 @@ class PhonePage:
                 relay.process.send_signal(signal.SIGHUP)
             click.echo(f"a phone joined: {pubkey}")
 
+        write_private(self._folder / RELAY_URL, f"{relay_url}\n".encode(), replace=True)
         host = Host(self.origin, (relay_url,), joined)
         self._server = server(create_app(self._site, self._phones, host), signals=False)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
