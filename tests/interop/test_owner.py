@@ -40,13 +40,13 @@ OPERATIONS: Final = (
 # NDK up to a minute after its last connection.
 NEEDS_A_PUSH: Final = ("nostr-tools", "NDK", "NDK 2")
 # Seen, and held at the end of the story: it connects anew and does not subscribe anew.
-DEAF_AFTERWARDS: Final = ("snstr", "NDK", "NDK 2")
+DEAF_AFTERWARDS: Final = ("snstr",)
 # Its signer throws "not implemented" for NIP-44.
 NIP04_ALONE: Final = ("Snort",)
 NOTES: Final = {
     "nostr-tools": "reconnect: connects again when it has another request to send",
-    "NDK": "reconnect: connects again, and was not seen to subscribe again within 80 s",
-    "NDK 2": "reconnect: connects again, and was not seen to subscribe again within 80 s",
+    "NDK": "reconnect: when it has another request to send, or within a minute",
+    "NDK 2": "reconnect: when it has another request to send, or within a minute",
     "snstr": "reconnect: connects again by itself and does not subscribe again: often deaf",
 }
 PATIENCE: Final = 30.0  # seconds for what takes a few at most

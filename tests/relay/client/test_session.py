@@ -129,6 +129,19 @@ def test_a_challenge_comes_once_and_when_it_opens_something() -> None:
         assert _session().challenge_for(answer) == b'["AUTH","challenge"]'
 
 
+def test_who_asks_a_signer_and_listens_to_nothing_is_challenged() -> None:
+    """NDK subscribes anew after a reconnect when it has authenticated; nobody else sees it."""
+    request = EventTemplate(24133, "payload", (("p", "a" * 64),), NOW)
+    note = EventTemplate(1, "payload", (), NOW)
+    session = _session()
+    assert session.challenge_for_deaf(sign_event(note, KEY)) is None
+    assert session.challenge_for_deaf(sign_event(request, KEY)) == b'["AUTH","challenge"]'
+    assert session.challenge_for_deaf(sign_event(request, KEY)) is None
+    listening = _session()
+    _receive(listening, "REQ", "s", {"kinds": [24133], "#p": ["a" * 64]})
+    assert listening.challenge_for_deaf(sign_event(request, KEY)) is None
+
+
 def test_offences_end_in_a_hang_up() -> None:
     """Unreadable messages beyond the limit, text or binary; a minute later some are forgiven."""
     session = _session(limits=Limits(max_offences=3))

@@ -242,6 +242,9 @@ class Connection:
                 return
 
     def _publish(self, event: Event, now: float) -> None:
+        deaf = self._session.challenge_for_deaf(event)
+        if deaf is not None:
+            self._outbox.put(deaf)
         ok = self._relay.ingest.submit(
             event, self._session.address, self._session.pubkeys, now, self._later
         )

@@ -12,6 +12,7 @@ from bunker_core.bounds.rate import Buckets
 from bunker_core.errors import InvalidAuth, InvalidMessage
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.messages import (
     Auth,
     Challenge,
@@ -111,6 +112,19 @@ class Session:
         """
         if self._challenged or not any(word in answer for word in _ASKS_FOR_AUTH):
             return None
+        return self._first_challenge()
+
+    def challenge_for_deaf(self, event: Event) -> bytes | None:
+        """Return the challenge for a client that asks a signer and listens to no answer.
+
+        NDK subscribes anew after a reconnect when it has authenticated, and else not at all. Who
+        closes subscriptions on sight of a challenge has none here to lose.
+        """
+        if self._challenged or self.subscriptions or event.kind != NOSTR_CONNECT:
+            return None
+        return self._first_challenge()
+
+    def _first_challenge(self) -> bytes:
         self._challenged = True
         return frame(Challenge(self._challenge))
 
