@@ -78,7 +78,7 @@ def tables() -> dict[str, Any]:
     """Return every table by the name of its file."""
     return {
         "policy": policy(),
-        "profiles": {item.value: list(map(_grant, profile_grants(item))) for item in Profile},
+        "profiles": {item.value: profile(item) for item in Profile},
         "requests": requests(),
         "responses": responses(),
         "permissions": permissions(),
@@ -90,6 +90,11 @@ def tables() -> dict[str, Any]:
         "audit": audit(),
         "descriptions": descriptions(),
     }
+
+
+def profile(item: Profile) -> list[dict[str, Any]]:
+    """Return what a profile grants, less NIP-44 version 3, which the phone does not speak yet."""
+    return [_grant(grant) for grant in profile_grants(item) if "v3" not in grant.method]
 
 
 def policy() -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
  */
 
 import { encodeNpub } from "../nips/nip19.js";
-import { isHex, utf8 } from "../bytes.js";
+import { isHex } from "../bytes.js";
 import { line, short } from "./plain.js";
 import { sentence } from "./texts.js";
 
@@ -75,8 +75,7 @@ function list(event) {
 /** @param {Template} event */
 function data(event) {
   const name = event.kind >= 30000 ? first(event, "d", "") : "";
-  const size = sentence("change.size_new", { after: utf8(event.content).length });
-  return name ? only(sentence("change.name", { name: line(name, SHORT) }), size) : only(size);
+  return name ? only(sentence("change.name", { name: line(name, SHORT) })) : only();
 }
 
 /** @param {Template} event @returns {Change} */
