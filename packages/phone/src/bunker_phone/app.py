@@ -1,6 +1,5 @@
 """The application that serves the page, and lets a phone join by its one-time link."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.body import BodyRefused, read_body
 from bunker_core.nips.nip98 import Authorizations, InvalidAuthorization, check_authorization
 from bunker_core.relay_url import parse_relay_url
 from bunker_phone.phones import Phones
@@ -105,26 +105,21 @@ def create_app(site: Site, phones: Phones, host: Host) -> Starlette:
             return wrong
         if host.tired():
             return _error(429, "too many tries, wait a minute")
-        body = bytearray()
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > _MAX_BODY:
-                        return _error(413, "the request is too large")
-        except TimeoutError:
-            return _error(408, "the request did not arrive in time")
+            body = await read_body(request.stream(), _MAX_BODY, _BODY_TIMEOUT)
+        except BodyRefused as error:
+            return _error(error.status, str(error))
         try:
             pubkey, event_id = check_authorization(
                 request.headers.get("authorization", ""),
                 relay_urls=frozenset({parse_relay_url(f"ws{host.origin[4:]}/join")}),
                 method="POST",
-                body=bytes(body),
+                body=body,
                 now=int(host.clock()),
             )
             if not used.use(event_id, host.clock()):
                 raise InvalidAuthorization("authorization was used before")
-            said = json.loads(bytes(body))
+            said = json.loads(body)
             token, name = said["token"], said.get("name", "")
             if not isinstance(token, str) or not isinstance(name, str):
                 raise TypeError

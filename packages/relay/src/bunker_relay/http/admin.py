@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from bunker_core.event import is_hex
 from bunker_core.kinds import MAX_KIND
+from bunker_core.local.body import BodyRefused, read_body
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
 from bunker_relay.event.lists import ListsError, Protected, address
 from bunker_relay.store.outcome import StoreError
@@ -64,22 +65,17 @@ class Admin:
         """Answer one POST."""
         if self._relay.config.admin is None:
             return _error(405, "NIP-86 is off on this relay: its configuration names no admin")
-        body = bytearray()
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > _MAX_BODY:
-                        return _error(413, "the call is too large")
-        except TimeoutError:
-            return _error(408, "the call did not arrive in time")
+            body = await read_body(request.stream(), _MAX_BODY, _BODY_TIMEOUT)
+        except BodyRefused as error:
+            return _error(error.status, str(error))
         now = time.time()
         try:
-            await self._authorize(request, bytes(body), now)
+            await self._authorize(request, body, now)
         except InvalidAuthorization as error:
             return _error(401, str(error))
         try:
-            call = orjson.loads(bytes(body))
+            call = orjson.loads(body)
             if call["method"] == _STATS:
                 return JSONResponse({"result": await self._stats()})
             method = self._methods[call["method"]]

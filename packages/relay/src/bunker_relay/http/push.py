@@ -8,7 +8,6 @@
 Only the configuration's `signers` may: by the key that carries their traffic.
 """
 
-import asyncio
 import time
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bunker_core.bounds.rate import TokenBucket
+from bunker_core.local.body import BodyRefused, read_body
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
 from bunker_relay.push import webpush
 from bunker_relay.push.subscriptions import InvalidSubscription, parse_subscription
@@ -52,21 +52,16 @@ class Push:
             return _error(404, "this relay wakes nobody: its configuration has no push.enabled")
         if not self._rate.take(time.monotonic()):
             return _error(429, "too many calls, wait a moment")
-        body = bytearray()
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > _MAX_BODY:
-                        return _error(413, "the call is too large")
-        except TimeoutError:
-            return _error(408, "the call did not arrive in time")
+            body = await read_body(request.stream(), _MAX_BODY, _BODY_TIMEOUT)
+        except BodyRefused as error:
+            return _error(error.status, str(error))
         try:
-            signer = self._authorize(request, bytes(body))
+            signer = self._authorize(request, body)
         except InvalidAuthorization as error:
             return _error(401, str(error))
         try:
-            return self._do(waker, request, signer, bytes(body))
+            return self._do(waker, request, signer, body)
         except InvalidSubscription as error:
             return _error(400, str(error))
         except OSError as error:
