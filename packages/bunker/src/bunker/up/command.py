@@ -8,7 +8,7 @@ import click
 
 from bunker.installation import Installation, default_data, hold
 from bunker.up.caddy import find_caddy
-from bunker.up.console import check_console_domain, console_address
+from bunker.up.console import check_console_domain, check_push, console_address
 from bunker.up.first_run import make_missing
 from bunker.up.questions import (
     Answers,
@@ -22,6 +22,14 @@ from bunker.up.questions import (
 from bunker.up.screen import shown
 from bunker.up.serve import Plan, serve
 from bunker_core.errors import BunkerError
+from bunker_signer.cli.asking import (
+    check_desktop,
+    desktop_option,
+    own_relay_option,
+    own_relays_of,
+    push_option,
+    push_services_of,
+)
 from bunker_signer.cli.notify import hooks_of, notify_option
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
@@ -100,7 +108,10 @@ _GRANTS: Final = {
     type=click.IntRange(0, 65_535),
     help="Where the page listens on this machine.  [default: the relay's port + 2]",
 )
+@push_option
 @notify_option
+@desktop_option
+@own_relay_option
 @click.option("--auth-url", default="", metavar="URL", help="See `bunker signer run`.")
 @click.option(
     "--pair/--no-pair",
@@ -123,7 +134,10 @@ def up(
     phone: bool,
     phone_domain: str,
     phone_port: int | None,
+    push_services: tuple[str, ...],
     notify: tuple[str, ...],
+    desktop: bool,
+    own_relays: tuple[str, ...],
     auth_url: str,
     pairs: bool | None,
     **first: Any,
@@ -140,6 +154,9 @@ def up(
     try:
         check_flags(allow, domain)
         hooks = hooks_of(notify)
+        check_desktop(desktop)
+        asked, woken = own_relays_of(own_relays), push_services_of(push_services)
+        check_push(woken, console, port)
         if domain is not None:
             find_caddy()
         check_console_domain(console_domain, domain, console)
@@ -185,7 +202,10 @@ def up(
             internal_tls=tls == "internal",
             console=console_address(console, port) or "",
             console_domain=console_domain,
+            push_services=woken,
             notify=hooks,
+            desktop=desktop,
+            own_relays=asked,
             auth_url=auth_url,
             phone=phone,
             phone_domain=phone_domain,

@@ -30,6 +30,15 @@ def check_console_domain(console_domain: str, domain: str | None, console: str |
         )
 
 
+def check_push(services: tuple[str, ...], console: str | None, port: int) -> None:
+    """Raise BunkerError where a push service is named and no console wakes anybody."""
+    if services and console_address(console, port) is None:
+        raise BunkerError(
+            "--console-push needs the console: leave out `--console off`, and "
+            "pip install 'nostr-bunker-signer[console]' where it is missing"
+        )
+
+
 def console_port(listens: str) -> int:
     """Return the port at which Caddy finds the console; for port 0 a free one."""
     port = int(listens.rpartition(":")[2])

@@ -50,7 +50,10 @@ class Plan:
     internal_tls: bool
     console: str  # "" for none
     console_domain: str
+    push_services: tuple[str, ...]  # origins of the owner's own
     notify: tuple[str, ...]
+    desktop: bool
+    own_relays: tuple[str, ...]
     auth_url: str
     phone: bool  # serve the page of a phone that holds a key
     phone_domain: str  # "" for this machine alone
@@ -82,7 +85,8 @@ def main() -> int:
     """Serve the plan that stands in the pipe named by the only argument; return the exit code."""
     with open(int(sys.argv[1])) as pipe:  # noqa: PTH123 -- a descriptor, not a path
         value: dict[str, Any] = json.load(pipe)
-    plan = Plan(**{**value, "notify": tuple(value["notify"])})
+    lists = {name: tuple(value[name]) for name in ("push_services", "notify", "own_relays")}
+    plan = Plan(**{**value, **lists})
     try:
         return asyncio.run(_serve(plan))
     except ChildFailed as error:
@@ -270,6 +274,12 @@ def _signer(plan: Plan, url: str, site: Site | None, environment: dict[str, str]
         command += ["--console-url", site.console_url, "--console-proxy", "127.0.0.1"]
     elif plan.console:
         command += ["--console", plan.console]
+    for origin in plan.push_services:
+        command += ["--console-push", origin]
+    for relay in plan.own_relays:
+        command += ["--own-relay", relay]
+    if plan.desktop:
+        command.append("--desktop")
     if plan.auth_url:
         command += ["--auth-url", plan.auth_url]
     if plan.notify:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from bunker_core.errors import BunkerError
+from bunker_signer.cli.asking import push_option, push_services_of
 from bunker_signer.cli.options import data_option, one_line_errors, show_uri
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ def console_options(command: Command) -> Command:
                 help="A reverse proxy in front of it, or its network: X-Forwarded-For is believed "
                 "from there. Repeatable.",
             ),
-            click.option(
-                "--console-push",
-                "push_services",
-                multiple=True,
-                metavar="ORIGIN",
-                help="A push service of your own, like http://push.lan:8080, to which bound "
-                "devices may be woken though it is not public. Repeatable.",
-            ),
+            push_option,
             click.option("--console-cert", type=file, help="TLS certificate chain (PEM)."),
             click.option("--console-key", type=file, help="The certificate's private key (PEM)."),
         )
@@ -68,8 +62,9 @@ def listening(
     push_services: tuple[str, ...] = (),
 ) -> "Iterator[Listening | None]":
     """Yield the bound console, or None when none is wanted; raises BunkerError."""
+    allowed = push_services_of(push_services)
     if listen is None:
-        if url or proxies or certificate or private_key:
+        if url or proxies or certificate or private_key or push_services:
             raise BunkerError("--console HOST:PORT is missing")
         yield None
         return
@@ -80,9 +75,7 @@ def listening(
         raise BunkerError(
             f"--console needs {missing.name}: pip install 'nostr-bunker-signer[console]'"
         ) from None
-    with Listening(
-        ConsoleConfig(listen, url, proxies, certificate, private_key, push_services)
-    ) as page:
+    with Listening(ConsoleConfig(listen, url, proxies, certificate, private_key, allowed)) as page:
         yield page
 
 

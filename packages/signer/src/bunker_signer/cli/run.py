@@ -24,6 +24,7 @@ from bunker_core.nips.bunker_uri import (
 )
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.relay_url import parse_relay_url
+from bunker_signer.cli.asking import desktop_option, own_relay_option, own_relays_of
 from bunker_signer.cli.console import announce, console_options, listening
 from bunker_signer.cli.notify import hooks_of, notify_option
 from bunker_signer.cli.options import (
@@ -105,15 +106,8 @@ LOCK: Final = "signer.lock"
     help="Page that a client opens for its user while a request waits; {request} is its digest. "
     "`console`: the request's page in the console.",
 )
-@click.option(
-    "--own-relay",
-    "own_relays",
-    multiple=True,
-    metavar="URL",
-    help="Ask this relay, where your profile and lists are, for the current ones, so that a "
-    "request can say what it would change. Repeatable.  [default: what was signed here is known]",
-)
-@click.option("--desktop", is_flag=True, help="Ask by notifications of this desktop (D-Bus).")
+@own_relay_option
+@desktop_option
 @click.option("--auto-lock", type=Duration(), help="Lock keys that were idle for so long.")
 @click.option(
     "--lock-after-silence",
@@ -220,7 +214,7 @@ def run(
             None if silence is None else float(silence),
             tuple(map(parse_pubkey, panic_by)),
             tuple(map(parse_relay_url, panic_relays)),
-            tuple(dict.fromkeys(map(parse_relay_url, own_relays))),
+            own_relays_of(own_relays),
         )
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
