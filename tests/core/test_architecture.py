@@ -38,7 +38,7 @@ ROOMS = {
         "cli nip07 signers sync sessions doctor pair remote_signer request keys errors"
     ),
     "bunker_core": (
-        "pool signer describe nips local bounds messages filter event kinds relay_url keys "
+        "pool signer describe nips local bounds webpush messages filter event kinds relay_url keys "
         "libsecp256k1 errors"
     ),
     "bunker_phone": "cli server app site phones",

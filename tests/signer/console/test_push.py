@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bunker_signer.approvers.webpush import encode, point
+from bunker_core.webpush import encode, public_bytes
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 from signer.console._stage import CONSOLE, bind, bound, http, paired, sign, stage, visitor
 
@@ -26,7 +26,7 @@ class Browser91:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self.key = point(self._key.public_key())
+        self.key = public_bytes(self._key)
         self.secret = b"0123456789abcdef"
 
     def open(self, body: bytes) -> Any:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bunker_core import webpush
 from bunker_core.errors import BunkerError
 from bunker_core.local.files import write_private
-from bunker_relay.push import webpush
 
 MAX_OF_SIGNER: Final = 4  # browsers of one signer; a further one takes the oldest's place
 MAX_SIGNERS: Final = 64
@@ -59,10 +59,8 @@ def parse_subscription(value: object, now: int, *, private: bool) -> Subscriptio
         raise InvalidSubscription("the endpoint is not an https address")
     if not parts.hostname or parts.username is not None or " " in endpoint or port == 0:
         raise InvalidSubscription("the endpoint is no address of a push service")
-    if len(point) != webpush.POINT_BYTES or len(secret) != webpush.AUTH_BYTES:
-        raise InvalidSubscription("the keys are not those of a push subscription")
     try:
-        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        webpush.check_keys(point, secret)
     except ValueError:
         raise InvalidSubscription("the keys are not those of a push subscription") from None
     return Subscription(endpoint, p256dh, auth, now)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from bunker_core import webpush
 from bunker_core.bounds.rate import Buckets, FixedRate
 from bunker_relay.config import PushSettings
 from bunker_relay.logs import log
-from bunker_relay.push import webpush
 from bunker_relay.push.send import PushFailed, post
 from bunker_relay.push.subscriptions import Subscription, Subscriptions
 
@@ -20,6 +20,7 @@ AGAIN: Final = 3.0  # seconds in which one push is enough
 RATE: Final = FixedRate(1 / 6, 20)  # pushes of one signer: 20 at once, then 10 a minute
 MAX_SENDING: Final = 32  # pushes on their way
 TTL: Final = 60  # seconds that a push service tries: a request is over soon after
+PADDED: Final = 32  # bytes of every message: its length says nothing either
 _GONE: Final = (404, 410)
 
 
@@ -95,7 +96,10 @@ class Waker:
         endpoint = subscription.endpoint
         try:
             body = webpush.encrypt(
-                message, webpush.decode(subscription.p256dh), webpush.decode(subscription.auth)
+                message,
+                webpush.decode(subscription.p256dh),
+                webpush.decode(subscription.auth),
+                padded=PADDED,
             )
             headers = {
                 "Authorization": webpush.vapid(

@@ -11,10 +11,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bunker_core import webpush
 from bunker_core.describe import plain, texts_of
 from bunker_core.describe.description import title
-from bunker_signer.approvers import webpush
-from bunker_signer.approvers.webpush import PushError, PushTarget, SubscriptionGone
+from bunker_signer.approvers.push_service import PushError, PushTarget, SubscriptionGone, deliver
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.approval import Answer, Question
 from bunker_signer.store.accounts import Accounts, PushChoice
@@ -60,7 +60,7 @@ class Pusher:
     @property
     def application_key(self) -> str:
         """The public key that browsers subscribe for, in base64url."""
-        return webpush.encode(webpush.point(self._key().public_key()))
+        return webpush.encode(webpush.public_bytes(self._key()))
 
     async def ask(self, question: Question) -> Answer:
         request = question.items[0].request
@@ -101,7 +101,7 @@ class Pusher:
         target = PushTarget(choice.endpoint, choice.key, choice.secret)
         try:
             message = json.dumps(told, ensure_ascii=False).encode()
-            body = webpush.encrypt(message, target)
+            body = webpush.encrypt(message, target.key, target.secret)
             now = int(self._clock())
             headers = {
                 "TTL": str(left),
@@ -109,16 +109,14 @@ class Pusher:
                 "Topic": topic[:32],  # a later message about the same replaces one not delivered
                 "Content-Encoding": "aes128gcm",
                 "Content-Type": "application/octet-stream",
-                "Authorization": webpush.authorization(
-                    target.endpoint, self._key(), self._subject, now
-                ),
+                "Authorization": webpush.vapid(target.endpoint, self._key(), self._subject, now),
             }
             async with self._turn:
-                await asyncio.to_thread(webpush.deliver, target, body, headers, self.allowed)
+                await asyncio.to_thread(deliver, target, body, headers, self.allowed)
         except SubscriptionGone:
             if self._accounts is not None:
                 self._accounts.forget_push(device_id)
-        except PushError as error:
+        except (PushError, ValueError) as error:
             log.warning("push failed", device=device_id, error=str(error))
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
@@ -127,8 +125,7 @@ class Pusher:
             raise PushError("the console is not open")
         kept = self._accounts.recall(_VAPID)
         if not kept:
-            fresh = ec.generate_private_key(ec.SECP256R1())
-            number = fresh.private_numbers().private_value
-            kept = webpush.encode(number.to_bytes(32, "big"))
+            number = webpush.new_key().private_numbers().private_value
+            kept = webpush.encode(number.to_bytes(32))
             self._accounts.remember(_VAPID, kept)
-        return ec.derive_private_key(int.from_bytes(webpush.decode(kept), "big"), ec.SECP256R1())
+        return webpush.new_key(int.from_bytes(webpush.decode(kept)))

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from bunker_core.describe import LANGUAGES, plain
-from bunker_signer.approvers.webpush import PushError, parse_target
+from bunker_signer.approvers.push_service import PushError, parse_target
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
 from bunker_signer.console.problem import Problem

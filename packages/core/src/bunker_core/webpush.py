@@ -1,0 +1,109 @@
+"""One Web Push message: encrypted for the browser (RFC 8291, RFC 8188), signed by us (RFC 8292).
+
+The push service learns that something happens, when, and how long it is; not what. Pure: who sends
+it looks after where it may go.
+"""
+
+import base64
+import json
+import os
+import struct
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+POINT_BYTES: Final = 65
+AUTH_BYTES: Final = 16
+MAX_MESSAGE: Final = 3000  # bytes, padding included
+TOKEN_LIFETIME: Final = 12 * 3600  # seconds; RFC 8292 allows 24 hours
+_RECORD: Final = 4096  # bytes: what every push service takes (RFC 8030, section 7.2)
+_CURVE: Final = ec.SECP256R1()
+
+
+def encrypt(
+    message: bytes,
+    p256dh: bytes,
+    auth: bytes,
+    *,
+    padded: int = 0,
+    key: ec.EllipticCurvePrivateKey | None = None,
+    salt: bytes | None = None,
+) -> bytes:
+    """Return the body of a push: one record of `aes128gcm`.
+
+    `p256dh` is the browser's public key (65 bytes), `auth` its secret (16 bytes). Messages of at
+    most `padded` bytes have one length. `key` and `salt` are fresh unless a test vector gives
+    them. Raises ValueError for a key that is no point, and for more than MAX_MESSAGE bytes.
+    """
+    if max(len(message), padded) > MAX_MESSAGE:
+        raise ValueError(f"a push holds {MAX_MESSAGE} bytes")
+    key = key or new_key()
+    salt = os.urandom(16) if salt is None else salt
+    peer = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
+    ours = public_bytes(key)
+    secret = _hkdf(auth, b"WebPush: info\0" + p256dh + ours, 32, key.exchange(ec.ECDH(), peer))
+    content_key = _hkdf(salt, b"Content-Encoding: aes128gcm\0", 16, secret)
+    # One record alone, and a fresh key for each message: the nonce is used once.
+    nonce = _hkdf(salt, b"Content-Encoding: nonce\0", 12, secret)
+    record = message + b"\x02" + bytes(max(0, padded - len(message)))
+    sealed = AESGCM(content_key).encrypt(nonce, record, None)
+    return salt + struct.pack("!IB", _RECORD, POINT_BYTES) + ours + sealed
+
+
+def vapid(endpoint: str, key: ec.EllipticCurvePrivateKey, contact: str, now: int) -> str:
+    """Return the Authorization header that says who pushes (RFC 8292).
+
+    `contact` is mailto: or https:, or "" for none; `now` is Unix seconds.
+    """
+    parts = urlsplit(endpoint)
+    claims = {"aud": f"{parts.scheme}://{parts.netloc}", "exp": now + TOKEN_LIFETIME}
+    if contact:
+        claims["sub"] = contact
+    head = encode(b'{"typ":"JWT","alg":"ES256"}')
+    unsigned = f"{head}.{encode(json.dumps(claims).encode())}"
+    r, s = decode_dss_signature(key.sign(unsigned.encode(), ec.ECDSA(SHA256())))
+    signature = encode(r.to_bytes(32) + s.to_bytes(32))
+    return f"vapid t={unsigned}.{signature}, k={encode(public_bytes(key))}"
+
+
+def check_keys(p256dh: bytes, auth: bytes) -> None:
+    """Raise ValueError unless these are the keys of a PushSubscription."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
+    except ValueError:
+        p256dh = b""
+    if len(p256dh) != POINT_BYTES or len(auth) != AUTH_BYTES:
+        raise ValueError("not the keys of a push subscription")
+
+
+def new_key(secret: int | None = None) -> ec.EllipticCurvePrivateKey:
+    """Return a fresh key, or the one that `secret` was kept of."""
+    return (
+        ec.generate_private_key(_CURVE) if secret is None else ec.derive_private_key(secret, _CURVE)
+    )
+
+
+def public_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the uncompressed point of a key (65 bytes): what a browser subscribes with."""
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def encode(data: bytes) -> str:
+    """Return base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(text: str) -> bytes:
+    """Read base64url, padded or not; raises ValueError."""
+    bare = text.rstrip("=")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), b"-_", validate=True)
+
+
+def _hkdf(salt: bytes, info: bytes, length: int, secret: bytes) -> bytes:
+    return HKDF(SHA256(), length, salt, info).derive(secret)
