@@ -227,3 +227,24 @@ async def test_hostile_events_leave_nothing(own: RelayProcess, key: SecretKey) -
         event = note(key)
         await _refused(peer, _plain(event) | {"sig": "0" * 128}, event.id)
         assert await peer.ids({"authors": [key.pubkey]}) == []
+
+
+async def test_a_deletion_of_thousands_of_digits_harms_no_neighbour(
+    peer: Peer, other: Peer, key: SecretKey
+) -> None:
+    """Python's int() raises at 4,301 digits: the notes of the same batch are saved all the same."""
+    author = SecretKey.generate()
+    notes = [note(author, f"{number}") for number in range(200)]
+    digits = "9" * 4_301
+    requests = []
+    for number, event in enumerate(notes):
+        if number % 10 == 0:
+            tags = (("a", f"{digits}:{key.pubkey}:{number}"), ("k", digits))
+            requests.append(note(key, kind=5, tags=tags))
+            await peer.send("EVENT", requests[-1])
+        await other.send("EVENT", event)
+    for event in requests:
+        await peer.ok(event.id)  # saved or refused: both are right
+    assert {await other.ok(event.id) for event in notes} == {(True, "")}
+    wanted = {"authors": [author.pubkey], "limit": 500}
+    assert set(await other.ids(wanted)) == {event.id for event in notes}
