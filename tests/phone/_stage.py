@@ -5,6 +5,7 @@ have. A page that fetches anything from elsewhere, or breaks its own CSP, fails 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -136,10 +137,13 @@ class Phone:
         await page.get_by_role("button", name="Check, and begin").click()
         return copy, passphrase
 
-    async def pair_uri(self, profile: str = "ask") -> str:
-        """Let the phone show a code for one app; return its address."""
+    async def pair_uri(self, profile: str = "ask", *, key: str | None = None) -> str:
+        """Let the phone show a code for one app, of `key` if it has several; return its address."""
         page = self.page
         await page.goto(f"{origin_of(page)}/#pair")
+        if key is not None:
+            keys = page.locator("label", has_text=re.compile("^Key"))
+            await keys.get_by_role("combobox").select_option(key)
         await page.get_by_label("What it may do without asking").select_option(profile)
         await page.get_by_role("button", name="Show the code").click()
         return await page.locator("#bunker-uri").input_value()

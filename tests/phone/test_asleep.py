@@ -217,10 +217,10 @@ async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -
                 await asking
 
 
-async def test_a_relay_restart_forgets_nothing_that_matters(
+async def test_a_phone_that_joins_becomes_a_signer_of_the_relay_without_a_restart(
     chromium: "Chromium", tmp_path: Path
 ) -> None:
-    """The phone stays a signer and is woken by the new relay process, too."""
+    """Its transport key is written down for the next start and taken by the relay that runs."""
     async with bunker_up(tmp_path) as up:
         assert any("never lies on this machine" in line for line in up.lines)
         before = (tmp_path / "phone" / "relay.toml").read_text()

@@ -1,13 +1,17 @@
 """The phone as a signer, awake: first run, pairing both ways, requests, and what can go wrong."""
 
 import json
+import re
 import time
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import websockets
 
+from bunker.harness import running_relay
 from bunker_client import RequestDenied
 from bunker_client.pair.pairing import Pairing
 from bunker_core.event import sign_event
@@ -15,13 +19,15 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip46 import ClientMetadata
-from bunker_phone.site import Page
-from phone._stage import PASSPHRASE, Phone, Served, app_of, phone, sign
+from bunker_phone.site import Page, Site
+from phone._stage import PASSPHRASE, Phone, Served, app_of, origin_of, phone, serving, sign
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHANGED = b"/* changed by the server */"
 
 
 async def test_first_signature(chromium: "Browser", served: Served) -> None:
@@ -245,7 +251,7 @@ async def test_another_version_is_taken_only_when_the_owner_agrees(
         assert running == served.site.hash
         before = dict(served.site.pages)
         try:
-            css = before["style.css"].body + b"/* changed by the server */"
+            css = before["style.css"].body + CHANGED
             served.site.pages["style.css"] = Page(css, "text/css", sha256(css).hexdigest())
             offer = {"id": "e" * 64, "hash": "f" * 64}
             body = json.dumps(offer).encode()
@@ -258,6 +264,150 @@ async def test_another_version_is_taken_only_when_the_owner_agrees(
             assert "changed by the server" not in text
         finally:
             served.site.pages.update(before)
+
+
+async def test_the_version_that_the_owner_agrees_to_runs_from_then_on(
+    chromium: "Browser", served: Served
+) -> None:
+    """Agreed to, the other version is fetched, checked against its hashes, and pinned."""
+    async with phone(chromium, served) as made:
+        page = made.page
+        await made.first_run(served.link)
+        await page.reload()
+        before = dict(served.site.pages)
+        try:
+            served.site.pages.update(another_version(served.site))
+            await page.reload()
+            await made.show("Settings")
+            await page.get_by_text(served.site.hash).wait_for()
+            await page.get_by_role("button", name="Take it").click()
+            await page.locator("#page-hash", has_text=served.site.hash).wait_for()
+            await page.get_by_text("Another version is offered").wait_for(state="hidden")
+            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+            assert text.endswith(CHANGED.decode())
+            async with app_of(await made.pair_uri()) as app:  # key and relay are still there
+                await made.show("Requests")
+                asking = sign(app)
+                await made.allow()
+                assert (await asking).content == "Signed by the phone"
+        finally:
+            served.site.pages.update(before)
+
+
+def another_version(site: Site) -> dict[str, Page]:
+    """Return the files that differ in a build with another style sheet."""
+    old = site.pages["style.css"]
+    css = old.body + CHANGED
+    style = Page(css, old.media_type, sha256(css).hexdigest())
+    code = site.pages["worker.js"].body.replace(old.sha256.encode(), style.sha256.encode())
+    worker = Page(code, "text/javascript; charset=utf-8", sha256(code).hexdigest())
+    assert worker.sha256 != site.pages["worker.js"].sha256
+    changed = {"style.css": style, "worker.js": worker}
+    all_pages = {**site.pages, **changed}
+    lines = [
+        f"{item.sha256}  {path}\n"
+        for path, item in sorted(all_pages.items())
+        if path not in ("", "worker.js", "version.json")
+    ]
+    said = {"id": sha256("".join(lines).encode()).hexdigest(), "hash": Site(all_pages).hash}
+    body = json.dumps(said).encode()
+    changed["version.json"] = Page(body, "application/json", sha256(body).hexdigest())
+    return changed
+
+
+async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
+    """A second key has a passkey and a recovery copy of its own; each app has the key it got."""
+    page = handset.page
+    first_key = await page.evaluate("localStorage.getItem('bunker.key')")
+    async with app_of(await handset.pair_uri(), "First") as first:
+        await handset.show("Settings")
+        await page.get_by_role("link", name="Add a key").click()
+        await page.get_by_role("button", name="Make a new key").click()
+        await handset.seal()
+        await handset.save_recovery()
+        await page.get_by_role("heading", name="Nothing is waiting").wait_for()
+        await page.goto(f"{origin_of(page)}/#pair")
+        select = page.locator("label", has_text=re.compile("^Key")).get_by_role("combobox")
+        await select.wait_for()
+        offered = select.locator("option")
+        keys = {await option.get_attribute("value") for option in await offered.all()}
+        assert len(keys) == 2
+        [second_key] = keys - {first_key}
+        assert second_key is not None
+        async with app_of(await handset.pair_uri(key=second_key), "Second") as second:
+            await handset.show("Requests")
+            for app, key in ((first, first_key), (second, second_key), (first, first_key)):
+                assert await app.get_public_key() == key
+                asking = sign(app, f"Signed as {key}")
+                await handset.asked()
+                await handset.allow()
+                assert (await asking).pubkey == key
+
+
+async def test_a_relay_restart_is_survived(chromium: "Browser", tmp_path: Path) -> None:
+    """The page says that the relay is gone, comes back with it, and answers what is asked then."""
+    data = tmp_path / "relay"
+    async with (
+        running_relay(data) as relay,
+        serving(tmp_path, relay.url) as served,
+        phone(chromium, served) as made,
+    ):
+        page = made.page
+        await made.first_run(served.link)
+        async with app_of(await made.pair_uri()) as app:
+            await made.show("Settings")
+            state = page.locator(".outcome")
+            await state.filter(has_text=re.compile("^Connected")).wait_for()
+            await relay.terminate()
+            await state.filter(has_text=re.compile("^Not connected")).wait_for()
+            async with running_relay(data, port=urlsplit(relay.url).port or 0):
+                await state.filter(has_text=re.compile("^Connected")).wait_for()
+                await made.show("Requests")
+                asking = sign(app)
+                await made.allow()
+                assert (await asking).content == "Signed by the phone"
+
+
+async def test_locked_until_it_is_too_late(handset: Phone) -> None:
+    """Allowed by a grant, and nobody opens the key: the app is told that the signer is locked."""
+    page = handset.page
+    async with app_of(await handset.pair_uri("basic")) as app:
+        await handset.show("Requests")
+        asking = sign(app)
+        await page.get_by_role("button", name="Unlock").wait_for()
+        await page.evaluate("const real = Date.now; Date.now = () => real() + 121_000")
+        with pytest.raises(RequestDenied, match="locked: the key was not unlocked in time"):
+            await asking
+        await page.get_by_role("heading", name="Nothing is waiting").wait_for()
+
+
+async def test_a_key_that_was_sealed_at_another_name_says_so(handset: Phone) -> None:
+    """A passkey is good for one name: the page says which, and does not ask for it elsewhere."""
+    page = handset.page
+    async with app_of(await handset.pair_uri()) as app:
+        await page.evaluate(
+            """async () => {
+              const done = (request) => new Promise((resolve, reject) => {
+                request.onsuccess = () => resolve(request.result);
+                request.onerror = () => reject(request.error);
+              });
+              const database = await done(indexedDB.open("bunker"));
+              const store = database.transaction("keys", "readwrite").objectStore("keys");
+              const [row] = await done(store.getAll());
+              const blob = JSON.parse(row.blob);
+              blob.slots[0].params.rp = "phone.example.org";
+              await done(store.put({ ...row, blob: JSON.stringify(blob) }));
+              database.close();
+            }"""
+        )
+        await page.reload()
+        await handset.show("Requests")
+        asking = sign(app)
+        await handset.allow()
+        await page.get_by_text("this key was sealed at phone.example.org").wait_for()
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await asking
 
 
 async def test_expired(handset: Phone) -> None:

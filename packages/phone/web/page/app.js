@@ -161,7 +161,7 @@ export class App {
       case "activity":
         return this.#screen("activity", () => activity(this));
       case "settings":
-        return this.#screen("settings", () => settings(this));
+        return this.#screen(`settings ${this.relays.all.map((relay) => `${relay.url} ${relay.listening}`)}`, () => settings(this));
       default: {
         const page = await requests(this);
         return this.#screen(`requests ${page.seen}`, page.make);
