@@ -10,6 +10,7 @@ import pytest
 from interop.peers import NOT_OFFERED, OK, Row
 
 _PROPERTY = "interop"
+_PRINTED = pytest.StashKey[bool]()
 _MARKS = {OK: "ok", NOT_OFFERED: "-"}
 
 
@@ -23,7 +24,13 @@ def row(record_property: Callable[[str, object], None]) -> Iterator[Row]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print every operation of every pair, the texts of refusals, and the reason of what failed."""
+    """Print every operation of every pair, the texts of refusals, and the reason of what failed.
+
+    Once: the tests of the phone have their lines in the matrix too, and may run without these.
+    """
+    if terminalreporter.config.stash.setdefault(_PRINTED, False):
+        return
+    terminalreporter.config.stash[_PRINTED] = True
     rows = [
         Row(**json.loads(value))
         for reports in terminalreporter.stats.values()

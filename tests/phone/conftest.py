@@ -7,11 +7,14 @@ import pytest
 import pytest_asyncio
 
 from bunker.harness import running_relay
+from interop.conftest import pytest_terminal_summary, row
 from phone._stage import Phone, Served, phone, serving
 from signer.console._stage import browser
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
+
+__all__ = ["pytest_terminal_summary", "row"]  # the interop matrix, with lines of the phone
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bunker_core.event import parse_event, verify
-from interop.peers import Row, running
+from interop.driven import LibraryError, driven
+from interop.peers import OK, Row, library_version, running
 from interop.test_clients import COMMANDS, NOT_OFFERED, command
 from phone._stage import Phone, Served
 
@@ -54,13 +55,13 @@ async def ready(handset: Phone) -> None:
 
 
 @libraries
-async def test_a_client_signs_through_the_phone(library: str, handset: Phone) -> None:
+async def test_a_client_signs_through_the_phone(library: str, row: Row, handset: Phone) -> None:
     """The bunker:// code is all that it needs; ping, signatures, encryption, refusal, logout."""
     program = command(library)
+    row.name = f"{library_version(library)}, bunker://, phone"
     await ready(handset)
     uri = await handset.pair_uri()
     await handset.show("Requests")
-    row = Row(library)
     async with owner(handset.page), running(*program, "bunker", uri) as peer:
         await asyncio.wait_for(peer.finish(), 100)
         row.outcomes = peer.outcomes
@@ -69,9 +70,31 @@ async def test_a_client_signs_through_the_phone(library: str, handset: Phone) ->
         assert event.pubkey == peer.told["user"]
 
 
-async def test_nostr_tools_is_met_by_its_own_code(handset: Phone, served: Served) -> None:
+@pytest.mark.parametrize("library", ["applesauce", "welshman"])
+async def test_another_client_signs_through_the_phone(
+    library: str, row: Row, handset: Phone
+) -> None:
+    """Two more libraries, with what their common driver asks for: pairing, a note, no reaction."""
+    row.name = f"{library_version(library)}, bunker://, phone"
+    row.operations = ("connect", "get_public_key", "sign_event", "denied")
+    await ready(handset)
+    uri = await handset.pair_uri()
+    await handset.show("Requests")
+    async with owner(handset.page), driven(library) as client:
+        await asyncio.wait_for(client.connect(uri), 60)
+        row.outcomes |= {"connect": OK, "get_public_key": OK}
+        event = verify(parse_event(await asyncio.wait_for(client.sign(1, "Hello"), 60)))
+        assert (event.pubkey, event.content) == (client.user, "Hello")
+        row.outcomes["sign_event"] = OK
+        with pytest.raises(LibraryError, match="denied"):
+            await asyncio.wait_for(client.sign(7, "+"), 60)
+        row.outcomes["denied"] = OK
+
+
+async def test_nostr_tools_is_met_by_its_own_code(row: Row, handset: Phone, served: Served) -> None:
     """nostrconnect://, pasted into the page."""
     program = command("nostr-tools")
+    row.name = f"{library_version('nostr-tools')}, nostrconnect://, phone"
     page = handset.page
     await ready(handset)
     async with running(*program, "nostrconnect", served.relay) as peer:
@@ -84,5 +107,5 @@ async def test_nostr_tools_is_met_by_its_own_code(handset: Phone, served: Served
         await handset.show("Requests")
         async with owner(page):
             await asyncio.wait_for(peer.finish(), 100)
-    row = Row("nostr-tools, nostrconnect://", outcomes=peer.outcomes)
+    row.outcomes = peer.outcomes
     row.expect(not_offered=())
