@@ -67,7 +67,7 @@ phone: ## Build the signer's page for phones into packages/phone (Node.js 20; np
 	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error && npm run --silent types \
 	  && npm run --silent build
 
-conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (15 minutes)
+conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (20 minutes)
 	$(BIN)/python tests/interop/conformance_table.py docs/conformance.md build/conformance
 
 screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)

@@ -5,10 +5,12 @@ What node/conformance/client.mjs does, with our client and with nostr_sdk.
 
 import asyncio
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 PATIENCE = float(next(iter(sys.argv[2:]), "20"))  # seconds
 
@@ -85,7 +87,7 @@ class Ours:
 class NostrSdk:
     """rust-nostr's."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, key: Any = None) -> None:
         from nostr_sdk import (  # type: ignore[import-untyped]
             Keys,
             NostrConnect,
@@ -93,7 +95,8 @@ class NostrSdk:
         )
 
         patience = timedelta(seconds=PATIENCE)
-        self._client = NostrConnect(NostrConnectUri.parse(uri), Keys.generate(), patience, None)
+        key = key or Keys.generate()
+        self._client = NostrConnect(NostrConnectUri.parse(uri), key, patience, None)
 
     @classmethod
     async def connect(cls, uri: str, on_auth_url: Callable[[str], None]) -> "NostrSdk":
@@ -101,7 +104,21 @@ class NostrSdk:
 
     @classmethod
     async def invite(cls, relays: list[str]) -> tuple[str, Any]:
-        raise Unsupported  # its URI can be had, but not before it listens
+        from nostr_sdk import Keys
+
+        key = Keys.generate()
+        query = urlencode(
+            [("relay", url) for url in relays]
+            + [("secret", secrets.token_hex(8)), ("metadata", json.dumps({"name": "nostr_sdk"}))]
+        )
+        uri = f"nostrconnect://{key.public_key().to_hex()}?{query}"
+        client = cls(uri, key)
+
+        async def paired() -> "NostrSdk":
+            await client.user()  # it listens from its first request on
+            return client
+
+        return uri, paired()
 
     async def user(self) -> str:
         return str((await self._client.get_public_key_async()).to_hex())

@@ -7,6 +7,7 @@ machine has not (go, cargo, .venv-bench) is left out, with a word on standard er
 """
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -101,6 +102,12 @@ def signers() -> Iterator[Judged]:
         f"applesauce-signers {npm('applesauce-signers')} NostrConnectProvider",
         ("--accept", accept, "--", *node, "applesauce", "{relay}"),
     )
+    accept = shlex.join((*node, "nostr-tools", "--accept", "{uri}"))
+    yield Judged(
+        "signer",
+        f"a signer of nostr-tools {npm('nostr-tools')}",
+        ("--accept", accept, "--", *node, "nostr-tools", "{relay}"),
+    )
     yield Judged(
         "signer", f"snstr {npm('snstr')} NostrRemoteSignerBunker", ("--", *node, "snstr", "{relay}")
     )
@@ -119,17 +126,30 @@ def built(tool: str, folder: str) -> Path | None:
     target = BUILT / folder if tool == "go" else BUILT / "rust" / "release" / folder
     if target.exists():
         return target
-    if not shutil.which(tool):
-        left_out(folder, f"install {tool}")
-        return None
-    BUILT.mkdir(parents=True, exist_ok=True)
-    command = (
-        ("go", "build", "-o", str(target), ".")
-        if tool == "go"
-        else ("cargo", "build", "--release", "--quiet", "--target-dir", str(BUILT / "rust"))
-    )
-    subprocess.run(command, cwd=PEERS / folder, check=True)
-    return target
+    go = ("go", "build", "-o", str(target), ".")
+    cargo = ("cargo", "build", "--release", "--quiet", "--target-dir", str(BUILT / "rust"))
+    return target if build(go if tool == "go" else cargo, PEERS / folder) else None
+
+
+def built_client(tool: str) -> Path | None:
+    """Build a client of tests/interop; what has not changed is not compiled again."""
+    folder = ROOT / "build" / "interop"
+    if tool == "go":
+        target = folder / "conformance-go"
+        command: tuple[str, ...] = ("go", "build", "-o", str(target), "./conformance")
+        return target if build(command, HERE / "go") else None
+    target = folder / "cargo" / "debug" / "conformance"
+    command = ("cargo", "build", "--quiet", "--target-dir", str(folder / "cargo"))
+    return target if build(command, HERE / "rust") else None
+
+
+def build(command: tuple[str, ...], folder: Path) -> bool:
+    """Run a build in a folder; False without its tool."""
+    if not shutil.which(command[0]):
+        left_out(folder.name, f"install {command[0]}")
+        return False
+    subprocess.run(command, cwd=folder, check=True)
+    return True
 
 
 def clients() -> Iterator[Judged]:
@@ -149,6 +169,19 @@ def clients() -> Iterator[Judged]:
         yield Judged("client", f"{library} {npm(package)}", ("--", *command))
     name = f"nostr_sdk {version('nostr-sdk')}"
     yield Judged("client", name, ("--", *python, "nostr_sdk"))
+    for tool, name, pin in (
+        ("go", "go-nostr", "github.com/nbd-wtf/go-nostr v"),
+        ("cargo", "rust nostr-connect", 'nostr-connect = "='),
+    ):
+        program = built_client(tool)
+        if program is not None:
+            yield Judged("client", f"{name} {pinned(tool, pin)}", ("--", str(program)))
+
+
+def pinned(tool: str, before: str) -> str:
+    """Return the version that a manifest of tests/interop pins."""
+    file = HERE / ("go/go.mod" if tool == "go" else "rust/Cargo.toml")
+    return file.read_text().partition(before)[2].splitlines()[0].rstrip('"')
 
 
 def left_out(name: str, way: str) -> None:
@@ -167,8 +200,9 @@ def judge(target: Judged, run: Path) -> None:
 def main(page: Path, folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, target in enumerate((*relays(), *signers(), *clients())):
-        file = folder / f"{number:02}.json"
+    for target in (*relays(), *signers(), *clients()):
+        # By its name, so that a target more or less does not give another its run.
+        file = folder / f"{target.kind}-{re.sub(r'[^a-z0-9.]+', '-', target.name.lower())}.json"
         if not file.exists() or not names or any(name in target.name for name in names):
             judge(target, file)
         if file.exists():

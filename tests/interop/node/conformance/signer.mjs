@@ -1,6 +1,7 @@
 // Other projects' signers for `bunker conformance signer`:
 //   node signer.mjs LIBRARY RELAY...             prints a bunker:// URI when it listens
-//   node signer.mjs applesauce --accept URI      answers a nostrconnect:// invitation
+//   node signer.mjs LIBRARY --accept URI         answers a nostrconnect:// invitation
+//                                                (applesauce and nostr-tools)
 //
 // Each serves until it is killed.
 
@@ -56,6 +57,11 @@ const libraries = {
     })
     await provider.start(invitation)
     announce(await provider.signer.getPublicKey())
+  },
+
+  async 'nostr-tools'() {
+    const { serve } = await import('./nostr_tools_signer.mjs')
+    announce(await serve(relays, SECRET, invitation))
   },
 
   async snstr() {

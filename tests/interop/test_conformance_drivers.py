@@ -1,0 +1,49 @@
+"""The programs behind docs/conformance.md do what the kit tells them: Go, Rust, and a signer."""
+
+import subprocess
+import sys
+
+import pytest
+
+from _require import need
+from interop.conformance_table import NODE, built_client
+from interop.peers import node
+
+TIMEOUT = 60.0  # seconds
+
+
+def judge(kind: str, cases: tuple[str, ...], *words: str) -> None:
+    chosen = [word for name in cases for word in ("--case", name)]
+    command = (sys.executable, "-m", "bunker", "conformance", kind, *chosen, "--level", "may")
+    done = subprocess.run(
+        (*command, *words), capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(cases)} cases" in done.stdout
+    assert "not offered" not in done.stdout
+
+
+@pytest.mark.parametrize("tool", ["go", "cargo"])
+def test_a_client_logs_in_signs_and_decrypts(tool: str) -> None:
+    try:
+        program = built_client(tool)
+    except subprocess.CalledProcessError:
+        program = None  # its packages can't be had
+    need(program, f"{tool}, to build tests/interop's clients")
+    cases = ("client/login/two-keys", "client/wire/sign-template", "client/answer/encrypts")
+    judge("client", cases, "--", str(program))
+
+
+def test_a_signer_of_nostr_tools_pairs_both_ways_and_signs() -> None:
+    command = (*node("conformance/signer.mjs"), "nostr-tools")
+    assert command[1] == str(NODE / "signer.mjs")
+    cases = ("signer/method/sign-event", "signer/nostrconnect/serves")
+    judge(
+        "signer",
+        cases,
+        "--accept",
+        f"{' '.join(command)} --accept {{uri}}",
+        "--",
+        *command,
+        "{relay}",
+    )
