@@ -10,7 +10,6 @@ import pytest
 from interop.peers import NOT_OFFERED, OK, Row
 
 _PROPERTY = "interop"
-_PRINTED = pytest.StashKey[bool]()
 _MARKS = {OK: "ok", NOT_OFFERED: "-"}
 
 
@@ -28,9 +27,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
     Once: the tests of the phone have their lines in the matrix too, and may run without these.
     """
-    if terminalreporter.config.stash.setdefault(_PRINTED, False):
+    if vars(terminalreporter).get("interop_matrix"):  # two conftest.py have this hook
         return
-    terminalreporter.config.stash[_PRINTED] = True
+    terminalreporter.interop_matrix = True
     rows = [
         Row(**json.loads(value))
         for reports in terminalreporter.stats.values()
