@@ -130,3 +130,22 @@ async def test_the_page_is_small(served: Served) -> None:
     sizes = {path: len(page.body) for path, page in served.site.pages.items() if path}
     assert sum(sizes.values()) < 2_000_000, sizes
     assert sizes["app.js"] < 400_000
+
+
+async def test_first_sight_on_a_slow_phone(chromium: "Browser", served: Served) -> None:
+    """With a processor slowed six times the page is drawn in full; the time is printed."""
+    async with phone(chromium, served) as made:
+        await made.devtools.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+        await made.page.goto(served.link)
+        await made.page.get_by_role("button", name="Make a new key").wait_for()
+        painted = await made.page.evaluate(
+            """Promise.all([
+              performance.getEntriesByName("first-contentful-paint")[0].startTime,
+              new Promise((resolve) => new PerformanceObserver((list) =>
+                resolve(list.getEntries().at(-1).startTime)
+              ).observe({ type: "largest-contentful-paint", buffered: true })),
+            ])"""
+        )
+        first, largest = painted
+        print(f"first paint {first:.0f} ms, first sight of the page {largest:.0f} ms")
+        assert 0 < first <= largest
