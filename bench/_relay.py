@@ -37,14 +37,18 @@ class Relay:
 
 
 @contextmanager
-def relay(extra: str = "") -> Iterator[Relay]:
-    """Run our relay on a free port with a fresh data directory; `extra` is TOML."""
+def relay(extra: str = "", *, limited: bool = False) -> Iterator[Relay]:
+    """Run our relay on a free port with a fresh data directory; `extra` is TOML.
+
+    With `limited` its limits and rates are those that everybody has.
+    """
     unlimited = "{per_second = 1000000, burst = 1000000}"
     lines = [f"rates.{name}_per_ip = {unlimited}" for name in _RATES]
     lines += [f"rates.{name}_per_pubkey = {unlimited}" for name in ("events", "signing")]
+    lines = [] if limited else [*lines, _LIMITS]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "relay.toml"
-        config.write_text("\n".join([*lines, _LIMITS, extra]))
+        config.write_text("\n".join([*lines, extra]))
         command = [sys.executable, "-c", "from bunker_relay.cli import relay; relay()", "run"]
         command += ["--port", "0", "--data", f"{folder}/data", "--config", str(config)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -7,6 +7,10 @@ of clients is an app and a signer: requests one way, answers the other. One clie
 subscribes to everything and never reads; closed for it, it comes back. Prints the events sent,
 acknowledged, delivered and lost, and the relay's memory over time. Exits 1 when anything was lost
 or the memory grew.
+
+With `--hostile` the relay has its ordinary limits, every client an address of its own, and the time
+is halved: first without, then beside the clients of `hostile.py`; the report is given for each, and
+the memory, which they may raise to its bounds, is only told.
 """
 
 import argparse
@@ -15,7 +19,8 @@ import contextlib
 import itertools
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import orjson
 import uvloop
@@ -100,8 +105,13 @@ async def soak(options: argparse.Namespace, subject: Relay) -> bool:
     tally = Tally()
     async with contextlib.AsyncExitStack() as stack:
         clients = []
-        for _ in range(options.pairs * 2):
-            socket = connect(subject.url, compression=None, proxy=None, max_queue=None)
+        for number in range(options.pairs * 2):
+            host = (
+                f"127.0.{1 + number // 250}.{1 + number % 250}" if options.hostile else "127.0.0.1"
+            )
+            socket = connect(
+                subject.url, compression=None, proxy=None, max_queue=None, local_addr=(host, 0)
+            )
             client = Client(await stack.enter_async_context(socket), SecretKey.generate(), tally)
             await client.subscribe()
             clients.append(client)
@@ -112,33 +122,64 @@ async def soak(options: argparse.Namespace, subject: Relay) -> bool:
         print(f"capacity {capacity:.0f} events/s; running {options.seconds:.0f} s at {rate:.0f}")
         deaf = max(1, options.pairs * 2 // 100)
         silent = [asyncio.create_task(_deaf(subject.url, tally)) for _ in range(deaf)]
-        samples = asyncio.create_task(_sample(subject, tally))
-        start, before, cpu = time.perf_counter(), tally.sent, subject.cpu()
-        tally.latencies.clear()
-        await _run(pairs, rate, options.seconds)
-        elapsed, cpu = time.perf_counter() - start, subject.cpu() - cpu
-        await _settle(tally)
-        for task in (*silent, samples):
+        if options.hostile:
+            options.seconds /= 2
+            print("without hostile clients:")
+        well = await _measure(pairs, rate, options.seconds, subject, tally)
+        if options.hostile:
+            print("beside hostile clients:")
+            command = [str(Path(__file__).with_name("hostile.py")), "--url", subject.url]
+            command += ["--seconds", str(options.seconds)]
+            attacker = await asyncio.create_subprocess_exec(sys.executable, *command)
+            beside = await _measure(pairs, rate, options.seconds, subject, tally, grows=True)
+            await attacker.wait()
+            well = well and beside and attacker.returncode == 0
+        for task in (*silent, *listening):
             task.cancel()
-        memory = await samples
-        sent = tally.sent - before
-        for task in listening:
-            task.cancel()
-    lost = 2 * tally.sent - tally.acknowledged - tally.delivered
+    print(f"deaf clients {deaf}, closed {tally.deaf_closed} times")
+    return well and tally.deaf_closed > 0
+
+
+async def _measure(
+    pairs: list[tuple[Client, Client]],
+    rate: float,
+    seconds: float,
+    subject: Relay,
+    tally: Tally,
+    *,
+    grows: bool = False,
+) -> bool:
+    """Run for `seconds` and report; return whether nothing was lost and the memory is flat."""
+    samples = asyncio.create_task(_sample(subject, tally))
+    start, before, cpu = time.perf_counter(), replace(tally), subject.cpu()
+    tally.latencies.clear()
+    await _run(pairs, rate, seconds)
+    elapsed, cpu = time.perf_counter() - start, subject.cpu() - cpu
+    await _settle(tally)
+    samples.cancel()
+    memory = await samples
+    sent, refused = tally.sent - before.sent, tally.refused - before.refused
+    doubles = tally.doubles - before.doubles
+    lost = 2 * sent - (tally.acknowledged - before.acknowledged)
+    lost -= tally.delivered - before.delivered
     early, late = memory[len(memory) // 4], memory[-1]
     latencies = sorted(tally.latencies)
-    print(f"sent {sent} in {elapsed:.0f} s ({sent / elapsed:.0f}/s), deaf clients {deaf}")
-    print(f"lost {lost}, refused {tally.refused}, doubled {tally.doubles}")
-    print(f"deaf clients closed {tally.deaf_closed} times")
+    print(f"sent {sent} in {elapsed:.0f} s ({sent / elapsed:.0f}/s)")
+    print(f"lost {lost}, refused {refused}, doubled {doubles}")
     if latencies:
         middle, worst = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
         print(f"publish to OK: median {middle * 1e3:.2f} ms, 99th {worst * 1e3:.2f} ms")
     print(f"relay: {cpu / elapsed:.0%} of a core, {cpu / sent * 1e6:.0f} us an event")
     mib = [round(value / 2**20, 1) for value in memory]
-    print(f"resident memory MiB: {mib[:: max(1, len(mib) // 12)]}, last {mib[-1]}")
+    step = round(60 / _SAMPLE_SECONDS) if len(mib) > 12 else 1
+    every = step * _SAMPLE_SECONDS
+    print(
+        f"resident memory MiB, every {every:.0f} s: {mib[::step]}, most {max(mib)}, last {mib[-1]}"
+    )
     flat = late <= early * 1.05 + 2 * 2**20
-    print("memory is flat" if flat else "MEMORY GROWS")
-    return flat and lost == tally.refused == tally.doubles == 0 and tally.deaf_closed > 0
+    if not grows:
+        print("memory is flat" if flat else "MEMORY GROWS")
+    return (flat or grows) and lost == refused == doubles == 0
 
 
 async def _capacity(pairs: list[tuple[Client, Client]], tally: Tally, seconds: float) -> float:
@@ -223,8 +264,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--rate", type=float, default=0, help="events/s; 0: half of the capacity")
     parser.add_argument("--calibrate", type=float, default=10, help="seconds for the capacity")
+    parser.add_argument("--hostile", action="store_true", help="beside hostile clients, too")
     options = parser.parse_args()
-    with relay() as subject:
+    with relay(limited=options.hostile) as subject:
         sys.exit(0 if uvloop.run(soak(options, subject)) else 1)
 
 
