@@ -99,11 +99,14 @@ class Firefox:
 
 
 @asynccontextmanager
-async def firefox(program: str, home: Path) -> AsyncIterator[Firefox]:
-    """Run Firefox with a home and a profile of its own; it is gone when the context ends."""
+async def firefox(program: str, home: Path, preferences: str = "") -> AsyncIterator[Firefox]:
+    """Run Firefox with a home and a profile of its own; it is gone when the context ends.
+
+    `preferences` are further lines of its user.js.
+    """
     profile = home / "profile"
     profile.mkdir(parents=True)
-    (profile / "user.js").write_text(_PREFERENCES)
+    (profile / "user.js").write_text(_PREFERENCES + preferences)
     process = await asyncio.create_subprocess_exec(
         *(program, "--headless", "--no-remote", "--remote-debugging-port", "0"),
         *("--profile", str(profile)),

@@ -1,4 +1,4 @@
-"""The console in a real Firefox: bind, a card, Allow once, Stop."""
+"""The console in a real Firefox: bind, a card, Allow once, Stop; a push that wakes it."""
 
 import asyncio
 import base64
@@ -17,7 +17,8 @@ from _require import need
 from bunker_client.errors import ClientError
 from bunker_core.event import verify
 from client.nip07._bidi import Firefox, firefox
-from signer.console._stage import DESK, PHONE, Stage, paired, sign
+from signer.console._autopush import autopush
+from signer.console._stage import CONSOLE, DESK, PHONE, Stage, paired, sign, stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SIZES: Final = {"phone": PHONE, "desk": DESK}
@@ -75,12 +76,17 @@ class Page:
         return png
 
 
+def program() -> str:
+    """Return the path of Firefox; skip without it."""
+    path = shutil.which("firefox-esr") or shutil.which("firefox")
+    need(path, "Firefox")
+    return str(path)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
     """A Firefox with a profile of its own."""
-    program = shutil.which("firefox-esr") or shutil.which("firefox")
-    need(program, "Firefox")
-    async with firefox(str(program), tmp_path_factory.mktemp("firefox")) as running:
+    async with firefox(program(), tmp_path_factory.mktemp("firefox")) as running:
         yield running
 
 
@@ -142,3 +148,34 @@ async def test_stop_in_firefox(browser: Firefox, on: Stage) -> None:
             await sign(app)
         await page.tap("Resume")
         await page.until("!document.body.innerText.includes('Resume')")
+
+
+SHOWN: Final = (
+    "navigator.serviceWorker.ready.then((r) => r.getNotifications())"
+    ".then((all) => all.map((n) => [n.title, n.body.split('\\n')[0], n.data.path]))"
+)
+
+
+async def test_a_push_wakes_firefox(relay_url: str, folder: Path) -> None:
+    """Signer, push service, worker: what the signer encrypted is shown, and goes when answered."""
+    async with (
+        autopush() as service,
+        firefox(program(), folder.parent / "firefox", service.preferences) as browser,
+        stage(relay_url, folder, (*CONSOLE, "--console-push", service.origin)) as on,
+    ):
+        tab = await browser.open(await on.new_link())
+        page = Page(browser, tab)
+        await page.tap("Bind")
+        await page.until("location.pathname === '/requests' && document.readyState === 'complete'")
+        await page.go(f"{on.origin}/devices")
+        await page.until("document.querySelector('#wake').hidden === false")
+        await page.js("document.querySelector('#wake button').click()")
+        await page.until("document.querySelector('form[action=\"/push/forget\"]') !== null")
+        async with paired(on, "Habla") as app:
+            signing = sign(app, "a secret draft", kind=30024)
+            ((title, body, path),) = await page.until(f"{SHOWN}.then((a) => a.length && a)")
+            assert (title, body) == ("Habla", "Save a draft article")
+            await page.go(f"{on.origin}{path}")
+            await page.tap("Allow once")
+            assert (await signing).content == "a secret draft"
+            await page.until(f"{SHOWN}.then((a) => a.length === 0)")
