@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
-from bunker_client import InvalidReply, Progress, RemoteSigner, SignerOffline, Step
+from _scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
+from bunker_client import (
+    InvalidReply,
+    Progress,
+    RelayUnreachable,
+    RemoteSigner,
+    SignerOffline,
+    Step,
+)
+from bunker_core.filter import parse_filter
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 NOTE = {"kind": 1, "content": "hello"}
@@ -36,6 +44,40 @@ async def test_a_callback_and_an_iterator_see_every_step() -> None:
     assert len({progress.request_id for progress in seen}) == 1
     assert seen[-2].auth_url == "https://example.com/yes"
     assert "https://example.com/yes" in str(seen[-2])
+
+
+async def test_a_step_is_told_once() -> None:
+    """A signer that names its page twice has its client told of it once."""
+    told: list[Step] = []
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        app = RemoteSigner.from_uri(
+            signer.uri, timeout=LONG, on_progress=lambda progress: told.append(progress.step)
+        )
+        async with app:
+            await app.relays_checked(LONG)
+            told.clear()
+            signer.answer = lambda asked: [
+                *[{"id": asked.id, "result": "auth_url", "error": "https://example.com/yes"}] * 2,
+                signer.good(asked),
+            ]
+            await app.sign_event(NOTE)
+    assert told.count(Step.WAITING_FOR_APPROVAL) == 1
+
+
+async def test_nothing_is_asked_before_the_answer_can_be_heard() -> None:
+    """A relay that does not say the subscription is live carries no request: it has failed."""
+
+    async def no_eose_for_the_app(peer: Peer, message: Message) -> bool:
+        if message[0] != "REQ" or "authors" not in message[2]:
+            return False
+        peer.subscriptions[message[1]] = tuple(map(parse_filter, message[2:]))
+        return True
+
+    async with scripted_relay(no_eose_for_the_app) as relay, scripted_signer(relay.url) as signer:
+        app = RemoteSigner.from_uri(signer.uri, timeout=0.5)
+        with pytest.raises(RelayUnreachable):
+            await app.__aenter__()
+        assert not relay.of_type("EVENT")
 
 
 async def test_a_failure_is_the_last_step() -> None:
