@@ -9,9 +9,23 @@ from bunker_core.nips.bunker_uri import NostrConnectURI
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.console.view.texts import texts_of
 from bunker_signer.policy import Profile
-from signer.console._stage import DESK, PHONE, Stage, axe, bind, key_of, paired, sign, sure, visitor
+from signer.console._stage import (
+    DESK,
+    PHONE,
+    Stage,
+    axe,
+    bind,
+    key_of,
+    paired,
+    sign,
+    stage,
+    sure,
+    visitor,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,6 +97,7 @@ async def test_no_fault(
             "activity",
             "health",
             "devices",
+            "stop",
             "offline",
             "nothing",
             f"requests/{'0' * 64}",
@@ -119,6 +134,20 @@ def theirs() -> str:
     return str(NostrConnectURI("ab" * 32, ("wss://relay.example",), "s3cr3t", wishes, about))
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_fault_after_a_panic(
+    chromium: "Browser", relay_url: str, folder: "Path", scheme: str
+) -> None:
+    """The last page that a device sees, on a signer of its own: everything is off then."""
+    options: dict[str, Any] = {"color_scheme": scheme, "reduced_motion": "reduce"}
+    async with stage(relay_url, folder) as on, visitor(chromium, on.origin, **options) as page:
+        await bind(page, await on.new_link())
+        await page.goto(f"{on.origin}/stop")
+        await page.get_by_role("button", name="Panic").click()
+        await page.get_by_role("heading", name="Everything is off").wait_for()
+        assert await faults(page) == []
+
+
 async def test_axe_finds_what_is_there(chromium: "Browser", on: Stage) -> None:
     """The check itself: a button without a name and grey on grey are found."""
     async with visitor(chromium, on.origin) as page:
@@ -143,7 +172,7 @@ async def test_a_thumb_hits_it(chromium: "Browser", on: Stage) -> None:
         await page.locator("fieldset:not(:disabled)").wait_for()
         small: dict[str, list[str]] = {}
         for path in ("", "apps", f"apps/default/{key_of(app)}", "apps/new", "keys", "activity",
-                     "health", "devices"):  # fmt: skip
+                     "health", "devices", "stop"):  # fmt: skip
             if path:
                 await page.goto(f"{on.origin}/{path}")
             else:
