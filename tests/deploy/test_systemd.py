@@ -65,6 +65,12 @@ def test_users_differ_and_the_relay_has_no_credential() -> None:
     assert "LoadCredentialEncrypted=bunker-master-key" in signer
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_enough_for_a_crowd(name: str) -> None:
+    """More than systemd's 1024, a share of which a crowd of connections would soon have taken."""
+    assert "\nLimitNOFILE=65536\n" in (UNITS / f"{name}.service").read_text()
+
+
 @contextmanager
 def sandboxed(name: str, ready: str, *arguments: str) -> Iterator[str]:
     """Run a command as its unit would; yield the line that says it is ready."""
