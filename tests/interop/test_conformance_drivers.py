@@ -19,7 +19,7 @@ def judge(kind: str, cases: tuple[str, ...], *words: str) -> None:
         (*command, *words), capture_output=True, text=True, check=False, timeout=TIMEOUT
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(cases)} cases" in done.stdout
+    assert f"{len(cases)} case" in done.stdout
     assert "not offered" not in done.stdout
 
 
@@ -30,8 +30,20 @@ def test_a_client_logs_in_signs_and_decrypts(tool: str) -> None:
     except subprocess.CalledProcessError:
         program = None  # its packages can't be had
     need(program, f"{tool}, to build tests/interop's clients")
-    cases = ("client/login/two-keys", "client/wire/sign-template", "client/answer/encrypts")
-    judge("client", cases, "--", str(program))
+    cases = (
+        "client/login/two-keys",
+        "client/wire/sign-template",
+        "client/answer/encrypts",
+        "client/answer/out-of-order",  # go-nostr asks in NIP-04, and reads no answer in another
+    )
+    for case in cases:
+        for left in (2, 1, 0):  # go-nostr asks before it listens, and so may miss an answer
+            try:
+                judge("client", (case,), "--", str(program))
+                break
+            except AssertionError:
+                if left == 0 or tool != "go":
+                    raise
 
 
 def test_a_signer_of_nostr_tools_pairs_both_ways_and_signs() -> None:

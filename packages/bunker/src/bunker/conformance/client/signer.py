@@ -55,7 +55,8 @@ class StageSigner:
         self.relays = relays
         self.asked: list[Asked] = []
         self.skew = 0  # seconds that its clock is ahead
-        self.scheme: Scheme | None = None  # that of the request unless given
+        self.scheme: Scheme | None = None  # that of the client's last request unless given
+        self._spoken: dict[str, Scheme] = {}  # by client
         self._answers: dict[str, Answer] = {}
         self._trace = trace
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +116,7 @@ class StageSigner:
             author,
             client,
             value,
-            scheme=scheme or self.scheme or Scheme.NIP44,
+            scheme=scheme or self.scheme or self._spoken.get(client, Scheme.NIP44),
             created_at=int(time.time()) + self.skew,
         )
         await self.publish(event, text, **changes)
@@ -158,6 +159,7 @@ class StageSigner:
             value = json.loads(text)
             if not isinstance(value, dict):
                 return
+            self._spoken[event.pubkey] = scheme
             params = value.get("params")
             asked = Asked(
                 event.pubkey,
