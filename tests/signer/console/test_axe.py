@@ -187,7 +187,7 @@ async def test_a_thumb_hits_it(chromium: "Browser", on: Stage) -> None:
 
 
 async def test_answer_by_keyboard(chromium: "Browser", on: Stage) -> None:
-    """Tab reaches each answer, Enter gives it."""
+    """Tab reaches the content and each answer, in the order of the page; Enter gives it."""
     async with (
         visitor(chromium, on.origin, viewport=DESK) as page,
         RemoteSigner.from_uri(await on.new_uri()) as app,
@@ -202,7 +202,10 @@ async def test_answer_by_keyboard(chromium: "Browser", on: Stage) -> None:
             if reached[-1] == "Allow once":
                 break
         assert reached[0] == "Skip to content"
-        assert "Deny" in reached
-        assert any("Allow for longer" in text for text in reached)
+        longer = next(place for place, text in enumerate(reached) if "Allow for longer" in text)
+        order = [reached.index("by keyboard"), longer, reached.index("Deny"), len(reached) - 1]
+        assert order == sorted(order)
+        ring = "getComputedStyle(document.activeElement)"
+        assert await page.evaluate(f"{ring}.outlineStyle !== 'none'")  # seen where it is
         await page.keyboard.press("Enter")
         assert (await signing).content == "by keyboard"
