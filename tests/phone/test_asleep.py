@@ -8,6 +8,7 @@ worker fetches, decrypts and shows what is asked.
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -235,3 +236,14 @@ async def test_a_phone_that_joins_becomes_a_signer_of_the_relay_without_a_restar
                 asking = sign(app)
                 await handset.page.get_by_role("button", name="Unlock").click()
                 assert (await asking).content == "Signed by the phone"
+
+
+async def test_status_wakes_the_phone_and_says_that_it_answers(
+    chromium: "Chromium", tmp_path: Path
+) -> None:
+    """`bunker status --check` is a test of the push, too: asleep, the phone answers it."""
+    async with bunker_up(tmp_path) as up, sleeper(chromium, up) as asleep:
+        await asleep.sleep()
+        checking = asyncio.create_task(_status(tmp_path, "--check"))
+        assert await asleep.deliver() == b"wake"
+        assert re.fullmatch(r"ok +phone .+: answers in \d+ ms\n", await checking)
