@@ -14,7 +14,7 @@ import pytest
 
 from bunker.testbed import Testbed
 from bunker.testbed.control import Control, create_app, openapi
-from bunker_client import RequestDenied, RequestTimeout
+from bunker_client import RequestDenied, RequestTimeout, SignerLocked
 
 NOTE = {"kind": 1, "content": "hello"}
 COMMAND = (sys.executable, "-m", "bunker", "testbed")
@@ -68,8 +68,8 @@ def test_faults_over_http(bed: Bed, bunker_testbed: Testbed) -> None:
     with pytest.raises(RequestDenied):
         app.request_signature(NOTE)
     assert bed.call("PATCH", "/signers/0", denying=False, locked=True)["locked"]
-    with pytest.raises(RequestTimeout):
-        app.request_signature(NOTE, timeout=0.3)
+    with pytest.raises(SignerLocked):
+        app.request_signature(NOTE, timeout=1.0)
     bed.call("PATCH", "/signers/0", locked=False)
     bed.call("POST", "/relays/0/kill")
     assert not bed.call("GET", "/relays")[0]["running"]

@@ -142,6 +142,7 @@ async def test_the_story_at_a_name(up: Installed, monkeypatch: pytest.MonkeyPatc
             await phone.goto(opened)
             assert await phone.locator(".content").inner_text() == "asked by nostr-tools"
             await phone.get_by_role("button", name="Allow once").click()
+            await phone.get_by_text("Allowed", exact=True).wait_for()
             assert (await desktop.until("signed"))["content"] == "asked by nostr-tools"
 
         await add_passkey(phone, up.origin)

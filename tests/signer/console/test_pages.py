@@ -111,6 +111,7 @@ async def test_rename_take_away_and_revoke(chromium: "Browser", on: Stage) -> No
         await phone.get_by_role("heading", name="Post a note").wait_for()
         assert await phone.locator(".who strong").inner_text() == "My reader"
         await phone.get_by_role("button", name="Allow once").click()
+        await phone.get_by_text("Allowed", exact=True).wait_for()
         await signing
         await phone.goto(f"{on.origin}/apps/default/{key_of(app)}")
         await sure(phone, "Revoke", "Yes, end its access")

@@ -165,8 +165,8 @@ async def test_a_notification_opens_the_card_and_goes(relay_url: str, folder: Pa
             ".then((all) => all.map((n) => [n.title, n.body, n.data.path]))"
         )
         await push(id="abc", title="Habla", body="Post a note", until=1_900_000_000)
-        await page.wait_for_function(f"{shown}.then((all) => all.length === 1)")
-        ((title, body, path),) = await page.evaluate(shown)
+        found = await page.wait_for_function(f"{shown}.then((all) => all.length === 1 && all)")
+        ((title, body, path),) = await found.json_value()
         assert (title, path) == ("Habla", "/requests/abc")
         assert body.startswith("Post a note\n")
         await push(id="abc", over=True)

@@ -75,7 +75,7 @@ def audit(
                 names.update({pubkey: (), **audit_log.names(connection, [pubkey])})
             click.echo(_line(entry, names.get(pubkey, ())))
         if not shown:
-            click.echo("nothing was decided yet, or nothing like this")
+            click.echo("nothing was decided yet, or nothing like this", err=True)
 
 
 @audit.command()
