@@ -108,7 +108,7 @@ binary: $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with
 	  --no-build-isolation $(addprefix packages/,$(PACKAGES))
 	$(VENV)-binary/bin/pyinstaller --log-level ERROR --noconfirm --onefile --name bunker \
 	  --distpath dist --workpath build/binary --specpath build/binary \
-	  $(foreach name,bunker bunker_core bunker_relay bunker_signer bunker_client bunker_phone,--collect-all $(name)) \
+	  $(foreach name,bunker bunker_core bunker_relay bunker_signer bunker_client bunker_phone mnemonic,--collect-all $(name)) \
 	  $(foreach name,nostr-bunker nostr-bunker-relay nostr-bunker-signer nostr-bunker-client nostr-bunker-phone,--copy-metadata $(name)) \
 	  --collect-submodules alembic --collect-submodules sqlalchemy.dialects.sqlite --collect-data zxcvbn \
 	  --hidden-import uvicorn.protocols.websockets.websockets_impl --collect-submodules uvicorn \

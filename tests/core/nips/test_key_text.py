@@ -14,6 +14,7 @@ from bunker_core.nips.nip49 import encrypt
 
 SECRET = bytes(range(1, 33))
 HEX, NSEC = SECRET.hex(), encode_nsec(bytearray(SECRET))
+WORDS = "leader monkey parrot ring guide accident before fence cannon height naive bean"
 NCRYPTSEC = encrypt(bytearray(SECRET), "x", log_n=1)
 
 
@@ -61,7 +62,8 @@ def test_an_encrypted_key_is_handed_on(text: str) -> None:
         ("note1qqqq", "a note"),
         (f"bunker://{'79' * 32}?relay=wss://r", "bunker URI"),
         (NSEC[:-1] + ("q" if NSEC[-1] != "q" else "p"), "wrong or missing"),
-        ("leader monkey parrot ring guide accident before fence cannon height naive bean", "words"),
+        (" ".join(["bean"] * 12), "checksum"),
+        (f"bitnokey {WORDS[7:]}", "of 12, number 1 is not in"),
         ("{}", "no private key under a name"),
         ("{]", "begins like JSON"),
         ('{"nsec": 5}', "no private key under a name"),

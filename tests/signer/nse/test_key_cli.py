@@ -22,6 +22,8 @@ from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from signer.nse.conftest import Token
 
+# privateKeyFromSeedWords of nostr-tools for the words of NIP-06, account 1
+ACCOUNT_1 = "3790c23940f62b23754115ef70f16e63cca8e9015a532b8a891171ccdadcf910"
 EVENT = EventTemplate(1, "hello", (), 1700000000)
 Command = Callable[[Mapping[str, Any], int, bytearray | None], Awaitable[Any]]
 COMMAND = [sys.executable, "-m", "bunker_signer.cli.key"]
@@ -125,7 +127,7 @@ def test_import_at_a_hidden_prompt(cli: Cli) -> None:
         arguments = [*COMMAND, "import", "--data", str(cli.data)]
         os.execv(arguments[0], arguments)
     shown = b""
-    while not shown.endswith(b"nsec, ncryptsec or hex: "):
+    while not shown.endswith(b"nsec, ncryptsec, hex or seed words: "):
         shown += os.read(terminal, 1024)
     os.write(terminal, text.encode() + b"\n")
     try:
@@ -161,6 +163,36 @@ def test_backup_and_restore(cli: Cli, secrets: Callable[..., str], tmp_path: Pat
     assert "wrong passphrase" in cli.refuse(*arguments, secrets("wrong phrase"))
     cli(*arguments, secrets("backup phrase"))
     assert cli.pubkey("restored") == cli.pubkey()
+
+
+def test_import_seed_words(cli: Cli) -> None:
+    """NIP-06's words give NIP-06's key, and another account another one."""
+    words = b"leader monkey parrot ring guide accident before fence cannon height naive bean\n"
+    cli("import", "-", stdin=words)
+    cli("import", "--name", "second", "--account", "1", "-", stdin=words)
+    assert cli.pubkey() == "17162c921dc4d2518f9a101db33695df1afb56ab82f5ff3e5da6eec3ca5cd917"
+    assert cli.pubkey("second") == SecretKey(bytes.fromhex(ACCOUNT_1)).pubkey
+    said = cli.refuse("import", "--name", "third", "-", stdin=words.replace(b"bean", b"been"))
+    assert "number 12 is not in" in said
+    assert "monkey" not in said
+
+
+def test_an_nsec_goes_out_only_when_asked_twice(cli: Cli, tmp_path: Path) -> None:
+    """By --nsec and by the end of the npub; then it is the key that was imported."""
+    text, _ = nsec()
+    cli("import", "-", stdin=text.encode())
+    npub = next(word for word in cli("show", "--no-qr").split() if word.startswith("npub1"))
+    for arguments in (("--confirm", "qqqqqqqq"), ("--confirm", "")):
+        assert "nothing was shown" in cli.refuse("export", "--nsec", *arguments)
+    asked = cli.run("export", "--nsec")
+    assert asked.returncode != 0
+    assert b"nsec1" not in asked.stdout + asked.stderr
+    assert "Error" in cli.run("export", "--confirm", npub[-8:]).stderr.decode()
+    assert cli("export", "--nsec", "--confirm", npub[-8:]).strip() == text
+    output = tmp_path / "nsec"
+    assert cli("export", "--nsec", "--confirm", npub[-8:], "--output", str(output)) == ""
+    assert output.read_text().strip() == text
+    assert output.stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_is_asked_without_a_terminal(cli: Cli) -> None:
@@ -329,7 +361,7 @@ def test_process_is_hardened(cli: Cli) -> None:
         arguments = [*COMMAND, "import", "--data", str(cli.data)]
         os.execv(arguments[0], arguments)
     shown = b""
-    while not shown.endswith(b"nsec, ncryptsec or hex: "):
+    while not shown.endswith(b"nsec, ncryptsec, hex or seed words: "):
         shown += os.read(terminal, 1024)
     status = Path(f"/proc/{child}/limits").read_text()
     os.close(terminal)

@@ -71,6 +71,31 @@ def keypair_pubkey(keypair: Buffer) -> str:
     return out.hex()
 
 
+def compressed_pubkey(secret: Buffer) -> bytes:
+    """Return the 33-byte public key of `secret` with its parity (BIP-32); raises InvalidKey."""
+    keypair = bytearray(KEYPAIR_BYTES)
+    load_keypair(secret, keypair)
+    try:
+        pointer = ffi.cast("secp256k1_keypair *", ffi.from_buffer(keypair))
+        xonly, odd, out = ffi.new("secp256k1_xonly_pubkey *"), ffi.new("int *"), bytearray(32)
+        lib.secp256k1_keypair_xonly_pub(_CTX, xonly, odd, pointer)
+        lib.secp256k1_xonly_pubkey_serialize(_CTX, ffi.from_buffer(out), xonly)
+        return bytes([2 + odd[0]]) + out
+    finally:
+        wipe(keypair)
+
+
+def add_to_secret(secret: Buffer, tweak: Buffer) -> None:
+    """Add the 32-byte `tweak` to `secret` in place, modulo the curve's order (BIP-32).
+
+    Raises InvalidKey when the tweak is not below the order, or the sum is zero.
+    """
+    _check_size(secret, SECRET_BYTES)
+    _check_size(tweak, SECRET_BYTES)
+    if not lib.secp256k1_ec_seckey_tweak_add(_CTX, ffi.from_buffer(secret), ffi.from_buffer(tweak)):
+        raise InvalidKey("private key is out of range")
+
+
 def sign(keypair: Buffer, message: bytes, aux: bytes | None = None) -> bytes:
     """Return the 64-byte BIP-340 signature of `message`.
 

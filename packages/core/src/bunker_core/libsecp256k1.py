@@ -32,6 +32,8 @@ typedef struct { unsigned char magic[4]; void *noncefp; void *ndata; }
 secp256k1_context *secp256k1_context_create(unsigned int);
 int secp256k1_context_randomize(secp256k1_context *, const unsigned char *);
 int secp256k1_ec_seckey_verify(const secp256k1_context *, const unsigned char *);
+int secp256k1_ec_seckey_tweak_add(
+  const secp256k1_context *, unsigned char *, const unsigned char *);
 int secp256k1_ec_pubkey_parse(
   const secp256k1_context *, secp256k1_pubkey *, const unsigned char *, size_t);
 int secp256k1_ecdh(

@@ -1,4 +1,4 @@
-"""A private key in whatever form a person has it: nsec, hex, ncryptsec (NIP-49), or JSON with one.
+"""A private key in whatever form a person has it: nsec, hex, ncryptsec, seed words, JSON with one.
 
 Quotes, a byte order mark, spaces, `nostr:` and `0x` in front, and capitals are what editors, shells
 and QR codes add. What is something else is named, and what is wanted is said; no message repeats
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from bunker_core.errors import InvalidEntity
-from bunker_core.keys import wipe
+from bunker_core.keys import SECRET_BYTES, wipe
+from bunker_core.nips.nip06 import WORD_COUNTS, secret_from_words
 from bunker_core.nips.nip19 import decode_bech32
 
 MAX_TEXT: Final = 64 * 1024  # bytes
-WANTED: Final = "wanted is an nsec1…, an ncryptsec1… or 64 hex characters"
+WANTED: Final = "wanted is an nsec1…, an ncryptsec1…, 64 hex characters or seed words"
 
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")  # byte order marks, of Windows' Notepad
 _QUOTES: Final = "\"'`“”‘’«»"
 _HEX: Final = re.compile(r"[0-9a-f]+")
-_BIP39_LENGTHS: Final = (12, 15, 18, 21, 24)
 # Under which an app's export has the key, the encrypted one first: it is the one that was meant.
 _FIELDS: Final = (
     *("ncryptsec", "nsec", "privateKey", "private_key", "privatekey", "privkey", "secretKey"),
@@ -36,11 +36,14 @@ class KeyText:
     ncryptsec: str = ""
 
 
-def parse_key_text(text: bytes | bytearray) -> KeyText:
-    """Read a private key; raises InvalidEntity that says what the text is instead."""
+def parse_key_text(text: bytes | bytearray, account: int = 0) -> KeyText:
+    """Read a private key; raises InvalidEntity that says what the text is instead.
+
+    `account` is which key of seed words is meant (NIP-06); other forms have one key.
+    """
     if len(text) > MAX_TEXT:
         raise InvalidEntity(f"this is too long for a key; {WANTED}")
-    return _parse(_decoded(text), in_json=False)
+    return _parse(_decoded(text), account, in_json=False)
 
 
 def _decoded(text: bytes | bytearray) -> str:
@@ -51,13 +54,15 @@ def _decoded(text: bytes | bytearray) -> str:
         raise InvalidEntity(f"this is not text; {WANTED}") from None
 
 
-def _parse(text: str, *, in_json: bool) -> KeyText:
+def _parse(text: str, account: int, *, in_json: bool) -> KeyText:
     text = text.strip().strip(_QUOTES).strip()
     if text.startswith("{") and not in_json:
-        return _parse(_from_json(text), in_json=True)
+        return _parse(_from_json(text), account, in_json=True)
     plain = text.lower()
-    if len(plain.split()) in _BIP39_LENGTHS and all(word.isalpha() for word in plain.split()):
-        raise InvalidEntity(f"these are seed words (NIP-06), which are not taken yet; {WANTED}")
+    if len(plain.split()) in WORD_COUNTS:
+        secret = bytearray(SECRET_BYTES)
+        secret_from_words(plain, secret, account)
+        return KeyText(secret)
     plain = plain.removeprefix("nostr:").removeprefix("//").removeprefix("0x")
     if _HEX.fullmatch(plain):
         if len(plain) != 64:

@@ -46,17 +46,29 @@ def new(context: Context, guards: tuple[str, ...], unrecoverable: bool) -> None:
 
 @key.command("import")
 @click.argument("source", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--account",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Which key of the seed words (NIP-06).",
+)
 @common
 @guard_option
 @unrecoverable_option
 def import_(
-    context: Context, source: Path | None, guards: tuple[str, ...], unrecoverable: bool
+    context: Context,
+    source: Path | None,
+    account: int,
+    guards: tuple[str, ...],
+    unrecoverable: bool,
 ) -> None:
-    """Seal an existing key: an nsec, ncryptsec, hex, or JSON with one of them, in the file SOURCE,
-    from standard input when SOURCE is -, or typed at a hidden prompt."""
+    """Seal an existing key: an nsec, ncryptsec, hex, seed words (NIP-06, without a passphrase), or
+    JSON with one of them, in the file SOURCE, from standard input when SOURCE is -, or typed at a
+    hidden prompt."""
     from bunker_core.keys import wipe
 
-    secret = _private_key(_read_key_text(context, source), context)
+    secret = _private_key(_read_key_text(context, source), context, account)
     try:
         with guarded(context, guards) as (nse, recovery, more):
             nse.import_key(secret, recovery=recovery, unrecoverable=unrecoverable)
@@ -165,17 +177,20 @@ def rescue(context: Context) -> None:
 @key.command()
 @common
 @click.option("--output", type=_PATH, help="A new file to write to instead of the terminal.")
-def export(context: Context, output: Path | None) -> None:
-    """Print the key as ncryptsec (NIP-49), encrypted under a passphrase."""
-    from bunker_core.keys import wipe
+@click.option("--nsec", is_flag=True, help="Not encrypted: whoever reads it has the key for good.")
+@click.option("--confirm", help=f"For --nsec: the npub's last {CONFIRM_CHARACTERS} characters.")
+def export(context: Context, output: Path | None, nsec: bool, confirm: str | None) -> None:
+    """Print the key as ncryptsec (NIP-49), encrypted under a passphrase.
+
+    With --nsec it is not encrypted; asks for the last characters of its npub first."""
     from bunker_core.local.files import write_private
 
+    if confirm is not None and not nsec:
+        raise click.UsageError("--confirm is for --nsec")
+    if nsec:
+        _confirm(context, confirm, "shows the private key", "nothing was shown")
     with context.opened() as nse:
-        passphrase = context.secrets.ask_new("Passphrase of the backup")
-        try:
-            text = nse.export_ncryptsec(passphrase)
-        finally:
-            wipe(passphrase)
+        text = _nsec(nse) if nsec else _ncryptsec(nse, context)
     if output is None:
         click.echo(text)
         return
@@ -238,20 +253,50 @@ def destroy(context: Context, confirm: str | None) -> None:
     """Remove a key for good. Asks for the last characters of its npub."""
     from bunker_signer.nse import NSE
 
+    _confirm(context, confirm, "removes the key for good", "nothing was removed")
     with NSE(storage=context.storage(), name=context.name) as nse:
-        npub = nse.get_npub()
-        if confirm is None:
-            click.echo(f"this removes {npub} for good, with all its slots", err=True)
-            confirm = click.prompt(
-                f"Last {CONFIRM_CHARACTERS} characters of the npub", err=True, default=""
-            )
-        if confirm != npub[-CONFIRM_CHARACTERS:]:
-            raise click.ClickException("not the last characters of this npub: nothing was removed")
         nse.destroy()
     click.echo("removed")
 
 
-def _private_key(text: bytearray, context: Context) -> bytearray:
+def _confirm(context: Context, confirm: str | None, what: str, otherwise: str) -> None:
+    """Go on only when the last characters of the key's npub are given, or typed."""
+    from bunker_signer.nse import NSE
+
+    with NSE(storage=context.storage(), name=context.name) as nse:
+        npub = nse.get_npub()
+    if confirm is None:
+        click.echo(f"this {what}: {npub}", err=True)
+        confirm = click.prompt(
+            f"Last {CONFIRM_CHARACTERS} characters of the npub", err=True, default=""
+        )
+    if confirm != npub[-CONFIRM_CHARACTERS:]:
+        raise click.ClickException(f"not the last characters of this npub: {otherwise}")
+
+
+def _ncryptsec(nse: NSE, context: Context) -> str:
+    from bunker_core.keys import wipe
+
+    passphrase = context.secrets.ask_new("Passphrase of the backup")
+    try:
+        return nse.export_ncryptsec(passphrase)
+    finally:
+        wipe(passphrase)
+
+
+def _nsec(nse: NSE) -> str:
+    from bunker_core.keys import SECRET_BYTES, wipe
+    from bunker_core.nips.nip19 import encode_nsec
+
+    secret = bytearray(SECRET_BYTES)
+    try:
+        nse.export_secret(secret)
+        return encode_nsec(secret)
+    finally:
+        wipe(secret)
+
+
+def _private_key(text: bytearray, context: Context, account: int) -> bytearray:
     """Return the 32 bytes in whatever a person has, before anything is made; wipes `text`."""
     from bunker_core.errors import CryptoError, InvalidEntity
     from bunker_core.keys import wipe
@@ -259,7 +304,7 @@ def _private_key(text: bytearray, context: Context) -> bytearray:
     from bunker_core.nips.key_text import parse_key_text
 
     try:
-        found = parse_key_text(text)
+        found = parse_key_text(text, account)
         if found.secret is not None:
             return found.secret
         secret = bytearray(32)
@@ -279,7 +324,7 @@ def _private_key(text: bytearray, context: Context) -> bytearray:
 
 def _read_key_text(context: Context, source: Path | None) -> bytearray:
     if source is None:
-        return context.secrets.ask("nsec, ncryptsec or hex")
+        return context.secrets.ask("nsec, ncryptsec, hex or seed words")
     if str(source).lower().startswith(("nsec1", "ncryptsec1")):
         raise click.ClickException(
             "a key on the command line is seen by others and kept in the shell's history: "

@@ -112,6 +112,11 @@ class NSE(SealedKey):
                 self._vault.secret, passphrase, log_n=log_n, work=self._vault.shared_x
             )
 
+    def export_secret(self, out: Buffer) -> None:
+        """Write the private key, 32 bytes and not encrypted, into `out`: the caller wipes it."""
+        with self._opened():
+            out[:] = self._vault.secret
+
     def destroy(self) -> None:
         """Remove the key from the storage. Nothing brings it back but a copy made before."""
         with self._ready():
