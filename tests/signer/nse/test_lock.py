@@ -260,6 +260,9 @@ async def test_async_has_every_method(right: Passphrase) -> None:
     assert await nse.nip04_decrypt(peer.pubkey, await nse.nip04_encrypt(peer.pubkey, "a")) == "a"
     assert len(await nse.conversation_key(peer.pubkey)) == 32
     assert await nse.shared_x(peer.pubkey) == peer.shared_x(info.pubkey)
+    out = bytearray(32)
+    await nse.export_secret(out)
+    assert SecretKey(out).pubkey == info.pubkey
     await nse.rotate(right)
     await nse.remove_slot("k1")
     assert [slot.type for slot in await nse.slots()] == ["passphrase"]

@@ -105,6 +105,9 @@ class AsyncNSE:
     async def export_ncryptsec(self, passphrase: str | Buffer, *, log_n: int = 16) -> str:
         return await self._do(self._nse.export_ncryptsec, passphrase, log_n=log_n)
 
+    async def export_secret(self, out: Buffer) -> None:
+        await self._do(self._nse.export_secret, out)
+
     async def destroy(self) -> None:
         await self._do(self._nse.destroy)
 
