@@ -196,9 +196,10 @@ def test_a_password_is_no_argument(data: Path, where: str) -> None:
 
 
 def test_an_empty_audit_log_says_so(data: Path) -> None:
-    """Whoever looks at a log in which nothing is gets a sentence, not silence."""
+    """Whoever looks at a log in which nothing is gets a sentence, and a pipe gets nothing."""
     data.mkdir(parents=True, exist_ok=True)
     Database(data / "signer.sqlite3").close()
     done = bunker("audit", "--data", data)
-    assert (done.returncode, done.stdout) == (0, "nothing was decided yet, or nothing like this\n")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "nothing was decided yet, or nothing like this\n"
     assert bunker("audit", "--data", data, "--json").stdout == ""
