@@ -50,8 +50,11 @@ def test_the_help_imports_no_command() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    shown = CliRunner().invoke(main, ["-h"]).output.split()
-    assert shown[3:] == run.stdout.split()[3:]  # but for the program's name in the usage
+    # In a process of its own: click keeps the help option of whichever context came first.
+    short = subprocess.run(
+        [sys.executable, "-c", code.replace("--help", "-h")], capture_output=True, text=True
+    )
+    assert short.stdout == run.stdout
 
 
 @pytest.mark.parametrize(
