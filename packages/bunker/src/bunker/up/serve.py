@@ -135,23 +135,12 @@ async def _on_loopback(plan: Plan, supervisor: Supervisor) -> None:
 async def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
     from bunker.up.caddy import wait_until_console_served, wait_until_served
 
-    relay = _relay(plan, plan.port)
-    port = int((await supervisor.start(relay))[-1].rpartition(":")[2])
-    relay.command = _relay(plan, port).command  # known from now on, also if any was welcome
-    site = Site(
-        plan.domain,
-        port,
-        Path(plan.caddy_data),
-        plan.https_port,
-        plan.internal_tls,
-        plan.console_domain,
-        console_port(plan.console) if plan.console and plan.console_domain else 0,
-    )
+    relay, port, _ = await _start_relay(plan, supervisor)
+    site = _site(plan, port)
     caddy = _caddy(site)
     await supervisor.start(caddy)
     await wait_until_served(site)
-    environment = {"SSL_CERT_FILE": str(site.root_certificate)} if site.internal else {}
-    signer = _signer(plan, site.url, site, environment)
+    signer = _signer(plan, site.url, site, _trusting(site))
     screen_of = _Show(plan, site.url)
     lines = await supervisor.start(signer)
     if site.console_domain:
@@ -170,24 +159,11 @@ async def _with_phone(plan: Plan, supervisor: Supervisor, stack: AsyncExitStack)
     page = PhonePage(Path(plan.data), plan.phone_port, plan.phone_domain, plan.https_port, signers)
     stack.push_async_callback(page.close)
     config = page.relay_config()
-    relay = _relay(plan, plan.port, config)
+    relay, port, url = await _start_relay(plan, supervisor, config)
     children = [relay]
-    url = (await supervisor.start(relay))[-1].removeprefix(_RELAY_READY)
-    port = int(url.rpartition(":")[2])
-    relay.command = _relay(plan, port, config).command
     site = None
     if plan.domain:
-        site = Site(
-            plan.domain,
-            port,
-            Path(plan.caddy_data),
-            plan.https_port,
-            plan.internal_tls,
-            plan.console_domain,
-            console_port(plan.console) if plan.console and plan.console_domain else 0,
-            plan.phone_domain,
-            page.port,
-        )
+        site = _site(plan, port, plan.phone_domain, page.port)
         caddy = _caddy(site)
         await supervisor.start(caddy)
         children.append(caddy)
@@ -197,14 +173,42 @@ async def _with_phone(plan: Plan, supervisor: Supervisor, stack: AsyncExitStack)
     if site is not None:
         await wait_until_page_served(site)
     if plan.npub:
-        internal = site is not None and site.internal
-        environment = {"SSL_CERT_FILE": str(site.root_certificate)} if internal and site else {}
-        signer, screen_of = _signer(plan, url, site, environment), _Show(plan, url)
+        signer, screen_of = _signer(plan, url, site, _trusting(site)), _Show(plan, url)
         screen_of(signer, await supervisor.start(signer))
         supervisor.watch(signer, screen_of)
     for child in children:
         supervisor.watch(child)
     page.show(url, plan.qr)
+
+
+async def _start_relay(
+    plan: Plan, supervisor: Supervisor, config: Path | None = None
+) -> tuple[Child, int, str]:
+    """Start the relay; return it, its port, which it keeps if it is restarted, and its URL."""
+    relay = _relay(plan, plan.port, config)
+    url = (await supervisor.start(relay))[-1].removeprefix(_RELAY_READY)
+    port = int(url.rpartition(":")[2])
+    relay.command = _relay(plan, port, config).command  # known now, also if any was welcome
+    return relay, port, url
+
+
+def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) -> Site:
+    return Site(
+        plan.domain,
+        port,
+        Path(plan.caddy_data),
+        plan.https_port,
+        plan.internal_tls,
+        plan.console_domain,
+        console_port(plan.console) if plan.console and plan.console_domain else 0,
+        phone_domain,
+        phone_port,
+    )
+
+
+def _trusting(site: Site | None) -> dict[str, str]:
+    """Return the environment in which Caddy's own authority is believed, if it is the one used."""
+    return {"SSL_CERT_FILE": str(site.root_certificate)} if site and site.internal else {}
 
 
 class _Show:
