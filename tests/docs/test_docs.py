@@ -95,7 +95,7 @@ def test_every_command_in_a_document_exists(path: Path) -> None:
     """Each `bunker ...` names a command, and options that it has."""
     for words in commands(path):
         command: click.Command = main
-        context = click.Context(main, info_name="bunker")
+        context = click.Context(main, info_name="bunker", **main.context_settings)
         while isinstance(command, click.Group):
             if command.invoke_without_command and words[:1] and words[0].startswith("-"):
                 break

@@ -26,7 +26,9 @@ def cli_page() -> str:
         "",
         "Generated from the code; each command says the same with --help.",
     ]
-    return "\n".join([*head, *_command(main, click.Context(main, info_name="bunker"))]) + "\n"
+    # With its settings: click keeps the help option of whichever context came first.
+    context = click.Context(main, info_name="bunker", **main.context_settings)
+    return "\n".join([*head, *_command(main, context)]) + "\n"
 
 
 def configuration_page() -> str:
