@@ -81,11 +81,16 @@ class Sleeper:
     browser: Browser
     service: Service
     origin: str
+    relay_url: str
     registration: str
 
     async def sleep(self) -> None:
-        """Leave the page: nobody listens any more."""
-        await self.handset.page.goto("about:blank")
+        """Leave the page, and wait until the relay has seen its connections end."""
+        page = self.handset.page
+        await page.goto("about:blank")
+        async with asyncio.timeout(15):
+            while _visitors(int(self.relay_url.rpartition(":")[2])):
+                await page.evaluate("new Promise(requestAnimationFrame)")
 
     async def deliver(self) -> bytes:
         """Wait for a push and hand it to the browser, as its vendor's service would."""
@@ -115,6 +120,16 @@ class Sleeper:
         return found
 
 
+def _visitors(port: int) -> set[str]:
+    """Return the connections to a port of this machine, but for this process's own."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    links = {str(item.readlink()) for item in Path("/proc/self/fd").iterdir() if item.is_symlink()}
+    own = {row[1] for row in rows if f"socket:[{row[9]}]" in links}
+    ours = f":{port:04X}"
+    open_here = [row for row in rows if row[1].endswith(ours) and row[3] in {"01", "08"}]
+    return {row[2] for row in open_here} - own
+
+
 @asynccontextmanager
 async def sleeper(chromium: "Chromium", up: Installation) -> AsyncIterator[Sleeper]:
     """Open a phone, make its key, let the relay wake it."""
@@ -136,7 +151,7 @@ async def sleeper(chromium: "Chromium", up: Installation) -> AsyncIterator[Sleep
         await handset.show("Settings")
         await handset.page.get_by_role("button", name="Let my relay wake this phone").click()
         await handset.page.get_by_text("Your relay can wake this phone.").wait_for()
-        yield Sleeper(handset, browser, service, up.served.origin, await found)
+        yield Sleeper(handset, browser, service, up.served.origin, up.served.relay, await found)
 
 
 async def test_asleep_asked_woken_answered(chromium: "Chromium", tmp_path: Path) -> None:

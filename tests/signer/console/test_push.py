@@ -164,10 +164,17 @@ async def test_a_notification_opens_the_card_and_goes(relay_url: str, folder: Pa
             "navigator.serviceWorker.ready.then((r) => r.getNotifications())"
             ".then((all) => all.map((n) => [n.title, n.body, n.data.path]))"
         )
+
+        async def until(count: int) -> list[list[str]]:
+            # Not `wait_for_function`, which takes a promise itself for true.
+            async with asyncio.timeout(10):
+                while len(found := await page.evaluate(shown)) != count:
+                    await page.evaluate("new Promise(requestAnimationFrame)")
+            return list(found)
+
         await push(id="abc", title="Habla", body="Post a note", until=1_900_000_000)
-        found = await page.wait_for_function(f"{shown}.then((all) => all.length === 1 && all)")
-        ((title, body, path),) = await found.json_value()
+        ((title, body, path),) = await until(1)
         assert (title, path) == ("Habla", "/requests/abc")
         assert body.startswith("Post a note\n")
         await push(id="abc", over=True)
-        await page.wait_for_function(f"{shown}.then((all) => all.length === 0)")
+        await until(0)
