@@ -23,9 +23,9 @@ from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.request import record
+from bunker_signer.request import decision
 from bunker_signer.request.approval import MAX_WAITING, Answer, Verdict
-from bunker_signer.request.job import Job
+from bunker_signer.request.decision import Job
 from bunker_signer.request.operation import read_operation
 from bunker_signer.service.panic import panic
 from bunker_signer.store import audit_log, clients
@@ -772,7 +772,7 @@ async def test_a_repetition_of_what_is_worked_on_is_not_decided_again(
         job = Job(signer.identity, known, event, request, Scheme.NIP44, set(), now, now)
         operation = read_operation(request, signer.user, now)
         with signer.database.write() as connection:
-            admitted = record.admit(connection, job, operation, now, running=True, attended=False)
+            admitted = decision.admit(connection, job, operation, now, running=True, attended=False)
         assert admitted is not None
         assert (admitted.reply, admitted.refusal, uses) == (None, None, [])
         assert [item.uses_left for item in signer.grants(client.key.pubkey)] == [1]

@@ -21,7 +21,7 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import FREE
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
-from bunker_signer.request.job import Job
+from bunker_signer.request.decision import Job
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.operation import Refused
 from bunker_signer.request.reply import Reply

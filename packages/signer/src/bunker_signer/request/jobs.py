@@ -22,11 +22,10 @@ from bunker_signer.key.identity import Identity
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
-from bunker_signer.request import record
+from bunker_signer.request import decision
 from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Desk, Item, TooMany
-from bunker_signer.request.job import Job
+from bunker_signer.request.decision import Admitted, Job
 from bunker_signer.request.operation import Operation, Refused, hosts_of, read_operation
-from bunker_signer.request.record import Admitted
 from bunker_signer.request.refusals import Refusals
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, Writer, clients, journal
@@ -181,21 +180,21 @@ class Jobs:
     # --- step 5: policy ----------------------------------------------------------------------
 
     async def _admit(self, job: Job, operation: Operation, *, running: bool) -> Admitted | None:
-        """Write the request down with the policy's decision (see `record.admit`).
+        """Write the request down with the policy's decision (see `decision.admit`).
 
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
         is used once; and if nobody has to be asked, the answer belongs to it, too.
         """
         now, attended = int(self._clock()), self._desk.attended
         return await self._writer.write(
-            lambda to: record.admit(to, job, operation, now, running=running, attended=attended)
+            lambda to: decision.admit(to, job, operation, now, running=running, attended=attended)
         )
 
     async def _note(self, job: Job, operation: Operation, refusal: Refused) -> None:
         """Have a refusal in the audit log: the first of its kind, or the sum of the others."""
         now = int(self._clock())
         if self.refusals.note(job, operation, refusal, now):
-            await self._writer.write(lambda to: record.audit(to, job, operation, now, refusal))
+            await self._writer.write(lambda to: decision.audit(to, job, operation, now, refusal))
 
     # --- from the decision to the answer -----------------------------------------------------
 
@@ -209,7 +208,7 @@ class Jobs:
             if entry.state is State.OPEN:
                 decided_by = await self._approve(job, operation)
             result = await self._operate(job, operation)
-            response, outcome, lasting = Response(job.request.id, result), record.ALLOWED, True
+            response, outcome, lasting = Response(job.request.id, result), decision.ALLOWED, True
         except Refused as refusal:
             response = Response(job.request.id, error=refusal.error)
             outcome, lasting = refusal.error, refusal.lasting
@@ -240,13 +239,13 @@ class Jobs:
         text = reply.sealed
         now = int(self._clock())
         released = await self._writer.write(
-            lambda to: record.answer(
+            lambda to: decision.answer(
                 to, job, operation, now, text, outcome, decided_by, lasting=lasting
             ),
             last=True,
         )
         if not released:
-            reply = job.reply(Response(job.request.id, error=record.GONE))
+            reply = job.reply(Response(job.request.id, error=decision.GONE))
         return self._release(job, reply)
 
     def _release(self, job: Job, reply: Reply) -> Reply:
@@ -301,8 +300,10 @@ class Jobs:
         if answer is None:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
         now = int(self._clock())
-        if not await self._writer.write(lambda to: record.approve(to, job, operation, now, answer)):
-            raise Refused(record.GONE, by=answer.by)
+        if not await self._writer.write(
+            lambda to: decision.approve(to, job, operation, now, answer)
+        ):
+            raise Refused(decision.GONE, by=answer.by)
         if not answer.allows:
             raise Refused(f"denied: {operation.action.permission} is not allowed", by=answer.by)
         return answer.by
@@ -346,7 +347,7 @@ class Jobs:
                     del self._locked_out[client]
             pubkey = job.client.pubkey
             if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
-                raise Refused(record.GONE)
+                raise Refused(decision.GONE)
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
 

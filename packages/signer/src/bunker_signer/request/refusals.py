@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from bunker_signer.request.job import Job
+from bunker_signer.request.decision import Job
 from bunker_signer.request.operation import Operation, Refused
 from bunker_signer.store import audit_log
 

@@ -1,27 +1,78 @@
-"""What is written down of a request that wants the key: each function is part of a transaction.
+"""Decide, use, record: one thing, and each function of it is part of one transaction.
 
-The journal's entry, what it stands for (a grant's use, the owner's approval, the answer) and the
-line in the audit log are changed together or not at all.
+The policy's decision, a grant's use, the owner's approval, what the key made of it, the journal's
+entry and the line in the audit log are changed together or not at all. Nothing here waits, and
+nothing calls back to who does (`jobs.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection
 
-from bunker_core.nips.nip46 import Response
+from bunker_core.event import VerifiedEvent
+from bunker_core.nips.channel import Scheme
+from bunker_core.nips.nip46 import Request, Response
 from bunker_signer.key.access import KeyState
+from bunker_signer.key.identity import Identity
 from bunker_signer.policy import Allow, Ask, Effect, Grant, Refuse, decide
 from bunker_signer.request.approval import Answer, Verdict
-from bunker_signer.request.job import Job
 from bunker_signer.request.operation import Operation, Refused
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import audit_log, clients, grants, journal
+from bunker_signer.store.clients import Client
 from bunker_signer.store.journal import Entry, State
 
 ALLOWED: Final = "allowed"  # an outcome in the audit log; the others are the errors' texts
 _ONE_ANSWER: Final = 10  # seconds in which the requests of one answer are written down
 GONE: Final = "denied: not connected any more"
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that wants the key: what is known of it on its way there."""
+
+    identity: Identity
+    client: Client
+    event: VerifiedEvent
+    request: Request
+    scheme: Scheme
+    relays: set[str]  # grows when the request is repeated by another relay
+    received_at: int  # by our own clock: what it waits for is counted from here
+    dated: int  # by the corrected one: the created_at of an event that has none
+    resumed: bool = False  # taken up from an earlier run
+    result: str | None = field(default=None, repr=False)  # what the key made of it
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = journal.digest_of(self.identity.name, self.client.pubkey, self.request)
+
+    def use(self, operation: Operation) -> str:
+        """Return what the key makes of it: the only place where it is opened for a client.
+
+        A transaction that is made again finds the result here: the key was used for it already.
+        Raises NSEError.
+        """
+        if self.result is None:
+            self.identity.access.touch()
+            if operation.template is not None:
+                self.result = self.identity.sign(operation.template).to_json().decode()
+            else:
+                action = operation.action
+                self.result = self.identity.crypt(action, action.peer or "", operation.text)
+        return self.result
+
+    def reply(self, response: Response) -> Reply:
+        """Return what carries `response` to the client."""
+        return Reply(
+            self.identity,
+            self.client.pubkey,
+            response,
+            self.scheme,
+            tuple(self.relays),
+            self.event.created_at,
+            self.digest,
+        )
 
 
 @dataclass(frozen=True, slots=True)
