@@ -204,7 +204,7 @@ class Archive:
         All but a thousand are copies with an id of their own and an earlier date; whether their
         signatures hold, a query does not ask.
         """
-        from bunker_relay.store.schema import tag_key
+        from bunker_relay.store.database.schema import tag_key
 
         database = sqlite3.connect(folder / "relay.sqlite3")
         database.execute("PRAGMA synchronous = OFF")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bunker_core.keys import SecretKey
-from bunker_core.libsecp256k1 import CONTEXT, ffi, lib
+from bunker_core.keys.libsecp256k1 import CONTEXT, ffi, lib
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")

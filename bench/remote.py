@@ -31,7 +31,7 @@ from bunker_core.nips import nip44
 from bunker_core.nips.nip46 import ClientMetadata, Method
 from bunker_signer.policy import Grant
 from bunker_signer.store import Database, Writer, audit_log, clients, grants, journal
-from bunker_signer.store.database import FILE_NAME
+from bunker_signer.store.database.engine import FILE_NAME
 from bunker_signer.store.journal import Entry, State
 
 _NODE: Final = Path(__file__).parent.parent / "tests" / "interop" / "node"

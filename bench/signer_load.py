@@ -27,7 +27,7 @@ from bunker_core.keys import SecretKey
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants
 from bunker_signer.store import Database, audit_log
-from bunker_signer.store.database import FILE_NAME
+from bunker_signer.store.database.engine import FILE_NAME
 
 TIMEOUT = 900.0  # seconds: a burst is answered in the order it came
 # Limits lifted, as the relay's: a client of the burst asks for more than one is good for.

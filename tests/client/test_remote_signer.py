@@ -23,7 +23,7 @@ from bunker_core.errors import InvalidEvent, InvalidURI
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import ClientMetadata, Permission
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 NOW = 1_700_000_000
 LONG = 10.0  # seconds; a step that takes that long has failed

@@ -32,7 +32,7 @@ from bunker_core.nips.nip46 import (
     parse_request,
     parse_response,
 )
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 KEY = bytes(range(32))
 EVENT = sign_event(EventTemplate(1, "hello\n🦊", (("p", "a" * 64),), 1), secret_key(1))

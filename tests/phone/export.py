@@ -24,7 +24,7 @@ from bunker_core.nips.nip46 import (
     parse_permissions,
     parse_request,
 )
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import (

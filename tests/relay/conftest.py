@@ -9,7 +9,7 @@ import pytest
 
 import _wire
 from _wire import RelayProcess, Start, running_relay
-from bunker_relay.store.engine import Database
+from bunker_relay.store.database.engine import Database
 
 if TYPE_CHECKING:
     from _postgres import PostgresServer

@@ -6,9 +6,9 @@ import secrets
 import sys
 from typing import Any
 
-from bunker.conformance import rpc
-from bunker.conformance.peer import Peer
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.peer import Peer
+from bunker.conformance.wire.trace import Trace
 from bunker_core.event import parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import parse_bunker_uri

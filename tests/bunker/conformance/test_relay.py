@@ -11,7 +11,7 @@ from _judged import convicted, judged, reasons
 from bunker.conformance.case import Level, Verdict
 from bunker.conformance.relay import CASES
 from bunker.conformance.relay.kit import Target, kit, running
-from bunker.conformance.stage import Message, StageRelay, Visitor, stage_relay
+from bunker.conformance.wire.stage import Message, StageRelay, Visitor, stage_relay
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event, verify
 from bunker_core.filter import parse_filter

@@ -16,7 +16,7 @@ from bunker.conformance.report.run import Run, issue
 from bunker.conformance.report.table import table
 from bunker.conformance.report.terminal import summary
 from bunker.conformance.run import judge, run
-from bunker.conformance.trace import Line, Trace
+from bunker.conformance.wire.trace import Line, Trace
 
 HOSTILE = "</pre><script>alert(1)</script> \x1b[2J \u202e ]]> | * [x](javascript:1)"
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from _judged import convicted, judged, reasons
-from bunker.conformance import rpc
 from bunker.conformance.case import Level, Result, Verdict
-from bunker.conformance.peer import Peer
 from bunker.conformance.signer import CASES
 from bunker.conformance.signer.kit import Target, alone, running
 from bunker.conformance.signer.source import Commanded, Owned, Running
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.peer import Peer
+from bunker.conformance.wire.trace import Trace
 from bunker.testbed import Signer, Testbed
 from bunker_core.event import parse_event, parse_template, sign_event
 from bunker_core.keys import SecretKey

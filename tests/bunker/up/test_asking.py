@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import bunker_signer.cli.asking
+import bunker_signer.cli.options.asking
 from _require import need
 from bunker.cli import main
 from bunker.harness import running_relay
@@ -20,7 +20,7 @@ from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.pool import RelayPool
-from bunker_signer.cli.asking import push_services_of
+from bunker_signer.cli.options.asking import push_services_of
 from bunker_signer.control.protocol import send
 
 PEOPLE = tuple(("p", f"{number:064x}") for number in range(1, 41))
@@ -88,7 +88,7 @@ def test_nothing_is_made_of_what_makes_no_sense(
     arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is refused in words, before there is a key."""
-    monkeypatch.setattr(bunker_signer.cli.asking, "find_spec", lambda _: None)
+    monkeypatch.setattr(bunker_signer.cli.options.asking, "find_spec", lambda _: None)
     data = tmp_path / "data"
     result = CliRunner().invoke(main, ["up", "--data", str(data), "--yes", *arguments])
     assert result.exit_code == 1, result.output

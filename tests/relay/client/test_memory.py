@@ -10,8 +10,8 @@ from pathlib import Path
 from _wire import Peer, Start, note
 from bunker_core.event import Event
 from bunker_core.keys import SecretKey
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import open_engine
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import open_engine
 from bunker_relay.store.store import FILE
 from bunker_relay.store.write import save_all
 

@@ -13,8 +13,8 @@ import pytest
 from _admin import ADMIN, RPC, authorization, call
 from _wire import Peer, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
+from bunker_relay.config.sources import ConfigError, load
 from bunker_relay.event.lists import FILE, Lists, ListsError
-from bunker_relay.load import ConfigError, load
 
 STRANGER = SecretKey.generate()
 SIGNER = SecretKey.generate()

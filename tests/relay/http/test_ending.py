@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from _postgres import PostgresServer
 from _wire import PATIENCE, Peer, Refused, Start, note, request
 from bunker_core.keys import SecretKey
-from bunker_relay.store.engine import Database, hold, open_engine
+from bunker_relay.store.database.engine import Database, hold, open_engine
 from bunker_relay.store.store import FILE
 
 

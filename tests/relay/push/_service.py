@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import HTTP_AUTH
-from bunker_core.webpush import decode, encode, new_key, public_bytes
+from bunker_core.nips.webpush import decode, encode, new_key, public_bytes
 
 
 @dataclass(slots=True)

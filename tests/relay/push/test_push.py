@@ -11,10 +11,10 @@ import pytest
 import websockets
 
 from bunker.harness import running_relay
-from bunker_core import webpush
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import CLIENT_AUTH, NOSTR_CONNECT
+from bunker_core.nips import webpush
 from bunker_relay.config import Config, Grace, PushSettings
 from bunker_relay.push.send import PushFailed, post
 from bunker_relay.push.subscriptions import (

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bunker_relay.store.engine import TooSlow
+from bunker_relay.store.database.engine import TooSlow
 from bunker_relay.store.readers import Readers
 
 

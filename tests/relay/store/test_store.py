@@ -19,11 +19,11 @@ from sqlalchemy import event as hooks
 from bunker_core.event import Event, parse_event_json
 from bunker_core.filter import Filter
 from bunker_core.kinds import Storage, storage
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import Database, hold, open_engine
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import Database, hold, open_engine
+from bunker_relay.store.database.schema import metadata, tag_key
 from bunker_relay.store.outcome import Outcome, Stored, StoreError
 from bunker_relay.store.query import count_events, select_events
-from bunker_relay.store.schema import metadata, tag_key
 from bunker_relay.store.store import FILE, Store
 from bunker_relay.store.write import address_of, save_all
 

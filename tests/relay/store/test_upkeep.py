@@ -14,8 +14,8 @@ from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.logs import log
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import Database, open_engine
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import Database, open_engine
 from bunker_relay.store.outcome import StoreError
 from bunker_relay.store.query import select_events
 from bunker_relay.store.store import FILE, Store
@@ -40,7 +40,7 @@ def _fill(database: Database, *events: Event) -> None:
 
 def test_an_export_holds_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nobody reads it, events are replaced: the log stays within its bound."""
-    monkeypatch.setattr("bunker_relay.store.engine._LOG_BYTES", 2 * _MIB)
+    monkeypatch.setattr("bunker_relay.store.database.engine._LOG_BYTES", 2 * _MIB)
     database = tmp_path / FILE
     _fill(database, *(_event(number, at=number // 3) for number in range(250)))
     _, lines = export_events(database)

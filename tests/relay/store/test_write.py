@@ -15,8 +15,8 @@ from sqlalchemy import event as hooks
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import Storage, storage
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import Database, open_engine
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import Database, open_engine
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.query import select_events
 from bunker_relay.store.store import Store

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bunker_core.webpush import encode
+from bunker_core.nips.webpush import encode
 from bunker_signer.approvers.push_service import PushError, PushTarget, deliver, parse_target
 
 # RFC 8291, appendix A.

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bunker_core.webpush import encode, public_bytes
+from bunker_core.nips.webpush import encode, public_bytes
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 from signer.console._stage import CONSOLE, bind, bound, http, paired, sign, stage, visitor
 

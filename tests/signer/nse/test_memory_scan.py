@@ -21,11 +21,11 @@ from bunker_core.nips import nip44
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.blob import BlobV2, parse_blob
 from bunker_signer.nse.memory import MemoryLevel, Page
-from bunker_signer.nse.slots import open_data_key
 from bunker_signer.nse.vault import Vault
 from bunker_signer.nse.wrap import Protector, make_protector
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
+from bunker_signer.nse.wrap.slots import open_data_key
 from signer.nse._scan import Found, scan
 
 if TYPE_CHECKING:

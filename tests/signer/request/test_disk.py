@@ -13,9 +13,9 @@ from bunker_signer.policy import Effect, Grant
 from bunker_signer.request import jobs as jobs_module
 from bunker_signer.request.approval import Answer, Verdict
 from bunker_signer.store import Database, audit_log, journal
+from bunker_signer.store.database.schema import requests
+from bunker_signer.store.database.space import FLOOR, Space
 from bunker_signer.store.journal import Entry, State
-from bunker_signer.store.schema import requests
-from bunker_signer.store.space import FLOOR, Space
 from signer._rig import DENY, ONCE, Owner, Rig, database_in, rig
 from signer._wire import Wire
 

@@ -29,7 +29,7 @@ from bunker_signer.request.decision import Job
 from bunker_signer.request.operation import read_operation
 from bunker_signer.service.panic import panic
 from bunker_signer.store import audit_log, clients
-from bunker_signer.store.schema import audit, handled, requests
+from bunker_signer.store.database.schema import audit, handled, requests
 from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, Rig, rig
 from signer._wire import wire
 

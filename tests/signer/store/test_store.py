@@ -27,12 +27,12 @@ from bunker_signer.store import (
     journal,
     settings,
 )
-from bunker_signer.store.database import HEAD
+from bunker_signer.store.database.engine import HEAD
+from bunker_signer.store.database.migrations import config_for, upgrade
+from bunker_signer.store.database.schema import handled as handled_events
+from bunker_signer.store.database.schema import metadata
+from bunker_signer.store.database.writer import CHECKPOINT, GROUP
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
-from bunker_signer.store.migrations import config_for, upgrade
-from bunker_signer.store.schema import handled as handled_events
-from bunker_signer.store.schema import metadata
-from bunker_signer.store.writer import CHECKPOINT, GROUP
 
 if TYPE_CHECKING:
     from _postgres import PostgresServer

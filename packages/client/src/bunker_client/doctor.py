@@ -32,8 +32,8 @@ from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.messages import prefix
 from bunker_core.nips.nip46 import Method, Permission
+from bunker_core.nips.relay_url import is_loopback
 from bunker_core.pool import RelayPool
-from bunker_core.relay_url import is_loopback
 
 MAX_SKEW: Final = 60.0  # seconds; many signers drop what is further off
 SLOW: Final = 2.0  # seconds for a round trip that a person feels

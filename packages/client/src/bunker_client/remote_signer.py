@@ -46,7 +46,7 @@ from bunker_core.nips.nip46 import (
     parse_relay_list,
 )
 from bunker_core.nips.payload import fault
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 PROBE_TIMEOUT: Final = 5.0  # seconds for methods that many signers do not know
 

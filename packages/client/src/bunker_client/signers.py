@@ -31,7 +31,7 @@ from bunker_core.nips.nbunksec import NAME, parse_nbunksec
 from bunker_core.nips.nip05 import parse_document, parse_identifier
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_core.signer import Signer
 
 # Other packages offer signers here: the name is the scheme, the object takes what follows it.

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from bunker_core.errors import BunkerError
 from bunker_core.local.body import BodyRefused, read_body
 from bunker_core.nips.nip98 import Authorizations, InvalidAuthorization, check_authorization
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_phone.phones import Phones
 from bunker_phone.site import Site
 

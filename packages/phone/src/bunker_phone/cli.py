@@ -9,7 +9,7 @@ import click
 
 from bunker_core.errors import BunkerError, InvalidEntity
 from bunker_core.nips.nip19 import parse_pubkey
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_phone.app import Host, create_app
 from bunker_phone.phones import Phones
 from bunker_phone.server import listen, server

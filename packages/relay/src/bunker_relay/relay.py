@@ -15,7 +15,7 @@ from bunker_core.bounds.rate import Buckets
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.nips.nip98 import Authorizations
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_relay.client.answers import Answers
 from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
@@ -137,7 +137,7 @@ class Relay:
         self._connections_by_address: dict[str, int] = {}
 
     def _look_at_database(self, database: "Path | str") -> None:
-        from bunker_relay.store.inspect import inspect
+        from bunker_relay.store.database.inspect import inspect
 
         if found := inspect(database):
             self.report_database(found)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
-from bunker.conformance.trace import Line
+from bunker.conformance.wire.trace import Line
 
 
 class Level(StrEnum):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from bunker.conformance.case import Case, Outcome, Result, Verdict
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire.trace import Trace
 from bunker_core.errors import BunkerError
 
 CASE_LIMIT: Final = 60.0  # seconds after which a case is given up, whatever it waits for

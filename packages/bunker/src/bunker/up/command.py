@@ -22,7 +22,7 @@ from bunker.up.questions import (
 from bunker.up.screen import shown
 from bunker.up.serve import Plan, serve
 from bunker_core.errors import BunkerError
-from bunker_signer.cli.asking import (
+from bunker_signer.cli.options.asking import (
     check_desktop,
     desktop_option,
     own_relay_option,
@@ -30,7 +30,7 @@ from bunker_signer.cli.asking import (
     push_option,
     push_services_of,
 )
-from bunker_signer.cli.notify import hooks_of, notify_option
+from bunker_signer.cli.options.notify import hooks_of, notify_option
 from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
 

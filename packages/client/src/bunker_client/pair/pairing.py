@@ -14,7 +14,7 @@ from bunker_client.request.options import Options
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, new_secret
 from bunker_core.nips.nip46 import ClientMetadata, Method, Permission, Request, Response
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 PAIRING_TIMEOUT: Final = 180.0  # seconds: a person has to find their phone and scan
 

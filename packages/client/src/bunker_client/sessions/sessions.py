@@ -28,7 +28,7 @@ from bunker_core.errors import BunkerError
 from bunker_core.keys import SecretKey, wipe
 from bunker_core.local.files import write_private
 from bunker_core.nips import nip44
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 DEFAULT_NAME: Final = "default"
 MAX_BYTES: Final = 64 * 1024

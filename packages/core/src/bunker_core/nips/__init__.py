@@ -1,1 +1,1 @@
-"""The protocol, one NIP a file."""
+"""The protocol, one NIP a file, and what several of them use."""

@@ -22,7 +22,7 @@ from bunker_core.nips.nip46 import (
     metadata_from,
     parse_permissions,
 )
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 MAX_URI: Final = 16384  # characters
 MAX_RELAYS: Final = 20

@@ -10,7 +10,7 @@ from bunker_core.errors import InvalidEntity
 from bunker_core.keys import SecretKey, wipe
 from bunker_core.nips.bunker_uri import MAX_RELAYS, BunkerURI
 from bunker_core.nips.nip19 import decode_bech32, encode_bech32
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 NAME: Final = "nbunksec"
 _REMOTE, _KEY, _RELAY, _SECRET = range(4)

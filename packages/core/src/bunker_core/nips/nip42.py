@@ -6,7 +6,7 @@ from typing import Final
 from bunker_core.errors import InvalidAuth, InvalidEvent, InvalidURI
 from bunker_core.event import Event, EventTemplate, VerifiedEvent, verify
 from bunker_core.kinds import CLIENT_AUTH
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 MAX_SKEW: Final = 600  # seconds; NIP-42 suggests about ten minutes
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 from bunker_core.errors import InvalidEvent, InvalidInput, InvalidURI
 from bunker_core.event import parse_event_json, verify
 from bunker_core.kinds import HTTP_AUTH
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 MAX_SKEW = 60  # seconds, NIP-98
 

@@ -10,11 +10,11 @@ from typing import Self
 from bunker_core.errors import PoolError
 from bunker_core.event import Event, Sign
 from bunker_core.filter import Filter
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_core.pool.connection import MAX_SKEW, ConnectionState, RelayConnection
 from bunker_core.pool.publication import Publication, Receipt
 from bunker_core.pool.session import Answered, Effect, Ended, Live, Received, RelaySession
 from bunker_core.pool.subscription import Incoming, Subscription
-from bunker_core.relay_url import parse_relay_url
 
 
 class RelayPool:

@@ -109,14 +109,14 @@ def default_data() -> Path:
 
 def load_config(config_file: Path | None, flags: dict[str, Any]) -> "Config":
     """Return the configuration; raises ConfigError."""
-    from bunker_relay.load import load
+    from bunker_relay.config.sources import load
 
     return load(config_file, **flags)
 
 
 def load_or_fail(config_file: Path | None, flags: dict[str, Any]) -> "Config":
     """Return the configuration; what is wrong with it ends the command."""
-    from bunker_relay.load import ConfigError
+    from bunker_relay.config.sources import ConfigError
 
     try:
         return load_config(config_file, flags)

@@ -18,8 +18,8 @@ def run(config_file: Path | None, **flags: Any) -> None:
     configuration again: lists, limits and rates change, the address and the data directory stay.
     """
     gc.disable()  # what is loaded stays; `server` turns it on when the relay has started
+    from bunker_relay.config.sources import ConfigError
     from bunker_relay.http.server import serve
-    from bunker_relay.load import ConfigError
     from bunker_relay.nodes.claim import StartError
 
     try:
@@ -38,7 +38,7 @@ def config(config_file: Path | None, **flags: Any) -> None:
     Flags win over BUNKER_RELAY_* variables (BUNKER_RELAY_LIMITS__MAX_LIMIT=100), these over the
     file, the file over the defaults.
     """
-    from bunker_relay.load import ConfigError, to_toml
+    from bunker_relay.config.sources import ConfigError, to_toml
 
     try:
         click.echo(to_toml(load_config(config_file, flags)), nl=False)

@@ -2,7 +2,7 @@
 
 from bunker_core.errors import InvalidURI
 from bunker_core.keys import SecretKey
-from bunker_core.relay_url import is_loopback, parse_relay_url
+from bunker_core.nips.relay_url import is_loopback, parse_relay_url
 from bunker_relay.http.probe import ProbeError, keeps_requests, round_trip
 
 _SLOW = 0.25  # seconds; a relay that batches shows itself well above a long way round the world

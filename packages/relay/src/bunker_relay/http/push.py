@@ -15,9 +15,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bunker_core import webpush
 from bunker_core.bounds.rate import TokenBucket
 from bunker_core.local.body import BodyRefused, read_body
+from bunker_core.nips import webpush
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
 from bunker_relay.push.subscriptions import InvalidSubscription, parse_subscription
 from bunker_relay.push.waker import Waker

@@ -17,11 +17,11 @@ from bunker_relay import logs
 from bunker_relay.client.direct import DirectProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
+from bunker_relay.config.sources import ConfigError
 from bunker_relay.event.lists import ListsError
 from bunker_relay.http.accept import HTTPProtocol
 from bunker_relay.http.app import create_app
 from bunker_relay.http.watch import Watch
-from bunker_relay.load import ConfigError
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
 from bunker_relay.nodes.claim import StartError, bind, lock

@@ -64,7 +64,7 @@ class Watch:
 
 
 def _inspect(database: "Path | str") -> str:
-    from bunker_relay.store.inspect import inspect
+    from bunker_relay.store.database.inspect import inspect
 
     try:
         return inspect(database)

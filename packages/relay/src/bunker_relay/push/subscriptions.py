@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bunker_core import webpush
 from bunker_core.errors import BunkerError
 from bunker_core.local.files import write_private
+from bunker_core.nips import webpush
 
 MAX_OF_SIGNER: Final = 4  # browsers of one signer; a further one takes the oldest's place
 MAX_SIGNERS: Final = 64

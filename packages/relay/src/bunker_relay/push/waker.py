@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bunker_core import webpush
 from bunker_core.bounds.rate import Buckets, FixedRate
+from bunker_core.nips import webpush
 from bunker_relay.config import PushSettings
 from bunker_relay.logs import log
 from bunker_relay.push.send import PushFailed, post

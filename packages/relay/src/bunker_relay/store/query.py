@@ -30,9 +30,9 @@ from sqlalchemy.engine import Connection
 
 from bunker_core.filter import Filter
 from bunker_core.kinds import MESSAGES
-from bunker_relay.store.engine import is_postgres
+from bunker_relay.store.database.engine import is_postgres
 from bunker_relay.store.outcome import Found, Stored
-from bunker_relay.store.statement import SQL, Plan, Way, matching, newest, tagged, written
+from bunker_relay.store.sql import SQL, Plan, Way, matching, newest, tagged, written
 
 _MOST_PAIRS: Final = 4_000  # of author and kind; beyond them the author alone is a source
 _WHOLE: Final = 4  # times the largest limit: what all filters of a query bring together

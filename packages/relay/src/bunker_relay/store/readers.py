@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from bunker_relay.store.engine import TooSlow
+from bunker_relay.store.database.engine import TooSlow
 
 _T = TypeVar("_T")
 _COUNT: Final = 4

@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_relay.logs import defect, log
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import (
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import (
     Database,
     TooSlow,
     deadline,

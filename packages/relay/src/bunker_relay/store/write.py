@@ -18,9 +18,9 @@ from sqlalchemy.engine import Connection
 from bunker_core.event import Event, is_hex
 from bunker_core.kinds import DELETION, GIFT_WRAP, Storage, storage
 from bunker_core.nips import nip40
-from bunker_relay.store.engine import hold, is_postgres
+from bunker_relay.store.database.engine import hold, is_postgres
+from bunker_relay.store.database.schema import address_key, events, tag_key, tags
 from bunker_relay.store.outcome import Outcome
-from bunker_relay.store.schema import address_key, events, tag_key, tags
 
 _TARGETS: Final = 1_000  # of a deletion request in one statement
 _KIND_DIGITS: Final = 5  # 65535 is the last kind

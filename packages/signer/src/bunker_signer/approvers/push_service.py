@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bunker_core.errors import BunkerError
-from bunker_core.webpush import check_keys, decode
+from bunker_core.nips.webpush import check_keys, decode
 
 MAX_ENDPOINT: Final = 1024  # characters
 TIMEOUT: Final = 10.0  # seconds for each step of a delivery

@@ -11,9 +11,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bunker_core import webpush
 from bunker_core.describe import plain, texts_of
 from bunker_core.describe.description import title
+from bunker_core.nips import webpush
 from bunker_signer.approvers.push_service import PushError, PushTarget, SubscriptionGone, deliver
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.approval import Answer, Question

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from bunker_core.errors import BunkerError
-from bunker_signer.cli.asking import push_option, push_services_of
 from bunker_signer.cli.options import data_option, one_line_errors, show_uri
+from bunker_signer.cli.options.asking import push_option, push_services_of
 
 if TYPE_CHECKING:
     from bunker_signer.console.server import Listening

@@ -23,10 +23,8 @@ from bunker_core.nips.bunker_uri import (
     parse_nostrconnect_uri,
 )
 from bunker_core.nips.nip19 import parse_pubkey
-from bunker_core.relay_url import parse_relay_url
-from bunker_signer.cli.asking import desktop_option, own_relay_option, own_relays_of
+from bunker_core.nips.relay_url import parse_relay_url
 from bunker_signer.cli.console import announce, console_options, listening
-from bunker_signer.cli.notify import hooks_of, notify_option
 from bunker_signer.cli.options import (
     Duration,
     allow_option,
@@ -38,6 +36,8 @@ from bunker_signer.cli.options import (
     qr_option,
     show_uri,
 )
+from bunker_signer.cli.options.asking import desktop_option, own_relay_option, own_relays_of
+from bunker_signer.cli.options.notify import hooks_of, notify_option
 from bunker_signer.policy import Grant
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from bunker_core.keys import Buffer
 from bunker_signer.nse.enclave import NSE
 from bunker_signer.nse.memory import MemoryLevel
 from bunker_signer.nse.model import KeyInfo, NostrEvent, SignedEvent
-from bunker_signer.nse.slots import SlotInfo
 from bunker_signer.nse.wrap import Protector
+from bunker_signer.nse.wrap.slots import SlotInfo
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from bunker_core.errors import CryptoError, InvalidEntity, InvalidEvent, Invalid
 from bunker_core.event import Event, EventTemplate, event_id
 from bunker_core.keys import Buffer, wipe
 from bunker_core.nips import nip04, nip44, nip49
-from bunker_signer.nse import slots as slot_work
 from bunker_signer.nse.blob import BlobV1, BlobV2
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 from bunker_signer.nse.model import (
@@ -23,6 +22,7 @@ from bunker_signer.nse.model import (
 from bunker_signer.nse.sealed import Opened, SealedKey, locked_error
 from bunker_signer.nse.vault import KEY_BYTES
 from bunker_signer.nse.wrap import Protector
+from bunker_signer.nse.wrap import slots as slot_work
 
 
 class NSE(SealedKey):

@@ -18,7 +18,6 @@ from bunker_core import keys
 from bunker_core.errors import InvalidKey
 from bunker_core.keys import Buffer
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.nse import slots as slot_work
 from bunker_signer.nse.attempts import Attempts
 from bunker_signer.nse.autolock import AutoLock
 from bunker_signer.nse.blob import Blob, BlobV1, BlobV2, parse_blob
@@ -33,6 +32,7 @@ from bunker_signer.nse.model import (
 from bunker_signer.nse.storage import MemoryStorage, NSEStorage, SwapStorage
 from bunker_signer.nse.vault import Vault, seal
 from bunker_signer.nse.wrap import Protector
+from bunker_signer.nse.wrap import slots as slot_work
 from bunker_signer.nse.wrap.master_key import MasterKey
 
 

@@ -3,8 +3,9 @@
 Every step is written to the journal in the transaction that holds what it stands for, before the
 next begins: a process that is killed anywhere goes on where it was, signs nothing that was not
 allowed, and never releases a second answer. What a grant allows takes one step, decision and answer
-together. Requests that arrive together share transactions (`store/writer.py`); that an answer was
-delivered is noted with whatever is written next, since it only spares a delivery after a restart.
+together. Requests that arrive together share transactions (`store/database/writer.py`); that an
+answer was delivered is noted with whatever is written next, since it only spares a delivery after a
+restart.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ from bunker_signer.request.operation import Operation, Refused, hosts_of, read_o
 from bunker_signer.request.refusals import Refusals
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, Writer, clients, journal
+from bunker_signer.store.database.space import Space
 from bunker_signer.store.journal import Entry, State
-from bunker_signer.store.space import Space
 
 # Bytes of one client's requests that may wait for a person: they are kept whole, to be taken up
 # after a restart.

@@ -25,8 +25,8 @@ from bunker_signer.service.kill_switch import KillSwitch
 from bunker_signer.service.panic import panic
 from bunker_signer.service.watch import Watch
 from bunker_signer.store import Database, Writer, settings
-from bunker_signer.store.database import FILE_NAME
-from bunker_signer.store.space import Space
+from bunker_signer.store.database.engine import FILE_NAME
+from bunker_signer.store.database.space import Space
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ No key and no content is ever in it in the clear: requests and answers are kept 
 the wire, encrypted; secrets as their SHA-256.
 """
 
-from bunker_signer.store.database import Database, StoreError
-from bunker_signer.store.writer import Writer
+from bunker_signer.store.database.engine import Database, StoreError
+from bunker_signer.store.database.writer import Writer
 
 __all__ = ["Database", "StoreError", "Writer"]

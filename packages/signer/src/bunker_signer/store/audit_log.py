@@ -7,9 +7,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
-from bunker_signer.store.database import insert
-from bunker_signer.store.schema import audit, audit_ends
-from bunker_signer.store.statement import Statement
+from bunker_signer.store.database.engine import insert
+from bunker_signer.store.database.prepared import Statement
+from bunker_signer.store.database.schema import audit, audit_ends
 
 NAMING: Final = ("pair", "rename", "revoke", "logout")  # actions that tell a client's name
 _NAMES: Final = 100  # names of one client that are remembered

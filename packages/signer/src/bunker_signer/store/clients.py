@@ -11,9 +11,9 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
 from bunker_signer.store import grants
-from bunker_signer.store.database import insert
-from bunker_signer.store.schema import clients, requests, secrets
-from bunker_signer.store.statement import Statement
+from bunker_signer.store.database.engine import insert
+from bunker_signer.store.database.prepared import Statement
+from bunker_signer.store.database.schema import clients, requests, secrets
 
 SECRET_LIFETIME: Final = 24 * 3600  # seconds that an unused secret is good for
 

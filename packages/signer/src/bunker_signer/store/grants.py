@@ -5,9 +5,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.store.database import insert
-from bunker_signer.store.schema import grants
-from bunker_signer.store.statement import Statement
+from bunker_signer.store.database.engine import insert
+from bunker_signer.store.database.prepared import Statement
+from bunker_signer.store.database.schema import grants
 
 _OF: Final = Statement(
     select(

@@ -30,8 +30,8 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bunker_core.nips.nip46 import Request
-from bunker_signer.store.schema import handled, requests
-from bunker_signer.store.statement import Statement
+from bunker_signer.store.database.prepared import Statement
+from bunker_signer.store.database.schema import handled, requests
 
 # A client that comes back within the hour and repeats itself gets its answer.
 KEEP_ANSWERS: Final = 3600  # seconds

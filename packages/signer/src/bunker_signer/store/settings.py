@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, select
 
-from bunker_signer.store.database import insert
-from bunker_signer.store.schema import settings
+from bunker_signer.store.database.engine import insert
+from bunker_signer.store.database.schema import settings
 
 
 def set_relays(connection: Connection, relays: Iterable[str]) -> None:

@@ -7,13 +7,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bunker.conformance import rpc
 from bunker.conformance.case import Failed, expect
 from bunker.conformance.client.driver import Driver, Rejected
 from bunker.conformance.client.signer import StageSigner
 from bunker.conformance.run import PATIENCE
-from bunker.conformance.stage import StageRelay, stage_relay
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.stage import StageRelay, stage_relay
+from bunker.conformance.wire.trace import Trace
 from bunker_core.event import VerifiedEvent, parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_nostrconnect_uri

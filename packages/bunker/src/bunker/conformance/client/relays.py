@@ -5,7 +5,7 @@ import time
 
 from bunker.conformance.case import Failed, Level, Silence, case, expect
 from bunker.conformance.client.kit import LOGIN, ClientKit
-from bunker.conformance.stage import Message, Script, Visitor
+from bunker.conformance.wire.stage import Message, Script, Visitor
 
 RELAYS = "practice: relays restart, and phones change networks"
 MUTE = "NIP-01, From relay to client: mute"

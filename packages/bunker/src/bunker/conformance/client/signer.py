@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bunker.conformance import rpc
 from bunker.conformance.case import Silence
-from bunker.conformance.stage import StageRelay
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.stage import StageRelay
+from bunker.conformance.wire.trace import Trace
 from bunker_core.errors import BunkerError
 from bunker_core.event import Event, VerifiedEvent, parse_template, sign_event
 from bunker_core.keys import SecretKey

@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import Peer, note
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.subscriptions import events
+from bunker.conformance.wire.peer import Peer, note
 from bunker_core.keys import SecretKey
 
 OK = "NIP-42: AUTH MUST be answered with an OK message"

@@ -3,8 +3,8 @@
 from typing import Any
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import Peer, note, request
 from bunker.conformance.relay.kit import RelayKit
+from bunker.conformance.wire.peer import Peer, note, request
 
 OK = "NIP-01, From relay to client: OK"
 EVENT = "NIP-01, Events and signatures"

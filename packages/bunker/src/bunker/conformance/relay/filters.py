@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from bunker.conformance.case import Level, case, expect
-from bunker.conformance.peer import Refused, note
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.subscriptions import events
+from bunker.conformance.wire.peer import Refused, note
 from bunker_core.event import VerifiedEvent
 
 FILTER = "NIP-01, From client to relay: filters"

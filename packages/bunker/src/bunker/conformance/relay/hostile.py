@@ -3,9 +3,9 @@
 import asyncio
 
 from bunker.conformance.case import Level, Silence, case, expect
-from bunker.conformance.peer import note, request
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.signing import pair
+from bunker.conformance.wire.peer import note, request
 
 LIVES = "practice: what one client sends harms nobody else"
 NOTICE = "NIP-01, From relay to client: NOTICE"

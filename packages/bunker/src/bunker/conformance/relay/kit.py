@@ -14,10 +14,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from bunker.conformance.case import NotOffered, NotRun, Silence
-from bunker.conformance.peer import Peer
 from bunker.conformance.process import Program, started
 from bunker.conformance.run import PATIENCE
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire.peer import Peer
+from bunker.conformance.wire.trace import Trace
 from bunker_core.keys import SecretKey
 
 _START: Final = 30.0  # seconds until a relay that the kit starts has to listen

@@ -6,10 +6,10 @@ from contextlib import suppress
 from websockets.exceptions import ConnectionClosed
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import request
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.signing import pair
 from bunker.conformance.relay.subscriptions import events, to
+from bunker.conformance.wire.peer import request
 
 BURST = "practice: an app that opens 300 messages asks for 300 decryptions at once"
 SLOW = "practice: a phone that fell asleep reads nothing"

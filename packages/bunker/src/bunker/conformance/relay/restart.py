@@ -6,10 +6,10 @@ import time
 from websockets.exceptions import ConnectionClosed
 
 from bunker.conformance.case import Level, case, expect
-from bunker.conformance.peer import request
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.signing import pair
 from bunker.conformance.relay.subscriptions import to
+from bunker.conformance.wire.peer import request
 
 # A clean close is the end to some clients, so a relay may prefer to be cut off.
 CLOSING = "RFC 6455, 7.1.1; but applesauce (RxJS) comes back after a cut alone"

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import Peer, Refused, request
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.subscriptions import events, to
+from bunker.conformance.wire.peer import Peer, Refused, request
 from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
 

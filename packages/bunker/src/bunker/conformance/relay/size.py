@@ -3,9 +3,9 @@
 from contextlib import suppress
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import request
 from bunker.conformance.relay.kit import RelayKit
 from bunker.conformance.relay.signing import pair
+from bunker.conformance.wire.peer import request
 
 NIP44 = "NIP-44, Encryption: a plaintext of 65,535 bytes is 87,472 characters"
 FRAME = 1_000  # bytes of a frame beside the content

@@ -3,8 +3,8 @@
 from typing import Any
 
 from bunker.conformance.case import Level, NotOffered, case, expect
-from bunker.conformance.peer import NOBODY, Message, Refused, request
 from bunker.conformance.relay.kit import RelayKit
+from bunker.conformance.wire.peer import NOBODY, Message, Refused, request
 
 REQ = "NIP-01, From client to relay: REQ"
 REPLIES = "NIP-01, From relay to client"

@@ -3,9 +3,9 @@
 import secrets
 from typing import Any
 
-from bunker.conformance import rpc
-from bunker.conformance.peer import Message, Peer, request
-from bunker.conformance.rpc import Answer
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.peer import Message, Peer, request
+from bunker.conformance.wire.rpc import Answer
 from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import Scheme
 

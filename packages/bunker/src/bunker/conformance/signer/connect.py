@@ -4,12 +4,12 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from bunker.conformance import rpc
 from bunker.conformance.case import Level, NotOffered, NotRun, Outcome, Silence, case, expect
-from bunker.conformance.rpc import Answer
 from bunker.conformance.signer.client import Client
 from bunker.conformance.signer.kit import METADATA, PERMISSIONS, SignerKit
 from bunker.conformance.signer.methods import template
+from bunker.conformance.wire import rpc
+from bunker.conformance.wire.rpc import Answer
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI
 

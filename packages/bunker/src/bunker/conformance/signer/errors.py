@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from bunker.conformance.case import Level, NotOffered, Silence, case, expect
-from bunker.conformance.rpc import Answer
 from bunker.conformance.signer.kit import SignerKit
 from bunker.conformance.signer.methods import template
+from bunker.conformance.wire.rpc import Answer
 from bunker_core.keys import SecretKey
 
 UNKNOWN = "NIP-46: unknown or unsupported methods MUST be replied with an error"

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, Final
 
 from bunker.conformance.case import Failed, NotRun, Silence
-from bunker.conformance.peer import Peer
 from bunker.conformance.run import PATIENCE
 from bunker.conformance.signer.client import Client
 from bunker.conformance.signer.source import Owned, Running, Source
-from bunker.conformance.stage import StageRelay, stage_relay
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire.peer import Peer
+from bunker.conformance.wire.stage import StageRelay, stage_relay
+from bunker.conformance.wire.trace import Trace
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI, parse_bunker_uri
 

@@ -10,7 +10,7 @@ from bunker.conformance.case import Level, NotOffered, Silence, case, expect
 from bunker.conformance.signer.client import Client
 from bunker.conformance.signer.kit import SignerKit
 from bunker.conformance.signer.methods import template
-from bunker.conformance.stage import Message, StageRelay, Visitor
+from bunker.conformance.wire.stage import Message, StageRelay, Visitor
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 

@@ -4,9 +4,9 @@ import json
 import time
 
 from bunker.conformance.case import Level, NotOffered, Silence, case, expect
-from bunker.conformance.peer import note
 from bunker.conformance.signer.kit import SignerKit
 from bunker.conformance.signer.methods import template
+from bunker.conformance.wire.peer import note
 from bunker_core.event import verify
 from bunker_core.nips.channel import Scheme
 

@@ -10,10 +10,10 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.filter import Filter
-from bunker_relay.store.engine import Database, explain_to_owner, hold, open_engine
+from bunker_relay.store.database.engine import Database, explain_to_owner, hold, open_engine
+from bunker_relay.store.database.schema import events
 from bunker_relay.store.outcome import StoreError
 from bunker_relay.store.query import count_events, select_events
-from bunker_relay.store.schema import events
 
 _BATCH: Final = 500  # events in one commit: short, so that a running relay gets its turn
 

@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event
-from bunker_relay.store import migrate
-from bunker_relay.store.engine import Database, explain_to_owner, open_engine
+from bunker_relay.store.database import migrate
+from bunker_relay.store.database.engine import Database, explain_to_owner, open_engine
+from bunker_relay.store.database.schema import events, metadata, tags
 from bunker_relay.store.outcome import Outcome, StoreError
-from bunker_relay.store.schema import events, metadata, tags
 from bunker_relay.store.tools.texts import read_event
 from bunker_relay.store.write import forget_old, save_all
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bunker_core.filter import Filter
 from bunker_core.kinds import MESSAGES
-from bunker_relay.store.schema import tag_key
+from bunker_relay.store.database.schema import tag_key
 
 _LATEST: Final = 2**63 - 1
 

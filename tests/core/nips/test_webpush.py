@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from bunker_core import webpush
-from bunker_core.webpush import MAX_MESSAGE, check_keys, decode, encode, encrypt, vapid
+from bunker_core.nips import webpush
+from bunker_core.nips.webpush import MAX_MESSAGE, check_keys, decode, encode, encrypt, vapid
 
 # RFC 8291, appendix A.
 SALT = decode("DGv6ra1nlYgDCS1FRnbzlw")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from _require import need
-from bunker_core import libsecp256k1
+from bunker_core.keys import libsecp256k1
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 BINDINGS = ("coincurve", "btclib", "system")
 # BIP-340's and NIP-44's vectors, the key at rest, and what its use leaves in memory.
 SAME = (
-    "core/test_keys.py",
+    "core/keys/test_keys.py",
     "core/nips/test_nip04.py",
     "core/nips/test_nip44.py",
     "signer/nse/test_enclave.py",
@@ -41,7 +41,7 @@ def test_each_binding_passes_the_same_tests(binding: str) -> None:
         need(sys.version_info < (3, 14), "coincurve has no wheels from Python 3.14 on")
     need(_is_there(binding), f"libsecp256k1 by way of {binding} is not installed")
     code = (
-        "import sys, pytest, bunker_core.libsecp256k1 as it; "
+        "import sys, pytest, bunker_core.keys.libsecp256k1 as it; "
         f"assert it.name == {binding!r}; "
         "sys.exit(pytest.main(sys.argv[1:]))"
     )

@@ -1,4 +1,4 @@
-"""Every sentence that the console shows, by language: `texts/<language>.toml`.
+"""Every sentence that the console shows, by language: `<language>.toml` beside this file.
 
 What a request is described by lies in core, where every approver finds it.
 """
@@ -18,7 +18,7 @@ DEFAULT: Final = LANGUAGES[0]
 @cache
 def texts_of(language: str) -> Texts:
     """Return the sentences of a language in LANGUAGES."""
-    source = files("bunker_signer.console") / "texts" / f"{language}.toml"
+    source = files(__name__) / f"{language}.toml"
     own = dict(_flat("", tomllib.loads(source.read_text(encoding="utf-8"))))
     return Texts(language, {**description_texts(language).sentences, **own})
 

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from bunker_core.local.systemd import notify
 from bunker_relay.logs import log
-from bunker_relay.store.engine import hold, is_postgres
+from bunker_relay.store.database.engine import hold, is_postgres
+from bunker_relay.store.database.schema import metadata
 from bunker_relay.store.outcome import StoreError
-from bunker_relay.store.schema import metadata
 
 _SIGN: Final = 5.0  # seconds between two signs of life while it is at work
 _LINE: Final = 10.0  # seconds between two lines in the log

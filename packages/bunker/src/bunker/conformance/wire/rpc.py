@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bunker.conformance.case import expect
-from bunker.conformance.peer import Message
+from bunker.conformance.wire.peer import Message
 from bunker_core.errors import BunkerError
 from bunker_core.event import Event, VerifiedEvent, parse_event, sign_event
 from bunker_core.keys import SecretKey

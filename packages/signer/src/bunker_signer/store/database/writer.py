@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 
 from bunker_signer.process.logs import get_logger
-from bunker_signer.store.database import Database, StoreError
+from bunker_signer.store.database.engine import Database, StoreError
 
 T = TypeVar("T")
 # Seconds that what nobody waits for may stay unwritten while nothing else is written.

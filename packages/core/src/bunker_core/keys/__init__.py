@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from bunker_core.errors import CryptoError, InvalidKey
-from bunker_core.libsecp256k1 import CONTEXT as _CTX
-from bunker_core.libsecp256k1 import ffi, lib
+from bunker_core.keys.libsecp256k1 import CONTEXT as _CTX
+from bunker_core.keys.libsecp256k1 import ffi, lib
 
 SECRET_BYTES: Final = 32
 KEYPAIR_BYTES: Final = 96  # sizeof(secp256k1_keypair): an opaque byte array, any alignment will do

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bunker_relay.store.engine import Database, explain_to_owner, open_engine
+from bunker_relay.store.database.engine import Database, explain_to_owner, open_engine
 from bunker_relay.store.outcome import StoreError
 
 _SMALL: Final = 33_554_432  # bytes that are read through in a tenth of a second

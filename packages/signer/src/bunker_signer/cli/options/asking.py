@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from bunker_core.errors import BunkerError
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 

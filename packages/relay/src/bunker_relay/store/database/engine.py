@@ -208,7 +208,7 @@ def _open_postgres(
                 "application_name": "bunker-relay",
             },
         )
-        from bunker_relay.store.postgres import connect
+        from bunker_relay.store.database.postgres import connect
     except ImportError as error:
         raise StoreError(
             "PostgreSQL needs a driver: pip install 'nostr-bunker-relay[postgres]'"

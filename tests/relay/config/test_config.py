@@ -8,7 +8,7 @@ import pytest
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub, encode_nsec
 from bunker_relay.config import Config, Profile
-from bunker_relay.load import ConfigError, load, to_toml
+from bunker_relay.config.sources import ConfigError, load, to_toml
 
 PUBKEY = SecretKey.generate().pubkey
 

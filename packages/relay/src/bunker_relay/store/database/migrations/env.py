@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from bunker_relay.store.schema import metadata
+from bunker_relay.store.database.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from bunker_core.errors import BunkerError
-from bunker_signer.store.schema import metadata
+from bunker_signer.store.database.schema import metadata
 
 FILE_NAME: Final = "signer.sqlite3"  # in the data directory
 HEAD: Final = "0001"  # the newest migration; a test holds it against the folder
@@ -119,7 +119,7 @@ class Database:
                 stamp = text("INSERT INTO alembic_version (version_num) VALUES (:head)")
                 connection.execute(stamp, {"head": HEAD})
             elif found != HEAD:
-                from bunker_signer.store.migrations import upgrade
+                from bunker_signer.store.database.migrations import upgrade
 
                 upgrade(connection)
 

@@ -167,7 +167,7 @@ _BY_KIND: Final = (
 def database_of(data: Path, url: str) -> "Iterator[Database]":
     """Yield the database of the signer in `data`, whether it runs or not; raises BunkerError."""
     from bunker_signer.service.service import open_database
-    from bunker_signer.store.database import FILE_NAME
+    from bunker_signer.store.database.engine import FILE_NAME
 
     if not url and not (data / FILE_NAME).exists():
         raise BunkerError(f"{data} holds no signer; start one with `bunker signer run`")

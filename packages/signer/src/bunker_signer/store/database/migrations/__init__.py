@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 def config_for(connection: Connection) -> Config:
     """Return Alembic's configuration, without a file."""
     config = Config()
-    config.set_main_option("script_location", "bunker_signer.store:migrations")
+    config.set_main_option("script_location", "bunker_signer.store.database:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config

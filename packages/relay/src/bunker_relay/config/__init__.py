@@ -21,7 +21,7 @@ from pydantic import (
 
 from bunker_core.errors import InvalidEntity, InvalidURI
 from bunker_core.nips.nip19 import parse_pubkey
-from bunker_core.relay_url import parse_relay_url
+from bunker_core.nips.relay_url import parse_relay_url
 
 ENV_PREFIX: Final = "BUNKER_RELAY_"
 _HIDDEN: Final = "***"  # a password, where the configuration is printed

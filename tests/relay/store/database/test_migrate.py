@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 from bunker_relay import logs
 from bunker_relay.config import Log
-from bunker_relay.store import migrate
+from bunker_relay.store.database import migrate
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bunker_core.errors import InvalidURI
-from bunker_core.relay_url import MAX_URL, is_loopback, parse_relay_url
+from bunker_core.nips.relay_url import MAX_URL, is_loopback, parse_relay_url
 
 
 @given(st.sampled_from(["", "ws://", "wss://", "wss://[", "wss://r:"]), st.text(max_size=80))

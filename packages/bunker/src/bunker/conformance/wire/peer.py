@@ -9,7 +9,7 @@ from typing import Any, Final
 from websockets.asyncio.client import ClientConnection, connect
 
 from bunker.conformance.case import Failed, Silence
-from bunker.conformance.trace import Trace
+from bunker.conformance.wire.trace import Trace
 from bunker_core.event import EventTemplate, Tags, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
