@@ -231,6 +231,8 @@ async def test_panic_ends_it_all(handset: Phone) -> None:
         await page.get_by_role("button", name="Panic").click()
         await page.get_by_role("dialog").get_by_role("button", name="Panic").click()
         await page.get_by_role("button", name="Go on").wait_for()
+        await handset.show("Requests")
+        await page.get_by_role("heading", name="Paused").wait_for()
         with pytest.raises(RequestDenied, match="not connected"):
             await app.request_signature({"kind": 1}, timeout=20.0)
         await handset.show("Activity")
@@ -345,7 +347,7 @@ async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
 
 
 async def test_a_relay_restart_is_survived(chromium: "Browser", tmp_path: Path) -> None:
-    """The page says that the relay is gone, comes back with it, and answers what is asked then."""
+    """The page says that the relay is gone; answers of meanwhile go out when it is back."""
     data = tmp_path / "relay"
     async with (
         running_relay(data) as relay,
@@ -355,14 +357,23 @@ async def test_a_relay_restart_is_survived(chromium: "Browser", tmp_path: Path) 
         page = made.page
         await made.first_run(served.link)
         async with app_of(await made.pair_uri()) as app:
+            await made.show("Requests")
+            asking = sign(app)
+            await made.asked()
+            await relay.terminate()
+            await page.get_by_text("Your answer goes out when it is back.").wait_for()
+            await made.allow()
+            await page.get_by_role("heading", name="Your relay is not connected").wait_for()
+            assert await page.get_by_text("Nothing is waiting").count() == 0
+            await page.get_by_text(relay.url).wait_for()
             await made.show("Settings")
             state = page.locator(".outcome")
-            await state.filter(has_text=re.compile("^Connected")).wait_for()
-            await relay.terminate()
             await state.filter(has_text=re.compile("^Not connected")).wait_for()
             async with running_relay(data, port=urlsplit(relay.url).port or 0):
+                assert (await asking).content == "Signed by the phone"
                 await state.filter(has_text=re.compile("^Connected")).wait_for()
                 await made.show("Requests")
+                await page.get_by_role("heading", name="Nothing is waiting").wait_for()
                 asking = sign(app)
                 await made.allow()
                 assert (await asking).content == "Signed by the phone"

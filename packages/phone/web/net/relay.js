@@ -22,13 +22,14 @@ export class Relay {
   /** @type {(() => void)[]} */
   #listeners = [];
   listening = false; // subscribed, and everything held has come
+  failed = false; // the latest attempt to be so came to nothing
+  error = ""; // why, in the relay's words
 
   /** @param {string} url @param {import("../signer/transport.js").Transport} transport @param {{ event: (event: Event, relay: string) => void, state: () => void }} on */
   constructor(url, transport, on) {
     this.url = url;
     this.transport = transport;
     this.on = on;
-    this.error = "";
   }
 
   /** Connect, and stay connected until `close`. */
@@ -38,15 +39,12 @@ export class Relay {
     try {
       socket = new WebSocket(this.url);
     } catch {
-      this.error = "can't connect"; // ws:// from a page served over https
+      this.failed = true; // ws:// from a page served over https
       this.on.state();
       return;
     }
     this.#socket = socket;
-    socket.onopen = () => {
-      this.error = "";
-      this.#subscribe();
-    };
+    socket.onopen = () => this.#subscribe();
     socket.onmessage = ({ data }) => this.#read(data);
     socket.onclose = () => this.#lost();
   }
@@ -118,10 +116,13 @@ export class Relay {
     } else if (type === "EOSE" && first === "nip46") {
       this.#pause = PAUSES[0];
       this.listening = true;
+      this.failed = false;
+      this.error = "";
       this.#listeners.splice(0).forEach((listener) => listener());
       this.on.state();
     } else if (type === "CLOSED" && first === "nip46") {
-      this.error = typeof second === "string" ? second.slice(0, 200) : "closed";
+      this.error = typeof second === "string" ? second.slice(0, 200) : "";
+      this.failed = !this.error.startsWith("auth-required:"); // that is answered, see #authenticate
       this.listening = false;
       this.on.state();
     } else if (type === "AUTH" && typeof first === "string" && first.length <= 1024) {
@@ -154,7 +155,7 @@ export class Relay {
     for (const settle of [...this.#waiting.values()]) settle({ accepted: false, reason: "error: connection lost" });
     this.#waiting.clear();
     if (!this.#closed) {
-      this.error ||= "not connected";
+      this.failed = true;
       this.#timer = setTimeout(() => this.open(), this.#pause);
       this.#pause = Math.min(2 * this.#pause, PAUSES[1]);
     }

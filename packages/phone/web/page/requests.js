@@ -5,10 +5,12 @@ import { line, pieces, short } from "../describe/plain.js";
 import { encodeNpub } from "../nips/nip19.js";
 import { DEADLINE } from "../signer/signer.js";
 import { button, h } from "./dom.js";
+import { notice, reachOf, unreachable } from "./reach.js";
 import { confirmDialog } from "./unlock.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("../signer/signer.js").Job} Job */
+/** @typedef {import("../store/database.js").ClientRow} ClientRow */
 const HEAD = 1200; // characters that are shown at once
 const LIMIT = 120_000;
 const TAGS = 60;
@@ -21,12 +23,15 @@ export async function requests(app) {
   const allowed = jobs.filter((job) => job.entry.state === "approved");
   const [first] = open;
   const group = first ? open.filter((job) => alike(job, first)).slice(0, ITEMS) : [];
-  const clients = await app.database.read(["clients"], (tx) => tx.all("clients"));
+  const [clients, paused] = await app.database.read(["clients", "settings"], async (tx) =>
+    /** @type {const} */ ([/** @type {ClientRow[]} */ (await tx.all("clients")), Boolean(await tx.setting("paused"))]));
+  const reach = reachOf(app);
   return {
-    seen: [...group, ...allowed].map((job) => job.entry.digest).join() + open.length + clients.length,
+    seen: [...group, ...allowed].map((job) => job.entry.digest).join() + JSON.stringify([open.length, clients.length, paused, reach]),
     make: () => [
+      notice(app, reach, jobs.length > 0),
       allowed.length > 0 && lockedPanel(app, allowed),
-      first ? question(app, group, open.length - group.length, clients) : allowed.length === 0 && empty(app, clients.length),
+      first ? question(app, group, open.length - group.length, clients) : allowed.length === 0 && (unreachable(app, reach) ?? empty(app, clients.length, paused)),
     ],
   };
 }
@@ -34,8 +39,12 @@ export async function requests(app) {
 /** @param {Job} a @param {Job} b */
 const alike = (a, b) => a.entry.client === b.entry.client && a.entry.method === b.entry.method && a.entry.param === b.entry.param;
 
-/** @param {App} app @param {number} clients */
-function empty(app, clients) {
+/** @param {App} app @param {number} clients @param {boolean} paused */
+function empty(app, clients, paused) {
+  if (paused) {
+    return h("section", { class: "empty" }, h("h1", {}, app.t("requests.paused")), h("p", { class: "quiet" }, app.t("settings.pause_text")),
+      h("p", {}, h("a", { class: "button primary", href: "#settings" }, app.t("nav.settings"))));
+  }
   return h("section", { class: "empty" },
     h("h1", {}, app.t("requests.empty")),
     h("p", { class: "quiet" }, app.t(clients ? "requests.empty_more" : "requests.no_app")),
@@ -53,7 +62,7 @@ function lockedPanel(app, jobs) {
     }), "primary"));
 }
 
-/** @param {App} app @param {Job[]} jobs @param {number} behind @param {import("../store/database.js").ClientRow[]} clients */
+/** @param {App} app @param {Job[]} jobs @param {number} behind @param {ClientRow[]} clients */
 function question(app, jobs, behind, clients) {
   const { t, texts } = app;
   const { client, operation, entry } = jobs[0];
