@@ -1,7 +1,6 @@
 """RemoteSigner: the methods of NIP-46 as a Python object."""
 
 import asyncio
-import logging
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,24 +15,22 @@ from bunker_client.errors import (
     InvalidRequest,
     PairingFailed,
     RequestDenied,
-    SessionError,
     client_errors,
 )
-from bunker_client.keys.uri_keys import URIKeys
+from bunker_client.keys.uri_keys import KeptKey, URIKeys
 from bunker_client.request.call import Patience
 from bunker_client.request.link import Link
 from bunker_client.request.options import Options
 from bunker_client.request.progress import Progress
 from bunker_client.request.session import Session
-from bunker_core.errors import InvalidEvent, InvalidRPC, InvalidURI, PoolError
+from bunker_client.request.signed import read_signed
+from bunker_core.errors import InvalidRPC, InvalidURI, PoolError
 from bunker_core.event import (
     EventTemplate,
     VerifiedEvent,
     event_id,
     is_hex,
-    parse_event_json,
     parse_template,
-    verify,
 )
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import MAX_RELAYS, BunkerURI, parse_bunker_uri
@@ -47,6 +44,7 @@ from bunker_core.nips.nip46 import (
 )
 from bunker_core.nips.payload import fault
 from bunker_core.nips.relay_url import parse_relay_url
+from bunker_core.signer import Signer
 
 PROBE_TIMEOUT: Final = 5.0  # seconds for methods that many signers do not know
 
@@ -57,40 +55,8 @@ _WAY_OUT: Final = (
     "`bunker pair` kept"
 )
 
-log = logging.getLogger(__name__)
 
-
-class _Kept:
-    """The client key of one URI, where such keys are kept.
-
-    A home that can't be written costs the second run, and not this one.
-    """
-
-    def __init__(self, keys: URIKeys, uri: BunkerURI) -> None:
-        self._keys = keys
-        self._uri = uri
-
-    def load(self) -> SecretKey | None:
-        try:
-            return self._keys.load(self._uri)
-        except SessionError as error:
-            log.warning("the client key of the URI can't be read, a fresh one is used: %s", error)
-            return None
-
-    def save(self, key: SecretKey) -> None:
-        try:
-            self._keys.save(self._uri, key)
-        except SessionError as error:
-            log.warning("the client key can't be kept, the URI works this once: %s", error)
-
-    def forget(self) -> None:
-        try:
-            self._keys.forget(self._uri)
-        except SessionError as error:
-            log.warning("the client key of the URI can't be deleted: %s", error)
-
-
-class RemoteSigner:
+class RemoteSigner(Signer):
     """A paired remote signer. Use it as an async context manager: entering connects.
 
     Every method raises a ClientError that says where the request came to an end. A method's own
@@ -117,7 +83,7 @@ class RemoteSigner:
         self._user_pubkey = user_pubkey
         self._on_logout = on_logout
         self._on_moved = on_moved
-        self._kept: _Kept | None = None
+        self._kept: KeptKey | None = None
         self._relay_checks: asyncio.Task[None] | None = None
         self._relays_known = asyncio.Event()
         self._moving = asyncio.Lock()
@@ -143,7 +109,7 @@ class RemoteSigner:
         """
         with client_errors():
             parsed = parse_bunker_uri(uri) if isinstance(uri, str) else uri
-        kept = None if client_key else _Kept(uri_keys or URIKeys(), parsed)
+        kept = None if client_key else KeptKey(uri_keys or URIKeys(), parsed)
         key = client_key or (kept and kept.load()) or SecretKey.generate()
         link = Link(key, parsed.relays, parsed.remote_signer_pubkey, options)
         signer = cls(
@@ -243,7 +209,6 @@ class RemoteSigner:
             raise PairingFailed("the signer answered connect with neither ack nor the secret")
 
     async def get_public_key(self, *, timeout: float | None = None) -> str:
-        """Return the user's pubkey, which signs."""
         pubkey = await self._call(Method.GET_PUBLIC_KEY, (), timeout)
         if not is_hex(pubkey, 64):
             raise InvalidReply("get_public_key: the signer did not answer with a public key")
@@ -265,32 +230,9 @@ class RemoteSigner:
             event_id(template, self.user_pubkey)  # text that has no UTF-8 is found here
         asked = orjson.dumps({**template.to_dict(), "pubkey": self.user_pubkey}).decode()
         signed = await self._call(Method.SIGN_EVENT, (asked,), timeout)
-        try:
-            result = verify(parse_event_json(signed))
-        except InvalidEvent as error:
-            raise InvalidReply(f"sign_event: {error}") from None
-        if result.pubkey != self.user_pubkey:
-            raise InvalidReply("sign_event: the event is signed by another key")
-        self._compare(template, result)
-        return result
-
-    def _compare(self, template: EventTemplate, signed: VerifiedEvent) -> None:
-        """Raise InvalidReply that names the fields in which `signed` is not what was asked for."""
-        names = [
-            name
-            for name in ("kind", "content", "tags", "created_at")
-            if getattr(signed, name) != getattr(template, name)
-        ]
-        if names == ["created_at"]:
-            if self._link.accept_created_at:
-                return
-            moved = signed.created_at - template.created_at
-            raise InvalidReply(
-                f"sign_event: the signer moved created_at by {moved} s; "
-                "accept_created_at=True takes that"
-            )
-        if names:
-            raise InvalidReply(f"sign_event: the signer changed {', '.join(names)}")
+        return read_signed(
+            signed, template, self.user_pubkey, accept_created_at=self._link.accept_created_at
+        )
 
     # The name that guides use.
     request_signature = sign_event
@@ -298,11 +240,9 @@ class RemoteSigner:
     async def nip44_encrypt(
         self, peer: str, plaintext: str, *, timeout: float | None = None
     ) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
         return await self._crypt(Method.NIP44_ENCRYPT, peer, plaintext, timeout)
 
     async def nip44_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
         return await self._crypt(Method.NIP44_DECRYPT, peer, payload, timeout)
 
     async def nip44v3_encrypt(
@@ -329,11 +269,9 @@ class RemoteSigner:
     async def nip04_encrypt(
         self, peer: str, plaintext: str, *, timeout: float | None = None
     ) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
         return await self._crypt(Method.NIP04_ENCRYPT, peer, plaintext, timeout)
 
     async def nip04_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
         return await self._crypt(Method.NIP04_DECRYPT, peer, payload, timeout)
 
     async def ping(self, *, timeout: float | None = None) -> None:

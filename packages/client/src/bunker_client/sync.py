@@ -15,13 +15,13 @@ from bunker_core.event import EventTemplate, VerifiedEvent
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI
 from bunker_core.nips.nip46 import ClientMetadata, Permission
-from bunker_core.signer import Signer
+from bunker_core.signer import Signer, SyncSigner
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Signer)
 
 
-class SyncOf(Generic[S]):
+class SyncOf(SyncSigner, Generic[S]):
     """Any asyncio `Signer` as a `SyncSigner`; a context manager, safe to share between threads.
 
     Callbacks of the signer (`on_auth_url`, `on_progress`) are called on the signer's thread.
@@ -52,30 +52,24 @@ class SyncOf(Generic[S]):
             self._stop()
 
     def get_public_key(self) -> str:
-        """Return the user's pubkey, which signs."""
         return self._call(lambda signer: signer.get_public_key())
 
     def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
-        """Return `event` signed by the user, with id and signature checked."""
         return self._call(lambda signer: signer.sign_event(event))
 
     # The name that guides use.
     request_signature = sign_event
 
     def nip44_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
         return self._call(lambda signer: signer.nip44_encrypt(peer, plaintext))
 
     def nip44_decrypt(self, peer: str, payload: str) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
         return self._call(lambda signer: signer.nip44_decrypt(peer, payload))
 
     def nip04_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
         return self._call(lambda signer: signer.nip04_encrypt(peer, plaintext))
 
     def nip04_decrypt(self, peer: str, payload: str) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
         return self._call(lambda signer: signer.nip04_decrypt(peer, payload))
 
     def _call(self, method: Callable[[S], Coroutine[Any, Any, T]]) -> T:
@@ -158,31 +152,25 @@ class SyncRemoteSigner(SyncOf[RemoteSigner]):
         return self._connected.session
 
     def get_public_key(self, *, timeout: float | None = None) -> str:
-        """Return the user's pubkey, which signs."""
         return self._call(lambda signer: signer.get_public_key(timeout=timeout))
 
     def sign_event(
         self, event: EventTemplate | Mapping[str, Any], *, timeout: float | None = None
     ) -> VerifiedEvent:
-        """Return `event` signed by the user, with id and signature checked."""
         return self._call(lambda signer: signer.sign_event(event, timeout=timeout))
 
     request_signature = sign_event
 
     def nip44_encrypt(self, peer: str, plaintext: str, *, timeout: float | None = None) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
         return self._call(lambda signer: signer.nip44_encrypt(peer, plaintext, timeout=timeout))
 
     def nip44_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
         return self._call(lambda signer: signer.nip44_decrypt(peer, payload, timeout=timeout))
 
     def nip04_encrypt(self, peer: str, plaintext: str, *, timeout: float | None = None) -> str:
-        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
         return self._call(lambda signer: signer.nip04_encrypt(peer, plaintext, timeout=timeout))
 
     def nip04_decrypt(self, peer: str, payload: str, *, timeout: float | None = None) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
         return self._call(lambda signer: signer.nip04_decrypt(peer, payload, timeout=timeout))
 
     def nip44v3_encrypt(

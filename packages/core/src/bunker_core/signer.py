@@ -1,7 +1,8 @@
 """What an app asks a signer for, whoever that is: a sealed key in this process or a remote signer.
 
 `Signer` is asyncio, `SyncSigner` the same names without it. An app that is written against one of
-them runs unchanged with the key beside it and with the key on a phone.
+them runs unchanged with the key beside it and with the key on a phone. What a method does is said
+here; the classes that derive from the two say what is more.
 """
 
 from collections.abc import Mapping
@@ -25,11 +26,14 @@ class Signer(Protocol):
         ...
 
     async def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
-        """Return `event` signed; a mapping needs `kind`, the rest has defaults."""
+        """Return `event` signed by the user, with id and signature checked.
+
+        A mapping needs `kind`; `content`, `tags` and `created_at` have defaults.
+        """
         ...
 
     async def nip44_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted to `peer` (NIP-44)."""
+        """Return `plaintext` encrypted by the user to `peer` (NIP-44)."""
         ...
 
     async def nip44_decrypt(self, peer: str, payload: str) -> str:
@@ -37,7 +41,7 @@ class Signer(Protocol):
         ...
 
     async def nip04_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted to `peer` (NIP-04, deprecated)."""
+        """Return `plaintext` encrypted by the user to `peer` (NIP-04, deprecated)."""
         ...
 
     async def nip04_decrypt(self, peer: str, payload: str) -> str:
@@ -57,3 +61,8 @@ class SyncSigner(Protocol):
     def nip44_decrypt(self, peer: str, payload: str) -> str: ...
     def nip04_encrypt(self, peer: str, plaintext: str) -> str: ...
     def nip04_decrypt(self, peer: str, payload: str) -> str: ...
+
+
+for _name in vars(SyncSigner):
+    if not _name.startswith("_"):
+        getattr(SyncSigner, _name).__doc__ = getattr(Signer, _name).__doc__

@@ -6,6 +6,7 @@ under the master key and its content the sealed key, so neither tells what the U
 """
 
 import hmac
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ from bunker_core.nips.bunker_uri import BunkerURI
 
 MAX_BYTES: Final = 4096
 _FOLDER: Final = "uris"
+
+log = logging.getLogger(__name__)
 
 
 class URIKeys:
@@ -76,6 +79,36 @@ class URIKeys:
         # Not its relays: the same URI may be written with fewer of them.
         told = f"client key of {uri.remote_signer_pubkey} {uri.secret or ''}".encode()
         return self.directory / _FOLDER / f"{hmac.digest(master_key, told, 'sha256').hex()}.key"
+
+
+class KeptKey:
+    """The client key of one URI, where such keys are kept.
+
+    A home that can't be written costs the second run, and not this one.
+    """
+
+    def __init__(self, keys: URIKeys, uri: BunkerURI) -> None:
+        self._keys = keys
+        self._uri = uri
+
+    def load(self) -> SecretKey | None:
+        try:
+            return self._keys.load(self._uri)
+        except SessionError as error:
+            log.warning("the client key of the URI can't be read, a fresh one is used: %s", error)
+            return None
+
+    def save(self, key: SecretKey) -> None:
+        try:
+            self._keys.save(self._uri, key)
+        except SessionError as error:
+            log.warning("the client key can't be kept, the URI works this once: %s", error)
+
+    def forget(self) -> None:
+        try:
+            self._keys.forget(self._uri)
+        except SessionError as error:
+            log.warning("the client key of the URI can't be deleted: %s", error)
 
 
 def _read(path: Path, master_key: bytearray) -> SecretKey | None:

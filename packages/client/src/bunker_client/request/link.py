@@ -26,14 +26,14 @@ from bunker_client.request.call import (
 from bunker_client.request.options import Options
 from bunker_client.request.pending import Pending
 from bunker_client.request.progress import Progress, Step, Watchers
+from bunker_client.request.remote import Remote
 from bunker_core.errors import BunkerError, PoolError
 from bunker_core.event import Event, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
-from bunker_core.nips import nip44
-from bunker_core.nips.channel import Channel, rpc_template
-from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response, parse_message
+from bunker_core.nips.channel import rpc_template
+from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response
 from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
@@ -42,7 +42,6 @@ from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
 LOOK_BACK: Final = 900
 OPEN_TIMEOUT: Final = 10.0  # seconds for a first relay
 RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable intervals"
-_STATES: Final = frozenset({"locked", "paused"})  # what a ping that asks for it may be answered
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3
@@ -73,7 +72,7 @@ class Link:
     ) -> None:
         clock = options.get("clock", time.time)
         self.key = key
-        self.remote = remote
+        self._remote = Remote(key, remote)
         self.patience = Patience(
             options.get("timeout", REQUEST_TIMEOUT),
             options.get("approval_timeout", APPROVAL_TIMEOUT),
@@ -93,22 +92,12 @@ class Link:
         self._on_progress = options.get("on_progress")
         self._on_stranger = on_stranger
         self._clock = clock
-        self._channels: dict[str, Channel] = {}
         self._calls: dict[str | int, Pending] = {}
         self._watchers = Watchers()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
-        self._heard_at: float | None = None
-        self._answers_pings = False
-        self._locked = False
-        # What no signer leaves unanswered, and what this one has answered by now.
-        self._answered = {
-            Method.CONNECT.value,
-            Method.GET_PUBLIC_KEY.value,
-            Method.SIGN_EVENT.value,
-        }
         self._ended = False
 
     async def __aenter__(self) -> Self:
@@ -131,9 +120,14 @@ class Link:
         self._watchers.end()
         await self.pool.__aexit__(None, None, None)
 
+    @property
+    def remote(self) -> str | None:
+        """The remote-signer pubkey, if there is one yet."""
+        return self._remote.pubkey
+
     async def adopt(self, remote: str) -> None:
         """Take `remote` as the signer and listen to it alone from now on."""
-        self.remote = remote
+        self._remote.pubkey = remote
         await self._subscribe()
 
     async def move_to(self, relays: Iterable[str]) -> None:
@@ -248,10 +242,10 @@ class Link:
                 for state, error in self.pool.status().values()
             ),
             relay_errors="" if connected else self.pool.describe_errors(),
-            heard_at=self._heard_at,
-            answers_pings=self._answers_pings,
-            locked=self._locked,
-            knows_method=pending.call.request.method in self._answered,
+            heard_at=self._remote.heard_at,
+            answers_pings=self._remote.answers_pings,
+            locked=self._remote.locked,
+            knows_method=self._remote.knows(pending.call.request.method),
             clock_fault=self._clock_fault(),
         )
 
@@ -271,7 +265,7 @@ class Link:
         try:
             patience = Patience(self.patience.machine, offline=0.0)
             state = await self.call(Method.PING.value, (ASK_STATE,), patience)
-            self._locked = state in _STATES
+            self._remote.said_state(state)
         except SignerOffline:
             for pending in self._calls.values():
                 self._send(pending)
@@ -288,12 +282,10 @@ class Link:
         pending.call.sent(asyncio.get_running_loop().time())
 
     def _seal(self, request: Request) -> Event:
-        if self.remote is None:
-            raise RuntimeError("no remote signer yet")
-        content = self._channel(self.remote).seal(request.to_json())
+        remote, content = self._remote.seal(request)
         # Relays and signers drop what is minutes old or from the future: if our clock is wrong,
         # a request goes by theirs.
-        return sign_event(rpc_template(content, self.remote, self.now()), self.key)
+        return sign_event(rpc_template(content, remote, self.now()), self.key)
 
     def now(self) -> int:
         """Return Unix seconds by our clock, or by the relays' if ours is far off."""
@@ -377,28 +369,24 @@ class Link:
             log.exception("event %s can't be taken", incoming.event.id)
 
     def _receive(self, event: VerifiedEvent) -> None:
-        text, _ = self._channel(event.pubkey).open(event.content)
-        message = parse_message(text)
-        if isinstance(message, Request):
-            # rust-nostr up to 0.44 accepts an invitation that way, and waits for no answer.
-            if self.remote is None and self._on_stranger:
+        message = self._remote.open(event)
+        if self.remote is None:
+            # rust-nostr up to 0.44 accepts an invitation by a request, and waits for no answer.
+            if self._on_stranger:
                 self._on_stranger(event.pubkey, message)
             return
-        response = message
-        if self.remote is None:
-            if self._on_stranger:
-                self._on_stranger(event.pubkey, response)
+        # The subscription asks for its author too: a second lock on the same door.
+        if event.pubkey != self.remote or isinstance(message, Request):
             return
-        pending = self._calls.get(response.id)
-        if event.pubkey != self.remote:
-            return  # the subscription asks for its author too: a second lock on the same door
+        pending = self._calls.get(message.id)
         if pending is None:
             return  # a double, or the answer to a request that was given up
+        self._remote.heard(pending.call.request.method, pending.call.sent_at)
+        self._settle(pending, message)
+
+    def _settle(self, pending: Pending, response: Response) -> None:
+        """Take the signer's answer: a page for the user, an error, or the result."""
         loop = asyncio.get_running_loop()
-        self._heard_at = max(self._heard_at or 0.0, pending.call.sent_at)
-        method = pending.call.request.method
-        if method != Method.PING.value:
-            self._answered.add(method)
         if response.is_auth_challenge:
             page = response.auth_url
             if pending.call.ask_user(page or "", loop.time()) and page and self._on_auth_url:
@@ -408,15 +396,5 @@ class Link:
         elif response.error is not None:
             loop.call_later(SECOND_OPINION, pending.settle, response)
         else:
-            self._answers_pings |= method == Method.PING.value
+            self._remote.answers_pings |= pending.call.request.method == Method.PING.value
             pending.settle(response)
-
-    def _channel(self, peer: str) -> Channel:
-        channel = self._channels.get(peer)
-        if channel is None:
-            if len(self._channels) > 16:  # strangers, while an invitation is out
-                self._channels.clear()
-            conversation_key = nip44.conversation_key(self.key.shared_x(peer))
-            channel = Channel(peer, conversation_key, self.key.shared_x)
-            self._channels[peer] = channel
-        return channel

@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
 from bunker_core.nips.nip19 import parse_pubkey
+from bunker_core.signer import Signer
 from bunker_signer.key.keyring import KEYS_DIRECTORY, Keyring
 from bunker_signer.nse import NSE, FileStorage, NSEError
 
@@ -21,7 +22,7 @@ MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
 T = TypeVar("T")
 
 
-class DirectSigner:
+class DirectSigner(Signer):
     """Signs with the key in `nse`. Asks nobody: whoever holds this object may use the key."""
 
     def __init__(self, nse: NSE) -> None:
@@ -36,28 +37,22 @@ class DirectSigner:
     # An operation takes a tenth of a millisecond, so it runs on the event loop itself.
 
     async def get_public_key(self) -> str:
-        """Return the key's pubkey."""
         return _told(self._nse.get_public_key)
 
     async def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
-        """Return `event` signed; the signature was verified before it is returned."""
         template = event if isinstance(event, EventTemplate) else parse_template(event)
         return _told(lambda: VerifiedEvent(self._nse.sign(template)))
 
     async def nip44_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted to `peer` (NIP-44)."""
         return _told(lambda: self._nse.nip44_encrypt(parse_pubkey(peer), plaintext))
 
     async def nip44_decrypt(self, peer: str, payload: str) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-44)."""
         return _told(lambda: self._nse.nip44_decrypt(parse_pubkey(peer), payload))
 
     async def nip04_encrypt(self, peer: str, plaintext: str) -> str:
-        """Return `plaintext` encrypted to `peer` (NIP-04, deprecated)."""
         return _told(lambda: self._nse.nip04_encrypt(parse_pubkey(peer), plaintext))
 
     async def nip04_decrypt(self, peer: str, payload: str) -> str:
-        """Return the plaintext of what `peer` and the user exchanged (NIP-04, deprecated)."""
         return _told(lambda: self._nse.nip04_decrypt(parse_pubkey(peer), payload))
 
 
