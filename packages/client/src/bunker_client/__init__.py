@@ -7,11 +7,14 @@ async with RemoteSigner.from_uri("bunker://...") as signer:
 """
 
 from bunker_client.errors import (
+    AnswerTooLarge,
     ClientError,
+    ClockOff,
     ConnectionEnded,
     InvalidReply,
     InvalidRequest,
     InvalidURI,
+    MethodUnknown,
     PairingFailed,
     RelayRefused,
     RelayUnreachable,
@@ -40,14 +43,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "QR",
+    "AnswerTooLarge",
     "BunkerClient",
     "ClientError",
+    "ClockOff",
     "ConnectionEnded",
     "FileMasterKey",
     "InvalidReply",
     "InvalidRequest",
     "InvalidURI",
     "KeyringMasterKey",
+    "MethodUnknown",
     "Pairing",
     "PairingFailed",
     "Progress",

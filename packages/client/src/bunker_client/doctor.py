@@ -13,11 +13,15 @@ from enum import Enum
 from typing import Final
 
 from bunker_client.errors import (
+    AnswerTooLarge,
     ClientError,
+    ClockOff,
+    MethodUnknown,
     RelayRefused,
     RelayUnreachable,
     RequestDenied,
     RequestTimeout,
+    RequestTooLarge,
     SignerLocked,
     SignerOffline,
     WaitingForApproval,
@@ -183,6 +187,8 @@ async def _permission(signer: RemoteSigner, pubkey: str, permission: Permission)
     check = f"permission {permission}"
     try:
         await _try(signer, pubkey, permission)
+    except (SignerLocked, MethodUnknown, ClockOff, AnswerTooLarge) as error:
+        return Finding(check, Health.BAD, error.reason, _remedy(error))
     except RequestDenied as error:
         return Finding(
             check, Health.BAD, error.reason, "grant it at the signer, or ask for it with --ask"
@@ -341,6 +347,12 @@ def _remedy(error: BunkerError) -> str:
             return "unlock the key at the signer (`bunker signer unlock`)"
         case WaitingForApproval():
             return "see what the signer shows its owner"
+        case MethodUnknown():
+            return "the signer does not know this method: update it, or use another"
+        case ClockOff():
+            return "set this machine's clock by NTP"
+        case AnswerTooLarge() | RequestTooLarge():
+            return "use a relay that takes larger messages, or send less at a time"
         case RequestDenied():
             return "if the signer does not know this client any more, pair anew: `bunker pair`"
         case SignerOffline():

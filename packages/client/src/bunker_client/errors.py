@@ -9,7 +9,10 @@ BunkerError (bunker_core)
     ├── RequestTimeout       no answer in time; says which step was the last to succeed
     │   └── WaitingForApproval   the signer's owner has not decided in time
     ├── RequestDenied        the signer answered with an error
-    │   └── SignerLocked     its owner has to unlock it first
+    │   ├── SignerLocked     its owner has to unlock it first
+    │   ├── MethodUnknown    it does not know the method
+    │   ├── ClockOff         it says that this machine's clock is off
+    │   └── AnswerTooLarge   its answer is larger than the relay takes
     ├── InvalidReply         the signer answered with something that is not what was asked
     ├── PairingFailed        the connection could not be made
     ├── SessionError         a kept session can't be read, written or found
@@ -19,8 +22,10 @@ BunkerError (bunker_core)
                              (also bunker_core's InvalidEvent and InvalidEntity)
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from bunker_core import errors as core
 from bunker_core.errors import BunkerError
@@ -103,6 +108,18 @@ class SignerLocked(RequestDenied):
     """The signer is there, but its key is locked: its owner has to unlock it."""
 
 
+class MethodUnknown(RequestDenied):
+    """The signer does not know this method."""
+
+
+class ClockOff(RequestDenied):
+    """This machine's clock is off; the signer's text says by how much."""
+
+
+class AnswerTooLarge(RequestDenied):
+    """The answer is larger than the signer's relays take; the signer's text has the sizes."""
+
+
 class InvalidReply(ClientError):
     """The signer's answer is not what was asked: a wrong event, a bad signature, no pubkey."""
 
@@ -142,6 +159,18 @@ def client_errors() -> Iterator[None]:
 
 def denial(method: str, reason: str) -> RequestDenied:
     """Return the error that a signer's error text stands for."""
-    # our signer's word, and what others say in the same case
-    locked = reason.startswith("locked:") or reason.lower() in ("locked", "signer is locked")
-    return (SignerLocked if locked else RequestDenied)(method, reason)
+    said = reason.lower()
+    kind = next((kind for kind, known in _KINDS if known.match(said)), RequestDenied)
+    return kind(method, reason)
+
+
+# Our signer's words, and what others say in the same case.
+_KINDS: Final[tuple[tuple[type[RequestDenied], re.Pattern[str]], ...]] = (
+    (SignerLocked, re.compile(r"locked:|(signer is )?locked$")),
+    (
+        MethodUnknown,
+        re.compile(r"(unsupported:|(unsupported|unknown) method|method (not found|not supported))"),
+    ),
+    (ClockOff, re.compile(r"invalid: your clock is ")),
+    (AnswerTooLarge, re.compile(r"invalid: too large for the relay")),
+)

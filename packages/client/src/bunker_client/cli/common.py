@@ -2,13 +2,14 @@
 
 Exit codes:
 
-    0  done                       6  the owner has not approved in time
-    1  any other error            7  denied by the signer
-    2  wrong use of the command   8  the signer is locked
-    3  no relay reached, or none  9  pairing failed, or no such session
+    0  done                        6  the owner has not approved in time
+    1  any other error             7  denied by the signer
+    2  wrong use of the command    8  the signer is locked
+    3  no relay reached, or none   9  pairing failed, or no such session
        took the request
-    4  the signer is offline
-    5  no answer in time
+    4  the signer is offline       10  the signer does not know the method
+    5  no answer in time           11  this machine's clock is off
+                                  12  too large for the relays
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
@@ -44,6 +46,8 @@ class Common:
     offline_timeout: float | None = None
     as_json: bool = False
     quiet: bool = False
+    exported: bool = False  # whether `uri` is what $BUNKER_URI says
+    session_given: bool = False  # whether `session` was typed
 
     def sessions(self) -> Any:
         """Return where sessions are kept."""
@@ -67,10 +71,31 @@ class Common:
         """Connect to the signer of the URI, else to the one of the session."""
         from bunker_client.signers import signer_from
 
-        text = self.uri or f"session:{self.session}"
-        opening = signer_from(text, sessions=self.sessions(), **self.options())
+        opening = signer_from(self.named(), sessions=self.sessions(), **self.options())
         async with opening as signer:
             yield signer
+
+    def named(self) -> str:
+        """Return what names the signer: the command line, then $BUNKER_URI, then the session."""
+        return self.chosen_uri or f"session:{self.session}"
+
+    @property
+    def chosen_uri(self) -> str | None:
+        """The URI, unless a session was typed, which wins over a URI that was exported."""
+        return None if self.exported and self.session_given else self.uri
+
+    def way_out(self, error: BunkerError) -> str:
+        """Return what to do when it was $BUNKER_URI that led to a signer that refuses us."""
+        from bunker_client.errors import InvalidURI, PairingFailed
+
+        if not self.exported or not isinstance(error, PairingFailed | InvalidURI):
+            return ""
+        if self.session in self.sessions().names():
+            return (
+                f" (${URI_VARIABLE} is set and wins over the session {self.session!r}, which is "
+                f"kept here: `unset {URI_VARIABLE}`, or give --session {self.session})"
+            )
+        return f" (the URI is the one in ${URI_VARIABLE})"
 
     def result(self, text: str, value: Any) -> None:
         """Print a result, as a line for people or as JSON."""
@@ -96,8 +121,9 @@ def gather(values: dict[str, Any]) -> Common:
     """Return what `common_options` read, taking it out of `values`."""
     uri = values.pop("uri")
     file = values.pop("uri_file")
+    exported = _source("uri") is ParameterSource.ENVIRONMENT
     if file is not None:
-        uri = file.read().strip()
+        uri, exported = file.read().strip(), False
     return Common(
         uri,
         values.pop("session"),
@@ -108,7 +134,13 @@ def gather(values: dict[str, Any]) -> Common:
         values.pop("offline_timeout"),
         values.pop("as_json"),
         values.pop("quiet"),
+        exported,
+        _source("session") is ParameterSource.COMMANDLINE,
     )
+
+
+def _source(option: str) -> ParameterSource | None:
+    return click.get_current_context().get_parameter_source(option)
 
 
 def run(common: Common, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -123,7 +155,7 @@ def one_line_errors(common: Common) -> Iterator[None]:
     try:
         yield
     except BunkerError as error:
-        code, said = exit_code(error), plain.text(str(error))
+        code, said = exit_code(error), plain.text(str(error)) + common.way_out(error)
         if common.as_json:
             told = {
                 "error": said,
@@ -143,11 +175,15 @@ def exit_code(error: BunkerError) -> int:
     from bunker_client import errors
 
     codes: tuple[tuple[type[BunkerError], int], ...] = (
+        (errors.RequestTooLarge, 12),
         (errors.RelayUnreachable, 3),
         (errors.SignerOffline, 4),
         (errors.WaitingForApproval, 6),
         (errors.RequestTimeout, 5),
         (errors.SignerLocked, 8),
+        (errors.MethodUnknown, 10),
+        (errors.ClockOff, 11),
+        (errors.AnswerTooLarge, 12),
         (errors.RequestDenied, 7),
         (errors.PairingFailed, 9),
         (errors.SessionError, 9),
@@ -190,7 +226,8 @@ _OPTIONS: Final = (
         default="default",
         show_default=True,
         shell_complete=_complete_session,
-        help="Without a URI: the session that `bunker pair` kept under this name.",
+        help="The session that `bunker pair` kept under this name. Given, it wins over "
+        f"${URI_VARIABLE}.",
     ),
     click.option(
         "--sessions",

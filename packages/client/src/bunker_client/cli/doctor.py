@@ -1,6 +1,6 @@
 """`bunker doctor`: find out what keeps a request from its signer, and how to mend it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from bunker_client.doctor import Finding
+    from bunker_client.remote_signer import RemoteSigner
 
 MAX_TEXT = 400  # characters of a finding that are shown: it may quote a relay
 
@@ -29,12 +30,13 @@ MAX_TEXT = 400  # characters of a finding that are shown: it may quote a relay
 def doctor(uri_argument: str | None, permissions: str, **values: Any) -> None:
     """Check relays, signer and pairing, and say what is wrong and how to mend it.
 
-    With a bunker:// URI: relay reachability, TLS, clock, forwarding of ephemeral events, AUTH,
-    NIP-11, and whether the signer is there; the URI's secret is not used up. Without one: the same
-    for a session, its round-trip time and permissions too. Exit code 1 when something failed.
+    With a bunker:// URI or a name: relay reachability, TLS, clock, forwarding of ephemeral events,
+    AUTH, NIP-11, and whether the signer is there; the URI's secret is not used up. For a session
+    (without a URI, by session:NAME or as nbunksec1...) the same, its round-trip time and
+    permissions too. Exit code 1 when something failed.
     """
     common = gather(values)
-    failed = run(common, _doctor(common, uri_argument or common.uri, permissions))
+    failed = run(common, _doctor(common, uri_argument or common.chosen_uri, permissions))
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -78,28 +80,46 @@ async def _findings(common: Common, uri: str | None, permissions: str) -> "Async
         examine_session,
         examine_signer,
     )
+    from bunker_client.signers import signer_from
     from bunker_core.errors import BunkerError
-    from bunker_core.nips.bunker_uri import parse_bunker_uri
     from bunker_core.nips.nip46 import parse_permissions
 
-    if uri:
-        parsed = parse_bunker_uri(uri)
-        relays, remote = parsed.relays, parsed.remote_signer_pubkey
-    else:
-        session = common.sessions().load(common.session)
-        relays, remote = session.relays, session.remote_signer_pubkey
+    text = uri or f"session:{common.session}"
+    relays, remote, paired = await _named(common, text)
     for relay in relays:
         async for finding in examine_relay(relay, common.timeout):
             yield finding
     async for finding in examine_signer(relays, remote, common.timeout):
         yield finding
-    if uri:
+    if not paired:
         if permissions:
             yield Finding("permissions", Health.UNKNOWN, "not tried", "pair first: `bunker pair`")
         return
     try:
-        async with common.sessions().signer(common.session, **common.options()) as signer:
-            async for finding in examine_session(signer, parse_permissions(permissions)):
+        opening = signer_from(text, sessions=common.sessions(), **common.options())
+        async with opening as signer:
+            paired_signer = cast("RemoteSigner", signer)  # as both ways to be paired lead to one
+            async for finding in examine_session(paired_signer, parse_permissions(permissions)):
                 yield finding
     except BunkerError as error:
         yield Finding("paired", Health.UNKNOWN, str(error), "mend what failed above first")
+
+
+async def _named(common: Common, text: str) -> tuple[tuple[str, ...], str, bool]:
+    """Return the relays and the key of the signer that `text` names, and whether it knows us."""
+    from bunker_client.errors import client_errors
+    from bunker_client.signers import resolve
+    from bunker_core.nips.bunker_uri import parse_bunker_uri
+    from bunker_core.nips.nbunksec import NAME, parse_nbunksec
+
+    if text.startswith("session:"):
+        session = common.sessions().load(text.removeprefix("session:"))
+        return session.relays, session.remote_signer_pubkey, True
+    with client_errors():
+        if text.lower().startswith(f"{NAME}1"):
+            found, paired = parse_nbunksec(text)[0], True
+        elif "@" in text and ":" not in text:
+            found, paired = await resolve(text), False
+        else:
+            found, paired = parse_bunker_uri(text), False
+    return found.relays, found.remote_signer_pubkey, paired

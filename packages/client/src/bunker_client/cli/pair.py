@@ -1,12 +1,21 @@
 """`bunker pair` and `bunker sessions`: make, list and end the pairings that are kept."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from bunker_client.cli.common import Common, common_options, gather, one_line_errors, run
+from bunker_client.cli.common import (
+    URI_VARIABLE,
+    Common,
+    common_options,
+    gather,
+    one_line_errors,
+    run,
+)
 from bunker_core.errors import BunkerError
 
 # Seconds to learn the signer's relays before a session is kept; nostr-tools waits as long.
@@ -42,11 +51,15 @@ def pair(
     """Pair with a signer and keep the session for the other commands.
 
     With a bunker:// URI (as an argument, - for standard input, in $BUNKER_URI or by --uri-file), or
-    with --relay, which shows an invitation for the signer to scan.
+    with --relay, which shows an invitation for the signer to scan. A pairing in one text,
+    nbunksec1..., is kept as a session too.
     """
     common = gather(values)
     if invitation == "-":
         invitation = sys.stdin.readline().strip()
+    # what is typed wins over what was exported
+    if common.exported and (invitation or relays):
+        common = replace(common, uri=None, exported=False)
     uri = invitation or common.uri
     if bool(uri) == bool(relays):
         raise click.UsageError("give a bunker:// URI, or --relay to invite a signer")
@@ -112,10 +125,13 @@ def nbunksec(common: Common, name: str) -> None:
 
 async def _accept(common: Common, uri: str, permissions: str, name: str) -> None:
     from bunker_client.remote_signer import RemoteSigner
+    from bunker_core.nips.nbunksec import NAME, parse_nbunksec
     from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 
+    parsed, key = parse_nbunksec(uri) if uri.lower().startswith(NAME) else (uri, None)
     signer = RemoteSigner.from_uri(
-        uri,
+        parsed,
+        client_key=key,
         uri_keys=common.sessions().uri_keys,
         permissions=parse_permissions(permissions),
         metadata=ClientMetadata(name=name),
@@ -181,6 +197,12 @@ def _keep(common: Common, session: Any) -> None:
     common.sessions().save(session, common.session)
     told = _describe(common.session, session)
     common.result(f"paired: {told['npub']}, kept as session {common.session}", told)
+    if os.environ.get(URI_VARIABLE) and not common.quiet:
+        click.echo(
+            f"${URI_VARIABLE} is set, and the other commands use it instead of this session: "
+            f"`unset {URI_VARIABLE}`, or give them --session {common.session}",
+            err=True,
+        )
 
 
 def _describe(name: str, session: Any) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def sign(kind: int, **values: Any) -> None:
     one a line, come back one a line. Anything that does not look like JSON is the text of a note.
 
     Exit codes: 1 error, 3 no relay, 4 signer offline, 5 no answer, 6 not approved in time,
-    7 denied, 8 locked, 9 no such session.
+    7 denied, 8 locked, 9 no such session, 10 not known to the signer, 11 this machine's clock is
+    off, 12 too large for the relays.
     """
     common = gather(values)
     run(common, _sign(common, kind))
