@@ -12,7 +12,8 @@ import _commands
 from _scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_signer
 from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
-from bunker_client import Session, Sessions
+from bunker_client import RequestTooLarge, Session, Sessions
+from bunker_client.cli.common import exit_code
 from bunker_core.event import EventTemplate, parse_event_json, sign_event, verify
 from bunker_core.nips import nip44
 from bunker_core.nips.bunker_uri import BunkerURI, parse_nostrconnect_uri
@@ -152,13 +153,14 @@ async def failing(*arguments: str, stdin: str = NOTE) -> tuple[int, str]:
 
 
 async def test_each_way_to_fail_has_an_exit_code(dead_url: str, tmp_path: Path) -> None:
-    """3 no relay, 4 offline, 5 no answer, 6 not approved, 7 denied, 8 locked, 9 no session."""
+    """3 no relay, 4 offline, 5 no answer, 6 not approved, 7 denied, 8 locked, 9 no session, ..."""
     short = ("--timeout", "0.5", "--approval-timeout", "0.5")
     sign = ("sign", "--uri")
     assert await failing(*sign, uri(dead_url), *short) == (3, "RelayUnreachable")
     missing = ("--sessions", str(tmp_path / "none"))
     assert await failing("sign", *missing) == (9, "SessionError")
     assert await failing("sign", "--uri", "bunker://x") == (1, "InvalidURI")
+    assert exit_code(RequestTooLarge("sign_event")) == 12
     async with scripted_relay() as relay:
         assert await failing(*sign, uri(relay.url), *short) == (4, "SignerOffline")
         async with scripted_signer(relay.url) as signer:
@@ -177,6 +179,13 @@ async def test_each_way_to_fail_has_an_exit_code(dead_url: str, tmp_path: Path) 
                 ({"result": "auth_url", "error": "https://x.example"}, (6, "WaitingForApproval")),
                 ({"result": "error", "error": "denied: no"}, (7, "RequestDenied")),
                 ({"result": "error", "error": "locked: paused"}, (8, "SignerLocked")),
+                ({"error": "unsupported: unknown method"}, (10, "MethodUnknown")),
+                ({"error": "Method not found"}, (10, "MethodUnknown")),
+                ({"error": "invalid: your clock is 400 s behind the relay's"}, (11, "ClockOff")),
+                (
+                    {"error": "invalid: too large for the relay, 300000 of 131072 bytes"},
+                    (12, "AnswerTooLarge"),
+                ),
             ]
             for response, expected in cases:
                 signer.answer = but(response)
@@ -282,6 +291,74 @@ async def test_the_uri_need_not_be_on_the_command_line(tmp_path: Path) -> None:
         code, out, _ = await bunker("whoami", environment={"BUNKER_URI": signer.uri})
         assert code == 0
         assert out.startswith("npub1")
+
+
+async def test_what_is_typed_wins_over_an_exported_uri(tmp_path: Path) -> None:
+    """$BUNKER_URI before the session `default`, a typed --session before $BUNKER_URI."""
+    kept = ("--sessions", str(tmp_path / "s"))
+    async with (
+        scripted_relay() as relay,
+        scripted_signer(relay.url) as mine,
+        scripted_signer(relay.url) as other,
+    ):
+        other.user = secret_key(40)
+        exported = {"BUNKER_URI": other.uri}
+        code, _, err = await bunker("pair", mine.uri, *kept, environment=exported)
+        assert code == 0, err
+        assert "$BUNKER_URI is set, and the other commands use it" in err
+        assert "`unset BUNKER_URI`, or give them --session default" in err
+        for typed, user in (((), other.user), (("--session", "default"), mine.user)):
+            code, out, err = await bunker("whoami", *typed, *kept, environment=exported)
+            assert (code, out.strip()) == (0, encode_npub(user.pubkey)), err
+        assert (await bunker("pair", mine.uri, *kept))[2] == ""  # nothing exported, nothing said
+
+
+async def test_an_error_says_that_the_uri_was_exported(tmp_path: Path) -> None:
+    """A used-up URI that is still exported: the error names it, and the session that is there."""
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        exported = {"BUNKER_URI": signer.uri}
+
+        def refuse(asked: Asked) -> list[object]:
+            return [{"id": asked.id, "error": "denied: the secret is wrong, used or too old"}]
+
+        kept = ("--sessions", str(tmp_path / "s"))
+        assert (await bunker("pair", signer.uri, *kept))[0] == 0
+        (tmp_path / "s" / "uris").rename(tmp_path / "moved")  # another client from now on
+        signer.answer = refuse
+        code, _, err = await bunker("sign", *kept, stdin=NOTE, environment=exported)
+        assert code == 9
+        assert "wins over the session 'default'" in err
+        assert "`unset BUNKER_URI`, or give --session default" in err
+        none = ("--sessions", str(tmp_path / "none"))
+        _, _, err = await bunker("sign", *none, stdin=NOTE, environment=exported)
+        assert "(the URI is the one in $BUNKER_URI)" in err
+        assert "session 'default'" not in err
+        _, _, err = await bunker("sign", "--uri", signer.uri, *none, stdin=NOTE)
+        assert "BUNKER_URI" not in err
+
+
+async def test_an_exported_uri_does_not_stand_in_the_way_of_an_invitation(dead_url: str) -> None:
+    """`bunker pair --relay` with $BUNKER_URI set invites; it is no wrong use of the command."""
+    command = ("pair", "--relay", dead_url, "--timeout", "0.5")
+    code, _, err = await bunker(*command, environment={"BUNKER_URI": uri(dead_url)})
+    assert code == 3, err
+
+
+async def test_doctor_takes_every_text_that_names_a_remote_signer(tmp_path: Path) -> None:
+    """session:NAME and nbunksec1... are examined with the pairing, as a kept session is."""
+    async with (
+        running_relay(tmp_path / "relay") as relay,
+        running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
+    ):
+        kept = ("--sessions", str(tmp_path / "s"))
+        assert (await bunker("pair", signer.uri, *kept, "--session", "work"))[0] == 0
+        _, text, _ = await bunker("sessions", *kept, "nbunksec", "work")
+        for given in ("session:work", text.strip()):
+            tried = ("--try", "sign_event:1")
+            code, out, err = await bunker("doctor", given, *kept, *tried, "--json")
+            assert code == 0, out + err
+            found = {item["check"]: item["health"] for item in json.loads(out)}
+            assert found["paired"] == found["permission sign_event:1"] == "ok"
 
 
 async def test_pair_invites_a_signer_with_a_qr_code(tmp_path: Path) -> None:
@@ -391,6 +468,10 @@ async def test_a_pairing_in_one_text_signs_in_a_ci(tmp_path: Path) -> None:
         assert code == 0, err
         assert text.startswith("nbunksec1")
         (tmp_path / "secret").write_text(text)
+        code, _, err = await bunker("pair", text.strip(), "--sessions", str(tmp_path / "again"))
+        assert code == 0, err  # kept as a session, sealed
+        code, out, err = await bunker("sign", "--sessions", str(tmp_path / "again"), stdin=NOTE)
+        assert code == 0, err
         for _ in range(2):
             elsewhere = ("--sessions", str(tmp_path / "ci"), "--uri-file", str(tmp_path / "secret"))
             code, out, err = await bunker("sign", *elsewhere, stdin=NOTE)

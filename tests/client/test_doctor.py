@@ -28,9 +28,11 @@ from bunker_client.errors import (
     RelayUnreachable,
     RequestDenied,
     RequestTimeout,
+    RequestTooLarge,
     SignerLocked,
     SignerOffline,
     WaitingForApproval,
+    denial,
 )
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.nips.nip46 import parse_permissions
@@ -102,6 +104,10 @@ async def test_all_is_well_with_what_bunker_up_makes(tmp_path: Path) -> None:
         (SignerLocked("ping", "locked: paused"), "unlock the key"),
         (WaitingForApproval("ping", 1, None), "shows its owner"),
         (RequestDenied("ping", "denied: not connected"), "pair anew"),
+        (denial("ping", "unsupported: unknown method"), "does not know this method"),
+        (denial("ping", "invalid: your clock is 400 s ahead of the relay's"), "by NTP"),
+        (denial("ping", "invalid: too large for the relay, 9 of 8 bytes"), "larger messages"),
+        (RequestTooLarge("ping"), "larger messages"),
         (SignerOffline("ping", "wss://r"), "start the signer"),
         (RequestTimeout("ping", 1, "silence"), "clocks"),
         (RelayUnreachable("ping"), "above first"),

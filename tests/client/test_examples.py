@@ -111,12 +111,17 @@ def test_the_page_shows_the_example_as_it_is(name: str) -> None:
 
 
 def test_the_page_and_the_help_have_every_exit_code() -> None:
-    """Codes 1 to 9 stand in the page's table and in the module that defines them."""
+    """Codes 1 to 12 stand in the page's table and in the module that defines them."""
     assert common.__doc__
-    for error, code in (("RelayUnreachable", 3), ("SignerOffline", 4), ("SignerLocked", 8)):
+    for error, code in (
+        ("RelayUnreachable", 3),
+        ("SignerOffline", 4),
+        ("SignerLocked", 8),
+        ("ClockOff", 11),
+    ):
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{error}`"))
         assert row.endswith(f"| {code} |")
-    for code in range(3, 10):
+    for code in range(3, 13):
         assert f"{code}  " in common.__doc__
 
 
