@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
+from bunker_signer.store.database import known
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
 from bunker_signer.store.database.schema import audit, audit_ends
@@ -15,7 +16,6 @@ NAMING: Final = ("pair", "rename", "revoke", "logout")  # actions that tell a cl
 _NAMES: Final = 100  # names of one client that are remembered
 
 _ONLY: Final = 1
-_KNOWN: Final = "bunker.audit.ends"  # in the info of a connection
 
 _ENDS: Final = select(audit_ends).where(audit_ends.c.id == _ONLY)
 # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
@@ -43,17 +43,17 @@ class AuditFilter:
 
 def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> AuditEntry:
     """Add an entry in the transaction of what it tells about."""
-    # Nobody else appends before the transaction ends: many entries of one look up the end once.
-    transaction = connection.get_transaction()
-    known: tuple[object, Ends] | None = connection.info.get(_KNOWN)
-    ends = known[1] if known and known[0] is transaction else _ends(connection, lock=True)
-    entry = AuditEntry(
-        ends.last_seq + 1, at, action, key_name, **facts, previous=ends.last_hash
-    ).sealed()
+    memory = known.of(connection)
+    last = None if memory is None else memory.audit_end
+    if last is None:
+        # Nobody else appends before the transaction ends.
+        ends = _ends(connection, lock=True)
+        last = ends.last_seq, ends.last_hash
+    entry = AuditEntry(last[0] + 1, at, action, key_name, **facts, previous=last[1]).sealed()
     _APPEND.run(connection, **entry.to_dict())
     _ADVANCE.run(connection, to_seq=entry.seq, to_hash=entry.hash)
-    ends = Ends(ends.first_seq, ends.first_previous, entry.seq, entry.hash)
-    connection.info[_KNOWN] = transaction, ends
+    if memory is not None:
+        memory.audit_end = entry.seq, entry.hash
     return entry
 
 

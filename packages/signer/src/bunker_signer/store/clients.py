@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
 from bunker_signer.store import grants
+from bunker_signer.store.database import known
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
 from bunker_signer.store.database.schema import clients, requests, secrets
@@ -131,23 +132,34 @@ def add(
         "paired_at": now,
         "last_seen": now,
     }
-    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
-    renamed = connection.scalar(select(clients.c.renamed).where(known))
+    renamed = connection.scalar(select(clients.c.renamed).where(_is(key_name, pubkey)))
     if renamed is None:
         row = {"key_name": key_name, "pubkey": pubkey, "renamed": False, **said, **again}
         connection.execute(insert(connection, clients).values(row))
     else:
         if renamed:
             del said["name"]
-        connection.execute(update(clients).where(known).values({**said, **again}))
+        changed = update(clients).where(_is(key_name, pubkey)).values({**said, **again})
+        connection.execute(changed)
+    known.forget_client(connection, key_name, pubkey)
     for grant in granted:
         grants.put(connection, key_name, pubkey, grant, now)
 
 
 def find(connection: Connection, key_name: str, pubkey: str) -> Client | None:
     """Return a paired client."""
+    memory = known.of(connection)
+    name = known.name(key_name, pubkey)
+    client = None if memory is None else memory.clients.get(name)
+    if client is not None:
+        return client
     row = _FIND.run(connection, of_key=key_name, of_pubkey=pubkey).fetchone()
-    return None if row is None else _client(row)
+    if row is None:
+        return None  # not remembered: strangers are many
+    client = _client(row)
+    if memory is not None:
+        memory.clients.put(name, client)
+    return client
 
 
 def every(connection: Connection, key_name: str | None = None) -> tuple[Client, ...]:
@@ -162,32 +174,35 @@ def see(connection: Connection, client: Client, now: int) -> None:
     """Note that a client was heard of, to the minute."""
     if now < client.last_seen + 60:
         return
-    known = (clients.c.key_name == client.key_name) & (clients.c.pubkey == client.pubkey)
     connection.execute(
-        update(clients).where(known, clients.c.last_seen < now).values(last_seen=now)
+        update(clients)
+        .where(_is(client.key_name, client.pubkey), clients.c.last_seen < now)
+        .values(last_seen=now)
     )
+    known.forget_client(connection, client.key_name, client.pubkey)
 
 
 def rename(connection: Connection, key_name: str, pubkey: str, name: str) -> bool:
     """Give a client the owner's name for it; return whether there is such a client."""
-    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
-    changed = connection.execute(update(clients).where(known).values(name=name, renamed=True))
-    return changed.rowcount == 1
+    renamed = update(clients).where(_is(key_name, pubkey)).values(name=name, renamed=True)
+    known.forget_client(connection, key_name, pubkey)
+    return connection.execute(renamed).rowcount == 1
 
 
 def set_relays(connection: Connection, key_name: str, pubkey: str, relays: Iterable[str]) -> None:
     """Remember where a client was told to talk."""
-    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
-    connection.execute(update(clients).where(known).values(relays=json.dumps(list(relays))))
+    moved = update(clients).where(_is(key_name, pubkey)).values(relays=json.dumps(list(relays)))
+    connection.execute(moved)
+    known.forget_client(connection, key_name, pubkey)
 
 
 def remove(connection: Connection, key_name: str, pubkey: str) -> bool:
     """Forget a client, its grants and its answers; return whether there was one."""
-    known = (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
     asked = (requests.c.key_name == key_name) & (requests.c.client_pubkey == pubkey)
     grants.remove_all(connection, key_name, pubkey)
     connection.execute(delete(requests).where(asked))
-    return connection.execute(delete(clients).where(known)).rowcount == 1
+    known.forget_client(connection, key_name, pubkey)
+    return connection.execute(delete(clients).where(_is(key_name, pubkey))).rowcount == 1
 
 
 def remove_secrets(connection: Connection) -> int:
@@ -195,6 +210,10 @@ def remove_secrets(connection: Connection) -> int:
     count = connection.execute(delete(secrets).where(secrets.c.used_by.is_(None))).rowcount
     connection.execute(delete(secrets))
     return count
+
+
+def _is(key_name: str, pubkey: str) -> ColumnElement[bool]:
+    return (clients.c.key_name == key_name) & (clients.c.pubkey == pubkey)
 
 
 def _client(row: Any) -> Client:

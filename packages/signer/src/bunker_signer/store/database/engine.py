@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from bunker_core.errors import BunkerError
+from bunker_signer.store.database.known import Known
 from bunker_signer.store.database.schema import metadata
 
 FILE_NAME: Final = "signer.sqlite3"  # in the data directory
@@ -138,6 +139,7 @@ class Line:
         self._engine = engine
         self._errors = errors
         self._connection: Connection | None = None
+        self._known: Final = Known()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -145,16 +147,21 @@ class Line:
         try:
             connection = self._opened()
             with connection.begin():
+                self._known.compare(connection)
                 yield connection
         except self._errors as error:
             self._drop()
             raise _failed(error) from None
+        except BaseException:
+            self._known.forget()  # what was read and rolled back
+            raise
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return the result of `work`, which runs one `Statement`; raises StoreError."""
         try:
             connection = self._opened()
             try:
+                self._known.compare(connection)
                 return work(connection)
             finally:
                 # SQLite reads without a transaction. The driver of PostgreSQL has begun one that
@@ -168,19 +175,23 @@ class Line:
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
+            self._known.detach(self._connection)
             self._connection.close()
             self._connection = None
 
     def _opened(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._known.attach(self._connection)
         return self._connection
 
     def _drop(self) -> None:
         """Open a new one next time: a server that was restarted knows nothing of this one."""
         if self._connection is not None:
+            self._known.detach(self._connection)
             self._connection.invalidate()
-            self.close()
+            self._connection.close()
+            self._connection = None
 
 
 def insert(connection: Connection, table: Table) -> SQLiteInsert | PostgresInsert:

@@ -35,9 +35,9 @@ class Statement:
         text, constants, order = known
         if constants:
             values = {**constants, **values}
-        cursor = connection.connection.cursor()
-        cursor.execute(text, values if order is None else [values[key] for key in order])
-        return cursor
+        # The driver's connection makes the cursor, without SQLAlchemy's way to it.
+        driver: Any = connection.connection.dbapi_connection
+        return driver.execute(text, values if order is None else [values[key] for key in order])
 
     def _compile(
         self, connection: Connection
