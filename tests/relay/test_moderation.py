@@ -17,6 +17,7 @@ from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
 from bunker_relay.cli import relay
+from bunker_relay.event.lists import PROTECTED
 from bunker_relay.event.moderation import HIDDEN
 
 BAD, GOOD = SecretKey.generate(), SecretKey.generate()
@@ -221,3 +222,20 @@ async def test_from_afar(start: Start) -> None:
         assert len(await peer.ids({"authors": [BAD.pubkey]})) == 2
         assert call(running, "allowevent", one.id) is True
         assert (await peer.publish(one))[0]
+
+
+async def test_the_signer_of_a_running_relay_can_not_be_banned(
+    start: Start, tmp_path: Path
+) -> None:
+    """The commands learn from the relay what only its flags said, as with `bunker up`."""
+    signer, owner = SecretKey.generate(), SecretKey.generate()
+    flags = ("--profile", "private", "--signer", signer.pubkey, "--owner", owner.pubkey)
+    running = start(*flags, data=tmp_path)
+    async with Peer(running.url) as peer:
+        assert (await peer.publish(note(owner, "kept")))[0]
+        for key, word in ((signer, "a signer of this relay"), (owner, "this relay's owner")):
+            result = _run("ban", key.pubkey, "--data", str(tmp_path))
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert f"can't be banned: it is {word}" in result.stderr
+    assert not (tmp_path / HIDDEN).exists()
+    assert (tmp_path / PROTECTED).stat().st_mode & 0o077 == 0

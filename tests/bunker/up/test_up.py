@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import sysconfig
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from _proxy import self_signed
 from _require import need
 from bunker.cli import main
 from bunker.installation import Installation
@@ -25,6 +27,7 @@ from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub, encode_nsec
+from bunker_relay.cli import relay
 from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import storage_key
@@ -153,6 +156,38 @@ async def test_relay_takes_no_other_signers_traffic(tmp_path: Path) -> None:
         with pytest.raises(ClientError, match="restricted"):
             async with RemoteSigner.from_uri(stranger, timeout=5):
                 pass
+
+
+async def test_relay_commands_act_on_the_relay_that_runs(tmp_path: Path) -> None:
+    """`bunker relay ban` beside it: an app is shut out within a second, the signer never."""
+    app = SecretKey.generate()
+    data = ("--data", str(tmp_path / "relay"))
+    async with bunker_up(tmp_path, "--no-qr") as process:
+        uri, _ = await uri_of(process)
+        async with RemoteSigner.from_uri(uri, client_key=app) as signer:
+            session = signer.session
+        signers_own = CliRunner().invoke(relay, ("ban", session.remote_signer_pubkey, *data))
+        assert "can't be banned: it is a signer of this relay" in signers_own.output
+        banned = CliRunner().invoke(relay, ("ban", app.pubkey, *data))
+        assert banned.exit_code == 0, banned.output
+        async with asyncio.timeout(20):
+            refused = ""
+            while "blocked" not in refused:  # it looks once a second
+                try:
+                    async with RemoteSigner.from_session(session, timeout=5) as signer:
+                        await signer.ping()
+                except ClientError as error:
+                    refused = str(error)
+        assert CliRunner().invoke(relay, ("unban", app.pubkey, *data)).exit_code == 0
+        async with asyncio.timeout(20):
+            while "blocked" in refused:
+                try:
+                    async with RemoteSigner.from_session(session, timeout=5) as signer:
+                        await signer.ping()
+                    refused = ""
+                except ClientError as error:
+                    refused = str(error)
+        assert refused == ""
 
 
 def at_a_terminal(data: Path, answers: list[tuple[str, str]], *arguments: str) -> str:
@@ -446,13 +481,23 @@ def test_mistake_is_said_before_a_key_is_made(
     assert not data.exists()
 
 
+def _authorities(file: Path | str) -> list[bytes]:
+    return ssl.create_default_context(cafile=str(file)).get_ca_certs(binary_form=True)
+
+
 async def test_domain_is_served_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a domain, app and signer meet at wss://, under a certificate of Caddy's authority."""
+    """With a domain, app and signer meet at wss://, under a certificate of Caddy's authority.
+
+    The signer believes that one beside those of the system: hooks and relays elsewhere have theirs.
+    """
     need(shutil.which("caddy", path=sysconfig.get_path("scripts")), "caddy (extra tls)")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     flags = ("--domain", "localhost", "--tls", "internal", "--https-port", str(port))
+    self_signed(tmp_path, "public.example.org")
+    public = tmp_path / "fullchain.pem"  # the system's roots, where they are one file
+    monkeypatch.setenv("SSL_CERT_FILE", str(public))
     async with bunker_up(tmp_path, "--no-qr", "--profile", "full", *flags) as process:
         uri, before = await uri_of(process)
         assert f"wss%3A%2F%2Flocalhost%3A{port}" in uri
@@ -465,6 +510,12 @@ async def test_domain_is_served_over_tls(tmp_path: Path, monkeypatch: pytest.Mon
         async with RemoteSigner.from_uri(uri, timeout=10) as app:
             assert (await app.request_signature({"kind": 1})).kind == 1
         started = children(process)
+        environ = Path(f"/proc/{started['signer']}/environ").read_text().split("\0")
+        (believed,) = (item for item in environ if item.startswith("SSL_CERT_FILE="))
+        assert _authorities(believed.partition("=")[2]) == [
+            *_authorities(public),
+            *_authorities(root),
+        ]
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):
             assert await process.wait() == 0

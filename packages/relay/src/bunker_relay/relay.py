@@ -72,6 +72,7 @@ class Relay:
         self.config = config
         self.lists = Lists(config.data / LISTS)
         self.policy = Policy(config, self.lists)
+        self.lists.note_protected()
         self.counters = Counters()
         self.mesh: Mesh | None = None
         self.bus = self._make_bus(worker)
@@ -192,6 +193,10 @@ class Relay:
         self.config = config
         self.policy.configure(config)
         self.ingest.configure(config)
+        try:
+            self.lists.note_protected()
+        except ListsError as error:
+            log.error("the commands do not know who is protected", reason=str(error))
         self.queries.configure(config.rates.queries_per_ip)
         self.memory.configure(*self._memory_bounds())
         self._connecting.configure(config.rates.connections_per_ip)

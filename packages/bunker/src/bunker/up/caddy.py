@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.files import write_private
 
 _TRY_EVERY: Final = 0.1  # seconds
 READY_TIMEOUT: Final = 90.0  # seconds; a certificate authority takes its time
@@ -110,6 +111,21 @@ def write_caddyfile(site: Site) -> Path:
     site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = site.data / "Caddyfile"
     path.write_text(site.caddyfile())
+    return path
+
+
+def trusted_roots(site: Site) -> Path:
+    """Write the certificates that the signer believes, Caddy's own beside all others; return where.
+
+    Caddy's alone in SSL_CERT_FILE would have it refuse every public relay, hook and push service
+    where the system has its roots in one file. Raises OSError.
+    """
+    content = site.root_certificate.read_bytes()
+    system = ssl.get_default_verify_paths().cafile  # that of SSL_CERT_FILE, if it is set
+    if system is not None:
+        content = Path(system).read_bytes().rstrip() + b"\n" + content
+    path = site.data / "roots.pem"
+    write_private(path, content, replace=True)
     return path
 
 

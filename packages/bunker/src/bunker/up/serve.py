@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bunker.up.caddy import Site, find_caddy, write_caddyfile
+from bunker.up.caddy import Site, find_caddy, trusted_roots, write_caddyfile
 from bunker.up.console import console_port, show_console
 from bunker.up.screen import Screen
 from bunker.up.supervise import Child, ChildFailed, Supervisor
@@ -207,8 +207,8 @@ def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) ->
 
 
 def _trusting(site: Site | None) -> dict[str, str]:
-    """Return the environment in which Caddy's own authority is believed, if it is the one used."""
-    return {"SSL_CERT_FILE": str(site.root_certificate)} if site and site.internal else {}
+    """Return the environment in which Caddy's own authority is believed too, if it is used."""
+    return {"SSL_CERT_FILE": str(trusted_roots(site))} if site and site.internal else {}
 
 
 class _Show:

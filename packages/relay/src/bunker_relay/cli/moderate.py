@@ -198,7 +198,7 @@ def _acting(config_file: Path | None, data: Path | None) -> "Iterator[tuple[List
     absent = isinstance(database, Path) and not database.is_file()
     try:
         lists = Lists(config.data / FILE)
-        lists.protected = config.protected
+        lists.protected = {**lists.protected, **config.protected}
         stored = None if absent or config.profile is Profile.BUNKER else database
         yield lists, Moderation(lists, config.data, stored)
     except (ListsError, StoreError) as error:

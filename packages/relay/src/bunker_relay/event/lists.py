@@ -17,6 +17,7 @@ from bunker_core.event import is_hex
 from bunker_core.local.files import write_private
 
 FILE: Final = "lists.json"
+PROTECTED: Final = "protected.json"  # beside it, written by the relay as it runs
 
 
 class ListsError(Exception):
@@ -49,7 +50,8 @@ class Lists:
         self.blocked_ips: dict[str, str] = {}  # addresses and networks
         self.allowed_kinds: set[int] = set()  # empty: all that are not disallowed
         self.disallowed_kinds: set[int] = set()
-        self.protected: Mapping[str, str] = {}  # pubkeys that can't be banned, and what they are
+        # Pubkeys that can't be banned, and what they are.
+        self.protected: Mapping[str, str] = self._noted()
         self._version: tuple[int, ...] | None = None
         self.load()
 
@@ -88,6 +90,25 @@ class Lists:
         if pubkey in self.protected:
             raise Protected(f"that pubkey can't be banned: it is {self.protected[pubkey]}")
         self.banned_pubkeys[pubkey] = reason
+
+    def note_protected(self) -> None:
+        """Leave word of `protected` for the commands, which do not know how the relay was started.
+
+        One started by flags, as by `bunker up`, has its signers nowhere else. Raises ListsError.
+        """
+        if self._noted() == self.protected or not self._path.parent.is_dir():
+            return
+        path = self._path.with_name(PROTECTED)
+        try:
+            write_private(path, json.dumps(dict(self.protected)).encode(), replace=True)
+        except OSError as error:
+            raise ListsError(f"can't write {path}: {error.strerror}") from None
+
+    def _noted(self) -> dict[str, str]:
+        try:
+            return _reasons(json.loads(self._path.with_name(PROTECTED).read_bytes()))
+        except (OSError, ValueError, AttributeError):
+            return {}  # written again when the relay starts
 
     def blocks(self, customer: str) -> bool:
         """Tell whether an address is blocked, as `limits.Addresses.key` names it."""
