@@ -39,13 +39,30 @@ from bunker_signer.policy import (
     decide,
     profile_grants,
 )
-from bunker_signer.request.operation import Refused, read_operation
+from bunker_signer.request.operation import Refused, hosts_of, read_operation
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry
 
 TABLES = Path(__file__).parent / "tables"
 USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 PEER = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
 NOW = 1_800_000_000
+OWN = ("wss://relay.example", "ws://localhost:7777/x")  # relays that the signer runs on
+LOGINS: tuple[tuple[int, list[list[str]]], ...] = (
+    (22242, [["relay", "wss://Chat.Example:443/"], ["challenge", "x"]]),
+    (22242, [["relay", "wss://relay.example"]]),
+    (27235, [["u", "https://x.example/a"], ["method", "GET"]]),
+    (27235, [["u", "https://u:p@x.example.:8443/a"]]),
+    (27235, [["u", "https://x.example/a"], ["u", "https://y.example/"]]),
+    (27235, [["u", "https://relay.example/manage"]]),
+    (27235, [["u", "https://relay.example/manage"], ["u", "https://x.example/"]]),
+    (27235, [["u", "http://127.0.0.1:7777/push"]]),
+    (27235, [["u", "http://[::1]:7777/push"]]),
+    (27235, [["u", "https://a b/"]]),
+    (27235, [["u", "ünder.example"]]),
+    (27235, []),
+    (24242, [["t", "upload"], ["server", "Blossom.Example"]]),
+    (24242, [["t", "upload"]]),
+)
 
 
 def sealed() -> dict[str, Any]:
@@ -93,25 +110,27 @@ def tables() -> dict[str, Any]:
 
 
 def profile(item: Profile) -> list[dict[str, Any]]:
-    """Return what a profile grants, less NIP-44 version 3, which the phone does not speak yet."""
-    return [_grant(grant) for grant in profile_grants(item) if "v3" not in grant.method]
+    """Return what a profile grants."""
+    return [_grant(grant) for grant in profile_grants(item)]
 
 
 def policy() -> list[dict[str, Any]]:
-    """Return 150 decisions over random grants, every branch among them."""
+    """Return 300 decisions over random grants, every branch among them."""
     draw = random.Random(46)
-    methods = [Method.SIGN_EVENT, Method.NIP44_DECRYPT, Method.PING]
     rows = []
-    for _ in range(150):
-        method = draw.choice(methods)
-        kind = draw.choice([1, 7]) if method is Method.SIGN_EVENT else None
-        peer = draw.choice([USER, PEER]) if method is Method.NIP44_DECRYPT else None
-        action = Action(method, kind, peer)
+    for _ in range(300):
+        action = _random_action(draw)
         grants = [_random_grant(draw) for _ in range(draw.randint(0, 4))]
+        try:
+            rule: dict[str, Any] = {"rule": action.rule}
+        except ValueError:
+            rule = {}
         rows.append(
             {
                 "grants": list(map(_grant, grants)),
-                "action": {"method": method.value, "kind": kind, "peer": peer},
+                "action": _action(action),
+                **rule,
+                "permission": str(action.permission),
                 "now": NOW,
                 "decision": _decision(grants, decide(grants, action, NOW)),
                 "used": [_grant(grant.used(NOW)) for grant in grants],
@@ -166,6 +185,7 @@ def permissions() -> list[dict[str, Any]]:
         "sign_event",
         "sign_event:1,sign_event:1, nip44_decrypt ,",
         "sign_event:,sign_event:x,sign_event:65536,sign_event:65535",
+        "nip44v3_decrypt:30078/app,nip44v3_decrypt:app,nip44v3_encrypt,sign_event:27235:x.example",
         "nip44_encrypt:abc,ping:\u0007,__,a-b,é",
         ",".join(f"sign_event:{kind}" for kind in range(300)),
     ]
@@ -213,6 +233,26 @@ def operations() -> list[dict[str, Any]]:
         ("nip44_decrypt", [encode_npub(PEER), "text"]),
         ("nip04_encrypt", ["nobody", "text"]),
         ("nip04_decrypt", []),
+        ("sign_event", ['{"kind":1,"created_at":5.9}']),
+        ("sign_event", ['{"kind":1,"content":"\\ud83d"}']),
+        ("sign_event", [f'{{"kind":1,"pubkey":"{USER.upper()}"}}']),
+        ("sign_event", ['{"kind":1,"pubkey":7}']),
+        *(("sign_event", [{"kind": kind, "tags": tags}]) for kind, tags in LOGINS),
+        ("nip44_encrypt", [f"02{PEER}", "text"]),
+        ("nip44_encrypt", [PEER, ""]),
+        ("nip44_encrypt", [PEER, "\ud83d"]),
+        ("nip44_decrypt", [PEER, " text\n"]),
+        ("nip44_decrypt", [PEER, "AAAA?iv=AAAA"]),
+        ("nip04_decrypt", [PEER, "AAAA"]),
+        ("nip04_decrypt", [PEER, " "]),
+        ("nip44v3_encrypt", [PEER, 30078, "app", "aGk="]),
+        ("nip44v3_encrypt", [PEER, "30078", "", "aGk="]),
+        ("nip44v3_encrypt", [PEER, 30078, "app", "no base64"]),
+        ("nip44v3_encrypt", [PEER, 65536, "app", "aGk="]),
+        ("nip44v3_encrypt", [PEER, 1, "a\u202eb", "aGk="]),
+        ("nip44v3_encrypt", [PEER, 1, "x" * 1025, "aGk="]),
+        ("nip44v3_decrypt", [PEER, 1, "app"]),
+        ("nip44v3_decrypt", [PEER, 1, "app", " payload "]),
         ("get_relays", []),
         ("create_account", ["x"]),
     ]
@@ -220,10 +260,9 @@ def operations() -> list[dict[str, Any]]:
     for method, params in cases:
         row: dict[str, Any] = {"method": method, "params": params}
         try:
-            found = read_operation(Request("a", method, tuple(params)), USER, NOW)
+            found = read_operation(Request("a", method, tuple(params)), USER, NOW, hosts_of(OWN))
             row |= {
-                "kind": found.action.kind,
-                "peer": found.action.peer,
+                "action": _action(found.action),
                 "event_id": found.event_id,
                 "text": found.text,
             }
@@ -401,9 +440,41 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, indent=1) + "\n"
 
 
+def _action(action: Action) -> dict[str, Any]:
+    return {
+        "method": action.method.value,
+        "kind": action.kind,
+        "peer": action.peer,
+        "host": action.host,
+        "own": action.at_own_relay,
+        "context": None if action.context is None else list(action.context),
+    }
+
+
+def _random_action(draw: random.Random) -> Action:
+    match draw.choice(["sign", "login", "decrypt", "scoped", "ping"]):
+        case "sign":
+            return Action(Method.SIGN_EVENT, draw.choice([1, 7]))
+        case "login":
+            host = draw.choice([None, "x.example", "y.example"])
+            own = draw.choice([True, False])
+            return Action(Method.SIGN_EVENT, 27235, host=host, at_own_relay=own)
+        case "decrypt":
+            return Action(Method.NIP44_DECRYPT, peer=draw.choice([USER, PEER]))
+        case "scoped":
+            context = (draw.choice([1, 30078]), draw.choice(["", "app"]))
+            return Action(Method.NIP44V3_DECRYPT, peer=PEER, context=context)
+        case _:
+            return Action(Method.PING)
+
+
 def _random_grant(draw: random.Random) -> Grant:
     method, params = draw.choice(
-        [("sign_event", [None, "1", "7"]), ("nip44_decrypt", [None, USER, PEER])]
+        [
+            ("sign_event", [None, "1", "7", "27235", "27235:x.example"]),
+            ("nip44_decrypt", [None, USER, PEER]),
+            ("nip44v3_decrypt", [None, "1", "30078/app", "30078/"]),
+        ]
     )
     rate = draw.choice([None, None, Rate(2, 60)])
     return Grant(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KINDS = ("sign", "nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt")
+KINDS = ("sign", "nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt", "nip44v3")
 COUNT = 100
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MOST_MAPPED = 1 << 36  # bytes: more is an address space that was reserved

@@ -1,18 +1,19 @@
 """The phone as a signer, awake: first run, pairing both ways, requests, and what can go wrong."""
 
+import asyncio
 import json
 import re
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 import websockets
 
 from bunker.harness import running_relay
-from bunker_client import RequestDenied
+from bunker_client import RemoteSigner, RequestDenied
 from bunker_client.pair.pairing import Pairing
 from bunker_core.event import sign_event
 from bunker_core.keys import SecretKey
@@ -92,6 +93,62 @@ async def test_always_is_a_grant_and_it_can_be_taken_away(handset: Phone) -> Non
         await page.get_by_role("button", name="Deny").click()
         with pytest.raises(RequestDenied):
             await third
+
+
+async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served: Served) -> None:
+    """The rule names the host, another asks anew; two hosts make none, our own relay is refused."""
+    page = handset.page
+
+    def login(app: RemoteSigner, *urls: str) -> Any:
+        return sign(app, "", kind=27235, tags=[["u", url] for url in urls])
+
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        asking = login(app, "https://files.example/a")
+        await page.get_by_text("Allow or deny for longer").click()
+        await page.get_by_role("button", name="Always allow").click()
+        await asking
+        again = login(app, "https://files.example/b")
+        await page.get_by_role("button", name="Unlock").click()
+        await again
+        other = login(app, "https://other.example/")
+        await page.get_by_text("https://other.example/").first.wait_for()
+        assert await page.get_by_text("Allow or deny for longer").count() == 1
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await other
+        two = login(app, "https://files.example/", "https://other.example/")
+        await handset.asked()
+        assert await page.get_by_text("Allow or deny for longer").count() == 0
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await two
+        own = login(app, served.relay.replace("ws", "http", 1))
+        with pytest.raises(RequestDenied, match="signer's own relay"):
+            await own
+        await handset.show("Apps")
+        await page.locator(".list .row").first.click()
+        await page.get_by_text(": files.example").wait_for()
+
+
+async def test_version_3_of_nip44_is_asked_with_its_kind_and_shown_as_text(handset: Phone) -> None:
+    """Encrypted and decrypted by the client; the card has the text and the scope."""
+    page = handset.page
+    peer = SecretKey.generate().pubkey
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        asking = asyncio.create_task(
+            app.nip44v3_encrypt(peer, "grüße".encode(), 30078, "app", timeout=60.0)
+        )
+        await page.get_by_text("grüße").wait_for()
+        await page.get_by_text("nip44v3_encrypt · kind 30078/app").wait_for()
+        await handset.allow()
+        payload = await asking
+        reading = asyncio.create_task(
+            app.nip44v3_decrypt(peer, payload, 30078, "app", timeout=60.0)
+        )
+        await handset.allow()
+        assert (await reading).decode() == "grüße"
 
 
 async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -> None:

@@ -11,6 +11,8 @@ import { toHex, utf8 } from "./bytes.js";
 import { describe, title } from "./describe/description.js";
 import { line } from "./describe/plain.js";
 import { textsFor } from "./page/texts.js";
+import { shown } from "./signer/operation.js";
+import { sameAction } from "./signer/policy.js";
 import { DEADLINE } from "./signer/signer.js";
 import { start } from "./start.js";
 import { Database } from "./store/database.js";
@@ -106,9 +108,9 @@ async function notify(database, signer, test) {
   }
   const { client, operation, entry } = jobs[0];
   const app = line(client.name, 64) || texts.get("apps.nameless");
-  const alike = jobs.filter((job) => job.entry.client === entry.client && job.entry.method === entry.method && job.entry.param === entry.param);
+  const alike = jobs.filter((job) => job.entry.client === entry.client && job.entry.key === entry.key && sameAction(job.operation.action, operation.action));
   const what = texts.say(title(operation.action, alike.length));
-  const { dangers } = describe(operation.action, alike.map((job) => job.operation), signer.clock());
+  const { dangers } = describe(operation.action, alike.map((job) => shown(job.operation)), signer.clock());
   const body = texts.get("notify.body", { what: dangers.length ? `${what} (!)` : what });
   const more = jobs.length > alike.length ? ` ${texts.number("notify.more", jobs.length)}` : "";
   const until = Math.max(...jobs.map((job) => job.entry.received_at)) + DEADLINE;

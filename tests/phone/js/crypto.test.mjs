@@ -1,11 +1,14 @@
 // Keys, encryption and the sealed key, against public vectors and against what Python wrote.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
 import { curve, table, vectors } from "./_tables.mjs";
 import { fromHex, toHex, utf8 } from "../../../packages/phone/web/bytes.js";
 import { isSecret, newSecret } from "../../../packages/phone/web/secp256k1.js";
 import * as nip04 from "../../../packages/phone/web/nips/nip04.js";
 import * as nip44 from "../../../packages/phone/web/nips/nip44.js";
+import * as nip44v3 from "../../../packages/phone/web/nips/nip44v3.js";
 import * as nip49 from "../../../packages/phone/web/nips/nip49.js";
 import { decodeBech32, encodeNpub, parseNsec, parsePubkey } from "../../../packages/phone/web/nips/nip19.js";
 import { parseBlob } from "../../../packages/phone/web/nse/blob.js";
@@ -51,6 +54,32 @@ test("NIP-44's vectors hold, the good and the bad", { skip: !process.env.NIP44 }
   }
   for (const { conversation_key, payload } of invalid.decrypt) {
     assert.throws(() => nip44.decrypt(payload, fromHex(conversation_key)), { name: "CryptoError" });
+  }
+});
+
+test("the vectors of NIP-44's version 3 hold, the good and the bad", () => {
+  const found = JSON.parse(readFileSync(new URL("../../core/vectors/nip44v3.json", import.meta.url), "utf8"));
+  const scope = ({ scope_hex }) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(fromHex(scope_hex));
+  const shared = ({ secret1, secret2 }) => curve.sharedX(fromHex(secret1), curve.pubkey(fromHex(secret2)));
+  for (const row of found.encrypt_decrypt) {
+    const { nonce, kind, plaintext_hex, ciphertext } = row;
+    const keys = nip44v3.messageKeys(shared(row), fromHex(nonce));
+    assert.deepEqual([toHex(keys.cipher), toHex(keys.mac)], [row.encryption_key, row.mac_key]);
+    assert.equal(nip44v3.encrypt(fromHex(plaintext_hex), shared(row), kind, scope(row), fromHex(nonce)), ciphertext);
+    assert.equal(toHex(nip44v3.decrypt(`${ciphertext}\n`, shared(row), kind, scope(row))), plaintext_hex);
+  }
+  for (const row of found.decrypt_only) {
+    assert.equal(toHex(nip44v3.decrypt(row.ciphertext, shared(row), row.kind, scope(row))), row.plaintext_hex);
+  }
+  for (const row of found.long_encrypt_decrypt) {
+    const plaintext = fromHex(row.pattern_hex.repeat(row.repeat));
+    const payload = nip44v3.encrypt(plaintext, shared(row), row.kind, scope(row), fromHex(row.nonce));
+    assert.equal(createHash("sha256").update(payload).digest("hex"), row.ciphertext_sha256);
+    assert.deepEqual(nip44v3.decrypt(payload, shared(row), row.kind, scope(row)), plaintext);
+  }
+  for (const [length, padded] of found.padded_length) assert.equal(nip44v3.paddedLength(length), padded);
+  for (const { why, secret, public: peer, ciphertext, kind, ...row } of found.invalid_decryption) {
+    assert.throws(() => nip44v3.decrypt(ciphertext, curve.sharedX(fromHex(secret), fromHex(peer)), kind, scope(row)), { name: "CryptoError" }, why);
   }
 });
 
@@ -163,6 +192,9 @@ test("a key sealed here locks itself, gets slots, and leaves in no other form", 
     const payload = await vault.crypt(`${scheme}_encrypt`, peer, "secret text");
     assert.equal(await vault.crypt(`${scheme}_decrypt`, peer, payload), "secret text");
   }
+  const scoped = await vault.crypt("nip44v3_encrypt", peer, "aGk=", [30078, "app"]);
+  assert.equal(await vault.crypt("nip44v3_decrypt", peer, scoped, [30078, "app"]), "aGk=");
+  await assert.rejects(() => vault.crypt("nip44v3_decrypt", peer, scoped, [30078, "other"]), { name: "CryptoError" });
   const copy = await vault.recoveryCopy("a passphrase");
   const out = new Uint8Array(32);
   await nip49.decrypt(copy, "a passphrase", out);

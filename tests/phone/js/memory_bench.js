@@ -18,7 +18,8 @@ async function run(kind, count, blob) {
   await vault.unlock(protector, 600);
   const payload = kind.endsWith("decrypt") ? await vault.crypt(kind.replace("decrypt", "encrypt"), PEER, "text") : "text";
   for (let i = 0; i < count; i++) {
-    if (kind === "sign") await vault.sign(crypto.getRandomValues(new Uint8Array(32)));
+    if (kind === "nip44v3") await vault.crypt("nip44v3_decrypt", PEER, await vault.crypt("nip44v3_encrypt", PEER, "text", [1, "x"]), [1, "x"]);
+    else if (kind === "sign") await vault.sign(crypto.getRandomValues(new Uint8Array(32)));
     else await vault.crypt(kind, PEER, payload);
   }
   vault.lock();

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { table, curve } from "./_tables.mjs";
-import { decide, profileGrants, used } from "../../../packages/phone/web/signer/policy.js";
-import { readOperation } from "../../../packages/phone/web/signer/operation.js";
+import { decide, permission, profileGrants, ruleParam, sameAction, used } from "../../../packages/phone/web/signer/policy.js";
+import { hostsOf, readOperation, shown } from "../../../packages/phone/web/signer/operation.js";
 import { fault, next } from "../../../packages/phone/web/signer/audit_chain.js";
 import { TokenBucket, Buckets } from "../../../packages/phone/web/signer/limits.js";
 import { eventId, parseEvent, parseTemplate, signEvent, verifyEvent } from "../../../packages/phone/web/nips/event.js";
@@ -16,11 +16,14 @@ import { DESCRIBE, Texts } from "../../../packages/phone/web/describe/texts.js";
 
 const USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 const NOW = 1_800_000_000;
+const OWN = ["wss://relay.example", "ws://localhost:7777/x"];
 
-test("150 decisions over random grants are the same", () => {
+test("300 decisions over random grants are the same", () => {
   const rows = table("policy");
-  assert.equal(rows.length, 150);
+  assert.equal(rows.length, 300);
   for (const row of rows) {
+    assert.equal(permission(row.action), row.permission);
+    assert.equal(ruleParam(row.action), row.rule);
     assert.deepEqual(decide(row.grants, row.action, row.now), row.decision);
     assert.deepEqual(row.grants.map((grant) => used(grant, row.now)), row.used);
   }
@@ -51,14 +54,29 @@ test("permissions and metadata of strangers are cut down the same", () => {
 
 test("what a request would have the key do is read the same", () => {
   for (const { method, params, refused, ...want } of table("operations")) {
-    const read = () => readOperation({ id: "a", method, params }, USER, NOW);
+    const read = () => readOperation({ id: "a", method, params }, USER, NOW, hostsOf(OWN));
     if (refused) {
       assert.throws(read, { message: refused }, JSON.stringify(params));
       continue;
     }
     const { action, eventId: id, text } = read();
-    assert.deepEqual({ kind: action.kind, peer: action.peer, event_id: id, text }, want);
+    const whole = { host: null, own: false, context: null, ...action };
+    assert.deepEqual({ action: whole, event_id: id, text }, want);
   }
+});
+
+test("a question is about one peer, one host, one kind and scope", () => {
+  const action = { method: "nip44v3_encrypt", kind: null, peer: USER, context: [1, "app"] };
+  assert.ok(sameAction(action, { ...action, host: null, own: false }));
+  for (const other of [{ peer: "0".repeat(64) }, { context: [1, ""] }, { context: null }, { host: "x" }, { method: "nip44v3_decrypt" }]) {
+    assert.ok(!sameAction(action, { ...action, ...other }));
+  }
+});
+
+test("what version 3 encrypts is shown as the text that it is, or as its base64", () => {
+  const operation = (text) => ({ action: { method: "nip44v3_encrypt", kind: null, peer: USER, context: [1, ""] }, template: null, eventId: "", text });
+  assert.equal(shown(operation("Z3LDvMOfZQ==")).text, "grüße");
+  assert.equal(shown(operation("/w==")).text, "/w==");
 });
 
 test("an event has the same id, and what is none is refused with the same words", () => {

@@ -7,6 +7,7 @@
 
 import { encodeNpub } from "../nips/nip19.js";
 import { changeOf, deletes, nameOf } from "./change.js";
+import { LOGIN_TAGS } from "./hosts.js";
 import { line, pieces } from "./plain.js";
 import { DESCRIBE, sentence } from "./texts.js";
 
@@ -21,8 +22,6 @@ const ODD_TIME = 3600;
 const FAR_TIME = 24 * 3600;
 const LOOKED_AT = 120_000;
 const DANGEROUS_KINDS = [0, 3, 5, 10002, 30078];
-/** @type {Record<number, string>} */
-const LOGIN_TAGS = { 22242: "relay", 27235: "u", 24242: "server" };
 const RANGES = [[1630, 1633], [5000, 5999], [6000, 6999], [9000, 9030], [39000, 39009]];
 
 /** Describe requests of one method and one kind (or peer). @param {Action} action @param {Asked[]} asked @param {number} now Unix seconds @returns {Description} */

@@ -15,7 +15,7 @@ import { CryptoError } from "../errors.js";
 const VERSION = 2;
 const SALT = utf8("nip44-v2");
 export const MAX_PLAINTEXT = 16 * 1024 * 1024;
-const MAX_PAYLOAD = 24 * 1024 * 1024;
+export const MAX_PAYLOAD = 24 * 1024 * 1024;
 const EXTENDED_FROM = 65536;
 const MIN_PAYLOAD = 132;
 const MIN_DATA = 99;

@@ -10,8 +10,10 @@ export const MAX_PERMISSIONS = 256;
 
 export const METHODS = [
   "connect", "sign_event", "ping", "get_public_key", "nip04_encrypt", "nip04_decrypt",
-  "nip44_encrypt", "nip44_decrypt", "switch_relays", "logout",
+  "nip44_encrypt", "nip44_decrypt", "nip44v3_encrypt", "nip44v3_decrypt", "switch_relays", "logout",
 ];
+/** Version 3 of NIP-44, a draft: (pubkey, kind, scope, base64). Its parameter in a grant is a kind, or kind/scope. */
+export const OF_A_SCOPE = ["nip44v3_encrypt", "nip44v3_decrypt"];
 
 /** @typedef {{ id: string | number, method: string, params: any[] }} Request */
 /** @typedef {{ id: string | number, result?: string, error?: string }} Response */
@@ -66,6 +68,7 @@ export function parsePermissions(text) {
     if (!/^[A-Za-z0-9_]*[A-Za-z0-9][A-Za-z0-9_]*$/.test(method)) continue;
     if (value !== null && !isPrintable(value)) continue;
     if (method === "sign_event" && value !== null && !isKind(value)) continue;
+    if (OF_A_SCOPE.includes(method) && value !== null && !isKind(value.split("/")[0])) continue;
     found.set(permissionText({ method, param: value }), { method, param: value });
   }
   return [...found.values()];

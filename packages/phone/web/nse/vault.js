@@ -5,11 +5,12 @@
  * key is there from `#open` to its `finally` and in no other place of this page.
  */
 
-import { fromHex, random, toHex, wipe } from "../bytes.js";
+import { fromBase64, fromHex, random, toBase64, toHex, wipe } from "../bytes.js";
 import { NSEError } from "../errors.js";
 import * as nip04 from "../nips/nip04.js";
 import { encodeNpub } from "../nips/nip19.js";
 import * as nip44 from "../nips/nip44.js";
+import * as nip44v3 from "../nips/nip44v3.js";
 import * as nip49 from "../nips/nip49.js";
 import { blobText, keyAad, macAad, MAX_SLOTS, parseBlob, slotAad } from "./blob.js";
 
@@ -86,13 +87,16 @@ export class Vault {
     return this.#open((secret) => this.#curve.sign(secret, message));
   }
 
-  /** Do one of NIP-46's four; throws CryptoError, InvalidInput. @param {string} method @param {string} peer @param {string} value @returns {Promise<string>} */
-  crypt(method, peer, value) {
+  /** Do one of NIP-46's four, or of version 3's two with its kind and scope; throws CryptoError, InvalidInput. @param {string} method @param {string} peer @param {string} value @param {[number, string] | null} [context] @returns {Promise<string>} */
+  crypt(method, peer, value, context) {
     return this.#open(async (secret) => {
       const shared = this.#curve.sharedX(secret, fromHex(peer));
       try {
         if (method === "nip04_encrypt") return await nip04.encrypt(value, shared);
         if (method === "nip04_decrypt") return await nip04.decrypt(value, shared);
+        const [kind, scope] = context ?? [0, ""];
+        if (method === "nip44v3_encrypt") return nip44v3.encrypt(fromBase64(value), shared, kind, scope);
+        if (method === "nip44v3_decrypt") return toBase64(nip44v3.decrypt(value, shared, kind, scope));
         const key = nip44.conversationKey(shared);
         try {
           return method === "nip44_encrypt" ? nip44.encrypt(value, key) : nip44.decrypt(value, key);

@@ -2,6 +2,7 @@
 
 import { title } from "../describe/description.js";
 import { line, short } from "../describe/plain.js";
+import { OF_A_SCOPE } from "../nips/nip46.js";
 import * as record from "../signer/record.js";
 import { button, field, h } from "./dom.js";
 import { fact, when } from "./requests.js";
@@ -77,6 +78,15 @@ export async function appDetail(app, pubkey) {
   ];
 }
 
+/** Of one kind, one host, one peer, or one kind and scope of NIP-44 version 3. @param {import("../describe/texts.js").Texts} texts @param {string} method @param {string} param */
+function granted(texts, method, param) {
+  if (OF_A_SCOPE.includes(method)) return line(`${method} ${param}`);
+  if (method !== "sign_event") return texts.say(title({ method, kind: null, peer: param }));
+  const [kind, host] = param.split(/:(.*)/s);
+  const what = texts.say(title({ method, kind: Number(kind), peer: null }));
+  return host ? `${what}: ${line(host)}` : what;
+}
+
 /** @param {App} app @param {import("../signer/policy.js").Grant} grant */
 function grantWords(app, grant) {
   const { t, texts } = app;
@@ -84,8 +94,8 @@ function grantWords(app, grant) {
   let what = line(`${grant.method} ${grant.param ?? ""}`);
   if (signs || grant.method.endsWith("crypt")) {
     what = grant.param === null
-      ? t(signs ? "grant.any_kind" : `grant.any_${grant.method.slice(6)}`)
-      : texts.say(title({ method: grant.method, kind: signs ? Number(grant.param) : null, peer: signs ? null : grant.param }));
+      ? t(signs ? "grant.any_kind" : `grant.any_${grant.method.split("_")[1]}`)
+      : granted(texts, grant.method, grant.param);
   }
   const limits = [
     grant.expires_at !== null && t("grant.until", { when: when(grant.expires_at, texts.language) }),

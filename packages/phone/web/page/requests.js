@@ -3,6 +3,8 @@
 import { describe, title } from "../describe/description.js";
 import { line, pieces, short } from "../describe/plain.js";
 import { encodeNpub } from "../nips/nip19.js";
+import { shown } from "../signer/operation.js";
+import { actionParam, ruleParam, sameAction } from "../signer/policy.js";
 import { DEADLINE } from "../signer/signer.js";
 import { button, h } from "./dom.js";
 import { notice, reachOf, unreachable } from "./reach.js";
@@ -37,7 +39,7 @@ export async function requests(app) {
 }
 
 /** @param {Job} a @param {Job} b */
-const alike = (a, b) => a.entry.client === b.entry.client && a.entry.method === b.entry.method && a.entry.param === b.entry.param;
+const alike = (a, b) => a.entry.client === b.entry.client && a.entry.key === b.entry.key && sameAction(a.operation.action, b.operation.action);
 
 /** @param {App} app @param {number} clients @param {boolean} paused */
 function empty(app, clients, paused) {
@@ -68,7 +70,7 @@ function question(app, jobs, behind, clients) {
   const { client, operation, entry } = jobs[0];
   const { action } = operation;
   const sameName = clients.some((other) => other.pubkey !== client.pubkey && other.name === client.name && client.name !== "");
-  const told = describe(action, jobs.map((job) => job.operation), app.signer.clock(), sameName);
+  const told = describe(action, jobs.map((job) => shown(job.operation)), app.signer.clock(), sameName);
   const name = line(client.name, 64) || t("apps.nameless");
   const until = Math.min(...jobs.map((job) => job.entry.received_at)) + DEADLINE;
   const left = h("span", { class: "left" });
@@ -97,7 +99,7 @@ function question(app, jobs, behind, clients) {
   /** @param {string} key @param {"always" | "never"} verdict @param {number | null} seconds */
   const offer = (key, verdict, seconds) => {
     const element = button("", () => answer(verdict, seconds), "offer");
-    element.append(h("strong", {}, t(`answer.${key}`)), h("small", {}, t("answer.spelt", { app: name, what })));
+    element.append(h("strong", {}, t(`answer.${key}`)), h("small", {}, t("answer.spelt", { app: name, what: action.host ? `${what}: ${action.host}` : what })));
     return element;
   };
   return h("article", { "aria-labelledby": "asked" },
@@ -111,10 +113,11 @@ function question(app, jobs, behind, clients) {
       fact(t("requests.app_key"), short(client.pubkey)),
       fact(t("requests.key"), short(encodeNpub(entry.key))),
       told.peer && fact(t("requests.peer"), told.peer),
-      fact(t("requests.method"), action.kind === null ? action.method : `${action.method} · kind ${action.kind}`))),
+      fact(t("requests.method"), action.kind !== null || action.context ? `${action.method} · kind ${action.kind ?? actionParam(action)}` : action.method))),
     behind > 0 && h("p", { class: "quiet" }, t("requests.more", { count: behind })),
     h("section", { class: "answers", "aria-label": t("answer.legend") },
-      h("details", {}, h("summary", {}, t("answer.more")), h("div", { class: "offers" },
+      // Of a login that names no host, or several, no rule is made.
+      ruleParam(action) !== undefined && h("details", {}, h("summary", {}, t("answer.more")), h("div", { class: "offers" },
         offer("10m", "always", 600), offer("1h", "always", 3600), offer("always", "always", null), offer("never", "never", null))),
       h("div", { class: "two" },
         button(t("answer.deny"), () => answer("deny"), "deny big"),

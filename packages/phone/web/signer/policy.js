@@ -4,12 +4,22 @@
  * Pure, and the same as bunker_signer.policy: both run tests/phone/tables/policy.json.
  */
 
+import { LOGIN_TAGS } from "../describe/hosts.js";
+
 /** What every connected client may do: none of it opens the user key. */
 export const FREE = ["connect", "ping", "get_public_key", "switch_relays", "logout"];
 const EVERYDAY_KINDS = [1, 6, 7, 16, 1111, 22242];
-const CRYPT = ["nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt"];
+const CRYPT = ["nip44_encrypt", "nip44_decrypt", "nip44v3_encrypt", "nip44v3_decrypt", "nip04_encrypt", "nip04_decrypt"];
 
-/** @typedef {{ method: string, kind: number | null, peer: string | null, host?: string | null }} Action host: of a login that is good for one alone */
+/**
+ * @typedef {object} Action
+ * @property {string} method
+ * @property {number | null} kind of sign_event
+ * @property {string | null} peer of encryption
+ * @property {string | null} [host] of a login (kinds 22242, 24242, 27235) that is good for one alone
+ * @property {boolean} [own] an HTTP login (27235) to a relay that the signer runs on
+ * @property {[number, string] | null} [context] kind and scope of NIP-44 version 3
+ */
 /**
  * @typedef {object} Grant
  * @property {string} method
@@ -29,9 +39,27 @@ export const grant = (method, param = null, rest = {}) => ({
 });
 
 /** The narrowest that a grant can be. @param {Action} action */
-export const actionParam = (action) => (action.kind === null ? action.peer : action.host ? `${action.kind}:${action.host}` : String(action.kind));
+export function actionParam({ kind, peer, host, context }) {
+  if (context) return context.join("/");
+  if (kind === null) return peer;
+  return host ? `${kind}:${host}` : String(kind);
+}
+
 /** What grants about it have for a parameter, the narrowest first. @param {Action} action @returns {(string | null)[]} */
-const params = (action) => (action.host ? [actionParam(action), String(action.kind), null] : [actionParam(action), null]);
+function params(action) {
+  if (action.context) return [actionParam(action), String(action.context[0]), null];
+  return action.host ? [actionParam(action), String(action.kind), null] : [actionParam(action), null];
+}
+
+/** The parameter of a rule that "always" makes; undefined for a login that names no host, or several. @param {Action} action */
+export const ruleParam = (action) => (action.kind !== null && action.kind in LOGIN_TAGS && !action.host ? undefined : actionParam(action));
+
+/** Tell whether two requests are one question. @param {Action} a @param {Action} b */
+export const sameAction = (a, b) => JSON.stringify(whole(a)) === JSON.stringify(whole(b));
+/** @param {Action} action */
+const whole = ({ method, kind, peer, host, own, context }) => [method, kind, peer, host ?? null, own ?? false, context ?? null];
+
+const NO_GRANT = grant("");
 
 /** The narrowest permission, in NIP-46's words. @param {Action} action */
 export function permission(action) {
@@ -39,10 +67,16 @@ export function permission(action) {
   return param === null ? action.method : `${action.method}:${param}`;
 }
 
-/** Decide about `action` of a client that holds `grants`. @template {Grant} G @param {G[]} grants @param {Action} action @param {number} now Unix seconds @returns {{ allow: true, grant: G | null } | { ask: true } | { refuse: string, grant: G }} */
+/** Decide about `action` of a client that holds `grants`. @template {Grant} G @param {G[]} grants @param {Action} action @param {number} now Unix seconds @returns {{ allow: true, grant: G | null } | { ask: true } | { refuse: string, grant: G | Grant }} */
 export function decide(grants, action, now) {
   if (FREE.includes(action.method)) return { allow: true, grant: null };
-  const live = grants.filter((item) => covers(item, action) && isLive(item, now));
+  let live = grants.filter((item) => covers(item, action) && isLive(item, now));
+  if (action.own) {
+    // Who logs in there as the owner could ban the signer itself (NIP-86): nothing less than a grant
+    // for that very host does, and nobody is asked.
+    live = live.filter((item) => item.effect === "deny" || (action.host && item.param === actionParam(action)));
+    if (!live.length) return { refuse: "denied: no app logs in to the signer's own relay for its owner", grant: NO_GRANT };
+  }
   // The narrowest goes first; of two alike, a denial wins.
   const order = params(action);
   live.sort((a, b) => order.indexOf(a.param) - order.indexOf(b.param) || Number(a.effect === "allow") - Number(b.effect === "allow"));

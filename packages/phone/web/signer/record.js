@@ -9,7 +9,7 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { toHex, utf8 } from "../bytes.js";
 import { next } from "./audit_chain.js";
-import { actionParam, decide, grant as newGrant, used } from "./policy.js";
+import { actionParam, decide, grant as newGrant, ruleParam, used } from "./policy.js";
 
 export const GONE = "denied: not connected any more";
 export const MAX_WAITING = 100; // requests of one client that wait for the owner
@@ -166,10 +166,11 @@ export async function approve(tx, digest, by) {
 /** Turn "always" and "never" into a grant, if the client is still one. @param {Transaction} tx @param {string} client @param {import("./policy.js").Action} action @param {"allow" | "deny"} effect @param {number | null} seconds @param {number | null} uses @param {number} now @param {string} by */
 export async function takeRule(tx, client, action, effect, seconds, uses, now, by) {
   const row = await tx.get("clients", client);
-  if (!row) return;
+  const param = ruleParam(action);
+  if (!row || param === undefined) return;
   const expires_at = seconds === null ? null : now + seconds;
-  await putGrant(tx, client, newGrant(action.method, actionParam(action), { effect, expires_at, uses_left: uses }));
-  await audit(tx, now, "grant", row.key, { client_pubkey: client, method: action.method, param: actionParam(action) ?? "", outcome: effect, decided_by: by });
+  await putGrant(tx, client, newGrant(action.method, param, { effect, expires_at, uses_left: uses }));
+  await audit(tx, now, "grant", row.key, { client_pubkey: client, method: action.method, param: param ?? "", outcome: effect, decided_by: by });
 }
 
 /**
@@ -201,7 +202,7 @@ const auditRequest = (tx, entry, operation, now, outcome, by) =>
   });
 
 /** @param {import("./policy.js").Grant} item */
-const rule = (item) => `grant ${item.method}${item.param ? `:${item.param}` : ""}`;
+const rule = (item) => (item.method ? `grant ${item.method}${item.param ? `:${item.param}` : ""}` : "");
 
 /** The look-up is by SHA-256, so its time tells nothing about a secret that is nearly right. @param {string} secret */
 const secretDigest = (secret) => toHex(sha256(utf8(secret)));

@@ -9,7 +9,7 @@ import { CryptoError, InvalidInput, InvalidRPC, NSEError, Refused } from "../err
 import { signEvent, tagValues, verifyEvent } from "../nips/event.js";
 import { param, parseMetadata, parseRequest, responseText } from "../nips/nip46.js";
 import { Buckets, TokenBucket } from "./limits.js";
-import { digestOf, readOperation } from "./operation.js";
+import { digestOf, hostsOf, readOperation } from "./operation.js";
 import { FREE, permission } from "./policy.js";
 import * as record from "./record.js";
 
@@ -159,7 +159,7 @@ export class Signer {
   async #keyed(client, event, relay, request, scheme, now, reply) {
     let operation;
     try {
-      operation = readOperation(request, client.key, now);
+      operation = readOperation(request, client.key, now, hostsOf(this.relays()));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       const fresh = await this.database.write(["handled"], (tx) => record.markHandled(tx, event.id, now));
@@ -240,7 +240,7 @@ export class Signer {
     try {
       const { text, scheme } = await this.transport.open(entry.client, entry.event.content);
       const request = parseRequest(text);
-      return { entry, client, request, scheme, operation: readOperation(request, entry.key, entry.received_at) };
+      return { entry, client, request, scheme, operation: readOperation(request, entry.key, entry.received_at, hostsOf(this.relays())) };
     } catch {
       return null;
     }
@@ -257,7 +257,7 @@ export class Signer {
       try {
         const { template, action, text } = operation;
         const key = { pubkey: vault.pubkey, sign: (/** @type {Uint8Array} */ message) => vault.sign(message) };
-        result = template ? JSON.stringify(await signEvent(template, key)) : await vault.crypt(action.method, action.peer ?? "", text);
+        result = template ? JSON.stringify(await signEvent(template, key)) : await vault.crypt(action.method, action.peer ?? "", text, action.context);
       } catch (error) {
         if (error instanceof NSEError && error.code === "locked") return null;
         if (error instanceof CryptoError || error instanceof InvalidInput) return await this.#answer(job, { error: `invalid: ${error.message}` }, by, true);
