@@ -25,6 +25,8 @@ from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.local.files import write_private
 from bunker_core.pool import RelayPool
+from bunker_relay.event.lists import FILE as LISTS
+from bunker_relay.event.lists import Lists
 
 
 def run(*arguments: str) -> str:
@@ -139,6 +141,29 @@ def _planted(backup: Path, target: Path, pubkey: str) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+
+
+def test_lists_of_a_relay_that_nobody_vouches_for_wait_too(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Whoever changed a backup could let themselves publish, or shut the owner's address out."""
+    intruder = SecretKey.generate().pubkey
+    lists = Lists(installation.relay / LISTS)
+    installation.relay.mkdir(exist_ok=True)
+    with lists.change():
+        lists.allowed_pubkeys[intruder] = ""
+        lists.block_ip("192.0.2.7", "the owner's")
+    run("backup", "--data", str(installation.data), str(tmp_path / "backup"))
+    there = Installation(tmp_path / "there")
+    said = run("restore", "--data", str(there.data), str(tmp_path / "backup"))
+    assert f"relay    allowed pubkeys: {intruder}" in said
+    assert "relay    blocked ips: 192.0.2.7" in said
+    assert not (there.relay / LISTS).exists()
+    run("restore", "--data", str(there.data), "--confirm", "--yes")
+    assert Lists(there.relay / LISTS).allowed_pubkeys == {intruder: ""}
+    proved = Installation(tmp_path / "proved")
+    restore_backup(tmp_path / "backup", proved, installation.master_key)
+    assert (proved.relay / LISTS).exists()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from bunker_core.errors import BunkerError
 from bunker_core.local.files import private_folder, sync_folder
 
 FORMAT: Final = 1
-UNCONFIRMED: Final = "unconfirmed"  # in the signer's directory
+UNCONFIRMED: Final = "unconfirmed"  # in the signer's directory, and in the relay's
 LAST_BACKUP: Final = "last-backup"  # in the signer's directory, which its user may write to
 _MANIFEST: Final = "manifest.json"
 _MAX_FILE: Final = 64 * 2**30  # bytes; what a damaged header could claim is bounded
@@ -33,6 +33,8 @@ _MAX_FILE: Final = 64 * 2**30  # bytes; what a damaged header could claim is bou
 _KEPT: Final = re.compile(
     r"relay/(relay\.sqlite3|lists\.json)|signer/(\w+\.sqlite3|keys/[\w.=-]+)", re.ASCII
 )
+# What of it says who may do what.
+_RIGHTS: Final = re.compile(r"relay/lists\.json|signer/\w+\.sqlite3", re.ASCII)
 _MANIFEST_BYTES: Final = 1_000_000
 
 
@@ -77,9 +79,10 @@ def restore_backup(
     """Write what is in `file` into an empty place; return the manifest, and whether it is ours.
 
     It is ours when the master key says so. Whoever can write to a backup could else pair an app
-    with rights of their choice, or bind a device: without that proof the signer's databases are
-    laid aside in `unconfirmed` until their owner has seen what is in them. Everything is checked
-    before anything is put in place. Raises BackupFailed and NSEError.
+    with rights of their choice, bind a device, or let anybody publish on the relay: without that
+    proof the signer's databases and the relay's lists are laid aside in `unconfirmed` until their
+    owner has seen what is in them. Everything is checked before anything is put in place. Raises
+    BackupFailed and NSEError.
     """
     try:
         with ExitStack() as stack:
@@ -105,9 +108,18 @@ def restore_backup(
     return manifest, ours
 
 
+def unconfirmed(installation: Installation) -> list[tuple[Path, Path]]:
+    """Return each file that was laid aside, and where it belongs."""
+    return [
+        (path, folder / path.name)
+        for folder in (installation.signer, installation.relay)
+        for path in sorted((folder / UNCONFIRMED).glob("*"))
+    ]
+
+
 def _place(folder: Path, name: str, ours: bool) -> Path:
     """Return where a restored file goes."""
-    if ours or folder.name != "signer" or not name.endswith(".sqlite3"):
+    if ours or not _RIGHTS.fullmatch(f"{folder.name}/{name}"):
         return folder / name
     (folder / UNCONFIRMED).mkdir(mode=0o700, exist_ok=True)
     return folder / UNCONFIRMED / name

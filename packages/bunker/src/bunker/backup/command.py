@@ -7,8 +7,14 @@ from pathlib import Path
 
 import click
 
-from bunker.backup.archive import UNCONFIRMED, BackupFailed, make_backup, restore_backup
-from bunker.backup.rights import rights
+from bunker.backup.archive import (
+    UNCONFIRMED,
+    BackupFailed,
+    make_backup,
+    restore_backup,
+    unconfirmed,
+)
+from bunker.backup.rights import relay_rights, rights
 from bunker.installation import Installation
 from bunker.up.questions import data_option, master_key_option
 from bunker_core.describe import plain
@@ -47,7 +53,7 @@ def backup(data: Path, master_key_file: Path | None, file: Path) -> None:
 @click.command()
 @data_option
 @master_key_option
-@click.option("--confirm", is_flag=True, help="Accept the apps and devices that were laid aside.")
+@click.option("--confirm", is_flag=True, help="Accept the rights that were laid aside.")
 @click.option("--yes", is_flag=True, help="With --confirm: without a question.")
 @click.argument(
     "file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -57,8 +63,9 @@ def restore(
 ) -> None:
     """Put the backup in FILE into an empty place.
 
-    With the master key of the backup it is proved that nobody changed it. Without, its apps and
-    devices may do nothing until you have seen the list and said so: `bunker restore --confirm`.
+    With the master key of the backup it is proved that nobody changed it. Without, its apps, its
+    devices and the lists of its relay count for nothing until you have seen them and said so:
+    `bunker restore --confirm`.
     """
     installation = Installation(data)
     if confirm == (file is not None):
@@ -72,10 +79,10 @@ def restore(
         raise click.ClickException(str(error)) from None
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_at"]))
     click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])}, from {made}")
-    _list(list(rights(installation.signer if ours else installation.signer / UNCONFIRMED)))
+    _list(_rights(installation, "" if ours else UNCONFIRMED))
     if not ours:
         click.echo(
-            "not proved to be yours: none of these may do anything yet. If you know them all, "
+            "not proved to be yours: none of these counts yet. If you know them all, "
             f"say so before the first start: bunker restore --data {data} --confirm"
         )
     if not installation.master_key.exists():
@@ -84,25 +91,33 @@ def restore(
 
 def _confirm(installation: Installation, yes: bool) -> None:
     """Put in place what was laid aside; raises BackupFailed."""
-    folder = installation.signer / UNCONFIRMED
-    found = sorted(folder.glob("*.sqlite3"))
+    found = unconfirmed(installation)
     if not found:
         raise BackupFailed(f"nothing waits to be confirmed in {installation.data}")
-    taken = [path.name for path in found if (installation.signer / path.name).exists()]
-    if taken:
+    taken = next((place for _, place in found if place.exists()), None)
+    if taken is not None:
         raise BackupFailed(
-            f"the signer was started since and has {taken[0]} of its own: stop it, and move that "
-            "away if what it holds may be lost"
+            f"the {taken.parent.name} was started since and has {taken.name} of its own: stop it, "
+            "and move that away if what it holds may be lost"
         )
-    _list(list(rights(folder)))
+    _list(_rights(installation, UNCONFIRMED))
     if not yes:
         if not sys.stdin.isatty():
             raise BackupFailed("without a terminal, --yes says that you know them all")
         click.confirm("Are these all yours?", abort=True)
-    for path in found:
-        path.rename(installation.signer / path.name)
-    folder.rmdir()
+    for path, place in found:
+        path.rename(place)
+    for folder in {path.parent for path, _ in found}:
+        folder.rmdir()
     click.echo("confirmed")
+
+
+def _rights(installation: Installation, folder: str) -> list[str]:
+    """Return a line for each right that the restored files give; `folder` is where in its place."""
+    return [
+        *rights(installation.signer / folder),
+        *relay_rights(installation.relay / folder / "lists.json"),
+    ]
 
 
 def _list(lines: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
-"""Who may do what after a restore: apps, devices and passkeys, as a backup says."""
+"""Who may do what after a restore: apps, devices, passkeys, the relay's lists, as a backup says."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +25,19 @@ def rights(folder: Path) -> Iterator[str]:
     for what, table in (("device", "devices"), ("passkey", "passkeys")):
         for (name,) in _rows(folder / "console.sqlite3", f"SELECT name FROM {table}"):  # noqa: S608
             yield f"{what:<8} {plain.line(str(name)) or '(no name)'}"
+
+
+def relay_rights(file: Path) -> Iterator[str]:
+    """Yield a line for each entry of the relay's lists, in a backup's `file`."""
+    try:
+        lists = json.loads(file.read_bytes())
+        for name, values in lists.items():
+            word = plain.line(str(name)).replace("_", " ")
+            yield from (f"relay    {word}: {plain.line(str(value))}" for value in values)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, AttributeError, TypeError):
+        yield "relay    lists.json can't be read"
 
 
 def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
