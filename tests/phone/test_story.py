@@ -478,6 +478,29 @@ async def test_a_key_that_was_sealed_at_another_name_says_so(handset: Phone) -> 
             await asking
 
 
+async def test_the_page_is_at_one_name_alone(chromium: "Browser", served: Served) -> None:
+    """Another name that leads to the same server shows no page, and says where the right one is."""
+    port = urlsplit(served.origin).port
+    context = await chromium.new_context()
+    page = await context.new_page()
+    for name in ("127.0.0.1", "phone.localhost", "evil.localhost"):
+        answer = await page.goto(f"http://{name}:{port}/#join=x")
+        assert answer is not None
+        assert answer.status == 421
+        assert (await page.inner_text("body")).strip() == f"this page is at {served.origin}"
+        assert await page.evaluate("navigator.serviceWorker.getRegistrations()") == []
+    await context.close()
+
+
+async def test_a_link_of_another_page_is_refused(handset: Phone, served: Served) -> None:
+    """It would make this phone the signer of somebody else's relay; nothing is sent there."""
+    page = handset.page
+    await page.goto(f"{served.origin}/#relay")
+    await page.get_by_label("The link, pasted").fill("https://phone.evil.example/#join=x")
+    await page.get_by_role("button", name="Join", exact=True).click()
+    await page.get_by_text("This link is for https://phone.evil.example").wait_for()
+
+
 async def test_expired(handset: Phone) -> None:
     """Two minutes of silence are a no, and the app is told."""
     page = handset.page
