@@ -20,7 +20,7 @@ TIME = 1700000000
 Work = Callable[[int], None]
 
 
-def enclave(level: str, directory: str, peer: str) -> tuple[Work, object]:
+def enclave(level: str, directory: str, peer: str) -> tuple[Work, Any]:
     """The NSE under test: signs, encrypts and decrypts."""
     from bunker_core.event import EventTemplate
     from bunker_signer.nse import NSE, FileStorage, MemoryLevel
@@ -36,6 +36,13 @@ def enclave(level: str, directory: str, peer: str) -> tuple[Work, object]:
         nse.nip44_decrypt(peer, nse.nip44_encrypt(peer, f"secret {number}"))
         nse.nip04_decrypt(peer, nse.nip04_encrypt(peer, f"secret {number}"))
 
+    return work, nse
+
+
+def kept_open(directory: str, peer: str) -> tuple[Work, object]:
+    """The NSE as a signer holds the key of its traffic: in the page from one use to the next."""
+    work, nse = enclave("memfd_secret", directory, peer)
+    nse.keep_open()
     return work, nse
 
 
@@ -167,6 +174,7 @@ IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
     "without chaff": without_chaff(partial(enclave, "memfd_secret")),
     "memfd_secret": partial(enclave, "memfd_secret"),
     "mlock": partial(enclave, "mlock"),
+    "kept open": kept_open,
 }
 
 

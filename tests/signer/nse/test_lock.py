@@ -11,6 +11,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_signer.nse import NSE, AsyncNSE, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.attempts import FREE, MAX_WAIT, Attempts
+from bunker_signer.nse.memory import MemoryLevel
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 
@@ -98,6 +99,49 @@ def test_lock_drops_the_master_key() -> None:
         assert not nse._vault.page.view.tobytes().strip(b"\0")
         nse.unlock(MasterKey(MASTER))
         verify(nse.sign(EVENT))
+
+
+@pytest.mark.parametrize("end", ["lock", "close"])
+def test_a_key_that_stays_open_is_wiped_in_the_end(end: str) -> None:
+    """`keep_open` lasts until `lock` or `close`; after a lock nothing of it is in the page."""
+    nse = NSE("ab" * 32)
+    nse.generate()
+    nse.keep_open()
+    nse.sign(EventTemplate(1))
+    assert any(nse._vault.secret)
+    if end == "lock":
+        nse.lock()
+        assert not any(nse._vault.page.view)
+        with pytest.raises(NSEError):
+            nse.sign(EventTemplate(1))
+    nse.close()
+    assert not nse._vault.page.alive
+    with pytest.raises(NSEError):
+        nse.sign(EventTemplate(1))
+
+
+def test_in_memory_that_is_not_locked_no_key_stays_open() -> None:
+    """Where the page could be swapped out, the key is in it for one operation at a time."""
+    with pytest.warns(RuntimeWarning):
+        nse = NSE("ab" * 32, memory=MemoryLevel.PLAIN)
+    with nse:
+        nse.generate()
+        nse.keep_open()
+        nse.sign(EventTemplate(1))
+        assert not any(nse._vault.secret)
+
+
+def test_a_key_that_stays_open_is_gone_with_its_file() -> None:
+    """What another process removed from the storage signs no more, though it lies in the page."""
+    storage = MemoryStorage()
+    with NSE("ab" * 32, storage) as nse, NSE("ab" * 32, storage) as other:
+        nse.generate()
+        nse.keep_open()
+        nse.sign(EventTemplate(1))
+        other.destroy()
+        with pytest.raises(NSEError):
+            nse.sign(EventTemplate(1))
+        assert not any(nse._vault.page.view)
 
 
 def test_generate_needs_a_protector() -> None:

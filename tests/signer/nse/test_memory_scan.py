@@ -178,6 +178,14 @@ def test_no_copy_is_left(threads: int, tmp_path: Path) -> None:
     assert {name: copies for name, copies in found.items() if copies.total} == {}
 
 
+@pytest.mark.parametrize("threads", [0, 8])
+def test_no_copy_is_left_of_a_key_that_stays_open(threads: int, tmp_path: Path) -> None:
+    """The key of the traffic lies in the page that nobody reads, and nowhere else."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("kept open", threads, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
 def test_no_copy_is_left_by_the_first_use(tmp_path: Path) -> None:
     """A key opened once leaves nothing, though the loader still binds library calls lazily."""
     need(_memfd_secret(), "the kernel has no memfd_secret")
@@ -222,6 +230,7 @@ def table() -> None:
         "reference",
         "mlock",
         "memfd_secret",
+        "kept open",
         "passphrase",
         "once",
         "generate",

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from bunker_core import keys
-from bunker_core.keys import SecretKey
+from bunker_core.keys import Buffer, SecretKey
 from bunker_signer.nse import NSEError, NSEErrorCode
+from bunker_signer.nse import vault as vault_module
 from bunker_signer.nse.blob import MAX_PARAMS, Slot
 from bunker_signer.nse.vault import Vault, seal
 
@@ -35,6 +36,51 @@ def test_what_is_remembered_of_one_key_is_not_used_for_another() -> None:
             vault.open(nonce, sealed, b"", pubkey)
         assert raised.value.code is NSEErrorCode.DECRYPTION_FAILED
         vault.end()
+    vault.page.close()
+
+
+def test_a_key_that_stays_open_is_decrypted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its secret and keypair stay in the page, all else is wiped after each operation."""
+    opened: list[bytes] = []
+    original = vault_module.open_into
+
+    def counted(key: Buffer, nonce: bytes, sealed: bytes, aad: bytes | None, out: Any) -> None:
+        opened.append(sealed)
+        original(key, nonce, sealed, aad, out)
+
+    monkeypatch.setattr(vault_module, "open_into", counted)
+    vault = Vault()
+    vault.stays_open = True
+    vault.data_key[:] = bytes(range(32))
+    nonce, sealed, pubkey = sealed_in(vault)
+    peer = SecretKey.generate().pubkey
+    for _ in range(3):
+        vault.open(nonce, sealed, b"", pubkey)
+        assert keys.verify(pubkey, MESSAGE, vault.sign(pubkey, MESSAGE))
+        vault.nip44_encrypt(peer, "text")
+        vault.end()
+        assert any(vault.secret)
+        assert any(vault.keypair)
+        assert not any(vault.page.view[32:64])
+        assert not any(vault.page.view[192:])
+    assert opened.count(sealed) == 1
+    vault.page.close()
+
+
+def test_a_key_that_stays_open_gives_way_to_another() -> None:
+    """Another ciphertext, or another name for the same, is opened and checked as ever."""
+    vault = Vault()
+    vault.stays_open = True
+    vault.data_key[:] = bytes(range(32))
+    one, other = sealed_in(vault), sealed_in(vault)
+    for nonce, sealed, pubkey in (one, other, other, one):
+        vault.open(nonce, sealed, b"", pubkey)
+        assert keys.verify(pubkey, MESSAGE, vault.sign(pubkey, MESSAGE))
+        vault.end()
+    with pytest.raises(NSEError):
+        vault.open(*one[:2], b"", other[2])
+    vault.end()
+    assert not any(vault.page.view[32:])
     vault.page.close()
 
 

@@ -21,7 +21,8 @@ log = get_logger(__name__)
 class Identity:
     """The two key pairs of NIP-46 under one name: one carries the traffic, the other signs.
 
-    The traffic's key stays open: without it nobody could be told that the user's is locked.
+    The traffic's key is never locked: without it nobody could be told that the user's is. In a
+    running signer it stays in the locked page (`NSE.keep_open`).
     `access` is the owner of whether the user's may be used.
     """
 

@@ -108,6 +108,9 @@ class AsyncNSE:
     async def export_secret(self, out: Buffer) -> None:
         await self._do(self._nse.export_secret, out)
 
+    async def keep_open(self) -> None:
+        await self._do(self._nse.keep_open)
+
     async def destroy(self) -> None:
         await self._do(self._nse.destroy)
 

@@ -102,6 +102,15 @@ class SealedKey:
         """Whether `unlock` is needed before the key can be used."""
         return self._opened_blob is None and self._protector is None
 
+    def keep_open(self) -> None:
+        """Let the private key stay in the page from its first use on, until `lock` or `close`.
+
+        For a key that carries traffic and signs all the time, never for a user's. In memory that
+        is not locked it is opened for one operation at a time all the same.
+        """
+        with self._ready():
+            self._vault.stays_open = self.memory_level is not MemoryLevel.PLAIN
+
     def exists(self) -> bool:
         """Tell whether the key is there."""
         return self._storage.get(self._key) is not None

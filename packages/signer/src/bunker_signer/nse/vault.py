@@ -1,5 +1,8 @@
 """The opened key: one page, one operation at a time, nothing left afterwards.
 
+A key that carries traffic may stay open in the page instead, from one operation to the next
+(`stays_open`): it is in use all the time, and no user's.
+
 Every secret of an operation lies in this page: the data key while unlocked, and from
 `decrypt_into` to the wipe the private key, libsecp256k1's keypair, the ECDH secret and the
 message keys. None of them ever becomes a `bytes`, `str` or `int`.
@@ -39,6 +42,10 @@ class Vault:
         self.scratch: Final = view[300:332]  # a second data key, while slots are checked
         self.saved_key: Final = view[332:364]  # the data key before a change of the slots
         self._operation: Final = view[32 : 32 + len(_ZEROS)]  # all but the data key
+        self._around_key: Final = (self.wrapping_key, view[192 : 32 + len(_ZEROS)])
+        self.stays_open = False
+        self._open: tuple[bytes, str] | None = None  # ciphertext and pubkey of what stayed open
+        self._decrypted = False  # something, since the last end
         # The ciphertext that was opened last, its pubkey, and the public half of its keypair.
         self._public: tuple[bytes, str, bytes] | None = None
         # Any key and a ciphertext of it, both known to nobody and worth nothing: see `_chaff`.
@@ -51,20 +58,25 @@ class Vault:
 
         The key must be the one of `pubkey`: a sealed key beside another's name is refused.
         """
+        if self._open == (sealed, pubkey):
+            return
+        self._open, self._decrypted = None, True
         open_into(self.data_key, nonce, sealed, aad, self.secret)
         if self._public is not None and self._public[:2] == (sealed, pubkey):
             # The same ciphertext is the same private key, whose public half was computed and
             # checked when it was opened first: a fifth of a signature.
             self.keypair[:KEY_BYTES] = self.secret
             self.keypair[KEY_BYTES:] = self._public[2]
-            return
-        keys.load_keypair(self.secret, self.keypair)
-        if keys.keypair_pubkey(self.keypair) != pubkey:
-            raise NSEError(
-                "sealed key is not the one of its public key: the file was changed",
-                NSEErrorCode.DECRYPTION_FAILED,
-            )
-        self._public = sealed, pubkey, bytes(self.keypair[KEY_BYTES:])
+        else:
+            keys.load_keypair(self.secret, self.keypair)
+            if keys.keypair_pubkey(self.keypair) != pubkey:
+                raise NSEError(
+                    "sealed key is not the one of its public key: the file was changed",
+                    NSEErrorCode.DECRYPTION_FAILED,
+                )
+            self._public = sealed, pubkey, bytes(self.keypair[KEY_BYTES:])
+        if self.stays_open:
+            self._open = sealed, pubkey
 
     def sign(self, pubkey: str, message: bytes) -> bytes:
         """Return a checked BIP-340 signature by the opened key."""
@@ -104,12 +116,19 @@ class Vault:
         return nip44v3.decrypt_with(payload, self.message_keys, kind, scope)
 
     def end(self) -> None:
-        """Wipe everything but the data key."""
-        self._operation[:] = _ZEROS  # into the page itself: a third of `wipe`'s time
-        self._chaff()
+        """Wipe everything but the data key, and the private key if that stays open."""
+        if self._open is None:
+            self._operation[:] = _ZEROS  # into the page itself: a third of `wipe`'s time
+        else:
+            for part in self._around_key:
+                part[:] = _ZEROS[: len(part)]
+        if self._decrypted or self._open is None:
+            self._chaff()
+            self._decrypted = False
 
     def wipe(self) -> None:
         """Wipe everything."""
+        self._open = None
         self.page.wipe()
 
     def _chaff(self) -> None:
@@ -119,8 +138,8 @@ class Vault:
         the dynamic loader spill them to the stack, where they would remain.
         """
         nonce, sealed = self._dummy
-        open_into(self._dummy_key, nonce, sealed, b"", self.secret)
-        self.secret[:] = _ZEROS[:KEY_BYTES]
+        open_into(self._dummy_key, nonce, sealed, b"", self.scratch)
+        self.scratch[:] = _ZEROS[:KEY_BYTES]
 
 
 def seal(key: Buffer, secret: Buffer, aad: bytes | None) -> tuple[bytes, bytes]:

@@ -101,6 +101,7 @@ async def running(
         pairs = keyring.open(config.keys)
         for pair in pairs:
             stack.callback(pair.transport.close)
+            pair.transport.keep_open()
             stack.callback(pair.user.close)
         database = open_database(config.data, config.database)
         stack.callback(database.close)
