@@ -20,6 +20,7 @@ from bunker_relay.client.answers import Answers
 from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
 from bunker_relay.client.direct import EXTENSION as DIRECT
+from bunker_relay.client.turns import Turns
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.clock import Clock
 from bunker_relay.event.hub import Hub, Subscription
@@ -129,6 +130,7 @@ class Relay:
             answers=self.answers,
             counters=self.counters,
             turn=Turn(),
+            turns=Turns(),
             connections=self.connections,
         )
         self._connecting = Buckets(config.rates.connections_per_ip)

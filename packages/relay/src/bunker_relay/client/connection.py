@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bunker_relay.client.answers import Answer, Answers
     from bunker_relay.client.cork import Cork, Turn
     from bunker_relay.client.direct import DirectProtocol
+    from bunker_relay.client.turns import Turns
     from bunker_relay.event.hub import Hub
     from bunker_relay.event.ingest import Ingest as EventIngest
     from bunker_relay.event.limits import Budget
@@ -71,6 +72,7 @@ class Parts:
     answers: "Answers"
     counters: "Counters"
     turn: "Turn"
+    turns: "Turns"
     connections: "set[Connection]"
 
 
@@ -149,7 +151,9 @@ class Connection:
         """Serve the client by the calls of `direct`; `done` is called when it has gone."""
         self._done = done
         self._relay.connections.add(self)
-        direct.attach(self._take_attached, self._reading_ended, self._large)
+        direct.attach(
+            self._take_attached, self._reading_ended, self._large, self._relay.turns, self.address
+        )
 
     def _large(self, size: int) -> bool:
         """Take memory for a large message that is on its way; less than nothing gives it back."""

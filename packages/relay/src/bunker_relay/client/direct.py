@@ -21,6 +21,7 @@ from websockets.protocol import Protocol
 from bunker_relay.client.cork import Cork, Turn
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.client.outbox import Unread
+from bunker_relay.client.turns import LARGE_READ, Turns
 from bunker_relay.logs import defect
 
 try:
@@ -88,6 +89,9 @@ class DirectProtocol(PatientProtocol):
     _take: Take | None = None
     _cork: Cork | None = None
     _held = False
+    _turns: Turns | None = None
+    _address = ""
+    _in_turn = False  # waits for its turn to read on
     _later: deque[Text | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
@@ -121,7 +125,14 @@ class DirectProtocol(PatientProtocol):
         self._cork = Cork(turn, self.transport, max_bytes, overflow, unread)
         return self._cork
 
-    def attach(self, take: Take, ended: Callable[[], None], large: Callable[[int], bool]) -> None:
+    def attach(
+        self,
+        take: Take,
+        ended: Callable[[], None],
+        large: Callable[[int], bool],
+        turns: Turns,
+        address: str,
+    ) -> None:
         """Call `take` with the text of every message from now on, None for a binary one.
 
         It raises UnicodeDecodeError for text that is not UTF-8: who parses it finds that out.
@@ -130,9 +141,12 @@ class DirectProtocol(PatientProtocol):
         connection stays.
         `large` is asked for memory, in bytes, before more than LARGE of a message that is not
         whole are kept, and gets it back as a negative number; without it the connection ends.
+        Large pieces are read when it is `address`'s turn in `turns`.
         """
         self._take = take
         self._large = large
+        self._turns = turns
+        self._address = address
         self._attached = True
         later: deque[Text | None] = deque()
         ends = False
@@ -171,6 +185,12 @@ class DirectProtocol(PatientProtocol):
             if not self._later:
                 self._later = None
             self._hand_over(text)
+        if not self._in_turn:
+            self.read_on()
+
+    def read_on(self) -> None:
+        """It is its turn (see `turns.Reader`): read, unless the application has paused."""
+        self._in_turn = False
         if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -192,6 +212,10 @@ class DirectProtocol(PatientProtocol):
         if self._take is None:
             super().data_received(data)
             return
+        if len(data) >= LARGE_READ and self._turns is not None:
+            self._in_turn = True
+            self.transport.pause_reading()
+            self._turns.wait(self._address, self)
         if self._ours is not None:
             self._ours += data
             if len(self._ours) < self._wanted:

@@ -1,0 +1,80 @@
+"""Who sends much is read in turns with everybody else."""
+
+import asyncio
+import os
+import signal
+
+from _wire import Peer, Start, note
+from bunker_core.keys import SecretKey
+from bunker_relay.client.turns import Turns
+
+KEY = SecretKey.generate()
+
+
+class Reader:
+    """Reads a number of large pieces, one a turn."""
+
+    def __init__(self, turns: Turns, address: str, pieces: int, read: list[str]) -> None:
+        self.turns, self.address, self.left, self.read = turns, address, pieces, read
+        self.done = asyncio.Event()
+        turns.wait(address, self)
+
+    def read_on(self) -> None:
+        """Read one piece, of which there are more."""
+        self.read.append(self.address)
+        self.left -= 1
+        if self.left:
+            self.turns.wait(self.address, self)
+        else:
+            self.done.set()
+
+
+async def test_addresses_take_turns() -> None:
+    """However many connections one has, the other reads every second piece."""
+    turns, read = Turns(), list[str]()
+    readers = [Reader(turns, address, 3, read) for address in "aaaab"]
+    for reader in readers:
+        await reader.done.wait()
+    assert "".join(read) == "abababaaaaaaaaa"
+
+
+async def test_one_piece_is_read_in_a_turn_of_the_loop() -> None:
+    """What else the loop has to do comes in between."""
+    turns, read = Turns(), list[str]()
+    readers = [Reader(turns, "a", 2, read) for _ in range(3)]
+    for seen in range(1, 7):
+        await asyncio.sleep(0)
+        assert len(read) == seen
+    assert all(reader.done.is_set() for reader in readers)
+
+
+async def test_a_full_socket_holds_nobody_up(start: Start) -> None:
+    """Of 30 events of 200 KB that wait in a socket three are read before another client's REQ."""
+    relay = start(config="rates.events_per_ip = {per_second = 9999, burst = 9999}")
+    texts = [_event(str(number) * 200_000, 20_002) for number in range(2)]
+    small = [_event(str(number), 20_001) for number in range(60)]
+    patient = {"max_queue": None}
+    async with Peer(relay.url, **patient) as sender, Peer(relay.url, **patient) as other:
+        await other.subscribe("s", {"kinds": [20_001], "limit": 0})
+        for text in small[:30]:  # the kernel learns how much this connection brings
+            await sender.send_text(texts[0])
+            await sender.send_text(text)
+            assert (await other.next())[0] == "EVENT"
+        os.kill(relay.process.pid, signal.SIGSTOP)
+        try:
+            sending = asyncio.gather(
+                *(sender.send_text(item) for text in small[30:] for item in (texts[1], text))
+            )
+            await asyncio.sleep(0)  # as much is written as the kernel takes
+            await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
+        finally:
+            os.kill(relay.process.pid, signal.SIGCONT)
+        before = 0
+        while (await other.next())[0] != "EOSE":
+            before += 1
+        await sending
+        assert before <= 3
+
+
+def _event(content: str, kind: int) -> str:
+    return f'["EVENT",{note(KEY, content, kind=kind).to_json().decode()}]'
