@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bunker.installation import Installation
+from bunker.up.first_run import make_keys
 from bunker_client import Step, WaitingForApproval
+from bunker_client.doctor import Health, examine_signer
 from bunker_phone.phones import Phones
 from phone._stage import Phone, Served, app_of, built, phone, sign
 from relay.push._service import Browser, Service, push_service
@@ -39,7 +42,7 @@ PushManager.prototype.getSubscription = async () => null;
 
 
 @dataclass(slots=True)
-class Installation:
+class Running:
     """A running `bunker up --phone`."""
 
     served: Served
@@ -48,7 +51,7 @@ class Installation:
 
 
 @asynccontextmanager
-async def bunker_up(data: Path, *options: str) -> AsyncIterator[Installation]:
+async def bunker_up(data: Path, *options: str) -> AsyncIterator[Running]:
     """Run it on free ports; push services may be on this machine."""
     site = built()
     process = await asyncio.create_subprocess_exec(
@@ -67,7 +70,7 @@ async def bunker_up(data: Path, *options: str) -> AsyncIterator[Installation]:
         origin, _, _ = lines[-1].partition("/#join=")
         relay = next(line.split()[1] for line in lines if line.startswith("  relay"))
         served = Served(origin, relay, Phones(data / "phone"), site, [])
-        yield Installation(served, lines, lines[-1])
+        yield Running(served, lines, lines[-1])
     finally:
         process.terminate()
         await process.communicate()
@@ -131,7 +134,7 @@ def _visitors(port: int) -> set[str]:
 
 
 @asynccontextmanager
-async def sleeper(chromium: "Chromium", up: Installation) -> AsyncIterator[Sleeper]:
+async def sleeper(chromium: "Chromium", up: Running) -> AsyncIterator[Sleeper]:
     """Open a phone, make its key, let the relay wake it."""
     async with push_service() as service, phone(chromium, up.served) as handset:
         browser = Browser(f"{service.url}/wake")
@@ -224,7 +227,7 @@ async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -
             assert await asleep.deliver() == b"wake"
             await pinging
             shown = await _status(tmp_path)
-            assert "can be woken, last push" in shown
+            assert re.search(r"can be woken, last seen \S+ \S+ UTC, last push \S+ \S+ UTC\n", shown)
             assert "failed" not in shown
             asking = asyncio.create_task(app.request_signature({"kind": 1}, timeout=4.0))
             assert await asleep.deliver() == b"wake"
@@ -261,4 +264,45 @@ async def test_status_wakes_the_phone_and_says_that_it_answers(
         await asleep.sleep()
         checking = asyncio.create_task(_status(tmp_path, "--check"))
         assert await asleep.deliver() == b"wake"
-        assert re.fullmatch(r"ok +phone .+: answers in \d+ ms\n", await checking)
+        woken = r"ok +phone .+: asleep, and woken by a push: answers in \d+ ms\n"
+        assert re.fullmatch(woken, await checking)
+        await asleep.handset.page.goto(f"{up.served.origin}/#requests")
+        await asleep.handset.page.get_by_role("heading", name="Nothing is waiting").wait_for()
+        awake = await _status(tmp_path, "--check")
+        assert re.fullmatch(r"ok +phone .+: awake, answers in \d+ ms\n", awake)
+        await asleep.sleep()
+        [joined] = Phones(tmp_path / "phone").all()
+        [nobody] = [
+            item async for item in examine_signer([up.served.relay], joined.pubkey, timeout=0.5)
+        ]
+        assert nobody.health is Health.WARNING
+        assert nobody.text == "it sleeps on a phone, which was woken and did not answer in 0.5 s"
+        assert "its Settings send a test" in nobody.remedy
+
+
+async def test_a_phone_beside_a_signer_on_the_server(chromium: "Chromium", tmp_path: Path) -> None:
+    """Two signers on one relay, each with its own key and its own apps; `status` knows both."""
+    installation = Installation(tmp_path)
+    await asyncio.to_thread(make_keys, installation, None, None)
+    async with bunker_up(tmp_path, "--pair", "--profile", "basic", "--no-qr") as up:
+        assert any("beside the signer on this machine" in line for line in up.lines)
+        server_uri = next(line.strip() for line in up.lines if line.startswith("bunker://"))
+        async with phone(chromium, up.served) as handset:
+            await handset.first_run(up.link)
+            phone_uri = await handset.pair_uri()
+            async with app_of(server_uri) as everyday, app_of(phone_uri) as careful:
+                await handset.show("Requests")
+                at_once = await sign(everyday, "Signed on the server")
+                asking = sign(careful)
+                await handset.allow()
+                by_hand = await asking
+            assert at_once.pubkey == installation.user_pubkey()
+            assert by_hand.pubkey == await handset.page.evaluate("localStorage['bunker.key']")
+            assert at_once.pubkey != by_hand.pubkey
+        shown = await _status(tmp_path)
+        [joined] = Phones(tmp_path / "phone").all()
+        assert "signer  running" in shown
+        assert f"{joined.pubkey[:8]}…: can't be woken: see its Settings" in shown
+        config = (tmp_path / "phone" / "relay.toml").read_text()
+        assert joined.pubkey in config
+        assert installation.remote_signer_pubkey() in config

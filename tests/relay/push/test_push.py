@@ -160,6 +160,27 @@ async def test_one_push_for_a_burst_and_twenty_at_most(tmp_path: Path) -> None:
         await waker.close()
 
 
+def test_that_a_signer_was_here_is_kept_to_the_minute(tmp_path: Path) -> None:
+    """It comes back a hundred times a minute and costs one write; who can't be woken costs none."""
+    now = 1_800_000_000.0
+    kept = Subscriptions(tmp_path)
+    value = Browser("https://push.example/a").subscription()
+    kept.add(SIGNER.pubkey, parse_subscription(value, 1, private=False))
+    waker = Waker(PushSettings(enabled=True), kept, "mailto:a@b", lambda: now)
+    file = tmp_path / "push.json"
+    writes = {file.stat().st_ino}
+    for _ in range(100):
+        waker.awake([SIGNER.pubkey, APP.pubkey])
+        writes.add(file.stat().st_ino)
+        now += 0.5
+    assert len(writes) == 2
+    assert [item.seen_at for item in Subscriptions(tmp_path).of(SIGNER.pubkey)] == [1_800_000_000]
+    now += 10.0
+    waker.awake([SIGNER.pubkey])
+    assert [item.seen_at for item in kept.of(SIGNER.pubkey)] == [1_800_000_060]
+    assert kept.of(APP.pubkey) == ()
+
+
 async def test_a_browser_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     """404 and 410 end a subscription; any other failure is remembered in words."""
     now = 1_800_000_000.0

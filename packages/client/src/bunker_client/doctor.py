@@ -29,6 +29,7 @@ from bunker_client.errors import (
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.http import fetch_json
 from bunker_client.request.link import Link
+from bunker_client.request.progress import Step
 from bunker_core.errors import BunkerError, PoolError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template, sign_event
 from bunker_core.filter import Filter
@@ -42,6 +43,7 @@ from bunker_core.pool import RelayPool
 MAX_SKEW: Final = 60.0  # seconds; many signers drop what is further off
 SLOW: Final = 2.0  # seconds for a round trip that a person feels
 LARGE_ENOUGH: Final = 128 * 1024  # bytes; a NIP-44 payload of 65,535 bytes is 88 KB of event
+ASLEEP: Final = "asleep, and woken by a push:"  # so begins the text of a signer on a phone
 _PINGS: Final = 3
 # How a relay refuses whom it does not serve (NIP-01, NIP-42).
 _NOT_FOR_ALL: Final = frozenset({"restricted", "auth-required", "pow"})
@@ -106,12 +108,21 @@ async def examine_relay(
 async def examine_signer(
     relays: Iterable[str], remote: str, timeout: float
 ) -> AsyncIterator[Finding]:
-    """Yield whether the remote signer listens at `relays`, asked by a key it does not know."""
+    """Yield whether the remote signer listens at `relays`, asked by a key it does not know.
+
+    One that sleeps on a phone is woken by it, and the text says so.
+    """
+    steps: set[Step] = set()
     link = Link(
         SecretKey.generate(),
         relays,
         remote,
-        {"timeout": timeout, "approval_timeout": 0.0, "offline_timeout": 0.0},
+        {
+            "timeout": timeout,
+            "approval_timeout": 0.0,
+            "offline_timeout": 0.0,
+            "on_progress": lambda progress: steps.add(progress.step),
+        },
     )
     start = time.monotonic()
     try:
@@ -154,7 +165,9 @@ async def examine_signer(
             "see whether the signer runs; with `--session` a paired client can tell",
         )
         return
-    yield Finding("signer present", Health.GOOD, f"answers in {_ms(time.monotonic() - start)}")
+    answers = f"answers in {_ms(time.monotonic() - start)}"
+    text = f"{ASLEEP} {answers}" if Step.SIGNER_WOKEN in steps else answers
+    yield Finding("signer present", Health.GOOD, text)
 
 
 async def examine_session(

@@ -16,6 +16,7 @@ from bunker_core.nips import webpush
 
 MAX_OF_SIGNER: Final = 4  # browsers of one signer; a further one takes the oldest's place
 MAX_SIGNERS: Final = 64
+SEEN: Final = 60  # seconds; that a signer was here is written down no finer
 MAX_ENDPOINT: Final = 1024  # characters; those in the field have 200 to 500
 _FILE: Final = "push.json"
 _KEY_FILE: Final = "push.key"
@@ -27,7 +28,10 @@ class InvalidSubscription(BunkerError):
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Where one browser is woken. Times are Unix seconds; `outcome` is of the latest push."""
+    """Where one browser is woken. Times are Unix seconds; `outcome` is of the latest push.
+
+    `seen_at` is when its signer was last here, in whichever of its browsers.
+    """
 
     endpoint: str
     p256dh: str
@@ -35,6 +39,7 @@ class Subscription:
     registered_at: int
     pushed_at: int | None = None
     outcome: str = ""
+    seen_at: int | None = None
 
     def __repr__(self) -> str:  # who has the endpoint can bother its owner
         return f"Subscription({urlsplit(self.endpoint).hostname!r})"
@@ -115,6 +120,14 @@ class Subscriptions:
         ]
         with suppress(OSError):  # a full disk wakes signers all the same
             self._put(signer, changed)
+
+    def seen(self, signer: str, now: int) -> None:
+        """Remember that a signer who can be woken has come."""
+        found = self.of(signer)
+        if all(item.seen_at is not None and now < item.seen_at + SEEN for item in found):
+            return
+        with suppress(OSError):
+            self._put(signer, [replace(item, seen_at=now) for item in found])
 
     def _put(self, signer: str, subscriptions: Sequence[Subscription]) -> None:
         self._by_signer[signer] = tuple(subscriptions)

@@ -55,8 +55,10 @@ class Waker:
 
     def awake(self, signers: Iterable[str]) -> None:
         """Note that signers have come for what waits: what is asked next needs a push again."""
+        now = int(self._clock())
         for signer in signers:
             self._latest.pop(signer, None)
+            self.subscriptions.seen(signer, now)
 
     def test(self, signer: str) -> bool:
         """Push to a signer whatever it does, to show that it works; False when it is too often."""
