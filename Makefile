@@ -14,6 +14,7 @@ venv = $(PYTHON) -m venv $(1) && $(1)/bin/python -m pip --disable-pip-version-ch
 # What some tests run against, where the platform has it.
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
+PAGE := packages/phone/src/bunker_phone/site/version.json
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
@@ -33,8 +34,7 @@ test: $(VENV)/.dev ## Run every test; what needs a missing service skips and say
 ifdef TESTS
 	$(PYTEST) $(TESTS)
 else
-	$(PYTEST) -n auto --dist loadfile --ignore=tests/interop tests
-	$(PYTEST) tests/interop
+	$(PYTEST) -n auto --dist loadfile --no-loadscope-reorder tests
 endif
 
 bench: $(VENV)/.run $(VENV)-bench/.peers ## Measure our relay and signer next to others (10 minutes)
@@ -56,12 +56,21 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-peers: $(VENV)/.dev ## Install the other projects' clients that the interop tests talk to (npm)
+peers: ## Install the other projects' clients that the interop tests talk to (npm; go and cargo if here)
 	for folder in tests/interop/node tests/signer/console tests/client/nip07 examples/testbed-node; do \
 	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
 	done
+	mkdir -p build/interop
+	! command -v go >/dev/null || (cd tests/interop/go && go build -o $(CURDIR)/build/interop/driven-go . \
+	  && go build -o $(CURDIR)/build/interop/conformance-go ./conformance) || echo "tests/interop/go is left out"
+	! command -v cargo >/dev/null || (cd tests/interop/rust \
+	  && cargo build --quiet --target-dir $(CURDIR)/build/interop/cargo) || echo "tests/interop/rust is left out"
 
-phone: ## Build the signer's page for phones into packages/phone (Node.js 20; npm)
+phone: $(PAGE) ## Build the signer's page for phones into packages/phone (Node.js 20; npm)
+
+# Built anew only when something that goes into it has changed: the tests read it while others build.
+$(PAGE): $(shell find packages/phone/web -type f) $(wildcard packages/core/src/bunker_core/describe/texts/*.json) \
+    $(addprefix packages/phone/,build.mjs package.json package-lock.json tsconfig.json)
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
 	  || { echo "the phone's page needs Node.js 20 or newer; all else works without it" >&2; exit 1; }
 	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error && npm run --silent types \

@@ -114,4 +114,6 @@ if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
     for file_name, page in pages().items():
-        (target / file_name).write_text(page)
+        file = target / file_name
+        if not file.exists() or file.read_text() != page:  # the rest may be read at this moment
+            file.write_text(page)
