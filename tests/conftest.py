@@ -1,11 +1,35 @@
 """What tests of several packages share."""
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from _postgres import PostgresServer, running_postgres
+
+WORKERS_PER_CORE = 2  # most tests wait for another process more than they work
+MAX_WORKERS = 16  # each has its own relays, signers and browsers
+# Rooms whose files wait longest, for browsers, processes and other libraries. They are begun first:
+# what is quick then fills the workers up to the end.
+SLOW_ROOMS = ("interop", "phone", "signer/console", "bunker", "client", "e2e", "docs", "deploy")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many tests `-n auto` runs at once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MAX_WORKERS, WORKERS_PER_CORE * (cores or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what is slow first; otherwise the order stays."""
+
+    def place(item: pytest.Item) -> int:
+        room = item.nodeid.removeprefix("tests/")
+        places = (at for at, slow in enumerate(SLOW_ROOMS) if room.startswith(f"{slow}/"))
+        return next(places, len(SLOW_ROOMS))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
