@@ -1,6 +1,8 @@
 """The relay under test: one process for the whole suite, or any relay by --relay-url."""
 
-from collections.abc import AsyncIterator, Iterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import httpx
@@ -69,22 +71,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
+def relays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RelayProcess]]:
+    """Start a relay with a configuration when it is first asked for; all run to the end."""
+    running: dict[str, RelayProcess] = {}
+    with ExitStack() as stack:
+
+        def relay(config: str) -> RelayProcess:
+            if config not in running:
+                data = tmp_path_factory.mktemp("relay") / "data"
+                running[config] = stack.enter_context(running_relay(data, config=config))
+            return running[config]
+
+        yield relay
+
+
+@pytest.fixture(scope="session")
 def own_relay(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RelayProcess | None]:
+    request: pytest.FixtureRequest, relays: Callable[[str], RelayProcess]
+) -> RelayProcess | None:
     """Our relay, or None when another is judged."""
     if request.config.getoption("--relay-url", default=None):
         if request.param != "direct":
             pytest.skip("another relay has one way, and is judged once")
-        yield None
-        return
+        return None
     way = _WAYS[request.param]
     if "{postgres}" in way:
         server: PostgresServer = request.getfixturevalue("postgres")
-        way = way.replace("{postgres}", server.fresh_url())
-    config = f"{way}\n{CONFIG}"
-    with running_relay(tmp_path_factory.mktemp("relay") / "data", config=config) as relay:
-        yield relay
+        way = way.replace("{postgres}", _schema(server))
+    return relays(f"{way}\n{CONFIG}")
+
+
+@functools.cache
+def _schema(server: "PostgresServer") -> str:
+    return server.fresh_url()
 
 
 @pytest.fixture
