@@ -23,7 +23,8 @@ export async function scan(place, texts) {
     await video.play();
     const canvas = document.createElement("canvas");
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-    while (!stopped && video.isConnected) {
+    // Behind another page or on a phone that was put away nobody holds a code before it.
+    while (!stopped && video.isConnected && !document.hidden) {
       await new Promise((resolve) => setTimeout(resolve, EVERY));
       if (!video.videoWidth) continue;
       const scale = Math.min(1, 720 / video.videoWidth);
