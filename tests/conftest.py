@@ -15,6 +15,7 @@ MAX_WORKERS = 16  # each has its own relays, signers and browsers
 SLOW_ROOMS = ("interop", "phone", "signer/console", "bunker", "client", "e2e", "docs", "deploy")
 
 
+@pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Say how many tests `-n auto` runs at once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
