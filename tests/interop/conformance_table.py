@@ -176,7 +176,7 @@ def clients() -> Iterator[Judged]:
         program = built_client(tool)
         if program is not None:
             # Its first answer may come before its subscription, and the login then hangs.
-            note = " (asks before it listens: some hang by chance)" if tool == "go" else ""
+            note = " (asks before it listens)" if tool == "go" else ""
             yield Judged("client", f"{name} {pinned(tool, pin)}{note}", ("--", str(program)))
 
 

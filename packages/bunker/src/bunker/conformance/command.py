@@ -90,7 +90,7 @@ def relay(url: str, command: tuple[str, ...], patience: float, **rest: Any) -> N
 
     async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
         async with running(Target(url, command, patience)) as make_kit:
-            async for result in run(cases, make_kit):
+            async for result in run(cases, make_kit, again=make_kit):
                 yield result
 
     _judge("relay", rest.pop("name") or url, CASES, results, **rest)
@@ -159,7 +159,7 @@ def client(words: tuple[str, ...], patience: float, **rest: Any) -> None:
 
     async def results(cases: Sequence[Case]) -> AsyncIterator[Result]:
         async with running(Target(words, patience)) as make_kit:
-            async for result in run(cases, make_kit, at_once=16):
+            async for result in run(cases, make_kit, at_once=16, again=make_kit):
                 yield result
 
     _judge("client", rest.pop("name") or shlex.join(words), CASES, results, **rest)

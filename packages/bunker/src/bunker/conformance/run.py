@@ -60,7 +60,7 @@ async def run(
     """Yield the results as they are reached; those that run alone come last.
 
     With `again` a case that went wrong is judged once more by the kit that it makes, and that
-    verdict counts: what a target does wrong may be another case's doing.
+    verdict counts: what goes wrong by chance, or by another case's doing, is not the target's.
     """
     limit = asyncio.Semaphore(at_once)
 

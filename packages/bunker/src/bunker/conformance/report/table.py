@@ -37,8 +37,9 @@ def table(runs: Sequence[Run]) -> str:
         "All are judged by the same cases, ours too, in the configuration that they come with. The",
         "programs that run the libraries are in `tests/interop` and `bench/peers`, as short as",
         "their documentation shows; where one makes less of its library than it could, a better",
-        "one is welcome. A signer's case that goes wrong is judged once more with a signer of its",
-        "own, so that none pays for another case.",
+        "one is welcome. A case that goes wrong is judged once more, and that verdict counts: what",
+        "goes wrong by chance, or by another case's doing, is no fault of the target's. A signer",
+        "gets a relay and a process of its own for it.",
     ]
     for kind, title in _TITLES.items():
         chosen = [run for run in runs if run["kind"] == kind]
