@@ -10,6 +10,7 @@ from typing import Any
 from bunker_signer.control.server import ControlServer
 from bunker_signer.key.access import Access
 from bunker_signer.key.keyring import Keyring
+from bunker_signer.nse.memory import clear_registers
 from bunker_signer.store import Database
 
 
@@ -22,6 +23,7 @@ async def main() -> None:
 
     async def unlock(_said: Any, _uid: int, secret: bytearray | None) -> Any:
         opening = partial(keyring.unlock, pair.user, bytearray(secret or b""))
+        clear_registers()
         await access.unlock(opening, "test", on_machine=True)
         return access.state.value
 

@@ -174,6 +174,7 @@ def test_a_passphrase_is_nowhere_once_it_was_used(tmp_path: Path) -> None:
         [sys.executable, Path(__file__).with_name("_listening.py"), str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "LD_BIND_NOW": "1"},  # as `bunker up` and the systemd unit start it
     )
     assert child.stdin is not None
     assert child.stdout is not None

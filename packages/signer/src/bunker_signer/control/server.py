@@ -20,6 +20,7 @@ from bunker_signer.control.protocol import (
     ControlError,
 )
 from bunker_signer.nse import NSEError
+from bunker_signer.nse.memory import clear_registers
 from bunker_signer.process.logs import get_logger
 
 # Takes the arguments of a request, the uid that sends it, and its passphrase, if any.
@@ -126,6 +127,7 @@ class ControlServer:
                 await _read_rest(caller, secret, given, size)
             # A buffer of its own length, wiped as this one: growing and shrinking leaves copies.
             exact = bytearray(memoryview(secret)[:size]) if size else None
+            clear_registers()
             try:
                 return await self._run(header, uid, exact)
             finally:

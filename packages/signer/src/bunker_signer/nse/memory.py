@@ -33,6 +33,24 @@ _BYTES_HEADER: Final = sys.getsizeof(b"") - 1
 _ASCII_HEADER: Final = sys.getsizeof("") - 1
 _WIDE_HEADER: Final = sys.getsizeof("\u0100\u0101") - 6  # two characters and a zero, 2 bytes each
 
+# glibc's memmove takes up to eight registers of 32 or 64 bytes at once for these sizes.
+_REGISTER_COPIES: Final = (32, 64, 128, 256, 512)
+_REGISTERS_FROM: Final = (ctypes.c_ubyte * max(_REGISTER_COPIES))()
+_REGISTERS_TO: Final = (ctypes.c_ubyte * max(_REGISTER_COPIES))()
+
+# glibc keeps seven freed pieces of a size for a thread, and more behind them; 64 KiB for the rest.
+_FREED_SIZES: Final = (65536, *range(2040, 8, -16))
+_FREED_OF_EACH: Final = 12
+
+# Calls that keep the interpreter's lock: thousands of short ones would wait for it each time.
+_held: Final = ctypes.PyDLL(None)
+_held.malloc.argtypes = [ctypes.c_size_t]
+_held.malloc.restype = ctypes.c_void_p
+_held.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+_held.memset.restype = ctypes.c_void_p
+_held.free.argtypes = [ctypes.c_void_p]
+_held.free.restype = None
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
@@ -117,6 +135,29 @@ def fill_random(buffer: memoryview | bytearray) -> None:
     with open("/dev/urandom", "rb", buffering=0) as source:  # noqa: PTH123 -- readinto, unbuffered
         if source.readinto(buffer) != len(buffer):
             raise OSError("short read from /dev/urandom")
+
+
+def clear_registers() -> None:
+    """Overwrite the vector registers that a copy of up to 512 bytes of a secret went through.
+
+    On a function's first call the dynamic linker saves all of them on the stack, where they stay;
+    a thread that waits for the interpreter makes such a call. So: after each copy.
+    """
+    for size in _REGISTER_COPIES:
+        ctypes.memmove(_REGISTERS_TO, _REGISTERS_FROM, size)
+
+
+def overwrite_freed() -> None:
+    """Overwrite what this thread gave back to the C library's allocator, as far as it reuses it.
+
+    For a library that frees copies of a secret without wiping them. Takes the pieces that were
+    given back of each size up to 2 KiB, the largest first, and what follows them; a millisecond.
+    """
+    pieces = [(_held.malloc(size), size) for size in _FREED_SIZES for _ in range(_FREED_OF_EACH)]
+    for address, size in pieces:
+        if address:
+            _held.memset(address, 0, size)
+            _held.free(address)
 
 
 def wipe_bytes(secret: bytes) -> None:

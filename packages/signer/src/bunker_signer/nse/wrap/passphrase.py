@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from bunker_core.keys import Buffer, wipe
 from bunker_signer.nse.blob import Params, damaged
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
-from bunker_signer.nse.memory import Page, wipe_bytes, wipe_str
+from bunker_signer.nse.memory import Page, clear_registers, overwrite_freed, wipe_bytes, wipe_str
 from bunker_signer.nse.wrap import Ask
 from bunker_signer.nse.wrap.params import expect, hex_bytes, integer, no_more_options, option
 
@@ -93,8 +93,9 @@ class Passphrase:
             raise NSEError("passphrase was wiped", NSEErrorCode.AUTH_FAILED)
         secret = self._page.view[: self._length]
         _kdf(params).derive_into(secret, key)  # type: ignore[arg-type]  # any buffer will do
+        clear_registers()
         if params["kdf"] == "argon2id":
-            _overwrite_freed(self._length)
+            overwrite_freed()  # OpenSSL's Argon2 frees two copies without wiping them (seen in 4.0)
 
 
 def normalize_into(passphrase: str | Buffer, out: memoryview) -> int:
@@ -127,18 +128,7 @@ def normalize_into(passphrase: str | Buffer, out: memoryview) -> int:
         return len(encoded)
     finally:
         wipe_bytes(encoded)
-
-
-def _overwrite_freed(length: int) -> None:
-    """Derive from zeros of the same length, in the memory that the real derivation gave back.
-
-    OpenSSL's Argon2 frees its copy of the passphrase without wiping it (seen in 4.0; scrypt's is
-    wiped): the next one of its size lies in the same place.
-    """
-    cheap = Argon2id(
-        salt=bytes(SALT_BYTES), length=_KEY_BYTES, iterations=1, lanes=1, memory_cost=8
-    )
-    cheap.derive_into(bytes(length), bytearray(_KEY_BYTES))
+        clear_registers()
 
 
 def from_options(options: Mapping[str, str], ask: Ask) -> Passphrase:
