@@ -15,10 +15,12 @@ venv = $(PYTHON) -m venv $(1) && $(1)/bin/python -m pip --disable-pip-version-ch
 OPTIONAL := interop deploy protectors
 PYTEST := $(BIN)/python -m pytest
 PAGE := packages/phone/src/bunker_phone/site/version.json
+EXTENSION := packages/client/src/bunker_client/nip07/extension/options.js
+WEB := packages/phone/node_modules/.installed $(shell find packages/phone/web -type f) $(wildcard packages/core/src/bunker_core/describe/texts/*.json)
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone screenshots docs dist binary version audit wheels newest-python mutants release lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary version audit wheels newest-python mutants release lock \
   clean
 
 help: ## Show this list
@@ -69,12 +71,21 @@ peers: ## Install the other projects' clients that the interop tests talk to (np
 phone: $(PAGE) ## Build the signer's page for phones into packages/phone (Node.js 20; npm)
 
 # Built anew only when something that goes into it has changed: the tests read it while others build.
-$(PAGE): $(shell find packages/phone/web -type f) $(wildcard packages/core/src/bunker_core/describe/texts/*.json) \
-    $(addprefix packages/phone/,build.mjs package.json package-lock.json tsconfig.json)
+$(PAGE): $(WEB) $(addprefix packages/phone/,build.mjs tsconfig.json)
+	cd packages/phone && npm run --silent types && npm run --silent build
+
+extension: $(EXTENSION) ## Build the browser's extension, and pack it: a zip for Chromium, an xpi for Firefox
+	@$(PYTHON) packages/client/extension/pack.py build
+
+$(EXTENSION): $(WEB) $(shell find packages/client/extension -type f) packages/phone/tsconfig.json
+	cd packages/client/extension && ../../phone/node_modules/.bin/tsc && node build.mjs
+
+# What both are made of, as pinned.
+packages/phone/node_modules/.installed: $(addprefix packages/phone/,package.json package-lock.json)
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
-	  || { echo "the phone's page needs Node.js 20 or newer; all else works without it" >&2; exit 1; }
-	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error && npm run --silent types \
-	  && npm run --silent build
+	  || { echo "the phone's page and the extension need Node.js 20 or newer; all else works without it" >&2; exit 1; }
+	cd packages/phone && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (20 minutes)
 	$(BIN)/python tests/interop/conformance_table.py docs/conformance.md build/conformance
@@ -91,7 +102,7 @@ docs: $(VENV)/.run ## Build docs/ as a site, in build/site
 
 # Built, installed into a clean environment from the wheels alone, and used from there: the demo, and
 # the tests of a second, tiny project.
-dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
+dist: phone extension $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove them in a clean environment, list what is in
 	rm -rf dist $(VENV)-dist
 	for package in $(PACKAGES); do \
 	  (cd packages/$$package && ../../$(BIN)/python -m hatchling build -d ../../dist) || exit 1; \
@@ -109,7 +120,7 @@ dist: phone $(VENV)/.run $(VENV)-release/.tools ## Build all packages, prove the
 	cd examples/testbed-python && ../../$(VENV)-dist/bin/python -m pytest -q -n 2 -p no:cacheprovider
 
 # One file with Python and everything in it; it starts its own processes with `-m`.
-binary: $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with it
+binary: extension $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with it
 	$(call venv,$(VENV)-binary)
 	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  --only-binary :all: -r requirements/run.txt -r requirements/qr.txt -r requirements/binary.txt
@@ -131,7 +142,7 @@ version: ## Set the one version of everything: make version VERSION=0.2.0
 	  s/(nostr-bunker[-a-z]*(?:\[[a-z]+\])?==)[^"]*/$${1}$(VERSION)/' \
 	  pyproject.toml packages/*/pyproject.toml packages/*/src/*/__init__.py
 	perl -pi -e 's/^(  "version": )"[^"]*"/$$1"$(VERSION)"/' \
-	  packages/client/src/bunker_client/nip07/extension/manifest.json
+	  packages/client/extension/static/manifest.json
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
@@ -172,7 +183,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary $(VENV)-mutants bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary $(VENV)-mutants bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site packages/client/src/bunker_client/nip07/extension .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

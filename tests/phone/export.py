@@ -14,7 +14,7 @@ from bunker_core.errors import BunkerError, InvalidRPC
 from bunker_core.event import EventTemplate, event_id, parse_template
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip04, nip44, nip49
-from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
+from bunker_core.nips.bunker_uri import parse_bunker_uri, parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
 from bunker_core.nips.nip46 import (
     Method,
@@ -103,6 +103,7 @@ def tables() -> dict[str, Any]:
         "operations": operations(),
         "events": events(),
         "uris": uris(),
+        "bunker_uris": bunker_uris(),
         "relay_urls": relay_urls(),
         "audit": audit(),
         "descriptions": descriptions(),
@@ -320,6 +321,24 @@ def uris() -> list[dict[str, Any]]:
     return [{"text": text, **_outcome(lambda text=text: _uri(text))} for text in texts]
 
 
+def bunker_uris() -> list[dict[str, Any]]:
+    """Return bunker URIs as signers show them, and broken ones."""
+    relay = "wss%3A%2F%2Frelay.example"
+    texts = [
+        f"bunker://{PEER}?relay={relay}&secret=abc",
+        f" bunker:{PEER}/?relay={relay}&relay={relay}%2F&relay=wss://two.example ",
+        f"BUNKER://{encode_npub(PEER)}?relay={relay}&secret=",
+        f"bunker://{PEER}?secret=abc",
+        f"bunker://{PEER}?relay={relay}&secret=a%07b",
+        f"bunker://{PEER}?relay={relay}&secret=" + "x" * 257,
+        f"bunker://{PEER}?" + "&".join(f"relay=wss://{n}.example" for n in range(21)),
+        f"bunker://{PEER[:-1]}?relay={relay}",
+        f"nostrconnect://{PEER}?relay={relay}&secret=abc",
+        "bunker://" + "x" * 17_000,
+    ]
+    return [{"text": text, **_outcome(lambda text=text: _bunker_uri(text))} for text in texts]
+
+
 def relay_urls() -> list[dict[str, Any]]:
     """Return relay URLs with their normal forms."""
     texts = [
@@ -524,6 +543,15 @@ def _outcome(read: Any) -> dict[str, Any]:
 def _request(text: str) -> dict[str, Any]:
     found = parse_request(text)
     return {"id": found.id, "method": found.method, "params": list(found.params)}
+
+
+def _bunker_uri(text: str) -> dict[str, Any]:
+    found = parse_bunker_uri(text)
+    return {
+        "remoteSigner": found.remote_signer_pubkey,
+        "relays": list(found.relays),
+        "secret": found.secret or "",
+    }
 
 
 def _uri(text: str) -> dict[str, Any]:

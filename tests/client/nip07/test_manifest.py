@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 from _require import need
+from client.nip07._stage import EXTENSION, built
 
-EXTENSION = Path(__file__).parents[3] / "packages/client/src/bunker_client/nip07/extension"
 LINTER = Path(__file__).parent / "node_modules" / ".bin" / "addons-linter"
 # One manifest for both: Chromium wants a service worker, Firefox takes the scripts beside it.
 EXPECTED = ["BACKGROUND_SERVICE_WORKER_IGNORED"]
@@ -16,6 +16,7 @@ EXPECTED = ["BACKGROUND_SERVICE_WORKER_IGNORED"]
 def test_mozillas_linter_finds_nothing_else() -> None:
     """No error, no notice, and one warning, which is meant."""
     need(shutil.which("node") and LINTER.exists(), "make peers (npm)")
+    built()
     done = subprocess.run(
         [str(LINTER), "--output", "json", str(EXTENSION)],
         capture_output=True,
@@ -30,8 +31,9 @@ def test_mozillas_linter_finds_nothing_else() -> None:
 
 def test_nothing_that_is_collected_is_declared_because_nothing_is() -> None:
     """Firefox asks what an extension sends home: ours says none, and may start the host alone."""
-    manifest = json.loads((EXTENSION / "manifest.json").read_text())
+    manifest = json.loads((built() / "manifest.json").read_text())
     gecko = manifest["browser_specific_settings"]["gecko"]
     assert gecko["data_collection_permissions"] == {"required": ["none"]}
-    assert manifest["permissions"] == ["nativeMessaging"]
+    assert manifest["permissions"] == ["unlimitedStorage"]
+    assert manifest["optional_permissions"] == ["nativeMessaging"]
     assert "host_permissions" not in manifest

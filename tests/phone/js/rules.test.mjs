@@ -8,7 +8,7 @@ import { fault, next } from "../../../packages/phone/web/signer/audit_chain.js";
 import { TokenBucket, Buckets } from "../../../packages/phone/web/signer/limits.js";
 import { eventId, parseEvent, parseTemplate, signEvent, verifyEvent } from "../../../packages/phone/web/nips/event.js";
 import { parseMetadata, parsePermissions, parseRequest, responseText } from "../../../packages/phone/web/nips/nip46.js";
-import { bunkerUri, parseNostrConnect } from "../../../packages/phone/web/nips/bunker_uri.js";
+import { bunkerUri, nostrConnectUri, parseBunkerUri, parseNostrConnect } from "../../../packages/phone/web/nips/bunker_uri.js";
 import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 
 import { describe } from "../../../packages/phone/web/describe/description.js";
@@ -107,6 +107,19 @@ test("nostrconnect URIs of every library are read the same", () => {
       assert.deepEqual(rest, found, text);
     }
   }
+});
+
+test("bunker URIs are read as the Python client reads them", () => {
+  for (const { text, found, error } of table("bunker_uris")) {
+    if (error) assert.throws(() => parseBunkerUri(text), text);
+    else assert.deepEqual(parseBunkerUri(text), found, text);
+  }
+});
+
+test("an invitation is read back as it was written", () => {
+  const uri = nostrConnectUri(USER, ["wss://a.b/~x"], "0f", "An (app)");
+  const { client, relays, secret, metadata } = parseNostrConnect(uri);
+  assert.deepEqual([client, relays, secret, metadata.name], [USER, ["wss://a.b/~x"], "0f", "An (app)"]);
 });
 
 test("a bunker URI has nothing that nostr-tools refuses", () => {

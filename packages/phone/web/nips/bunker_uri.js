@@ -19,29 +19,28 @@ export function bunkerUri(remoteSigner, relays, secret) {
   return `bunker://${remoteSigner}?${[...query, `secret=${quote(secret)}`].join("&")}`;
 }
 
+/** @param {string} client @param {string[]} relays @param {string} secret @param {string} name */
+export function nostrConnectUri(client, relays, secret, name) {
+  const query = relays.map((relay) => `relay=${quote(relay)}`);
+  // rust-nostr up to 0.44 reads no invitation without the older `metadata`
+  query.push(`secret=${quote(secret)}`, `name=${quote(name)}`, `metadata=${quote(JSON.stringify({ name }))}`);
+  return `nostrconnect://${client}?${query.join("&")}`;
+}
+
+/** Read a bunker:// URI; throws InvalidInput. @param {string} value @returns {{ remoteSigner: string, relays: string[], secret: string }} */
+export function parseBunkerUri(value) {
+  const { pubkey, pairs } = split(value, "bunker");
+  return { remoteSigner: pubkey, relays: relaysIn(pairs), secret: secretIn(Object.fromEntries(pairs).secret) ?? "" };
+}
+
 /** @typedef {{ client: string, relays: string[], secret: string | null, permissions: import("./nip46.js").Permission[], requested: string, metadata: import("./nip46.js").Metadata }} NostrConnect */
 
 /** Read a nostrconnect:// URI, also with the older `metadata={json}`; throws InvalidInput. @param {string} value @returns {NostrConnect} */
 export function parseNostrConnect(value) {
-  const plain = value.trim();
-  if (plain.length > MAX_URI) throw new InvalidInput("nostrconnect URI is too long");
-  const found = /^nostrconnect:(?:\/\/)?([^?]*?)\/*(?:\?(.*))?$/is.exec(plain);
-  if (!found) throw new InvalidInput("not a nostrconnect:// URI");
-  let client = found[1];
-  if (!isHex(client, 64)) {
-    try {
-      client = parsePubkey(client);
-    } catch {
-      throw new InvalidInput("nostrconnect URI has no public key of 64 hex characters");
-    }
-  }
-  const pairs = [...new URLSearchParams(found[2] ?? "")];
+  const { pubkey: client, pairs } = split(value, "nostrconnect");
   const values = Object.fromEntries(pairs);
-  const secret = values.secret || null; // older apps have none, and are answered with "ack"
-  if (secret && (secret.length > MAX_SECRET || !isPrintable(secret))) throw new InvalidInput("secret is too long or has control characters");
-  const relays = [...new Set(pairs.filter(([key, item]) => key === "relay" && item).map(([, item]) => parseRelayUrl(decodeAgain(item))))];
-  if (!relays.length) throw new InvalidInput("URI names no relay");
-  if (relays.length > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);
+  const secret = secretIn(values.secret); // older apps have none, and are answered with "ack"
+  const relays = relaysIn(pairs);
   /** @type {Record<string, any>} */
   let fields = {};
   let requested = values.perms ?? "";
@@ -57,6 +56,37 @@ export function parseNostrConnect(value) {
   for (const key of ["name", "url", "image"]) if (values[key]) fields[key] = decodeAgain(values[key]);
   requested = decodeAgain(requested);
   return { client, relays, secret, permissions: parsePermissions(requested), requested, metadata: metadataFrom(fields) };
+}
+
+/** @param {string} value @param {"bunker" | "nostrconnect"} scheme */
+function split(value, scheme) {
+  const plain = value.trim();
+  if (plain.length > MAX_URI) throw new InvalidInput(`${scheme} URI is too long`);
+  const found = new RegExp(`^${scheme}:(?://)?([^?]*?)/*(?:\\?(.*))?$`, "is").exec(plain);
+  if (!found) throw new InvalidInput(`not a ${scheme}:// URI`);
+  let pubkey = found[1];
+  if (!isHex(pubkey, 64)) {
+    try {
+      pubkey = parsePubkey(pubkey);
+    } catch {
+      throw new InvalidInput(`${scheme} URI has no public key of 64 hex characters`);
+    }
+  }
+  return { pubkey, pairs: [...new URLSearchParams(found[2] ?? "")] };
+}
+
+/** @param {[string, string][]} pairs */
+function relaysIn(pairs) {
+  const relays = [...new Set(pairs.filter(([key, item]) => key === "relay" && item).map(([, item]) => parseRelayUrl(decodeAgain(item))))];
+  if (!relays.length) throw new InvalidInput("URI names no relay");
+  if (relays.length > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);
+  return relays;
+}
+
+/** @param {string | undefined} secret */
+function secretIn(secret) {
+  if (secret && (secret.length > MAX_SECRET || !isPrintable(secret))) throw new InvalidInput("secret is too long or has control characters");
+  return secret || null;
 }
 
 /** What is left of a value that a client percent-encoded twice (NDK). @param {string} value */

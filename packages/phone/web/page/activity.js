@@ -5,7 +5,7 @@ import { line, short } from "../describe/plain.js";
 import { fault } from "../signer/audit_chain.js";
 import { FREE } from "../signer/policy.js";
 import { h } from "./dom.js";
-import { when } from "./requests.js";
+import { when } from "./detail.js";
 
 const SHOWN = 100;
 

@@ -5,7 +5,7 @@ import { line, short } from "../describe/plain.js";
 import { OF_A_SCOPE } from "../nips/nip46.js";
 import * as record from "../signer/record.js";
 import { button, field, h } from "./dom.js";
-import { fact, when } from "./requests.js";
+import { fact, when } from "./detail.js";
 import { confirmDialog } from "./unlock.js";
 
 /** @typedef {import("./app.js").App} App */

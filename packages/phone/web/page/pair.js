@@ -10,7 +10,7 @@ import { profileGrants } from "../signer/policy.js";
 import * as record from "../signer/record.js";
 import { scan } from "./camera.js";
 import { button, choice, drawCode, field, h } from "./dom.js";
-import { fact } from "./requests.js";
+import { fact } from "./detail.js";
 
 /** @typedef {import("./app.js").App} App */
 const READY = 6000; // milliseconds for a relay to answer

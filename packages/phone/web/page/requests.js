@@ -1,11 +1,12 @@
 /** What waits for the owner: one question at a time, about what is shown and nothing else. */
 
 import { describe, title } from "../describe/description.js";
-import { line, pieces, short } from "../describe/plain.js";
+import { line, short } from "../describe/plain.js";
 import { encodeNpub } from "../nips/nip19.js";
 import { shown } from "../signer/operation.js";
 import { actionParam, ruleParam, sameAction } from "../signer/policy.js";
 import { DEADLINE } from "../signer/signer.js";
+import { detailPanel, fact } from "./detail.js";
 import { button, h } from "./dom.js";
 import { notice, reachOf, unreachable } from "./reach.js";
 import { confirmDialog } from "./unlock.js";
@@ -13,9 +14,6 @@ import { confirmDialog } from "./unlock.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("../signer/signer.js").Job} Job */
 /** @typedef {import("../store/database.js").ClientRow} ClientRow */
-const HEAD = 1200; // characters that are shown at once
-const LIMIT = 120_000;
-const TAGS = 60;
 const ITEMS = 20;
 
 /** Return what is to be shown, and a word that changes with it. @param {App} app */
@@ -108,7 +106,7 @@ function question(app, jobs, behind, clients) {
       h("h1", { id: "asked" }, texts.say(told.title))),
     told.warnings.length > 0 && h("section", { class: "warning" }, h("h2", {}, t("requests.look")), told.warnings.map((said) => h("p", {}, texts.say(said)))),
     told.where.length > 0 && h("section", { class: "panel" }, h("h2", {}, t("requests.where")), told.where.map((where) => h("p", { class: "break" }, where))),
-    told.details.map((detail) => detailPanel(app, detail)),
+    told.details.map((detail) => detailPanel(texts, detail)),
     h("section", { class: "panel" }, h("dl", { class: "facts wide" },
       fact(t("requests.app_key"), short(client.pubkey)),
       fact(t("requests.key"), short(encodeNpub(entry.key))),
@@ -122,31 +120,4 @@ function question(app, jobs, behind, clients) {
       h("div", { class: "two" },
         button(t("answer.deny"), () => answer("deny"), "deny big"),
         button(t("answer.once"), () => answer("once"), "allow big"))));
-}
-
-/** @param {App} app @param {import("../describe/description.js").Detail} detail */
-function detailPanel(app, detail) {
-  if (detail.created_at === null && !detail.content) return null;
-  const { t, texts } = app;
-  const content = h("p", { class: "content" }, detail.content ? marked(detail.content.slice(0, HEAD)) : t("requests.no_content"));
-  const rest = detail.content.length > HEAD && h("details", {}, h("summary", {}, t("requests.rest")), h("p", { class: "content" }, marked(detail.content.slice(HEAD, LIMIT))));
-  return h("section", { class: "panel" },
-    h("h2", {}, t("requests.content")),
-    detail.changes.map((said) => h("p", {}, texts.say(said))), content, rest,
-    detail.tags.length > 0 && h("details", {}, h("summary", {}, `${t("requests.tags")} (${detail.tags.length})`),
-      h("ul", { class: "tags" }, detail.tags.slice(0, TAGS).map((tag) => h("li", {}, tag.slice(0, 12).map((value) => h("code", {}, line(value, 240))))))),
-    h("p", { class: "quiet" }, t("requests.size", { n: new TextEncoder().encode(detail.content).length }),
-      detail.created_at !== null && ` · ${t("requests.dated")} ${when(detail.created_at, texts.language)}`));
-}
-
-/** @param {string} text */
-const marked = (text) => pieces(text).map((piece) => (piece.mark ? h("span", { class: "mark" }, piece.text) : piece.text));
-
-/** @param {string} name @param {string} value */
-export const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "break" }, value));
-
-/** @param {number} seconds @param {string} language */
-export function when(seconds, language) {
-  const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 }

@@ -118,8 +118,11 @@ def install(directory: Path, settings: Settings, browsers: dict[Path, Browser]) 
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.save(directory)
         with as_file(files("bunker_client.nip07") / "extension") as source:
+            if not (source / "manifest.json").is_file():
+                raise ClientError("the extension is not built: make extension (Node.js 20)")
             shutil.rmtree(directory / "extension", ignore_errors=True)
             shutil.copytree(source, directory / "extension")
+        _give_leave(directory / "extension" / "manifest.json")
         host = directory / "host"
         command = module_command("bunker_client.nip07", str(directory.resolve()))
         # Browsers start a program without arguments of ours.
@@ -157,6 +160,16 @@ def present(home: Path) -> dict[Path, Browser]:
     """Return the browsers that this user has, by their profile directories."""
     found = ((browser.profile(home), browser) for browser in BROWSERS)
     return {profile: browser for profile, browser in found if profile.is_dir()}
+
+
+def _give_leave(manifest: Path) -> None:
+    """Let this copy start the host: whoever installs it so has chosen that already.
+
+    The file that is published asks for it later, if ever.
+    """
+    value: Any = orjson.loads(manifest.read_bytes())
+    value["permissions"] += value.pop("optional_permissions")
+    manifest.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
 def _manifest(host: Path, browser: Browser) -> dict[str, Any]:

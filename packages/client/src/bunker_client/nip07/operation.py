@@ -20,31 +20,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "nip44.encrypt": Method.NIP44_ENCRYPT,
     "nip44.decrypt": Method.NIP44_DECRYPT,
 }
-MAX_SHOWN: Final = 4000  # characters of a content that the question shows
-
-_WORDS: Final[Mapping[Method, str]] = {
-    Method.GET_PUBLIC_KEY: "see your public key",
-    Method.NIP04_ENCRYPT: "encrypt a message to someone",
-    Method.NIP04_DECRYPT: "read messages that you exchanged with someone",
-    Method.NIP44_ENCRYPT: "encrypt a message to someone",
-    Method.NIP44_DECRYPT: "read messages that you exchanged with someone",
-}
-_KINDS: Final[Mapping[int, str]] = {
-    0: "change your profile",
-    1: "post a note",
-    3: "replace the list of those you follow",
-    4: "send a direct message",
-    5: "delete what you published",
-    6: "repost a note",
-    7: "react to something",
-    1111: "post a comment",
-    10002: "replace the list of your relays",
-    22242: "log in to a relay as you",
-    24242: "store a file as you",
-    27235: "log in to a web server as you",
-    30023: "publish an article",
-    30078: "replace an app's stored settings",
-}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,27 +45,6 @@ class Operation:
             return len(self.text)
         tags = sum(len(value) for tag in self.template.tags for value in tag)
         return len(self.template.content) + tags
-
-    @property
-    def words(self) -> str:
-        """What the site wants to do, as in "example.com wants to ..."."""
-        if self.template is None:
-            return _WORDS[self.method]
-        kind = self.template.kind
-        return _KINDS.get(kind, f"sign an event of kind {kind}")
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """What the user needs to see to decide; a page shows it as plain text."""
-        if self.template is None:
-            return {"peer": self.peer} if self.peer else {}
-        content = self.template.content
-        return {
-            "kind": self.template.kind,
-            "content": content[:MAX_SHOWN],
-            "cut": max(0, len(content) - MAX_SHOWN),
-            "tags": len(self.template.tags),
-        }
 
     async def perform(self, signer: Signer) -> Any:
         """Ask `signer` for it and return what the page gets; raises BunkerError."""

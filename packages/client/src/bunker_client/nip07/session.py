@@ -3,7 +3,7 @@
     extension -> host   {"type": "request", "id", "origin", "method", "params"}
                         {"type": "answer", "id", "answer"}
                         {"type": "gone", "ids"}: their page is, closed or loaded anew
-    host -> extension   {"type": "question", "id", "origin", "words", "permission", "shown", ...}
+    host -> extension   {"type": "question", "id"}: the request of this id, which it describes
                         {"type": "withdrawn", "id"}: the question of a page that is gone
                         {"type": "reply", "id", "result" | "error"}
 
@@ -158,18 +158,7 @@ class Session:
             return []
         first = next(iter(self._waiting.values()))
         self._asked = first.id
-        return [
-            Send(
-                {
-                    "type": "question",
-                    "id": first.id,
-                    "origin": first.origin,
-                    "words": first.operation.words,
-                    "permission": str(first.operation.permission),
-                    "shown": first.operation.shown,
-                }
-            )
-        ]
+        return [Send({"type": "question", "id": first.id})]
 
 
 def answered(number: int, result: Any) -> Send:

@@ -52,6 +52,7 @@
 
   window.nostr = Object.freeze({
     getPublicKey: () => call("getPublicKey", () => []),
+    getRelays: () => call("getRelays", () => []),
     signEvent: (event) => call("signEvent", () => [eventOf(event)]),
     nip04: cipher("nip04"),
     nip44: cipher("nip44"),

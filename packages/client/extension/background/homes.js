@@ -1,0 +1,122 @@
+/** The three homes of a key, behind one function: a remote signer, the extension itself, the program. */
+
+import { BunkerError } from "../../../phone/web/errors.js";
+import { Secp256k1 } from "../../../phone/web/secp256k1.js";
+import { random, toHex } from "../../../phone/web/bytes.js";
+import { invite, pairByUri, RemoteSigner } from "../homes/remote.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./state.js").Identity} Identity */
+/** @typedef {import("./call.js").Operation} Operation */
+
+const RELAYS_ASKED = 3600_000; // milliseconds between two questions for the signer's relays (NIP-46)
+
+export class Homes {
+  /** @type {Promise<Secp256k1> | null} */
+  #curve = null;
+  /** @type {Map<string, RemoteSigner>} */
+  #remotes = new Map();
+  /** @type {Map<string, number>} */
+  #moved = new Map();
+  /** @type {{ paired: Promise<Identity>, cancel: () => void } | null} */
+  #invitation = null;
+
+  /** @param {any} api the browser's @param {State} state @param {{ native: (operation: Operation) => Promise<any> }} on */
+  constructor(api, state, on) {
+    this.api = api;
+    this.state = state;
+    this.on = on;
+  }
+
+  curve() {
+    this.#curve ??= fetch(this.api.runtime.getURL("secp256k1.wasm")).then((answer) => answer.arrayBuffer()).then((bytes) => Secp256k1.start(bytes));
+    return this.#curve;
+  }
+
+  /** @param {Identity} identity */
+  locked(identity) {
+    return identity.home === "sealed";
+  }
+
+  /** Do what was granted; throws BunkerError. @param {Identity} identity @param {Operation} operation */
+  async perform(identity, operation) {
+    if (operation.action.method === "get_public_key" && identity.pubkey) return identity.pubkey;
+    if (identity.home === "native") return this.on.native(operation);
+    const signer = await this.#remote(identity);
+    return signer.perform(operation, identity.pubkey);
+  }
+
+  /** @param {Identity} identity */
+  async #remote(identity) {
+    if (!identity.remote) throw new BunkerError("error: this identity has no signer");
+    let signer = this.#remotes.get(identity.id);
+    if (!signer) {
+      signer = new RemoteSigner(await this.curve(), identity.remote, this.#owner());
+      this.#remotes.set(identity.id, signer);
+    }
+    const now = Date.now();
+    if (now - (this.#moved.get(identity.id) ?? 0) > RELAYS_ASKED) {
+      this.#moved.set(identity.id, now);
+      void signer.switchRelays().then((moved) => (moved ? this.state.save("identities") : undefined)).catch(() => {});
+    }
+    return signer;
+  }
+
+  /** How the relays of each remote signer are, of those that are in use. @param {string} id */
+  relays(id) {
+    return this.#remotes.get(id)?.states ?? null;
+  }
+
+  /** Pair by a bunker:// address; throws BunkerError. @param {string} uri */
+  async pair(uri) {
+    return this.#add(await pairByUri(await this.curve(), uri, nameOf(this.api), this.#owner()));
+  }
+
+  /** Return the nostrconnect:// address to show; `invited` waits for the answer. @param {string[]} relays */
+  async invite(relays) {
+    this.#invitation?.cancel();
+    const made = await invite(await this.curve(), relays, nameOf(this.api), this.#owner());
+    const paired = made.paired.then((found) => this.#add(found));
+    paired.catch(() => {});
+    this.#invitation = { paired, cancel: made.cancel };
+    return made.uri;
+  }
+
+  async invited() {
+    if (!this.#invitation) throw new BunkerError("error: the code is not shown any more");
+    return this.#invitation.paired;
+  }
+
+  /** @param {{ signer: RemoteSigner, pubkey: string }} found */
+  async #add({ signer, pubkey }) {
+    const { identities } = this.state.kept;
+    const known = identities.find((item) => item.home === "remote" && item.pubkey === pubkey);
+    if (known) {
+      // Paired anew: the sites go on with the same identity.
+      this.forget(known.id);
+      known.remote = signer.remote;
+      await this.state.save("identities");
+      this.#remotes.set(known.id, signer);
+      return known;
+    }
+    /** @type {Identity} */
+    const identity = { id: toHex(random(8)), home: "remote", name: "", pubkey, remote: signer.remote };
+    await this.state.addIdentity(identity);
+    this.#remotes.set(identity.id, signer);
+    return identity;
+  }
+
+  /** Leave a signer; what was asked of it fails. @param {string} id */
+  forget(id) {
+    this.#remotes.get(id)?.close();
+    this.#remotes.delete(id);
+  }
+
+  #owner() {
+    // NIP-46: the signer's owner has to visit this page; it is their browser, so it is shown here.
+    return { page: (/** @type {string} */ url) => void this.api.tabs.create({ url }) };
+  }
+}
+
+/** How the extension is named in a signer's list. @param {any} api */
+const nameOf = (api) => `nostr-bunker in ${api.runtime.getURL("").startsWith("moz-") ? "Firefox" : "Chromium"}`;

@@ -1,0 +1,309 @@
+"""The extension on stage: Chromium and Firefox with the built files, a web site, the user's hand.
+
+Both browsers are driven the same way: open, evaluate, close, and look for a window by its address.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from _require import need
+from bunker_client.nip07 import install as module
+from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID
+from client.nip07._bidi import PATIENCE, Firefox, firefox
+from signer.console._stage import FLAGS, bunker, chromium
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Page
+
+EXTENSION = Path(module.__file__).parent / "extension"
+PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+NAMES = ("chromium", "firefox")
+FIREFOX_UUID = "6ac6ab4c-3f2b-4d64-9d3c-0d6f0f3a5a11"
+_FIREFOX_PREFERENCES = f"""
+user_pref("extensions.webextensions.uuids", "{{\\"{FIREFOX_ID}\\":\\"{FIREFOX_UUID}\\"}}");
+user_pref("extensions.webextOptionalPermissionPrompts", false);
+user_pref("intl.accept_languages", "en-GB, en");
+"""
+PAGE = """<!doctype html><meta charset="utf-8"><title>An app</title>
+<script>window.early = typeof window.nostr</script><p>An app</p><iframe src="/inner"></iframe>"""
+
+
+class Browser(Protocol):
+    """A browser with the extension; a tab is whatever it was opened as."""
+
+    own: str  # the address that the extension's pages begin with
+
+    async def open(self, url: str) -> Any:
+        """Open a tab."""
+
+    async def close(self, tab: Any) -> None:
+        """Close a tab or window."""
+
+    async def evaluate(self, tab: Any, expression: str) -> Any:
+        """Return what an expression, or its promise, gives."""
+
+    async def find(self, page: str) -> Any | None:
+        """Return the tab or window of one of the extension's pages; None when it is not there."""
+
+    async def there(self, tab: Any) -> bool:
+        """Tell whether a tab or window is open."""
+
+
+class Chromium:
+    """Chromium, by DevTools."""
+
+    own = CHROMIUM_ORIGIN
+
+    def __init__(self, context: "BrowserContext") -> None:
+        self.context = context
+
+    async def open(self, url: str) -> "Page":
+        page = await self.context.new_page()
+        await page.goto(url)
+        return page
+
+    async def close(self, tab: "Page") -> None:
+        await tab.close()
+
+    async def evaluate(self, tab: "Page", expression: str) -> Any:
+        from playwright.async_api import Error
+
+        try:
+            return await tab.evaluate(expression)
+        except Error as error:
+            raise Unready(str(error)) from None
+
+    async def find(self, page: str) -> "Page | None":
+        found = [tab for tab in self.context.pages if tab.url.startswith(f"{self.own}{page}")]
+        return found[0] if found else None
+
+    async def there(self, tab: "Page") -> bool:
+        return not tab.is_closed()
+
+
+class FirefoxBrowser:
+    """Firefox, by WebDriver BiDi."""
+
+    own = f"moz-extension://{FIREFOX_UUID}/"
+
+    def __init__(self, browser: Firefox) -> None:
+        self.browser = browser
+        self.open = browser.open
+        self.close = browser.close
+
+    async def evaluate(self, tab: str, expression: str) -> Any:
+        from client.nip07._bidi import BidiError
+
+        try:
+            return await self.browser.evaluate(tab, expression)
+        except BidiError as error:
+            raise Unready(str(error)) from None
+
+    async def find(self, page: str) -> str | None:
+        for found in await self.browser.contexts():
+            if found["url"].startswith(f"{self.own}{page}"):
+                return str(found["context"])
+        return None
+
+    async def there(self, tab: str) -> bool:
+        return tab in {found["context"] for found in await self.browser.contexts()}
+
+
+class Unready(Exception):
+    """A tab could not be looked into, yet or any more."""
+
+
+async def until(look: Callable[[], Awaitable[Any]]) -> Any:
+    """Look until there is something, and return it; raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(Unready):
+                if found := await look():
+                    return found
+            await asyncio.sleep(0.02)
+
+
+@dataclass(slots=True)
+class Stage:
+    """A browser with the extension, and a user before it."""
+
+    name: str
+    browser: Browser
+    folder: Path
+    times: dict[str, float] = field(default_factory=dict)
+
+    async def call(self, tab: Any, expression: str) -> Any:
+        """Evaluate in a page; an error comes as its text."""
+        text = f"Promise.resolve().then(() => {expression})"
+        return await self.browser.evaluate(tab, f"{text}.catch((e) => 'refused: ' + e.message)")
+
+    async def prompt(self) -> Any:
+        """Return the window with the question, once its buttons can be pressed."""
+
+        async def ready() -> Any:
+            window = await self.browser.find("prompt.html")
+            shown = "!(document.querySelector('button')?.disabled ?? true)"
+            return window if window and await self.browser.evaluate(window, shown) else None
+
+        return await until(ready)
+
+    async def press(self, window: Any, button: str) -> None:
+        """Press a button of a question and wait until its window is gone."""
+        with contextlib.suppress(Unready):  # it may be gone before the click has come back
+            click = f"void document.querySelector('button[value={button}]').click()"
+            await self.browser.evaluate(window, click)
+
+        async def gone() -> bool:
+            return not await self.browser.there(window)
+
+        await until(gone)
+
+    async def answered(self, tab: Any, expression: str, button: str) -> Any:
+        """Call, answer the question in its window, return what the page gets."""
+        task = asyncio.create_task(self.call(tab, expression))
+        await self.press(await self.prompt(), button)
+        return await task
+
+    async def options(self) -> Any:
+        """Return the settings' page, which came up after the installation, loaded anew."""
+        tab = await until(lambda: self.browser.find("options.html"))
+        await self.browser.evaluate(tab, "void (window.old = true, location.reload())")
+        await until(lambda: self.browser.evaluate(tab, "!window.old && !!document.forms"))
+        await self.see(tab, "h1")
+        return tab
+
+    async def see(self, tab: Any, selector: str) -> Any:
+        """Wait until a page has an element; return its text."""
+        look = f"document.querySelector({json.dumps(selector)})?.innerText"
+        return await until(lambda: self.browser.evaluate(tab, look))
+
+    async def fill(self, tab: Any, selector: str, text: str) -> None:
+        """Write into a field."""
+        value = f"document.querySelector({json.dumps(selector)}).value = {json.dumps(text)}"
+        await self.browser.evaluate(tab, value)
+
+    async def click(self, tab: Any, label: str) -> None:
+        """Press the button of that name."""
+        find = f"[...document.querySelectorAll('button')].find((b) => b.innerText === '{label}')"
+        await until(lambda: self.browser.evaluate(tab, f"Boolean({find})"))
+        await self.browser.evaluate(tab, f"void {find}.click()")
+
+    async def said(self, tab: Any, wanted: str = "good") -> str:
+        """Wait until the settings' page says how something went."""
+        return str(await self.see(tab, f"#said .{wanted}"))
+
+    async def allow_all(self, origin: str) -> None:
+        """Grant a site everything that the tests of libraries ask, as its user would one by one."""
+        tab = await self.browser.open(origin)
+        me = await self.always(tab, "window.nostr.getPublicKey()")
+        note = "window.nostr.signEvent({kind: 1, content: '', tags: [], created_at: 1})"
+        await self.always(tab, note)
+        payload = await self.always(tab, f"window.nostr.nip44.encrypt('{me}', 'x')")
+        await self.always(tab, f"window.nostr.nip44.decrypt('{me}', '{payload}')")
+        await self.browser.close(tab)
+
+    async def always(self, tab: Any, expression: str) -> Any:
+        """Call; if there is a question, the answer is *Always allow*."""
+        task = asyncio.create_task(self.call(tab, expression))
+        while not task.done():
+            if await self.browser.find("prompt.html"):
+                await self.press(await self.prompt(), "always")
+                break
+            await asyncio.wait([task], timeout=0.02)
+        return await task
+
+    async def state(self) -> Any:
+        """Return what the extension's own pages are told."""
+        tab = await self.options()
+        told = "chrome.runtime.sendMessage({type: 'state'}).then((reply) => reply.result)"
+        return await self.browser.evaluate(tab, told)
+
+
+def built() -> Path:
+    """Return the folder of the built extension; skip without it."""
+    need((EXTENSION / "manifest.json").is_file(), "make extension (Node.js 20)")
+    return EXTENSION
+
+
+@asynccontextmanager
+async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stage]:
+    """Run a browser with the extension in `extension`, a folder, or a file for Firefox."""
+    if name == "firefox":
+        program = shutil.which("firefox-esr") or shutil.which("firefox")
+        need(program, "Firefox")
+        async with firefox(str(program), folder, _FIREFOX_PREFERENCES) as browser:
+            kind = "path" if extension.is_dir() else "archivePath"
+            data = {"type": kind, "path": str(extension)}
+            await browser.command("webExtension.install", extensionData=data)
+            yield Stage(name, FirefoxBrowser(browser), folder)
+        return
+    program = chromium()
+    from playwright.async_api import async_playwright
+
+    if not extension.is_dir():
+        with zipfile.ZipFile(extension) as archive:
+            archive.extractall(folder / "unpacked")
+        extension = folder / "unpacked"
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            str(folder / "profile"),
+            executable_path=program,
+            headless=True,
+            locale="en-GB",
+            args=[
+                *FLAGS,
+                f"--load-extension={extension}",
+                f"--disable-extensions-except={extension}",
+            ],
+            ignore_default_args=["--disable-extensions"],
+        )
+        context.set_default_timeout(20_000)
+        try:
+            yield Stage(name, Chromium(context), folder)
+        finally:
+            await context.close()
+
+
+@contextmanager
+def site(pages: dict[str, tuple[str, str]] | None = None) -> Iterator[str]:
+    """Serve a web site: one page, the same in a frame, and `pages`: type and text by path."""
+    served = {"/": ("text/html", PAGE), "/inner": ("text/html", "<!doctype html>"), **(pages or {})}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, text = served.get(self.path, ("text/html", "<!doctype html>"))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            if self.path == "/opaque":
+                self.send_header("Content-Security-Policy", "sandbox allow-scripts")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+async def run(*arguments: str) -> str:
+    """Run `bunker ...`; return what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        bunker(), *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()

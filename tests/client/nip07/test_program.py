@@ -1,0 +1,191 @@
+"""The extension with the program on this machine: a page, the sealed key, both browsers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bunker_core.event import parse_event, verify
+from client.nip07._stage import NAMES, PEER, Stage, built, run, site, staged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
+# What no test has a standing answer for.
+FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
+REFUSED = "refused: denied: the user does not allow it"
+
+
+@dataclass(slots=True)
+class Setup:
+    """A key, and a browser with the extension, as the commands make them."""
+
+    stage: Stage
+    pubkey: str
+
+    async def command(self, *arguments: str) -> str:
+        return await run("nip07", *arguments, "--directory", str(self.stage.folder / "nip07"))
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """A web site."""
+    with site() as at:
+        yield at
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
+async def setup(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Setup]:
+    """The commands of the documentation: a key, the host, the extension."""
+    built()
+    folder = tmp_path_factory.mktemp(request.param)
+    profile = folder / (".mozilla" if request.param == "firefox" else "profile")
+    await run("key", "new", "--data", str(folder / "signer"))
+    await run(
+        *("nip07", "install", "--signer", f"nse:{folder / 'signer'}"),
+        *("--browser", request.param, "--profile", str(profile)),
+        *("--directory", str(folder / "nip07")),
+    )
+    told = json.loads(await run("whoami", "--uri", f"nse:{folder / 'signer'}", "--json"))
+    async with staged(request.param, folder, folder / "nip07" / "extension") as stage:
+        yield Setup(stage, told["pubkey"])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
+    """A tab with the site."""
+    tab = await setup.stage.browser.open(origin)
+    yield tab
+    await setup.stage.browser.close(tab)
+
+
+async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """Every method of NIP-07 works, each after its own question, and the events verify."""
+    stage = setup.stage
+    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == setup.pubkey
+    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
+    assert (event.pubkey, event.content, event.created_at) == (setup.pubkey, "hi", 1790000000)
+    for name in ("nip44", "nip04"):
+        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
+        payload = await stage.answered(page, to, "hour")
+        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
+        assert await stage.answered(page, back, "once") == "for you"
+    assert await stage.call(page, "window.nostr.getPublicKey()") == setup.pubkey  # not asked again
+    assert await stage.call(page, "window.nostr.getRelays()") == {}
+    listed = await setup.command("sites")
+    assert f"{origin}  get_public_key  allowed" in listed
+    assert f"{origin}  nip44_encrypt  allowed until" in listed
+    assert "sign_event" not in listed
+
+
+async def test_what_a_page_hands_over_is_read_as_the_page_sees_it(setup: Setup, page: Any) -> None:
+    """Proxies, functions, getters: signed as they read. What is no JSON: the page's own error."""
+    stage = setup.stage
+    event = "{kind: 1, get content() { return 'seen' }, tags: [], created_at: 1, f() {}}"
+    for made in (event, f"new Proxy({event}, {{}})"):
+        signed = await stage.answered(page, f"window.nostr.signEvent({made})", "once")
+        assert (signed["content"], signed["kind"]) == ("seen", 1)
+    circle = "window.nostr.signEvent((() => { let e = {}; return e.tags = e })())"
+    for wrong, said in (
+        ("window.nostr.signEvent({kind: 1n})", "BigInt"),
+        (circle, "circular" if stage.name == "chromium" else "cyclic"),
+        ("window.nostr.signEvent({kind: 1, content: '\\ud83d'})", "not Unicode"),
+        (f"window.nostr.nip04.encrypt('{PEER}', '\\ud800')", "not Unicode"),
+        (f"window.nostr.nip44.encrypt('{PEER}', 'x'.repeat(2000000))", "larger than"),
+    ):
+        assert said in await stage.call(page, wrong), wrong
+    other = "window.nostr.signEvent({kind: 1, content: '', tags: [], pubkey: 'ab'.repeat(32)})"
+    assert "another author" in await stage.answered(page, other, "once")
+    # The host lives: the next question is asked and answered.
+    assert isinstance(await stage.answered(page, FORTUNE, "once"), dict)
+
+
+async def test_a_page_that_goes_round_its_script_ends_nobody_elses_signer(
+    setup: Setup, page: Any
+) -> None:
+    """Half an emoji, two megabytes, no method, posted past page.js: refused, and the host lives."""
+    posted = """new Promise((resolve) => {
+        addEventListener("message", ({data}) => data.error && resolve(data.error), {once: false});
+        postMessage({nostrBunker: "call", id: Math.random(), ...MORE}, location.origin);
+    })"""
+    for more, said in (
+        ("{method: 'nip44.encrypt', params: ['p', '\\ud83d']}", "too large, or not Unicode"),
+        (
+            "{method: 'nip44.encrypt', params: ['p', 'x'.repeat(2000000)]}",
+            "too large, or not Unicode",
+        ),
+        ("{method: 'eval', params: {length: 1e9}}", "invalid: unsupported:"),
+    ):
+        assert said in await setup.stage.call(page, posted.replace("MORE", more)), more
+    assert "invalid:" in await setup.stage.call(page, "window.nostr.signEvent('x')")
+    assert isinstance(await setup.stage.answered(page, FORTUNE, "once"), dict)
+
+
+async def test_no_is_an_error_that_the_page_can_show(setup: Setup, page: Any, origin: str) -> None:
+    """Denied by a button, denied by closing the window, and never again."""
+    stage = setup.stage
+    expression = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
+    assert await stage.answered(page, expression, "deny") == REFUSED
+    task = asyncio.create_task(stage.call(page, expression))
+    await stage.browser.close(await stage.prompt())
+    assert await task == REFUSED
+    assert await stage.answered(page, expression, "never") == REFUSED
+    assert await stage.call(page, expression) == REFUSED  # without a question
+    await setup.command("forget", origin)
+    assert isinstance(await stage.answered(page, expression, "once"), dict)
+
+
+async def test_what_a_site_says_is_shown_as_text(setup: Setup, page: Any, origin: str) -> None:
+    """Markup is read and not carried out, what is hidden is marked, the browser names the site."""
+    stage = setup.stage
+    expression = (
+        "window.nostr.signEvent({kind: 1, tags: [['t', 'x']],"
+        " content: '<img src=x onerror=alert(1)>\\u202egnp', origin: 'https://bank.example'})"
+    )
+    task = asyncio.create_task(stage.call(page, expression))
+    window = await stage.prompt()
+    assert await stage.see(window, "#origin") == origin
+    assert await stage.see(window, "h1") == "Post a note"
+    assert await stage.see(window, ".content") == "<img src=x onerror=alert(1)>U+202Egnp"
+    assert "invisible" in await stage.see(window, "main")
+    assert await stage.see(window, "#insecure")
+    assert "bank.example" not in await stage.see(window, "body")
+    assert await stage.browser.evaluate(window, "document.querySelectorAll('img').length") == 0
+    await stage.press(window, "deny")
+    assert await task == REFUSED
+
+
+async def test_a_page_has_it_before_its_own_scripts_and_a_frame_never(
+    setup: Setup, page: Any
+) -> None:
+    """The first script of a page finds `window.nostr`; what it embeds can't ask in its name."""
+    evaluate = setup.stage.browser.evaluate
+    assert await evaluate(page, "window.early") == "object"
+    assert await evaluate(page, "typeof frames[0].nostr") == "undefined"
+    assert await evaluate(page, "typeof window.nostr") == "object"
+    other = "typeof chrome === 'undefined' || typeof chrome.runtime?.sendMessage"
+    assert await evaluate(page, other) in (True, "undefined")
+
+
+async def test_two_tabs_are_asked_about_one_after_the_other(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """Questions of two tabs wait for each other, and each tab gets its own answer."""
+    stage = setup.stage
+    other = await stage.browser.open(origin)
+    tasks = [
+        asyncio.create_task(stage.call(tab, NOTE.replace("'hi'", f"'{name}'")))
+        for tab, name in ((page, "one"), (other, "two"))
+    ]
+    for _ in tasks:
+        await stage.press(await stage.prompt(), "once")
+    assert sorted([(await task)["content"] for task in tasks]) == ["one", "two"]
+    await stage.browser.close(other)

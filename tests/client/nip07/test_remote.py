@@ -1,0 +1,174 @@
+"""The extension with a remote signer: pair, log in, sign, over our relay, in both browsers."""
+
+import importlib.util
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from _require import need
+from bunker.harness import RunningSigner, running_relay, running_signer
+from bunker_core.event import parse_event, verify
+from bunker_core.nips.nip19 import parse_pubkey
+from client.nip07._stage import (
+    EXTENSION,
+    NAMES,
+    PEER,
+    Stage,
+    built,
+    run,
+    site,
+    staged,
+    until,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
+HERE = Path(__file__).parent
+DENIED = "refused: denied: the user does not allow it"
+
+
+@dataclass(slots=True)
+class Setup:
+    """A signer, and a browser that was paired with it."""
+
+    stage: Stage
+    signer: RunningSigner
+    relay: str
+    pubkey: str
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """A web site, with an app made of client libraries and one with window.nostr.js."""
+    widget = HERE / "node_modules/window.nostr.js/dist/window.nostr.js"
+    need(widget.is_file(), "make peers (npm)")
+    script = '<!doctype html><meta charset="utf-8"><script{} src="{}"></script>'
+    pages = {
+        "/app": ("text/html", script.format(' type="module"', "/app.js")),
+        "/app.js": ("text/javascript", bundled(HERE / "app.js")),
+        "/widget": ("text/html", script.format("", "/window.nostr.js")),
+        "/window.nostr.js": ("text/javascript", widget.read_text()),
+    }
+    with site(pages) as at:
+        yield at
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
+async def setup(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Setup]:
+    """Install the packed file, open the settings, paste the signer's address."""
+    built()
+    folder = tmp_path_factory.mktemp(request.param)
+    file = folder / f"extension.{'xpi' if request.param == 'firefox' else 'zip'}"
+    packer().pack(EXTENSION, file)
+    async with (
+        running_relay(folder / "relay") as relay,
+        running_signer(folder / "signer", [relay.url], arguments=("--profile", "full")) as signer,
+        staged(request.param, folder / "browser", file) as stage,
+    ):
+        tab = await stage.options()
+        await stage.fill(tab, "#uri", signer.uri)
+        await stage.click(tab, "Pair")
+        assert await stage.said(tab) == "Paired. Sites can log in with this extension now."
+        yield Setup(stage, signer, relay.url, parse_pubkey(signer.npub))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
+    """A tab with the site."""
+    tab = await setup.stage.browser.open(origin)
+    yield tab
+    await setup.stage.browser.close(tab)
+
+
+def bundled(source: Path) -> str:
+    """Return a script with the packages that it imports."""
+    esbuild = HERE.parents[2] / "packages/phone/node_modules/.bin/esbuild"
+    need(esbuild.is_file(), "make extension (npm)")
+    command = [str(esbuild), "--bundle", "--format=esm", "--log-level=error", str(source)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def packer() -> Any:
+    """Return the module that packs the extension."""
+    path = Path(__file__).parents[3] / "packages/client/extension/pack.py"
+    spec = importlib.util.spec_from_file_location("pack", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """Every method of NIP-07 works, each after its own question, and the events verify."""
+    stage = setup.stage
+    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == setup.pubkey
+    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
+    assert (event.pubkey, event.content, event.created_at) == (setup.pubkey, "hi", 1790000000)
+    for name in ("nip44", "nip04"):
+        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
+        payload = await stage.answered(page, to, "hour")
+        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
+        assert await stage.answered(page, back, "once") == "for you"
+    assert await stage.call(page, "window.nostr.getPublicKey()") == setup.pubkey  # not asked again
+    assert await stage.call(page, "window.nostr.getRelays()") == {}
+    grants = (await stage.state())["sites"][origin]["grants"]
+    assert [(item["method"], item["param"], item["effect"]) for item in grants] == [
+        ("get_public_key", None, "allow"),
+        ("nip44_encrypt", PEER, "allow"),
+        ("nip04_encrypt", PEER, "allow"),
+    ]
+
+
+@pytest.mark.parametrize("library", ["nostrTools", "ndk"])
+async def test_the_logins_of_client_libraries_work(
+    setup: Setup, page: Any, origin: str, library: str
+) -> None:
+    """nostr-tools and NDK's NIP-07 signer log in, sign, encrypt and read; the events verify."""
+    stage = setup.stage
+    await stage.allow_all(origin)
+    tab = await stage.browser.open(f"{origin}/app")
+    await until(lambda: stage.browser.evaluate(tab, f"typeof window.{library} === 'function'"))
+    found = await stage.call(tab, f"window.{library}()")
+    assert found == {"npub": setup.signer.npub, "verified": True, "read": "to myself"}
+    await stage.browser.close(tab)
+
+
+async def test_window_nostr_js_leaves_it_to_the_extension(setup: Setup, origin: str) -> None:
+    """A page that brings a login of its own finds window.nostr taken, and works through it."""
+    stage = setup.stage
+    await stage.allow_all(origin)
+    tab = await stage.browser.open(f"{origin}/widget")
+    assert await stage.call(tab, "window.nostr.getPublicKey()") == setup.pubkey
+    assert (await stage.call(tab, NOTE))["pubkey"] == setup.pubkey
+    await stage.browser.close(tab)
+
+
+async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: str) -> None:
+    """The nostrconnect:// code names our relay; the signer that accepts it is the same identity."""
+    stage = setup.stage
+    tab = await stage.options()
+    await stage.fill(tab, "#relay", setup.relay)
+    await stage.click(tab, "Show a code")
+    code = "document.querySelector('#invitation')?.value"
+    address = await until(lambda: stage.browser.evaluate(tab, code))
+    drawn = "document.querySelectorAll('.code svg path').length"
+    assert await stage.browser.evaluate(tab, drawn) == 1
+    data = str(stage.folder.parent / "signer")
+    await run("signer", "pair", address, "--data", data, "--profile", "full")
+    await stage.said(tab)
+    [identity] = (await stage.state())["identities"]
+    assert identity["pubkey"] == setup.pubkey
+    other = await stage.browser.open(origin)
+    await stage.allow_all(origin)
+    assert (await stage.call(other, NOTE))["pubkey"] == setup.pubkey
+    await stage.browser.close(other)
