@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from _scripted import Message, Peer, scripted_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata
-from bunker_signer.request.delivery import IN_FLIGHT
+from bunker_signer.request.delivery import AGAIN_EACH, IN_FLIGHT, RETRIES, Courier
 from bunker_signer.request.parked import EACH
 from bunker_signer.request.turns import Turns
 from bunker_signer.store import clients
@@ -70,6 +71,64 @@ async def test_another_client_waits_for_nothing(said: str, relay_url: str, data:
         for number in range(PINGS):
             assert (await other.ask("ping", rid=f"p{number}")).json["result"] == "pong"
         assert len(courier._parked.of(key.pubkey)) == REQUESTS  # none of them is over
+
+
+async def test_what_nobody_takes_is_not_sent_again_by_the_hundred(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 400 replies 8 are tried again; a request brings one more; where one arrives, all go out.
+
+    Else a client that does not listen uses up what a relay lets the signer send to anybody.
+    """
+    listens = False
+    tries: Counter[str] = Counter()
+
+    async def deaf(peer: Peer, message: Message) -> bool:
+        if message[0] != "EVENT":
+            return False
+        tries["all"] += 1
+        await peer.send("OK", message[1]["id"], True, "" if listens else "mute: nobody")
+        return True
+
+    async with (
+        scripted_relay(deaf) as theirs,
+        rig(relay_url, data, client_rate=1000.0) as signer,
+        wire(relay_url, signer.pubkey) as voice,
+    ):
+        courier = signer.agent._courier
+        ended = asyncio.Event()
+
+        async def no_time(seconds: float) -> None:
+            """Let the pauses of the quick tries be over, and no later one."""
+            await (asyncio.sleep(0) if seconds in RETRIES else ended.wait())
+
+        courier._sleep = no_time
+        heard: list[str] = []
+        monkeypatch.setattr(courier, "heard_of", heard.append)
+        key = SecretKey.generate()
+        with signer.database.write() as connection:
+            name, now = signer.identity.name, int(time.time())
+            relays = (theirs.url,)
+            clients.add(connection, name, key.pubkey, ClientMetadata(), relays, "", (), now)
+        signer.agent.pool.add_relay(theirs.url)
+        bad = Wire(voice.pool, signer.pubkey, key)
+        await asyncio.gather(*(bad.send("ping", rid=f"{n}") for n in range(REQUESTS)))
+        most = REQUESTS + AGAIN_EACH * len(RETRIES)
+        while tries["all"] < most:
+            await theirs.wait_for("EVENT", tries["all"] + 1)
+        async with signer.client() as other:  # a round trip later it is no more
+            assert (await other.ask("ping", rid="p")).json["result"] == "pong"
+        assert tries["all"] == most
+        assert len(courier._parked.of(key.pubkey)) == REQUESTS
+        assert heard.count(key.pubkey) == REQUESTS
+        oldest, *others = courier._parked.of(key.pubkey)
+        Courier.heard_of(courier, key.pubkey)  # what each of them would have done
+        assert oldest.wake.is_set()
+        assert not any(parked.wake.is_set() for parked in others)
+        listens = True
+        await asyncio.wait(list(courier._trying.values()), timeout=30)
+        assert not courier._parked.of(key.pubkey)
+        assert tries["all"] == most + REQUESTS
 
 
 async def test_what_is_kept_for_one_client_is_bounded(relay_url: str, data: Path) -> None:

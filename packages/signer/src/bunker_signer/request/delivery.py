@@ -17,7 +17,7 @@ from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
-from bunker_signer.request.parked import Parked, ParkingLot
+from bunker_signer.request.parked import ALL, Parked, ParkingLot
 from bunker_signer.request.reply import Reply
 from bunker_signer.request.turns import Turns
 
@@ -38,6 +38,9 @@ IN_FLIGHT_EACH: Final = 32
 TOO_MUCH: Final = 1.0
 HELD_BACK: Final = 32
 HELD_BACK_EACH: Final = 8
+# Of what one client did not take so many are tried again at a time, and the others follow as soon
+# as one arrives: sent again by the hundred they would use up what a relay lets us send to anybody.
+AGAIN_EACH: Final = 8
 PARKED_FOR: Final = 600.0  # seconds
 # Seconds that a relay which was down has to come back and get a reply that another one delivered.
 LINGER: Final = 60.0
@@ -86,6 +89,7 @@ class Courier:
         self._parked = ParkingLot()
         self._turns = Turns(IN_FLIGHT, IN_FLIGHT_EACH)
         self._held_back = Turns(HELD_BACK, HELD_BACK_EACH)
+        self._again = Turns(ALL, AGAIN_EACH)  # as many as are kept: by client alone
         self._trying: dict[Parked, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -127,13 +131,16 @@ class Courier:
 
     def relay_opened(self, relay_url: str) -> None:
         """Try once more what could not be delivered and may go by this relay."""
-        for parked in self._parked.every():
+        for parked in self._parked.oldest():
             if relay_url in self._targets(parked.reply):
                 parked.wake.set()
 
     def heard_of(self, client_pubkey: str) -> None:
-        """Try once more what could not be delivered to a client that is there again."""
-        for parked in self._parked.of(client_pubkey):
+        """Try once more what could not be delivered to a client that is there again.
+
+        One of all: with its arrival the others go out, without it they would all be in vain.
+        """
+        for parked in self._parked.of(client_pubkey)[:1]:
             parked.wake.set()
 
     async def close(self) -> None:
@@ -160,6 +167,8 @@ class Courier:
             return False
         self._metrics.sent(delivered=True)
         self._on_delivered(reply)
+        for parked in self._parked.of(reply.client_pubkey):
+            parked.wake.set()  # where one arrived, the others will
         if publication.complete or len(self._tasks) >= LINGERING:
             publication.forget()
         else:
@@ -198,9 +207,21 @@ class Courier:
             await publication.delivered(PATIENCE)
 
     async def _keep_trying(self, parked: Parked, publication: Publication) -> None:
-        """Try again at growing intervals, and a few times in a row when there is hope."""
-        quick, pause, told = list(RETRIES), LATER, False
+        """See the first try to its end, and what it did not achieve to the next ones."""
         outcome, reason = await self._outcome(parked.reply, publication)
+        if outcome is _Outcome.TOO_LARGE:
+            self._parked.drop(parked)
+            await self._replace(parked.reply, reason)
+        elif outcome is not _Outcome.DELIVERED:
+            await self._again.take(parked.reply.client_pubkey)
+            try:
+                await self._try_again(parked, outcome, reason)
+            finally:
+                self._again.give_back(parked.reply.client_pubkey)
+
+    async def _try_again(self, parked: Parked, outcome: _Outcome, reason: str) -> None:
+        """Try at growing intervals, and a few times in a row when there is hope."""
+        quick, pause, told = list(RETRIES), LATER, False
         while outcome is not _Outcome.DELIVERED and self._in_time(parked):
             if outcome is _Outcome.TOO_LARGE or (reason and not quick):
                 self._parked.drop(parked)
@@ -215,14 +236,13 @@ class Courier:
                     self._held_back.give_back(parked.reply.client_pubkey)
                 continue
             if quick:
-                await self._sleep(quick.pop(0))
+                now = quick.pop(0)
             else:
                 if not told and not self._tell(parked.reply):
                     return
-                told = True
-                if await self._woken(parked, pause):
-                    quick = list(RETRIES)  # the client may take longer to come back than we do
-                pause *= GROWTH
+                told, now, pause = True, pause, pause * GROWTH
+            if await self._woken(parked, now):
+                quick = list(RETRIES)  # the client may take longer to come back than we do
             outcome, reason = await self._attempt(parked.reply)
 
     def _in_time(self, parked: Parked) -> bool:

@@ -77,9 +77,9 @@ class ParkingLot:
         """Return what waits for one client."""
         return list(self._by_client.get(client, {}).values())
 
-    def every(self) -> list[Parked]:
-        """Return all that wait."""
-        return [parked for kept in self._by_client.values() for parked in kept.values()]
+    def oldest(self) -> list[Parked]:
+        """Return of each client what has waited longest."""
+        return [next(iter(kept.values())) for kept in self._by_client.values()]
 
     def _drop_oldest(self, client: str) -> Parked:
         oldest = next(iter(self._by_client[client].values()))
