@@ -33,7 +33,7 @@ _UNLIMITED: Final = {
     f"BUNKER_RELAY_RATES__{name}__{key}": "1000000"
     for name in (
         "EVENTS_PER_IP", "EVENTS_PER_PUBKEY", "SIGNING_PER_IP", "SIGNING_PER_PUBKEY",
-        "QUERIES_PER_IP", "CONNECTIONS_PER_IP",
+        "STRANGERS_PER_IP", "QUERIES_PER_IP", "CONNECTIONS_PER_IP",
     )
     for key in ("PER_SECOND", "BURST")
 } | {

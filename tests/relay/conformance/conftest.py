@@ -21,6 +21,7 @@ events_per_ip = {per_second = 100000, burst = 100000}
 events_per_pubkey = {per_second = 100000, burst = 100000}
 signing_per_ip = {per_second = 100000, burst = 100000}
 signing_per_pubkey = {per_second = 100000, burst = 100000}
+strangers_per_ip = {per_second = 100000, burst = 100000}
 queries_per_ip = {per_second = 100000, burst = 100000}
 connections_per_ip = {per_second = 100000, burst = 100000}
 [limits]

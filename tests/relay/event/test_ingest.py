@@ -1,5 +1,7 @@
 """The way of a published event: what waits to be stored is bounded in bytes."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -94,3 +96,40 @@ def test_what_another_node_did_not_deliver_is_held_again(
     ingest.bus = Elsewhere(receivers)
     ingest.wake([KEY.pubkey], 1_001.0)
     assert len(ingest.grace.take([KEY.pubkey], 1_002.0)) == held
+
+
+def _passed(ingest: Ingest, key: SecretKey, to: str, address: str, now: float, text: str) -> bool:
+    event = request(key, to, text)
+    frame = ingest.submit(event, address, set(), now, lambda _: None)
+    assert frame is not None
+    return b"rate-limited:" not in frame
+
+
+@pytest.mark.parametrize(("signers", "burst", "per_second"), [(True, 300, 10), (False, 3000, 100)])
+def test_junk_of_one_address_leaves_the_signer_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signers: bool, burst: int, per_second: int
+) -> None:
+    """1,000 a second from keys that nobody knows: the burst, and then a fixed rate, get through.
+
+    An app that was answered before keeps its own share at that address, and a new app comes from
+    another one. A signer looks at 500 strangers a second while it waits for a pairing.
+    """
+    monkeypatch.setattr("bunker_relay.event.ingest.verify", lambda _: None)
+    signer, app = SecretKey.generate(), SecretKey.generate()
+    config = Config(data=tmp_path, signers=(signer.pubkey,) if signers else ())
+    ingest = Ingest(config, Policy(config, Lists(tmp_path / "lists")), Hub(), None, Counters())
+    start = time.time()
+    assert _passed(ingest, app, signer.pubkey, "bad", start, "first")
+    assert _passed(ingest, signer, app.pubkey, "good", start, "answer")
+    junk = request(SecretKey.generate(), signer.pubkey)
+    passed = 0
+    for number in range(10_000):
+        now = start + number / 1000
+        unknown = f"{number:08x}".ljust(64, "0")
+        event = replace(junk, id=unknown, pubkey=unknown)
+        frame = ingest.submit(event, "bad", set(), now, lambda _: None)
+        passed += b"rate-limited:" not in (frame or b"")
+        if number % 500 == 0:
+            assert _passed(ingest, app, signer.pubkey, "bad", now, f"known {number}")
+            assert _passed(ingest, SecretKey.generate(), signer.pubkey, "good", now, f"{number}")
+    assert burst <= passed <= burst + 10 * per_second

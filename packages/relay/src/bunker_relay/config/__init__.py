@@ -202,7 +202,8 @@ class Rates(_Section):
     # Their own, generous: a client that opens its messages asks for 500 decryptions at once.
     signing_per_ip: Rate = Rate(per_second=500, burst=5_000)
     signing_per_pubkey: Rate = Rate(per_second=100, burst=1_000)
-    # What goes to one of `signers` from keys that it has never answered.
+    # What goes to one of `signers` from keys that it has never answered; without `signers` ten
+    # times as much, from keys that have not heard from whom they write to.
     strangers_per_ip: Rate = Rate(per_second=10, burst=300)
     queries_per_ip: Rate = Rate(per_second=50, burst=1_000)
     connections_per_ip: Rate = Rate(per_second=10, burst=500)

@@ -14,6 +14,7 @@ from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Hub, Subscription
 from bunker_relay.event.limits import Budget, memory_of_event
 from bunker_relay.event.policy import FROM_THE_FUTURE, Policy
+from bunker_relay.event.strangers import Strangers
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
 from bunker_relay.store.outcome import Outcome, StoreError, is_damage
@@ -31,7 +32,6 @@ _REASONS: Final = {
     Outcome.SUPERSEDED: (False, "duplicate: a newer version of this event is stored"),
     Outcome.DELETED: (False, "blocked: this event was deleted by its author"),
 }
-_ANSWERED: Final = 20_000  # clients of the signers that are remembered, twice as many at most
 _UNSAVED_PER_ADDRESS: Final = 16_777_216  # bytes of events that wait to be stored
 _UNSAVED: Final = 67_108_864
 _UNSAVED_TOO_MUCH: Final = "rate-limited: too many events wait to be stored, slow down"
@@ -77,8 +77,7 @@ class Ingest:
         self._per_pubkey = Buckets(config.rates.events_per_pubkey)
         self._signing_per_ip = Buckets(config.rates.signing_per_ip)
         self._signing_per_pubkey = Buckets(config.rates.signing_per_pubkey)
-        self._strangers_per_ip = Buckets(config.rates.strangers_per_ip)
-        self._answered: Generations[bool] = Generations(_ANSWERED)
+        self._strangers = Strangers(config)
 
     def configure(self, config: Config) -> None:
         """Take new settings."""
@@ -88,7 +87,7 @@ class Ingest:
         self._per_pubkey.configure(config.rates.events_per_pubkey)
         self._signing_per_ip.configure(config.rates.signing_per_ip)
         self._signing_per_pubkey.configure(config.rates.signing_per_pubkey)
-        self._strangers_per_ip.configure(config.rates.strangers_per_ip)
+        self._strangers.configure(config)
 
     def submit(
         self, event: Event, address: str, pubkeys: Set[str], now: float, later: Later
@@ -139,8 +138,8 @@ class Ingest:
                 raise InvalidEvent("not taken here")
             if known is None or known[0] != event.sig:
                 verify(event)
-        if event.kind == NOSTR_CONNECT and event.pubkey in self._policy.signers:
-            self._answers(event)
+        if event.kind == NOSTR_CONNECT:
+            self._strangers.met(event, self._strangers.look(event))
         receivers = self._hub.publish(event, after=known[1] if known else 0)
         had_it = known is not None and known[1] > 0
         if receivers:
@@ -173,12 +172,13 @@ class Ingest:
         if refusal:
             return refusal
         signing = event.kind == NOSTR_CONNECT
-        by_address = self._per_ip
+        acquaintance: str | bool | None = None
+        by_address: Buckets | Strangers = self._per_ip
         if signing:
-            # Whoever a signer has answered keeps its share, whatever strangers send from there.
-            is_known = not self._policy.signers or event.pubkey in self._policy.signers
-            is_known = is_known or event.pubkey in self._answered
-            by_address = self._signing_per_ip if is_known else self._strangers_per_ip
+            # Whoever was answered keeps its share, whatever strangers send from there.
+            acquaintance = self._strangers.look(event)
+            is_stranger = self._strangers.is_stranger(event, acquaintance)
+            by_address = self._strangers if is_stranger else self._signing_per_ip
         if not by_address.take(address, now):
             return _RATE_LIMITED
         if known is None or known[0] != event.sig:
@@ -189,17 +189,16 @@ class Ingest:
         if signing and event.pubkey in self._policy.signers:
             # The owner's own signer answers for all its apps. It took a token, as before the
             # signature is checked anyone may claim to be it; now it gets that back.
-            by_address.give_back(address)
-            self._answers(event)
+            self._signing_per_ip.give_back(address)
+            self._strangers.met(event, acquaintance)
             return ""
         # Only now: before the signature is checked, anyone could empty another pubkey's bucket.
         by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
-        return "" if by_pubkey.take(event.pubkey, now) else _RATE_LIMITED
-
-    def _answers(self, event: Event) -> None:
-        """Note whom a signer has answered: a client that is no stranger any more."""
-        for pubkey in event.tag_values("p")[:1]:
-            self._answered.put(pubkey, True)
+        if not by_pubkey.take(event.pubkey, now):
+            return _RATE_LIMITED
+        if signing and acquaintance is not True:
+            self._strangers.met(event, acquaintance)
+        return ""
 
     def _forward(
         self, event: Event, known: tuple[str, int] | None, now: float, later: Later
