@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bunker_core.describe import LANGUAGES, Asked, Description, describe, texts_of
+from bunker_core.describe import LANGUAGES, Asked, Description, Known, describe, texts_of
+from bunker_core.describe.change import d_tag
 from bunker_core.errors import BunkerError, InvalidRPC
 from bunker_core.event import EventTemplate, event_id, parse_template
 from bunker_core.keys import SecretKey
@@ -424,7 +425,78 @@ def descriptions() -> list[dict[str, Any]]:
             told = describe(method, [Asked(text="hi\u0007")] * count, now=NOW, peer=PEER)
             asked = {"template": None, "text": "hi\u0007"}
             rows.append({"action": action, "asked": [asked] * count, **_described(told)})
-    return rows
+    return rows + _compared()
+
+
+def _compared() -> list[dict[str, Any]]:
+    """Return what a person is told where something of the owner is known."""
+    people = [f"{number:064x}" for number in range(1, 12)]
+    follows = [["p", pubkey, "", f"name {pubkey[-2:]}"] for pubkey in people]
+    profile = '{"name":"Anna","about":"old","picture":"p","n":{"a":[1,"\u00fc"]},"empty":""}'
+    old: list[tuple[int, str, list[list[str]]]] = [
+        (0, profile, []),
+        (3, "", follows),
+        (10000, "x" * 100, [["p", people[0]], ["word", "y z"], ["e", "cd" * 32]]),
+        (10002, "", [["r", "wss://a", "read"], ["r", "wss://b"]]),
+        (30000, "", [["d", "friends"], ["p", people[0]], ["p", people[1]]]),
+        (30023, "text " * 50, [["d", "slug"]]),
+        (30078, "data", [["d", "app"]]),
+    ]
+    new: list[tuple[int, str, list[list[str]]]] = [
+        (0, '{"name":"Anna","about":"new","website":"w","n":{"a":[1,"\u00fc"]}}', []),
+        (0, profile, []),
+        (0, '{"name":"Anna"}', []),
+        (0, "{}", []),
+        (3, "", follows[:8]),
+        (3, "", [*follows[1:], ["p", "ab" * 32]]),
+        (3, "relays", follows),
+        (3, "", [*follows, ["p", "ab" * 32], ["p", "cd" * 32]]),
+        (10000, "", [["p", people[0]]]),
+        (10000, "x" * 90, [["p", people[0]], ["word", "y z"], ["e", "ef" * 32]]),
+        (10002, "", [["r", "wss://a"], ["r", "wss://b"]]),
+        (30000, "", [["d", "friends"], ["p", people[1]], ["p", people[2]]]),
+        (30000, "", [["d", "others"], ["p", people[2]]]),
+        (30023, "short", [["d", "slug"]]),
+        (30023, "text " * 51, [["d", "slug"]]),
+        (30078, "", [["d", "app"]]),
+        (5, "", [["e", "ab" * 32], ["e", "cd" * 32]]),
+        (1, "hi", [["p", people[3]], ["p", "ab" * 32]]),
+        (9734, "", [["p", people[4]], ["amount", "5000"]]),
+        (27235, "", [["u", "https://new.example/a"], ["u", "https://known.example/"]]),
+        (22242, "", [["relay", "wss://known.example"]]),
+        (24242, "", [["t", "upload"], ["server", "blossom.example"]]),
+    ]
+    events = {}
+    for kind, content, tags in old:
+        template = parse_template({"kind": kind, "content": content, "tags": tags, "created_at": 1})
+        events[kind, d_tag(template)] = template
+    names = {tag[1]: tag[3] for tag in follows} | {people[5]: "a\u202eb"}
+    notes = {"ab" * 32: "what was\nsaid", "ef" * 32: "muted"}
+    hosts = {"known.example"}
+    known = Known(events, notes, names, hosts, same_name=True, own_name="Anna")
+    stored = {
+        "events": [[f"{kind}:{d}", _plain(item)] for (kind, d), item in events.items()],
+        "notes": notes,
+        "names": names,
+        "hosts": sorted(hosts),
+        "same_name": True,
+    }
+    rows = []
+    for kind, content, tags in new:
+        value = {"kind": kind, "content": content, "tags": tags, "created_at": NOW}
+        template = parse_template(value)
+        told = describe(Method.SIGN_EVENT, [Asked(template)], now=NOW, kind=kind, known=known)
+        action = {"method": "sign_event", "kind": kind, "peer": None}
+        asked = [{"template": _plain(template), "text": ""}]
+        rows.append({"action": action, "asked": asked, "known": stored, **_described(told)})
+    told = describe(Method.NIP44_ENCRYPT, [Asked(text="hi")], now=NOW, peer=people[4], known=known)
+    action = {"method": "nip44_encrypt", "kind": None, "peer": people[4]}
+    asked = [_asked_text("hi")]
+    return [*rows, {"action": action, "asked": asked, "known": stored, **_described(told)}]
+
+
+def _asked_text(text: str) -> dict[str, Any]:
+    return {"template": None, "text": text}
 
 
 def _plain(template: EventTemplate) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import websockets
 from bunker.harness import running_relay
 from bunker_client import RemoteSigner, RequestDenied
 from bunker_client.pair.pairing import Pairing
-from bunker_core.event import sign_event
+from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import rpc_template
+from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_phone.site import Page, Site
 from phone._stage import PASSPHRASE, Phone, Served, app_of, origin_of, phone, serving, sign
@@ -106,7 +107,9 @@ async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served:
         await handset.show("Requests")
         asking = login(app, "https://files.example/a")
         await page.get_by_text("Allow or deny for longer").click()
+        await page.get_by_text("You have never logged in there with this key").wait_for()
         await page.get_by_role("button", name="Always allow").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Allow").click()
         await asking
         again = login(app, "https://files.example/b")
         await page.get_by_role("button", name="Unlock").click()
@@ -149,6 +152,74 @@ async def test_version_3_of_nip44_is_asked_with_its_kind_and_shown_as_text(hands
         )
         await handset.allow()
         assert (await reading).decode() == "grüße"
+
+
+async def test_what_a_list_would_lose_is_told_and_asked_twice(handset: Phone) -> None:
+    """By what was signed here: who would be gone, by the names that the owner gave them."""
+    page = handset.page
+    follows = [["p", f"{number:064x}", "", f"friend {number}"] for number in range(1, 11)]
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        first = sign(app, "", kind=3, tags=follows)
+        await page.get_by_text("What it replaces is not known here.").wait_for()
+        await handset.allow()
+        await first
+        fewer = sign(app, "", kind=3, tags=follows[:4])
+        await page.get_by_text("6 fewer than now.").wait_for()
+        await page.get_by_text("Gone are: friend 5, friend 6, friend 7").wait_for()
+        await handset.allow()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_text("More than a fifth of the list would be gone.").wait_for()
+        await dialog.get_by_role("button", name="Back").click()
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await fewer
+
+
+async def test_the_owners_relays_are_asked_only_if_they_are_named(
+    chromium: "Browser", served: Served
+) -> None:
+    """A profile of another signer is found there, while the question is shown, and compared."""
+    key = SecretKey.generate()
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    profile = '{"name":"Anna","about":"old","picture":"p"}'
+    event = sign_event(EventTemplate(0, profile, (), int(time.time()) - 60), key)
+    other = sign_event(
+        EventTemplate(0, '{"name":"Eve"}', (), int(time.time())), SecretKey.generate()
+    )
+    async with websockets.connect(served.relay) as socket:
+        for item in (event, other):
+            await socket.send(json.dumps(["EVENT", item.to_dict()]))
+            assert json.loads(await socket.recv())[2] is True
+    async with phone(chromium, served) as made:
+        page = made.page
+        await page.goto(served.link)
+        await page.get_by_role("button", name="Bring my key").click()
+        await page.get_by_label("Your key", exact=True).fill(encode_nsec(secret))
+        await page.get_by_role("button", name="Continue").click()
+        await made.seal()
+        await made.save_recovery()
+        await page.get_by_text("This phone is the relay’s signer now.").wait_for()
+        async with app_of(await made.pair_uri()) as app:
+            await made.show("Requests")
+            asking = sign(app, '{"name":"Anna"}', kind=0)
+            await page.get_by_text("What it replaces is not known here.").wait_for()
+            await made.show("Settings")
+            field = page.get_by_label("Your relays, one a line")
+            await field.fill("http://no.relay")
+            save = page.get_by_role("button", name="Save", exact=True)
+            await save.click()
+            await page.locator("#said .bad").wait_for()
+            await field.fill(served.relay)
+            await save.click()
+            await page.get_by_text("Saved").wait_for()
+            await made.show("Requests")
+            await page.get_by_text("about would be gone (before: old)").wait_for()
+            await page.get_by_text("Anna, npub1").wait_for()  # the key, by its own profile's name
+            await page.get_by_role("button", name="Deny").click()
+            with pytest.raises(RequestDenied):
+                await asking
 
 
 async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -> None:

@@ -2,6 +2,7 @@
 
 import { Relays } from "./net/relay.js";
 import { Secp256k1 } from "./secp256k1.js";
+import { KnownOwner } from "./signer/known.js";
 import { Signer } from "./signer/signer.js";
 import { Transport } from "./signer/transport.js";
 import { Database } from "./store/database.js";
@@ -23,6 +24,8 @@ export async function start(vaultOf, on = {}) {
     },
     state: () => on.state?.(),
   });
+  const known = new KnownOwner(database);
+  signer.signed = (event) => known.signed(event);
   signer.send = (reply) => relays.send(reply, signer.clock());
   /** Connect to our own relays and to those where paired apps are. */
   const connect = async () => {
@@ -30,5 +33,5 @@ export async function start(vaultOf, on = {}) {
     const clients = await database.read(["clients"], (tx) => tx.all("clients"));
     relays.keep([...new Set([...own, ...clients.flatMap((client) => client.relays)])]);
   };
-  return { database, curve, transport, signer, relays, connect, own: () => own };
+  return { database, curve, transport, signer, known, relays, connect, own: () => own };
 }

@@ -40,10 +40,7 @@ worker.addEventListener("notificationclick", (event) => {
 
 /** Take the files if they are what this version was built with, and the owner wants this version. */
 async function install() {
-  const database = await Database.open();
-  const accepted = await database.setting("accepted");
-  database.database.close();
-  if (worker.registration.active && accepted !== ID) throw new Error("another version is taken only if the owner agrees");
+  if (worker.registration.active && (await Database.stored("accepted")) !== ID) throw new Error("another version is taken only if the owner agrees");
   const cache = await caches.open(CACHE);
   await Promise.all(
     Object.entries(FILES).map(async ([path, hash]) => {
@@ -72,7 +69,7 @@ async function woken(said) {
   /** @type {Set<Promise<void>>} */
   const working = new Set();
   let last = Date.now();
-  const { database, signer, relays, connect } = await start(() => null, {
+  const { database, signer, known, relays, connect } = await start(() => null, {
     handled: (work) => {
       last = Date.now();
       working.add(work);
@@ -88,7 +85,7 @@ async function woken(said) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     await signer.resume();
-    await notify(database, signer, said.trim() === "test");
+    await notify(database, signer, known, said.trim() === "test");
   } finally {
     relays.close();
     database.database.close();
@@ -96,8 +93,8 @@ async function woken(said) {
   for (const client of await worker.clients.matchAll({ type: "window" })) client.postMessage("changed");
 }
 
-/** Say what waits: a browser that shows nothing after a push loses the right to be woken. @param {Database} database @param {import("./signer/signer.js").Signer} signer @param {boolean} test */
-async function notify(database, signer, test) {
+/** Say what waits: a browser that shows nothing after a push loses the right to be woken. @param {Database} database @param {import("./signer/signer.js").Signer} signer @param {import("./signer/known.js").KnownOwner} owner @param {boolean} test */
+async function notify(database, signer, owner, test) {
   const texts = textsFor(await database.setting("language"), navigator.languages);
   const jobs = await signer.waiting();
   const options = { icon: "/icon-192.png", badge: "/icon-192.png", tag: "bunker", data: "" };
@@ -109,8 +106,9 @@ async function notify(database, signer, test) {
   const { client, operation, entry } = jobs[0];
   const app = line(client.name, 64) || texts.get("apps.nameless");
   const alike = jobs.filter((job) => job.entry.client === entry.client && job.entry.key === entry.key && sameAction(job.operation.action, operation.action));
-  const what = texts.say(title(operation.action, alike.length));
-  const { dangers } = describe(operation.action, alike.map((job) => shown(job.operation)), signer.clock());
+  const known = await owner.of(alike);
+  const what = texts.say(title(operation.action, alike.length, known));
+  const { dangers } = describe(operation.action, alike.map((job) => shown(job.operation)), signer.clock(), known);
   const body = texts.get("notify.body", { what: dangers.length ? `${what} (!)` : what });
   const more = jobs.length > alike.length ? ` ${texts.number("notify.more", jobs.length)}` : "";
   const until = Math.max(...jobs.map((job) => job.entry.received_at)) + DEADLINE;

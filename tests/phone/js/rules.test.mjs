@@ -14,6 +14,10 @@ import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 import { describe } from "../../../packages/phone/web/describe/description.js";
 import { DESCRIBE, Texts } from "../../../packages/phone/web/describe/texts.js";
 
+const knownOf = ({ events, notes, names, hosts, same_name }) => ({
+  events: new Map(events), notes: new Map(Object.entries(notes)), names: new Map(Object.entries(names)),
+  hosts: new Set(hosts), sameName: same_name, ownName: "",
+});
 const USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 const NOW = 1_800_000_000;
 const OWN = ["wss://relay.example", "ws://localhost:7777/x"];
@@ -161,9 +165,9 @@ test("a bucket is bounded, and so is how many are remembered", () => {
 
 test("a person is told the same of a request, in both languages", () => {
   const rows = table("descriptions");
-  assert.ok(rows.length > 50);
-  for (const { action, asked, said, peer, count, where } of rows) {
-    const told = describe(action, asked, NOW);
+  assert.ok(rows.length > 80);
+  for (const { action, asked, said, peer, count, where, known } of rows) {
+    const told = describe(action, asked, NOW, known && knownOf(known));
     assert.deepEqual({ peer: told.peer, count: told.count, where: told.where }, { peer, count, where });
     for (const [language, want] of Object.entries(said)) {
       const texts = new Texts(language, DESCRIBE[language]);

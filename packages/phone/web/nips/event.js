@@ -8,6 +8,7 @@ import { InvalidInput } from "../errors.js";
 /** @typedef {Template & { id: string, pubkey: string, sig: string }} Event */
 /** @typedef {{ pubkey: string, sign(message: Uint8Array): Uint8Array | Promise<Uint8Array> }} SigningKey */
 
+export const NOTE = 1;
 export const NOSTR_CONNECT = 24133;
 export const CLIENT_AUTH = 22242;
 export const HTTP_AUTH = 27235;
@@ -68,6 +69,12 @@ export function parseTemplate(value, now) {
   checkTemplate(kind, content, created_at);
   return { kind, content, tags, created_at };
 }
+
+/** Tell whether a later event of a kind takes an earlier one's place (NIP-01). @param {number} kind */
+export const isReplaced = (kind) => kind === 0 || kind === 3 || (kind >= 10000 && kind < 20000) || (kind >= 30000 && kind < 40000);
+
+/** Return what tells addressable events of one kind apart; "" for others. @param {Template} event */
+export const dTag = ({ kind, tags }) => (kind >= 30000 && kind < 40000 ? (tags.find((tag) => tag.length > 1 && tag[0] === "d")?.[1] ?? "") : "");
 
 /** Return the first value of every tag of a name. @param {Template} event @param {string} name */
 export const tagValues = (event, name) =>

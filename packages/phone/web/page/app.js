@@ -1,5 +1,6 @@
 /** The page: one tab at a time is the signer; what it shows follows from what is stored. */
 
+import { Lookup } from "../net/lookup.js";
 import { Passphrase } from "../nse/passphrase.js";
 import { Passkey } from "../nse/passkey.js";
 import { Vault } from "../nse/vault.js";
@@ -32,6 +33,7 @@ export class App {
   registration = null;
   /** @type {{ hash: string, id: string } | null} what another version calls itself */
   update = null;
+  news = 0; // how often more became known of the owner while a question was shown
   said = "";
   #drawn = "";
   #sweeping = false;
@@ -42,6 +44,7 @@ export class App {
     this.started = started;
     this.texts = texts;
     this.main = /** @type {HTMLElement} */ (document.querySelector("main"));
+    this.lookup = new Lookup(started.curve, (event) => started.known.signed(event));
     started.signer.changed = () => void this.refresh();
   }
 

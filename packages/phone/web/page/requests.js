@@ -26,12 +26,21 @@ export async function requests(app) {
   const [clients, paused] = await app.database.read(["clients", "settings"], async (tx) =>
     /** @type {const} */ ([/** @type {ClientRow[]} */ (await tx.all("clients")), Boolean(await tx.setting("paused"))]));
   const reach = reachOf(app);
+  const known = first && (await app.started.known.of(group));
+  if (first) {
+    // It takes seconds at most; the question is shown meanwhile, and again with what was found.
+    void app.lookup.ask((await app.database.setting("own_relays")) ?? [], group).then((news) => {
+      if (!news) return;
+      app.news++;
+      void app.refresh();
+    });
+  }
   return {
-    seen: [...group, ...allowed].map((job) => job.entry.digest).join() + JSON.stringify([open.length, clients.length, paused, reach]),
+    seen: [...group, ...allowed].map((job) => job.entry.digest).join() + JSON.stringify([open.length, clients.length, paused, reach, app.news]),
     make: () => [
       notice(app, reach, jobs.length > 0),
       allowed.length > 0 && lockedPanel(app, allowed),
-      first ? question(app, group, open.length - group.length, clients) : allowed.length === 0 && (unreachable(app, reach) ?? empty(app, clients.length, paused)),
+      first && known ? question(app, group, open.length - group.length, known) : allowed.length === 0 && (unreachable(app, reach) ?? empty(app, clients.length, paused)),
     ],
   };
 }
@@ -62,13 +71,12 @@ function lockedPanel(app, jobs) {
     }), "primary"));
 }
 
-/** @param {App} app @param {Job[]} jobs @param {number} behind @param {ClientRow[]} clients */
-function question(app, jobs, behind, clients) {
+/** @param {App} app @param {Job[]} jobs @param {number} behind @param {import("../describe/known.js").Known} known */
+function question(app, jobs, behind, known) {
   const { t, texts } = app;
   const { client, operation, entry } = jobs[0];
   const { action } = operation;
-  const sameName = clients.some((other) => other.pubkey !== client.pubkey && other.name === client.name && client.name !== "");
-  const told = describe(action, jobs.map((job) => shown(job.operation)), app.signer.clock(), sameName);
+  const told = describe(action, jobs.map((job) => shown(job.operation)), app.signer.clock(), known);
   const name = line(client.name, 64) || t("apps.nameless");
   const until = Math.min(...jobs.map((job) => job.entry.received_at)) + DEADLINE;
   const left = h("span", { class: "left" });
@@ -93,7 +101,7 @@ function question(app, jobs, behind, clients) {
     await app.relock();
     app.say(t(allows ? "done.allowed" : "done.denied"), !allows);
   });
-  const what = texts.say(title(action));
+  const what = texts.say(title(action, 1, known));
   /** @param {string} key @param {"always" | "never"} verdict @param {number | null} seconds */
   const offer = (key, verdict, seconds) => {
     const element = button("", () => answer(verdict, seconds), "offer");
@@ -109,7 +117,7 @@ function question(app, jobs, behind, clients) {
     told.details.map((detail) => detailPanel(texts, detail)),
     h("section", { class: "panel" }, h("dl", { class: "facts wide" },
       fact(t("requests.app_key"), short(client.pubkey)),
-      fact(t("requests.key"), short(encodeNpub(entry.key))),
+      fact(t("requests.key"), [known.ownName, short(encodeNpub(entry.key))].filter(Boolean).join(", ")),
       told.peer && fact(t("requests.peer"), told.peer),
       fact(t("requests.method"), action.kind !== null || action.context ? `${action.method} · kind ${action.kind ?? actionParam(action)}` : action.method))),
     behind > 0 && h("p", { class: "quiet" }, t("requests.more", { count: behind })),

@@ -6,17 +6,20 @@ import { short } from "../describe/plain.js";
 import { encodeNpub } from "../nips/nip19.js";
 import * as push from "../net/push.js";
 import * as record from "../signer/record.js";
-import { button, choice, h } from "./dom.js";
+import { BunkerError } from "../errors.js";
+import { parseRelayUrl } from "../nips/relay_url.js";
+import { button, choice, field, h } from "./dom.js";
 import { LANGUAGES, textsFor } from "./texts.js";
 import { confirmDialog } from "./unlock.js";
 
 /** @typedef {import("./app.js").App} App */
+const MAX_OWN = 4; // relays that are asked what a request would replace
 
 /** @param {App} app */
 export async function settings(app) {
   const { t, database } = app;
-  const [stay, paused, kept, running] = await Promise.all([
-    database.setting("stay"), database.setting("paused"), navigator.storage?.persisted?.() ?? false, runningHash(),
+  const [stay, paused, own, kept, running] = await Promise.all([
+    database.setting("stay"), database.setting("paused"), database.setting("own_relays"), navigator.storage?.persisted?.() ?? false, runningHash(),
   ]);
   const now = () => app.signer.clock();
   /** @param {boolean} value */
@@ -50,6 +53,7 @@ export async function settings(app) {
       h("ul", { class: "inner" }, app.relays.all.map((relay) => h("li", { class: "between" },
         h("span", { class: "break" }, relay.url), h("span", { class: `outcome ${relay.listening ? "good" : "bad"}` }, t(relay.listening ? "settings.connected" : "settings.disconnected"))))),
       h("p", {}, h("a", { class: "button", href: "#relay" }, t("join.title")))),
+    ownPanel(app, own ?? []),
     wakePanel(app),
     h("section", { class: "panel" }, h("h2", {}, t("settings.storage")), h("p", {}, t(kept ? "settings.kept" : "settings.not_kept")),
       !kept && button(t("settings.keep"), async () => { await navigator.storage?.persist?.(); await app.draw(); })),
@@ -75,6 +79,20 @@ export async function settings(app) {
         await app.draw();
       }, "danger")),
   ];
+}
+
+/** The owner's own relays, asked only if they are named here. @param {App} app @param {string[]} relays */
+function ownPanel(app, relays) {
+  const { t } = app;
+  const field_ = field(t("settings.own_field"), { tag: "textarea", rows: 2, spellcheck: false });
+  field_.input.value = relays.join("\n");
+  return h("section", { class: "panel stack" }, h("h2", {}, t("settings.own")), h("p", {}, t("settings.own_text")), field_.node,
+    button(t("settings.own_save"), () => app.attempt(async () => {
+      const named = [...new Set(field_.input.value.split(/\s+/).filter(Boolean).map(parseRelayUrl))];
+      if (named.length > MAX_OWN) throw new BunkerError(t("settings.own_many", { count: MAX_OWN }));
+      await app.database.set("own_relays", named);
+      app.say(t("done.saved"));
+    })));
 }
 
 /** @param {App} app */

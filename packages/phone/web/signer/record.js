@@ -130,7 +130,7 @@ export async function admit(tx, { client, event, digest, relay, operation }, now
   const { action } = operation;
   /** @type {RequestRow} */
   const entry = {
-    digest, key: client.key, client: client.pubkey, event, relay, state: "open", received_at: now,
+    digest, key: client.key, client: client.pubkey, event, relay, state: "open", received_at: now, arrived: Date.now(),
     decided_by: "", answer: "", method: action.method, param: actionParam(action) ?? "", notified: false,
   };
   if (await tx.setting("paused")) return { entry, refusal: "locked: the signer is paused" };

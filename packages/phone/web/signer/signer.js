@@ -50,6 +50,8 @@ export class Signer {
     this.clock = clock;
     /** Sends a reply; resolves to whether a relay took it. @type {(reply: Reply) => Promise<boolean>} */
     this.send = async () => false;
+    /** Told of each event that was signed and may leave. @type {(event: Event) => Promise<unknown>} */
+    this.signed = () => Promise.resolve();
     /** Told when the journal changed. @type {() => void} */
     this.changed = () => {};
   }
@@ -189,7 +191,7 @@ export class Signer {
       const job = client && !this.#working.has(entry.digest) && (await this.#read(entry, client));
       if (job) jobs.push(job);
     }
-    return jobs.sort((a, b) => a.entry.received_at - b.entry.received_at);
+    return jobs.sort((a, b) => a.entry.arrived - b.entry.arrived);
   }
 
   /** Do what the owner said about some jobs; for an allowing answer their vault is open. @param {Job[]} jobs @param {Answer} said */
@@ -254,16 +256,21 @@ export class Signer {
     this.#working.add(entry.digest);
     try {
       let result;
+      let event;
       try {
         const { template, action, text } = operation;
         const key = { pubkey: vault.pubkey, sign: (/** @type {Uint8Array} */ message) => vault.sign(message) };
-        result = template ? JSON.stringify(await signEvent(template, key)) : await vault.crypt(action.method, action.peer ?? "", text, action.context);
+        event = template && (await signEvent(template, key));
+        result = event ? JSON.stringify(event) : await vault.crypt(action.method, action.peer ?? "", text, action.context);
       } catch (error) {
         if (error instanceof NSEError && error.code === "locked") return null;
         if (error instanceof CryptoError || error instanceof InvalidInput) return await this.#answer(job, { error: `invalid: ${error.message}` }, by, true);
         return await this.#answer(job, { error: "error: the signer can't use its key" }, by, false);
       }
-      return await this.#answer(job, { result }, by, true);
+      const reply = await this.#answer(job, { result }, by, true);
+      // What is kept for comparison is kept after the answer, and costs it nothing when it fails.
+      if (reply && event) await this.signed(event).catch(() => {});
+      return reply;
     } finally {
       this.#working.delete(entry.digest);
     }

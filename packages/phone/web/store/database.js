@@ -1,15 +1,18 @@
 /** What is kept in this browser: IndexedDB, one transaction for what belongs together. */
 
 const NAME = "bunker";
-const VERSION = 1;
+const VERSION = 2;
 
-/** @typedef {"keys" | "settings" | "clients" | "grants" | "secrets" | "handled" | "requests" | "audit"} Store */
+/** @typedef {"keys" | "settings" | "clients" | "grants" | "secrets" | "handled" | "requests" | "audit" | "known"} Store */
 /** @typedef {{ name: string, blob: string, pubkey: string, created_at: number, recovered: boolean }} KeyRow */
 /** @typedef {{ pubkey: string, key: string, name: string, url: string, renamed: boolean, relays: string[], requested: string, paired_at: number, last_seen: number }} ClientRow */
 /** @typedef {import("../signer/policy.js").Grant & { id?: number, client: string }} GrantRow */
 /** @typedef {{ digest: string, key: string, grants: import("../signer/policy.js").Grant[], relays: string[], created_at: number, used_by: string }} SecretRow */
+// received_at is in seconds and counts for the deadline; arrived, in milliseconds, is the order in which they are asked.
 /** @typedef {"open" | "approved" | "answered" | "done"} State */
-/** @typedef {{ digest: string, key: string, client: string, event: import("../nips/event.js").Event, relay: string, state: State, received_at: number, decided_by: string, answer: string, method: string, param: string, notified: boolean }} RequestRow */
+/** @typedef {{ digest: string, key: string, client: string, event: import("../nips/event.js").Event, relay: string, state: State, received_at: number, arrived: number, decided_by: string, answer: string, method: string, param: string, notified: boolean }} RequestRow */
+
+/** What was signed or is published by a key: place is the key and a replaceable event's place, or a host. @typedef {{ place: string[], key: string[], at: number, size: number, event: import("../nips/event.js").Event | null }} KnownRow */
 
 /** One transaction; every method is awaited before the next. */
 export class Transaction {
@@ -84,8 +87,10 @@ export class Database {
   /** @returns {Promise<Database>} */
   static async open() {
     const request = indexedDB.open(NAME, VERSION);
-    request.onupgradeneeded = () => {
+    request.onupgradeneeded = ({ oldVersion }) => {
       const database = request.result;
+      if (oldVersion < 2) database.createObjectStore("known", { keyPath: "place" }).createIndex("key", "key");
+      if (oldVersion >= 1) return;
       database.createObjectStore("keys", { keyPath: "name" });
       database.createObjectStore("settings", { keyPath: "name" });
       database.createObjectStore("clients", { keyPath: "pubkey" });
@@ -99,6 +104,25 @@ export class Database {
       database.createObjectStore("audit", { keyPath: "seq" }).createIndex("at", "at");
     };
     return new Database(await done(request));
+  }
+
+  /**
+   * Read one setting from whatever version is stored, and raise none: a worker that the owner did not
+   * agree to must not bring the storage to a version that theirs can't open.
+   * @param {string} name @returns {Promise<any>}
+   */
+  static async stored(name) {
+    const request = indexedDB.open(NAME);
+    request.onupgradeneeded = () => request.transaction?.abort(); // there is none, and none is made
+    let database;
+    try {
+      database = new Database(await done(request));
+      return await database.setting(name);
+    } catch {
+      return undefined;
+    } finally {
+      database?.database.close();
+    }
   }
 
   /**
