@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
-PATIENCE: Final = 30.0  # seconds
+PATIENCE: Final = 90.0  # seconds: a machine may be busy with other tests
 _LISTENS: Final = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
 # A browser of a test asks nobody for anything.
 _PREFERENCES: Final = """

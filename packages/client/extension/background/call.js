@@ -15,7 +15,7 @@ const HOUR = 3600;
 /** @typedef {import("../../../phone/web/signer/policy.js").Action} Action */
 /** @typedef {import("../../../phone/web/signer/operation.js").Operation} Operation */
 /** @typedef {"once" | "hour" | "always" | "deny" | "never"} Verdict */
-/** @typedef {{ verdict: Verdict, anyone?: boolean }} Answer `anyone`: for every peer, not this one alone */
+/** @typedef {{ verdict: Verdict, anyone?: boolean, identity?: string }} Answer `anyone`: for every peer, not this one alone; `identity`: who to be for this site */
 
 /** Read a call of somebody's page; throws InvalidInput, Refused. @param {unknown} method @param {unknown} params @param {string} user whose key it is @param {number} now Unix seconds @returns {Operation} */
 export function readCall(method, params, user, now) {
@@ -50,6 +50,9 @@ export function grantOf(action, { verdict, anyone }, now) {
 
 /** Tell whether a "no" to one is meant for both: whoever the peers are. @param {Action} a @param {Action} b */
 export const alike = (a, b) => a.method === b.method && a.kind === b.kind;
+
+/** Who one is, is known of a locked key as well. @param {Operation} operation */
+export const needsKey = ({ action }) => action.method !== "get_public_key";
 
 /** About how many characters a call holds. @param {Operation} operation */
 export const sizeOf = ({ template, text }) => text.length + (template ? template.content.length + template.tags.flat().join("").length : 0);

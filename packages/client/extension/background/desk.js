@@ -8,7 +8,7 @@
 import { line } from "../../../phone/web/describe/plain.js";
 import { title } from "../../../phone/web/describe/description.js";
 import { BunkerError } from "../../../phone/web/errors.js";
-import { alike, decide, grantOf, readCall, sizeOf } from "./call.js";
+import { alike, decide, grantOf, needsKey, readCall, sizeOf } from "./call.js";
 
 // What may wait for the user, of each site, so that none takes another's place. An app decrypts
 // hundreds at once on its first visit, which is one question. As the program has it (session.py).
@@ -81,10 +81,15 @@ export class Desk {
     const note = (outcome) => state.note({ at: outside.now(), origin, identity: identity.id, what: operation.action.method === "get_public_key" ? null : title(operation.action), outcome });
     try {
       let allowed = decide(state.grantsOf(origin), operation.action, outside.now());
-      if (allowed === null || (allowed && outside.locked(identity))) {
+      if (allowed === null || (allowed && needsKey(operation) && outside.locked(identity))) {
         const answer = await this.ask({ origin, tab, identity, operation, unlock: allowed === true });
         if (answer === null) return { error: "denied: the page is gone" };
         allowed = answer.verdict !== "deny" && answer.verdict !== "never";
+        const other = allowed && answer.identity !== identity.id && state.kept.identities.find((item) => item.id === answer.identity);
+        if (other && !needsKey(operation)) {
+          identity = other;
+          await state.setSite(origin, { identity: other.id });
+        }
       }
       if (!allowed) {
         await note("denied");
@@ -151,7 +156,7 @@ export class Desk {
         if (known !== null) settled = { verdict: known ? "once" : "deny" };
         // A "no" is for all that ask the same; else closing the window would open the next.
         else if (answer.verdict === "deny" && asked.origin === other.origin && alike(asked.operation.action, other.operation.action)) settled = answer;
-        if (settled?.verdict === "once" && this.outside.locked(other.identity)) settled = null;
+        if (settled?.verdict === "once" && needsKey(other.operation) && this.outside.locked(other.identity)) settled = null;
       }
       if (!settled) continue;
       this.#waiting.delete(id);

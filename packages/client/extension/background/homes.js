@@ -4,10 +4,12 @@ import { BunkerError } from "../../../phone/web/errors.js";
 import { Secp256k1 } from "../../../phone/web/secp256k1.js";
 import { random, toHex } from "../../../phone/web/bytes.js";
 import { invite, pairByUri, RemoteSigner } from "../homes/remote.js";
+import { recoveryCopy, SealedKeys, sealKey } from "../homes/sealed.js";
 
 /** @typedef {import("./state.js").State} State */
 /** @typedef {import("./state.js").Identity} Identity */
 /** @typedef {import("./call.js").Operation} Operation */
+/** @typedef {import("../homes/sealed.js").Opener} Opener */
 
 const RELAYS_ASKED = 3600_000; // milliseconds between two questions for the signer's relays (NIP-46)
 
@@ -21,11 +23,12 @@ export class Homes {
   /** @type {{ paired: Promise<Identity>, cancel: () => void } | null} */
   #invitation = null;
 
-  /** @param {any} api the browser's @param {State} state @param {{ native: (operation: Operation) => Promise<any> }} on */
+  /** @param {any} api the browser's @param {State} state @param {{ native: (operation: Operation) => Promise<any>, awake: (change: number) => void, changed: () => void }} on */
   constructor(api, state, on) {
     this.api = api;
     this.state = state;
     this.on = on;
+    this.sealed = new SealedKeys(on);
   }
 
   curve() {
@@ -35,13 +38,14 @@ export class Homes {
 
   /** @param {Identity} identity */
   locked(identity) {
-    return identity.home === "sealed";
+    return identity.home === "sealed" && this.sealed.locked(identity.id);
   }
 
   /** Do what was granted; throws BunkerError. @param {Identity} identity @param {Operation} operation */
   async perform(identity, operation) {
     if (operation.action.method === "get_public_key" && identity.pubkey) return identity.pubkey;
     if (identity.home === "native") return this.on.native(operation);
+    if (identity.home === "sealed") return this.sealed.perform(identity.id, operation);
     const signer = await this.#remote(identity);
     return signer.perform(operation, identity.pubkey);
   }
@@ -87,6 +91,29 @@ export class Homes {
     return this.#invitation.paired;
   }
 
+  /** Seal a key here; a new one is not used before its recovery copy is saved. Throws BunkerError. @param {{ key: string, keyPassphrase: string }} given @param {Opener} opener @param {number} now */
+  async seal(given, opener, now) {
+    const { pubkey, blob } = await sealKey(await this.curve(), given, opener, now);
+    if (this.state.kept.identities.some((item) => item.home === "sealed" && item.pubkey === pubkey)) throw new BunkerError("this key is sealed here already");
+    /** @type {Identity} */
+    const identity = { id: toHex(random(8)), home: "sealed", name: "", pubkey, blob, unsaved: !given.key };
+    await this.unlock(identity, opener); // opened again before it is relied on
+    await this.state.addIdentity(identity);
+    return identity;
+  }
+
+  /** Have a sealed key for the time of the settings; throws NSEError. @param {Identity} identity @param {Opener} opener */
+  async unlock(identity, opener) {
+    if (!identity.blob) throw new BunkerError("this key is not sealed here");
+    await this.sealed.unlock(await this.curve(), identity.id, identity.blob, opener, this.state.kept.settings.minutes);
+  }
+
+  /** @param {Identity} identity @param {Opener} opener @param {string} passphrase */
+  async copy(identity, opener, passphrase) {
+    if (!identity.blob) throw new BunkerError("this key is not sealed here");
+    return recoveryCopy(await this.curve(), identity.blob, opener, passphrase);
+  }
+
   /** @param {{ signer: RemoteSigner, pubkey: string }} found */
   async #add({ signer, pubkey }) {
     const { identities } = this.state.kept;
@@ -110,6 +137,7 @@ export class Homes {
   forget(id) {
     this.#remotes.get(id)?.close();
     this.#remotes.delete(id);
+    this.sealed.lock(id);
   }
 
   #owner() {

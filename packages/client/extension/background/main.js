@@ -8,7 +8,7 @@
 import { BunkerError } from "../../../phone/web/errors.js";
 import { parseRelayUrl } from "../../../phone/web/nips/relay_url.js";
 import { NativeProgram } from "../homes/native.js";
-import { readCall } from "./call.js";
+import { needsKey, readCall } from "./call.js";
 import { Desk } from "./desk.js";
 import { Homes } from "./homes.js";
 import { State } from "./state.js";
@@ -61,6 +61,8 @@ async function start() {
       if (reply.error !== undefined) throw new BunkerError(reply.error);
       return reply.result;
     },
+    awake: work,
+    changed: () => {},
   });
   const desk = new Desk(state, {
     now,
@@ -140,21 +142,35 @@ const WANTED = {
     const question = desk.asked;
     if (!question) return null;
     const { id, origin, identity, operation, unlock, native } = question;
-    const others = native === undefined && !unlock && operation.action.method === "get_public_key" ? state.kept.identities : [];
-    return { id, origin, identity: shown(identity), operation, unlock, locked: homes.locked(identity), native: native !== undefined, identities: others.map(shown), settings: state.kept.settings };
+    const others = native === undefined && !unlock && operation.action.method === "get_public_key" ? state.kept.identities.filter((item) => !item.unsaved) : [];
+    return { id, origin, identity: shown(identity), operation, unlock, locked: needsKey(operation) && homes.locked(identity), native: native !== undefined, identities: others.map(shown), settings: state.kept.settings };
   },
-  answer: async ({ desk }, { id, answer }) => {
-    if (desk.asked?.id !== id) return;
+  answer: async ({ desk, homes }, { id, answer, opener }) => {
+    const question = desk.asked;
+    if (!question || question.id !== id) return;
+    const { identity, operation } = question;
+    const allows = ["once", "hour", "always"].includes(answer.verdict);
+    // A wrong passphrase is told in the window, which stays.
+    if (allows && needsKey(operation) && homes.locked(identity)) await homes.unlock(identity, opener);
     prompt.close(); // the next question has a window of its own
     await desk.answer(id, answer);
   },
   state: async ({ state, desk, homes }) => ({
-    identities: state.kept.identities.map((item) => ({ ...shown(item), relays: homes.relays(item.id) ?? item.remote?.relays.map((url) => ({ url, ok: null, error: "" })) ?? [] })),
+    identities: state.kept.identities.map((item) => ({ ...shown(item), locked: homes.locked(item), relays: homes.relays(item.id) ?? item.remote?.relays.map((url) => ({ url, ok: null, error: "" })) ?? [] })),
     sites: state.kept.sites, settings: state.kept.settings, activity: state.kept.activity, waiting: desk.waiting, now: desk.outside.now(),
   }),
   pair: async ({ homes }, { uri }) => shown(await homes.pair(String(uri))),
   invite: ({ homes }, { relays }) => homes.invite(relays.map(String)),
   invited: async ({ homes }) => shown(await homes.invited()),
+  seal: async ({ homes, desk }, { key, keyPassphrase, opener }) => shown(await homes.seal({ key: String(key), keyPassphrase: String(keyPassphrase) }, opener, desk.outside.now())),
+  slots: ({ state }, { id }) => JSON.parse(found(state, id).blob ?? '{"slots":[]}').slots.map((/** @type {any} */ { type, params }) => ({ type, params })),
+  copy: ({ state, homes }, { id, opener, passphrase }) => homes.copy(found(state, id), opener, String(passphrase)),
+  saved: async ({ state }, { id }) => {
+    found(state, id).unsaved = false;
+    await state.save("identities");
+  },
+  unlock: ({ state, homes }, { id, opener }) => homes.unlock(found(state, id), opener),
+  lock: ({ homes }) => homes.sealed.lockAll(),
   native: async ({ state }) => {
     if (!(await mayStart())) throw new BunkerError("the browser was not given leave to start the program");
     await addNative(state);
@@ -165,8 +181,7 @@ const WANTED = {
     await state.removeIdentity(id);
   },
   rename: async ({ state }, { id, name }) => {
-    const found = state.kept.identities.find((item) => item.id === id);
-    if (found) found.name = String(name).trim().slice(0, 64);
+    found(state, id).name = String(name).trim().slice(0, 64);
     await state.save("identities");
   },
   choose: ({ state }, { origin, identity }) => state.setSite(String(origin), { identity: String(identity) }),
@@ -181,7 +196,14 @@ const WANTED = {
 };
 
 /** What our pages get to know of somebody: no key. @param {Identity} identity */
-const shown = ({ id, home, name, pubkey }) => ({ id, home, name, pubkey });
+const shown = ({ id, home, name, pubkey, unsaved }) => ({ id, home, name, pubkey, unsaved });
+
+/** @param {State} state @param {string} id */
+function found(state, id) {
+  const identity = state.kept.identities.find((item) => item.id === id);
+  if (!identity) throw new BunkerError("that identity is not there any more");
+  return identity;
+}
 
 /** @param {any} message */
 async function wanted(message) {

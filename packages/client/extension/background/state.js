@@ -21,7 +21,8 @@ const MAX_GRANTS = 200; // of one site
  * @property {string} name
  * @property {string} pubkey "" of a program on this machine that was not asked yet
  * @property {Remote} [remote]
- * @property {string} [blob]
+ * @property {string} [blob] the sealed key
+ * @property {boolean} [unsaved] it has no recovery copy yet, and is not used before
  */
 /** @typedef {{ identity: string, grants: Grant[] }} Site */
 /** @typedef {{ at: number, origin: string, identity: string, what: import("../../../phone/web/describe/texts.js").Sentence | null, outcome: "allowed" | "denied" | "failed" }} Entry */
@@ -64,7 +65,8 @@ export class State {
 
   /** Return who a site deals with: its own choice, or the one that is for all. @param {string} origin @returns {Identity | undefined} */
   identityOf(origin) {
-    const { identities, sites, settings } = this.kept;
+    const { sites, settings } = this.kept;
+    const identities = this.kept.identities.filter((item) => !item.unsaved);
     const wanted = site(sites, origin)?.identity || settings.identity;
     return identities.find((item) => item.id === wanted) ?? identities[0];
   }

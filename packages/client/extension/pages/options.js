@@ -8,10 +8,11 @@ import { when } from "../../../phone/web/page/detail.js";
 import { button, choice, field, h } from "../../../phone/web/page/dom.js";
 import { LANGUAGES } from "../../../phone/web/page/texts.js";
 import { adding } from "./adding.js";
+import { sealing, unsaved } from "./sealing.js";
 import { nameOf, send, textsOf } from "./common.js";
 
 /** @typedef {import("../background/state.js").Grant} Grant */
-/** @typedef {{ id: string, home: string, name: string, pubkey: string, relays: { url: string, ok: boolean | null, error: string }[] }} Shown */
+/** @typedef {{ id: string, home: string, name: string, pubkey: string, unsaved?: boolean, locked: boolean, relays: { url: string, ok: boolean | null, error: string }[] }} Shown */
 /** @typedef {Omit<import("../background/state.js").Kept, "identities"> & { identities: Shown[], now: number, waiting: number }} View */
 
 /** The page as it stands: what it shows, in which language, and how it is drawn again. */
@@ -38,7 +39,7 @@ export class Options {
       h("h1", {}, t("options.title")), h("p", { class: "quiet" }, t("options.text")),
       h("h2", {}, t("options.who")),
       ...(view.identities.length ? view.identities.map((item) => this.#identity(item)) : [h("p", {}, t("options.nobody"))]),
-      adding(this),
+      adding(this), sealing(this),
       h("h2", {}, t("options.sites")), this.#sites(),
       h("h2", {}, t("options.activity")), this.#activity(),
       h("h2", {}, t("options.settings")), this.#settings(),
@@ -67,10 +68,11 @@ export class Options {
     const name = field(t("options.name"), { value: item.name, maxlength: 64 });
     const called = nameOf(item, this.texts, short);
     return h("section", { class: "panel", "aria-label": called },
-      h("h2", {}, called), h("p", { class: "quiet" }, t(`home.${item.home}`)),
+      h("h2", {}, called), h("p", { class: "quiet" }, t(`home.${item.home}`), item.home === "sealed" && ` · ${t(item.locked ? "options.locked" : "options.unlocked")}`),
       item.pubkey && h("p", { class: "break" }, h("code", {}, encodeNpub(item.pubkey))),
       item.relays.map(({ url, ok, error }) => h("div", { class: "between" }, h("span", { class: "break" }, line(url, 120)),
         h("span", { class: `outcome ${ok === false ? "bad" : ok ? "good" : ""}` }, ok === null ? t("options.idle") : ok ? t("options.connected") : line(error, 80)))),
+      item.unsaved ? unsaved(this, item) : item.home === "sealed" && h("details", {}, h("summary", {}, t("options.export")), unsaved(this, item)),
       h("div", { class: "stack" }, name.node, h("div", { class: "two" },
         button(t("options.rename"), () => this.attempt(() => send("rename", { id: item.id, name: name.input.value }), t("done.saved"))),
         button(t("options.remove"), async () => {
@@ -120,13 +122,14 @@ export class Options {
 
   #settings() {
     const { view: { settings, identities }, t, texts } = this;
+    const minutes = choice(t("options.minutes"), ["5", "15", "60", "480"].map((value) => /** @type {[string, string]} */ ([value, texts.number("options.after", Number(value))])), String(settings.minutes));
     const language = choice(t("options.language"), [["", t("options.browser")], ...LANGUAGES], settings.language);
     const relays = field(t("options.told"), { tag: "textarea", rows: 3, value: settings.relays.join("\n") });
     const people = identities.map((item) => /** @type {[string, string]} */ ([item.id, nameOf(item, texts, short)]));
     const identity = choice(t("options.default"), people, settings.identity || (identities[0]?.id ?? ""));
-    return h("section", { class: "panel" }, h("div", { class: "stack" }, identities.length > 1 && identity.node, language.node, relays.node,
+    return h("section", { class: "panel" }, h("div", { class: "stack" }, identities.length > 1 && identity.node, identities.some((item) => item.home === "sealed") && minutes.node, language.node, relays.node,
       button(t("options.save"), () => this.attempt(() => send("settings", {
-        settings: { language: language.input.value, relays: relays.input.value.split(/\s+/).filter(Boolean), identity: identity.input.value },
+        settings: { language: language.input.value, minutes: minutes.input.value, relays: relays.input.value.split(/\s+/).filter(Boolean), identity: identity.input.value },
       }), t("done.saved")), "primary")));
   }
 }

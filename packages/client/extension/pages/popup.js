@@ -15,6 +15,10 @@ async function show() {
         await send("show");
         window.close();
       }, "primary"),
+      identities.some((/** @type {any} */ item) => item.home === "sealed" && !item.locked) && button(t("popup.lock"), async () => {
+        await send("lock");
+        await show();
+      }),
       button(t(identities.length ? "popup.settings" : "popup.setup"), async () => {
         await api.runtime.openOptionsPage();
         window.close();

@@ -59,7 +59,7 @@ async function show() {
     const verdict = /** @type {HTMLButtonElement} */ (event.submitter ?? buttons[0]).value;
     const answer = { verdict, anyone: everyone.input.checked, ...(identities.length > 1 && { identity: who.input.value }) };
     try {
-      await send("answer", { id, answer, passphrase: passphrase.input.value });
+      await send("answer", { id, answer, opener: { passphrase: passphrase.input.value } });
       window.close();
     } catch (error) {
       failed.textContent = /** @type {Error} */ (error).message;

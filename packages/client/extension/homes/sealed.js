@@ -1,0 +1,127 @@
+/**
+ * A key that is sealed in the extension itself: the phone's vault, in the browser's background.
+ *
+ * Locked, nothing of it is here but the sealed text. Unlocked, its data key is, until the time is
+ * over; the private key is there for one operation and wiped. No page of ours ever holds it.
+ */
+
+import { fromHex, isHex, toHex, wipe } from "../../../phone/web/bytes.js";
+import { BunkerError, NSEError } from "../../../phone/web/errors.js";
+import { signEvent } from "../../../phone/web/nips/event.js";
+import { parseNsec } from "../../../phone/web/nips/nip19.js";
+import * as nip49 from "../../../phone/web/nips/nip49.js";
+import { Passphrase } from "../../../phone/web/nse/passphrase.js";
+import { seal, Vault } from "../../../phone/web/nse/vault.js";
+import { newSecret } from "../../../phone/web/secp256k1.js";
+import { TokenBucket } from "../../../phone/web/signer/limits.js";
+
+export const SHORTEST = 12; // characters of a passphrase
+const ATTEMPTS = [0.2, 5]; // unlocks a second, and at once
+
+/** @typedef {import("../background/call.js").Operation} Operation */
+/** @typedef {import("../../../phone/web/nse/passphrase.js").Protector} Protector */
+/** @typedef {import("../../../phone/web/secp256k1.js").Secp256k1} Secp256k1 */
+/** What one of our pages got from a person, or from a passkey. @typedef {{ passphrase?: string, passkey?: { params: Record<string, string>, key: string } }} Opener */
+
+export class SealedKeys {
+  /** @type {Map<string, Vault>} */
+  #vaults = new Map();
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #timers = new Map();
+  #attempts = new TokenBucket(ATTEMPTS[0], ATTEMPTS[1]);
+
+  /** @param {{ awake: (change: number) => void, changed: () => void }} on `awake`: a browser that ends us would lock the key */
+  constructor(on) {
+    this.on = on;
+  }
+
+  /** @param {string} id */
+  locked(id) {
+    return this.#vaults.get(id)?.locked ?? true;
+  }
+
+  get anyOpen() {
+    return [...this.#vaults.keys()].some((id) => !this.locked(id));
+  }
+
+  /** Have the key for some minutes; throws NSEError. @param {Secp256k1} curve @param {string} id @param {string} blob @param {Opener} opener @param {number} minutes */
+  async unlock(curve, id, blob, opener, minutes) {
+    if (!this.#attempts.take(Date.now() / 1000)) throw new NSEError("too many attempts: wait some seconds", "locked");
+    const vault = new Vault(curve, blob, () => Date.now());
+    const protector = protectorOf(opener);
+    try {
+      await vault.unlock(protector, minutes * 60);
+    } finally {
+      protector.close();
+    }
+    this.lock(id);
+    this.#vaults.set(id, vault);
+    this.on.awake(1);
+    this.#timers.set(id, setTimeout(() => this.lock(id), minutes * 60_000));
+    this.on.changed();
+  }
+
+  /** Wipe what opens a key. @param {string} id */
+  lock(id) {
+    this.#vaults.get(id)?.lock();
+    if (!this.#vaults.delete(id)) return;
+    clearTimeout(this.#timers.get(id));
+    this.#timers.delete(id);
+    this.on.awake(-1);
+    this.on.changed();
+  }
+
+  lockAll() {
+    for (const id of [...this.#vaults.keys()]) this.lock(id);
+  }
+
+  /** Do what a site was granted; throws BunkerError. @param {string} id @param {Operation} operation @returns {Promise<any>} */
+  async perform(id, { action, template, text }) {
+    const vault = this.#vaults.get(id);
+    if (!vault || vault.locked) throw new NSEError("locked: the key is locked", "locked");
+    if (template) return signEvent(template, { pubkey: vault.pubkey, sign: (message) => vault.sign(message) });
+    return vault.crypt(action.method, action.peer ?? "", text);
+  }
+}
+
+/** Make a key, or take the one that is given as nsec or ncryptsec, and seal it. Throws BunkerError. @param {Secp256k1} curve @param {{ key: string, keyPassphrase: string }} given `key`: "" for a new one @param {Opener} opener @param {number} now Unix seconds */
+export async function sealKey(curve, { key, keyPassphrase }, opener, now) {
+  const secret = new Uint8Array(32);
+  const protector = protectorOf(opener, true);
+  try {
+    if (!key) newSecret(secret);
+    else if (key.trim().startsWith("ncryptsec1")) await nip49.decrypt(key, keyPassphrase, secret);
+    else parseNsec(key, secret);
+    const pubkey = toHex(curve.pubkey(secret)); // in range
+    return { pubkey, blob: await seal(curve, secret, [protector], now) };
+  } finally {
+    wipe(secret);
+    protector.close();
+  }
+}
+
+/** Return the recovery copy (NIP-49), under a passphrase of its own; throws NSEError. @param {Secp256k1} curve @param {string} blob @param {Opener} opener @param {string} passphrase */
+export async function recoveryCopy(curve, blob, opener, passphrase) {
+  if ([...passphrase].length < SHORTEST) throw new BunkerError(`a passphrase has ${SHORTEST} characters or more`);
+  const vault = new Vault(curve, blob, () => Date.now());
+  const protector = protectorOf(opener);
+  try {
+    await vault.unlock(protector, 60);
+    return await vault.recoveryCopy(passphrase);
+  } finally {
+    vault.lock();
+    protector.close();
+  }
+}
+
+/** @param {Opener} opener @param {boolean} fresh a new passphrase is not a short one @returns {Protector} */
+function protectorOf({ passphrase, passkey }, fresh = false) {
+  if (!passkey) {
+    if (fresh && [...(passphrase ?? "")].length < SHORTEST) throw new BunkerError(`a passphrase has ${SHORTEST} characters or more`);
+    return new Passphrase(passphrase ?? "");
+  }
+  // A page of ours has asked it: a background has no window to ask in.
+  if (!isHex(passkey.key, 64)) throw new NSEError("the passkey did not open the key", "wrong");
+  const { params, key } = passkey;
+  return { type: "passkey-prf", hw: false, bound: true, create: async () => ({ params, key: fromHex(key) }), recover: async () => fromHex(key), close() {} };
+}

@@ -1,0 +1,139 @@
+"""The extension with a key that is sealed in it: made, saved, locked, opened, in both browsers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bunker_core.event import parse_event, verify
+from bunker_core.keys import SecretKey
+from bunker_core.nips import nip49
+from bunker_core.nips.nip19 import encode_npub
+from client.nip07._stage import NAMES, PEER, Stage, built, site, staged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PASSPHRASE = "correct horse battery"
+COPY = "staple, on paper"
+NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    """A web site."""
+    with site() as at:
+        yield at
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A browser with the extension, and no key."""
+    folder = tmp_path_factory.mktemp(request.param)
+    async with staged(request.param, folder / "browser", built()) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(stage: Stage, origin: str) -> AsyncIterator[Any]:
+    """A tab with the site."""
+    tab = await stage.browser.open(origin)
+    yield tab
+    await stage.browser.close(tab)
+
+
+async def seal(stage: Stage, key: str = "", key_passphrase: str = "") -> None:
+    """Fill in the form of the settings."""
+    tab = await stage.options()
+    await stage.fill(tab, "#key", key)
+    await stage.fill(tab, "#key-passphrase", key_passphrase)
+    await stage.fill(tab, "#passphrase", PASSPHRASE)
+    await stage.fill(tab, "#again", PASSPHRASE)
+    await stage.click(tab, "Seal it")
+    assert await stage.said(tab) == "Sealed."
+
+
+async def lock(stage: Stage) -> None:
+    """Lock, as the popup's button does."""
+    tab = await stage.options()
+    await stage.browser.evaluate(tab, "chrome.runtime.sendMessage({type: 'lock'})")
+
+
+async def unlocked(stage: Stage, page: Any, expression: str, button: str = "once") -> Any:
+    """Call while the key is locked; type the passphrase beside the answer."""
+    task = asyncio.create_task(stage.call(page, expression))
+    window = await stage.prompt()
+    await stage.fill(window, "input[type=password]", PASSPHRASE)
+    await stage.press(window, button)
+    return await task
+
+
+async def test_a_new_key_is_used_once_its_copy_is_saved(stage: Stage, page: Any) -> None:
+    """Made in the browser, useless before its copy is there; the copy opens in Python."""
+    said = await stage.call(page, "window.nostr.getPublicKey()")
+    assert said == "refused: error: nostr-bunker has no key yet: open its settings"
+    await seal(stage)
+    assert "has no key yet" in await stage.call(page, "window.nostr.getPublicKey()")
+    tab = await stage.options()
+    await stage.fill(tab, ".own", PASSPHRASE)
+    await stage.fill(tab, ".other", COPY)
+    await stage.click(tab, "Make the copy")
+    await stage.see(tab, "a[download]")
+    copy = await stage.browser.evaluate(tab, "document.querySelector('.copy').value")
+    await stage.click(tab, "I have saved the copy")
+    assert await stage.said(tab) == "The key can be used now."
+    secret = bytearray(32)
+    nip49.decrypt(copy, COPY, secret)
+    pubkey = SecretKey(bytes(secret)).pubkey
+    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == pubkey
+    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
+    assert (event.pubkey, event.content) == (pubkey, "hi")
+    for name in ("nip44", "nip04"):
+        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
+        payload = await stage.answered(page, to, "once")
+        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
+        assert await stage.answered(page, back, "once") == "for you"
+
+
+async def test_a_locked_key_waits_for_its_passphrase(stage: Stage, page: Any) -> None:
+    """Locked, who one is is still told; a wrong passphrase is said, and the right one signs."""
+    await lock(stage)
+    assert len(await stage.call(page, "window.nostr.getPublicKey()")) == 64
+    task = asyncio.create_task(stage.call(page, NOTE))
+    window = await stage.prompt()
+    await stage.fill(window, "input[type=password]", "not this one, no")
+    click = "void document.querySelector('button[value=once]').click()"
+    await stage.browser.evaluate(window, click)
+    assert "wrong passphrase" in await stage.see(window, ".bad:not([hidden])")
+    await stage.prompt()  # the buttons are back
+    await stage.fill(window, "input[type=password]", PASSPHRASE)
+    await stage.press(window, "always")
+    verify(parse_event(await task))
+    verify(parse_event(await stage.call(page, NOTE)))  # open, and granted
+    await lock(stage)
+    # Granted and locked: the window asks for the passphrase alone.
+    verify(parse_event(await unlocked(stage, page, NOTE)))
+
+
+async def test_each_site_deals_with_the_identity_that_was_chosen(
+    stage: Stage, page: Any, origin: str
+) -> None:
+    """A key brought as ncryptsec is a second identity; one site has it, the others the first."""
+    key = SecretKey.generate()
+    secret = bytearray(32)
+    key.copy_secret(secret)
+    await seal(stage, nip49.encrypt(secret, COPY, log_n=4), COPY)
+    told = await stage.state()
+    first, second = told["identities"]
+    assert second["pubkey"] == key.pubkey
+    choose = {"type": "choose", "origin": origin, "identity": second["id"]}
+    tab = await stage.options()
+    await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(choose)})")
+    assert await stage.call(page, "window.nostr.getPublicKey()") == key.pubkey
+    assert verify(parse_event(await stage.call(page, NOTE))).pubkey == key.pubkey
+    other = NOTE.replace("kind: 1", f"pubkey: '{first['pubkey']}', kind: 1")
+    assert "another author" in await stage.call(page, other)
+    assert encode_npub(key.pubkey) in await stage.see(await stage.options(), "main")
