@@ -168,19 +168,20 @@ def go(folder: str) -> tuple[str, ...]:
     """Return the command of the Go program in a folder beside this file, or skip without Go."""
     program = shutil.which("go")
     need(program, "Go, to build tests/interop/go")
-    target = BUILT / f"driven-{folder}"
+    target = BUILT / f"driven-{folder.replace('/', '-')}"
     _build([str(program), "build", "-o", str(target), "."], HERE / folder, target)
     return (str(target),)
 
 
-def rust(folder: str) -> tuple[str, ...]:
-    """Return the command of the Rust program in a folder here, or skip without cargo."""
+def rust(script: str) -> tuple[str, ...]:
+    """Return the command of a Rust program here, FOLDER or FOLDER/BINARY, or skip without cargo."""
     program = shutil.which("cargo")
     need(program, "cargo, to build tests/interop/rust")
+    folder, _, binary = script.partition("/")
     target = BUILT / "cargo"
-    command = [str(program), "build", "-q", "--target-dir", str(target)]
-    _build(command, HERE / folder, target / "debug" / "driven")
-    return (str(target / "debug" / "driven"),)
+    made = target / "debug" / (binary or "driven")
+    _build([str(program), "build", "-q", "--target-dir", str(target)], HERE / folder, made)
+    return (str(made),)
 
 
 def _build(command: list[str], folder: Path, made: Path) -> None:

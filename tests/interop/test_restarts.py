@@ -22,7 +22,7 @@ from _wire import Peer, note
 from bunker.harness import RunningRelay, running_relay
 from bunker_client import RemoteSigner
 from bunker_core.keys import SecretKey
-from interop.peers import NOT_OFFERED, OK, Row, library_version, node, python
+from interop.peers import NOT_OFFERED, OK, Row, go, library_version, node, python, rust
 
 SUBSCRIBERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
     "nostr-tools Relay": (node, "subscriber.mjs"),
@@ -32,11 +32,18 @@ SUBSCRIBERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
     "welshman": (node, "subscriber.mjs"),
     "nostr_sdk": (python, "subscriber.py"),
 }
-SIGNERS: Final = {"NDK": "ndk_backend.mjs", "applesauce": "applesauce_provider.mjs"}
+# As signers; welshman has none, nostr_sdk's is rust-nostr's, and nostr-tools' is of its parts.
+SIGNERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
+    "NDK": (node, "ndk_backend.mjs"),
+    "applesauce": (node, "applesauce_provider.mjs"),
+    "nostr-tools": (node, "nostr_tools_signer.mjs"),
+    "go-nostr": (go, "go/signer"),
+    "rust-nostr 0.44": (rust, "rust/signer"),
+}
 STAGES: Final = ("subscribed", "workers", "SIGTERM", "SIGKILL")
-# Seen, whatever way the relay goes: it connects again after one second, and if that does not come
-# to a WebSocket, never.
-TRIES_ONCE: Final = ("NDK", "NDK, signing")
+# Seen, whatever way any relay goes: it connects again after one second, if that comes to a
+# WebSocket, and does not ask again for its subscriptions, not even then.
+ASKS_ONCE: Final = ("NDK", "NDK, signing")
 PATIENCE: Final = 30.0  # seconds for what takes a few at most
 KEY: Final = SecretKey.generate()
 
@@ -115,7 +122,7 @@ class Story:
         }
         tasks: dict[str, asyncio.Task[Any]] = {**heard, **signed}
         publishing = asyncio.create_task(self._publish(name, url))
-        excused = TRIES_ONCE if name != STAGES[0] else ()
+        excused = ASKS_ONCE if name != STAGES[0] else ()
         awaited = [task for who, task in tasks.items() if who not in excused]
         await asyncio.wait(awaited, timeout=PATIENCE)
         publishing.cancel()
@@ -172,8 +179,8 @@ async def play(directory: Path) -> Story:
             for library, (kind, script) in SUBSCRIBERS.items():
                 command = (*kind(script), library, url, story.tag)
                 story.subscribers[library] = await stack.enter_async_context(program(*command))
-            for library, script in SIGNERS.items():
-                peer = await stack.enter_async_context(program(*node(script), url))
+            for library, (kind, script) in SIGNERS.items():
+                peer = await stack.enter_async_context(program(*kind(script), url))
                 async with asyncio.timeout(PATIENCE):
                     uri = await peer.get("uri")
                     signer = RemoteSigner.from_uri(uri, approval_timeout=PATIENCE)
@@ -196,17 +203,18 @@ async def play(directory: Path) -> Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """The story, told once."""
-    for kind, script in SUBSCRIBERS.values():
-        assert kind(script)  # skips without Node.js
+    for kind, script in (*SUBSCRIBERS.values(), *SIGNERS.values()):
+        assert kind(script)  # skips without Node.js, Go or cargo
     return asyncio.run(play(tmp_path_factory.mktemp("restarts")))
 
 
 @pytest.mark.parametrize("who", [*SUBSCRIBERS, *(f"{library}, signing" for library in SIGNERS)])
 def test_it_is_back_after_every_restart(who: str, story: Story, row: Row) -> None:
     """By itself, whichever way the relay went."""
-    library = who.partition(",")[0].partition(" ")[0]
+    library = who.removesuffix(", signing")
+    library = library if library in SIGNERS else library.partition(" ")[0]
     row.name = f"{library_version(library)}{who.removeprefix(library)}, through restarts"
     row.operations, row.outcomes = STAGES, story.outcomes[who]
-    if who in TRIES_ONCE:
-        row.notes.append("connects again once, after a second, whatever way the relay went")
-    row.expect(not_offered=STAGES[1:] if who in TRIES_ONCE else ())
+    if who in ASKS_ONCE:
+        row.notes.append("does not ask again for its subscriptions, whatever way the relay went")
+    row.expect(not_offered=STAGES[1:] if who in ASKS_ONCE else ())

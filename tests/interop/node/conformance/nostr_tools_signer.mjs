@@ -61,7 +61,8 @@ export async function serve(relays, secret, invitation) {
     { kinds: [NostrConnect], '#p': [pubkey], limit: 0 },
     { onevent: event => answer(event).catch(() => {}) }, // what can't be read has no answer
   )
-  await Promise.any(relays.map(relay => pool.ensureRelay(relay)))
+  const connected = await Promise.any(relays.map(relay => pool.ensureRelay(relay)))
+  connected.resubscribeBackoff = [200] // its own is ten seconds
   if (invitation) {
     const { hostname, searchParams } = new URL(invitation)
     paired.add(hostname)
