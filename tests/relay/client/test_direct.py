@@ -25,7 +25,7 @@ def test_a_known_uvicorn_lacks_nothing() -> None:
         for name, value in vars(protocol).items()
         if inspect.isfunction(value) and hasattr(WebSocketsSansIOProtocol, name)
     }
-    called = {"handle_parser_exception", "receive", "send", "send_500_response"}
+    called = {"handle_parser_exception", "receive", "send", "send_500_response", "start_keepalive"}
     assert own | called == set(_METHODS)
     source = inspect.getsource(WebSocketsSansIOProtocol)
     # From a disconnect on, nothing but put_nowait is asked of the queue.

@@ -20,6 +20,7 @@ from bunker_relay.client.answers import Answers
 from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
 from bunker_relay.client.direct import EXTENSION as DIRECT
+from bunker_relay.client.direct import DirectProtocol
 from bunker_relay.client.turns import Turns
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.clock import Clock
@@ -154,24 +155,14 @@ class Relay:
         if (await receive())["type"] != "websocket.connect":
             return
         address = self._addresses.key(scope)
-        now = asyncio.get_running_loop().time()
-        if not self.troubles.has("proxy") and self._addresses.through_stranger(scope):
-            self.troubles.report("proxy", _PROXY, _PROXY_ADVICE, ready=True)
-        if self.lists.blocks(address):
-            await self._turn_away(send, _FORBIDDEN, b"this address is blocked here\n")
+        refused = self._refusal(scope, address)
+        if refused is not None:
+            await self._turn_away(send, *refused)
             return
-        if not self._has_room(address) or not self._connecting.take(address, now):
-            await self._turn_away(send, _TOO_MANY, b"too many connections\n")
-            return
-        self.counters.connections += 1
         direct = scope.get("extensions", {}).get(DIRECT)
         if direct is not None:
             await send(_accept(scope))
-            self._count(address, 1)
-            connection = Connection(
-                self.parts, address, self.urls_for(scope), scope, receive, send, direct
-            )
-            connection.attach(direct, lambda: self._count(address, -1))
+            self._attach(scope, address, direct)
             return  # nothing of ASGI waits with the client
         with self._counted(address):
             await send(_accept(scope))
@@ -184,6 +175,43 @@ class Relay:
             except Exception as error:
                 defect("a connection failed", error)
                 raise
+
+    def opens(self, scope: Scope) -> Callable[[DirectProtocol], None] | None:
+        """Return what serves the WebSocket of a request to the relay's own address.
+
+        None where another answer has to be given: that is ASGI's part.
+        """
+        if scope["path"] not in self.config.paths:
+            return None
+        address = self._addresses.key(scope)
+        if self._refusal(scope, address) is not None:
+            return None
+        return lambda direct: self._attach(scope, address, direct)
+
+    def _attach(self, scope: Scope, address: str, direct: DirectProtocol) -> None:
+        self._count(address, 1)
+        connection = Connection(
+            self.parts,
+            address,
+            self.urls_for(scope),
+            scope,
+            direct.receive,  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
+            direct.send,  # type: ignore[arg-type]
+            direct,
+        )
+        connection.attach(direct, lambda: self._count(address, -1))
+
+    def _refusal(self, scope: Scope, address: str) -> tuple[int, bytes] | None:
+        """Return status and text for a client that is not let in; else count its connection."""
+        if not self.troubles.has("proxy") and self._addresses.through_stranger(scope):
+            self.troubles.report("proxy", _PROXY, _PROXY_ADVICE, ready=True)
+        if self.lists.blocks(address):
+            return _FORBIDDEN, b"this address is blocked here\n"
+        now = asyncio.get_running_loop().time()
+        if not self._has_room(address) or not self._connecting.take(address, now):
+            return _TOO_MANY, b"too many connections\n"
+        self.counters.connections += 1
+        return None
 
     async def open(self) -> None:
         """Join the other workers and hosts, if there are any."""

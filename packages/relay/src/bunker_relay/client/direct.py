@@ -9,6 +9,7 @@ not one whole, masked text message, for that one goes to the same parser as ever
 `server` offers the direct way; without it, or under another server, the relay speaks ASGI.
 """
 
+import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.protocol import Protocol
+from websockets.protocol import Protocol, State
 
 from bunker_relay.client.cork import Cork, Turn
 from bunker_relay.client.keepalive import PatientProtocol
@@ -40,13 +41,14 @@ _ALL: Final = sys.maxsize
 _METHODS: Final = (
     "connection_lost", "data_received", "handle_parser_exception", "keepalive_timeout", "receive",
     "resume_writing", "run_asgi", "send", "send_500_response", "send_keepalive_ping",
-    "send_receive_event_to_app", "shutdown",
+    "send_receive_event_to_app", "shutdown", "start_keepalive",
 )  # fmt: skip
 _ATTRIBUTES: Final = (
-    "app", "close_sent", "close_timer", "config", "conn", "curr_msg_data_type", "frames",
-    "ping_timeout", "pong_timer", "queue", "read_paused", "transport",
+    "app", "client", "close_sent", "close_timer", "config", "conn", "connections",
+    "curr_msg_data_type", "frames", "handshake_complete", "handshake_initiated", "ping_timeout",
+    "pong_timer", "queue", "read_paused", "scheme", "server", "transport",
 )  # fmt: skip
-_PARSER: Final = ("current_size", "reader")
+_PARSER: Final = ("current_size", "parse", "parser", "reader", "state")
 
 
 def lacking() -> list[str]:
@@ -67,6 +69,7 @@ def lacking() -> list[str]:
 
 Text = str | bytes  # bytes as they came, not known to be UTF-8
 Take = Callable[[Text | None], None]
+Peer = tuple[str, int | None]
 
 
 class _Ended:
@@ -115,6 +118,18 @@ class DirectProtocol(PatientProtocol):
             self._forget()
         elif self.close_timer is None:
             self.transport.close()
+
+    def adopt(self, transport: asyncio.Transport, server: Peer | None, client: Peer | None) -> None:
+        """Take over a connection whose handshake is answered; the application attaches next."""
+        self.connections.add(self)
+        self.transport, self.server, self.client = transport, server, client  # type: ignore[assignment]
+        self.scheme = "ws"
+        self.handshake_initiated = self.handshake_complete = True
+        self.conn.state = State.OPEN
+        self.conn.parser = Protocol.parse(self.conn)  # of frames; it waited for a request
+        next(self.conn.parser)
+        self.start_keepalive()
+        self._forget()
 
     # --- for the application -------------------------------------------------------------------
 

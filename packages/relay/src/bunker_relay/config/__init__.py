@@ -5,6 +5,7 @@
 
 import ipaddress
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -308,9 +309,9 @@ class Config(_Section):
         return bool(self.signers)
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self) -> tuple[str, ...]:
         """The paths at which the relay is found."""
-        return sorted({"/", *(urlsplit(url).path or "/" for url in self.url)})
+        return _paths(self.url)
 
     @property
     def protected(self) -> dict[str, str]:
@@ -340,3 +341,8 @@ class Config(_Section):
                 " asked has to wait for them; 30 is a good value"
             )
         return self
+
+
+@lru_cache(maxsize=4)  # every connection asks
+def _paths(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({"/", *(urlsplit(url).path or "/" for url in urls)}))

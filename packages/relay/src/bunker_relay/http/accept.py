@@ -8,12 +8,15 @@ once is heard however many keep silent.
 import asyncio
 import resource
 from collections import Counter, OrderedDict
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from bunker_relay.client.direct import DirectProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
+from bunker_relay.http import handshake
 from bunker_relay.logs import log
 
 HEAD_BYTES: Final = 65_536
@@ -21,6 +24,9 @@ _HEAD_SECONDS: Final = 10.0
 _DESCRIPTORS: Final = 65_536  # as many as the relay asks for
 _RESERVE: Final = 100  # descriptors for database, log, bus and the connections between workers
 _PROXY: Final = ""  # stands for every address that may bring many clients
+
+# Given the scope of a request, returns what serves its WebSocket; None to take the ordinary way.
+Opens = Callable[[Any], Callable[[DirectProtocol], None] | None]
 
 
 class Droppable(Protocol):
@@ -101,8 +107,10 @@ class HTTPProtocol(HttpToolsProtocol):
     waiting = Waiting()
     addresses = Addresses(())
     request_seconds = 20.0  # from the end of the head to the end of the answer
+    opens: Opens | None = None  # set where the direct way is open
     _head_timer: asyncio.TimerHandle | None = None
     _request_timer: asyncio.TimerHandle | None = None
+    _upgrades: bool | None = None  # once the head of the request is there
 
     @classmethod
     def configure(cls, config: Config) -> int:
@@ -149,6 +157,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._upgrades = None
         if self._head_timer is None:  # another request on the same connection
             self._begin_head()
 
@@ -166,6 +175,12 @@ class HTTPProtocol(HttpToolsProtocol):
         self._begin_request()
         super().on_headers_complete()
 
+    def _should_upgrade(self) -> bool:
+        """Look through the headers once; uvicorn asks three times."""
+        if self._upgrades is None:
+            self._upgrades = super()._should_upgrade()
+        return self._upgrades
+
     def on_response_complete(self) -> None:
         self._end_of_request()
         if self.pipeline:
@@ -177,7 +192,26 @@ class HTTPProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._end_of_request()
         self.waiting.leave(self)  # the relay counts it from now on
-        super().handle_websocket_upgrade()
+        if self.opens is None or not self._open(self.opens):
+            super().handle_websocket_upgrade()
+
+    def _open(self, opens: Opens) -> bool:
+        """Open the WebSocket without a second parser, if nothing about the request is unusual."""
+        scope = self.scope
+        accepted = handshake.accept(scope["method"], scope["http_version"], self.headers)
+        if accepted is None or self.cycle is not None:
+            return False
+        scope["path"] = self.url.decode("latin-1")
+        serve = opens(scope)
+        if serve is None:
+            return False
+        self.connections.discard(self)
+        protocol = DirectProtocol(self.config, self.server_state, self.app_state)
+        protocol.adopt(self.transport, self.server, self.client)
+        self.transport.set_protocol(protocol)
+        self.transport.write(handshake.response(accepted, self.server_state.default_headers))
+        serve(protocol)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_of_head()

@@ -166,6 +166,8 @@ class _Server(uvicorn.Server):
         if settings.metrics.port is not None and (worker is None or worker.index == 0):
             self._metrics = self._open_metrics(relay)
         self.config.loaded_app = create_app(relay)
+        if self.config.ws is DirectProtocol:
+            HTTPProtocol.opens = relay.opens
         self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
