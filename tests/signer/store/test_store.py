@@ -342,10 +342,21 @@ def test_entries_of_one_transaction_are_one_chain(database: Database) -> None:
 # --- group commit --------------------------------------------------------------------------------
 
 
-def commits_of(database: Database) -> list[Connection]:
+def commits_of(database: Database) -> list[object]:
     """Return a list that grows with each commit."""
-    commits: list[Connection] = []
-    event.listen(database._engine, "commit", commits.append)
+    commits: list[object] = []
+
+    def see(text: str) -> None:
+        if text == "COMMIT":
+            commits.append(text)
+
+    def watch(driver: Any, _record: object, _proxy: object) -> None:
+        driver.set_trace_callback(see)
+
+    if database.directory is None:
+        event.listen(database._engine, "commit", commits.append)
+    else:  # the writer commits by the driver
+        event.listen(database._engine, "checkout", watch)
     return commits
 
 

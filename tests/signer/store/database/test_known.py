@@ -234,3 +234,33 @@ def test_a_connection_that_is_given_back_takes_no_memory_along(database: Databas
     writer.close()
     with database.read() as connection:
         assert "bunker.known" not in connection.info
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_sqlalchemy_runs_belongs_to_the_writer_s_transaction(
+    database: Database, writer: Writer, *, fails: bool
+) -> None:
+    """Prepared statements and SQLAlchemy's own are committed together, or rolled back together."""
+
+    def both(connection: Connection) -> None:
+        audit_log.append(connection, NOW, "rename", KEY)
+        clients.rename(connection, KEY, CLIENT, "new")
+        with database.read() as other:
+            assert (find(other) or client_b).metadata.name == "A"
+        if fails:
+            raise ValueError("broken")
+
+    client_b = clients.Client(KEY, OTHER, ClientMetadata("B"), (), "", NOW, NOW)
+    if fails:
+        with pytest.raises(ValueError, match="broken"):
+            write(writer, both)
+    else:
+        write(writer, both)
+    with database.read() as connection:
+        found = find(connection)
+        assert found is not None
+        assert found.metadata.name == ("A" if fails else "new")
+        assert audit_log.head(connection)[0] == (0 if fails else 1)
+    # The next transaction begins as ever.
+    write(writer, lambda to: clients.rename(to, KEY, CLIENT, "last"))
+    assert (writer.read(find) or client_b).metadata.name == "last"

@@ -6,7 +6,7 @@ times what the database itself does, and a signing request runs ten of them.
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Dialect, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 # SQL in the driver's words, the values that do not change, and the order of all for a driver that
@@ -20,7 +20,7 @@ class Statement:
     def __init__(self, *variants: Executable) -> None:
         """Take one statement for every database, or one for SQLite and one for PostgreSQL."""
         self._variants: Final = variants
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[type[Dialect], _Compiled] = {}
 
     def run(self, connection: Connection, **values: object) -> Any:
         """Run in the transaction of `connection`; return the driver's cursor (DB-API 2).
@@ -28,10 +28,10 @@ class Statement:
         A row is a tuple in the order of the columns, as the driver has it. Raises the driver's
         errors, which `Database` turns into StoreErrors.
         """
-        name = connection.dialect.name
-        known = self._compiled.get(name)
+        dialect = connection.dialect.__class__
+        known = self._compiled.get(dialect)
         if known is None:
-            known = self._compiled[name] = self._compile(connection)
+            known = self._compiled[dialect] = self._compile(connection)
         text, constants, order = known
         if constants:
             values = {**constants, **values}
