@@ -66,8 +66,8 @@ def encrypt(plaintext: str, key: bytes, nonce: bytes | None = None) -> str:
 
 def decrypt(payload: str, key: bytes) -> str:
     """Return the plaintext of `payload` under the conversation key; raises CryptoError."""
-    nonce = payload_nonce(payload)
-    return decrypt_with(payload, message_keys(key, nonce))
+    parts = _decode(payload)
+    return _open(parts, message_keys(key, parts[0]))
 
 
 def encrypt_with(plaintext: str, nonce: bytes, keys: Buffer | bytes) -> str:
@@ -84,7 +84,11 @@ def encrypt_with(plaintext: str, nonce: bytes, keys: Buffer | bytes) -> str:
 
 def decrypt_with(payload: str, keys: Buffer | bytes) -> str:
     """Return the plaintext of `payload` under the message keys of its nonce; raises CryptoError."""
-    nonce, ciphertext, mac = _decode(payload)
+    return _open(_decode(payload), keys)
+
+
+def _open(parts: tuple[bytes, bytes, bytes], keys: Buffer | bytes) -> str:
+    nonce, ciphertext, mac = parts
     chacha_key, chacha_nonce, hmac_key = _split(keys)
     if not hmac.compare_digest(hmac.digest(hmac_key, nonce + ciphertext, "sha256"), mac):
         raise CryptoError

@@ -79,8 +79,12 @@ class RelayPool:
         A relay whose own clock is wrong shifts nothing as long as another one agrees with us.
         0 when no relay said.
         """
-        skews = [item.clock_skew for item in self._connections.values()]
-        return min((skew for skew in skews if skew is not None), key=abs, default=0.0)
+        nearest: float | None = None  # in a loop: it is asked for with every event
+        for item in self._connections.values():
+            skew = item.clock_skew
+            if skew is not None and (nearest is None or abs(skew) < abs(nearest)):
+                nearest = skew
+        return nearest or 0.0
 
     def now(self) -> float:
         """Return Unix seconds: by our clock, or by the relays' when ours is more than MAX_SKEW off.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from bunker_core import keys
 from bunker_core.errors import CryptoError, InvalidEntity, InvalidEvent, InvalidKey
-from bunker_core.event import Event, EventTemplate, event_id
+from bunker_core.event import EventTemplate, event_id, signed
 from bunker_core.keys import Buffer, wipe
 from bunker_core.nips import nip04, nip44, nip49
 from bunker_signer.nse.blob import BlobV1, BlobV2
@@ -140,15 +140,7 @@ class NSE(SealedKey):
                 signature = self._vault.sign(pubkey, bytes.fromhex(identifier))
             finally:
                 self._vault.end()
-        return Event(
-            id=identifier,
-            pubkey=pubkey,
-            created_at=template.created_at,
-            kind=template.kind,
-            tags=template.tags,
-            content=template.content,
-            sig=signature.hex(),
-        )
+        return signed(template, identifier, pubkey, signature)
 
     def nip44_encrypt(self, peer_pubkey: str, plaintext: str) -> str:
         """Return the NIP-44 payload of `plaintext` for `peer_pubkey`."""

@@ -317,7 +317,8 @@ class Agent:
         Requests, their freshness and what they are dated by go by it, on a machine that is minutes
         off. Not the grants: a relay has no say in when they expire.
         """
-        return self.pool.now() if abs(self.clock_off) <= MAX_CORRECTION else self._clock()
+        now, theirs = self._clock(), self.pool.now()
+        return theirs if abs(theirs - now) <= MAX_CORRECTION else now
 
     def _tell_of_clock(self) -> None:
         """Tell the owner that the machine's clock is off, once until it changes."""
