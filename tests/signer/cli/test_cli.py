@@ -1,6 +1,7 @@
 """`bunker signer`: the commands of the owner, on a signer that runs as a process of its own."""
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -17,12 +18,14 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from bunker.harness import RunningSigner, running_signer
+from bunker_core.errors import BunkerError
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.nips.nip19 import encode_npub
 from bunker_core.nips.nip46 import ClientMetadata, Permission
 from bunker_signer.cli import signer as command
+from bunker_signer.cli.options import database_of
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
@@ -301,6 +304,22 @@ async def test_what_needs_a_running_signer(data: Path) -> None:
         assert "no signer is running" in await fail(name, "--data", data, "abc")
     for name in ("clients", "panic", "audit"):
         assert "holds no signer" in await fail(name, "--data", data)
+
+
+async def test_folder_of_another_user_is_a_sentence(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command run as the wrong user says so, in one line."""
+
+    def closed(path: Path, **_options: bool) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.exists", closed)
+    with (
+        pytest.raises(BunkerError, match="Permission denied; only the signer's own user"),
+        database_of(data, ""),
+    ):
+        pass
 
 
 async def test_announce(relay_url: str, data: Path) -> None:

@@ -169,7 +169,13 @@ def database_of(data: Path, url: str) -> "Iterator[Database]":
     from bunker_signer.service.service import open_database
     from bunker_signer.store.database.engine import FILE_NAME
 
-    if not url and not (data / FILE_NAME).exists():
+    try:
+        there = bool(url) or (data / FILE_NAME).exists()
+    except OSError as error:
+        raise BunkerError(
+            f"{data}: {error.strerror}; only the signer's own user and root may look there"
+        ) from None
+    if not there:
         raise BunkerError(f"{data} holds no signer; start one with `bunker signer run`")
     database = open_database(data, url)
     try:
