@@ -110,7 +110,9 @@ def test_command_without_its_package_says_what_to_install(monkeypatch: pytest.Mo
     result = CliRunner().invoke(main, ["up"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: `bunker up` needs bunker_not_there")
-    assert "pip install 'nostr-bunker[testbed]'" in result.output
+    assert "pip install" in result.output
+    assert "starlette" in result.output
+    assert "pip install nostr-bunker" not in result.output.replace("'", "")
 
 
 def test_entry_point_that_is_no_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class InstalledCommands(click.Group):
         except ModuleNotFoundError as missing:
             raise click.ClickException(
                 f"`bunker {cmd_name}` needs {missing.name}, which is not installed; "
-                f"pip install '{_requirement(found[0])}' has it"
+                f"{_how_to_install(found[0])}"
             ) from None
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} is not a command")
@@ -140,7 +140,11 @@ def main() -> None:
     """Remote signing for Nostr that you run for yourself."""
 
 
-def _requirement(entry: EntryPoint) -> str:
-    """Return what has to be installed for a command to run."""
-    extras = ",".join(entry.extras)
-    return f"nostr-bunker[{extras}]" if extras else "nostr-bunker"
+def _how_to_install(entry: EntryPoint) -> str:
+    """Return what brings that which a command needs to run."""
+    from bunker_core.local.extras import how_to_install
+
+    name = entry.dist.name if entry.dist else "nostr-bunker"
+    if not entry.extras:
+        return f"install {name} anew (docs/how-to/install.md)"
+    return how_to_install(name, entry.extras[0])

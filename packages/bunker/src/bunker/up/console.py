@@ -4,6 +4,7 @@ import socket
 from importlib.util import find_spec
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 
 
 def console_address(wanted: str | None, port: int) -> str | None:
@@ -26,7 +27,7 @@ def check_console_domain(console_domain: str, domain: str | None, console: str |
         raise BunkerError("--console and --console-domain: one or the other")
     if console_address(None, 0) is None:
         raise BunkerError(
-            "the console is not installed: pip install 'nostr-bunker-signer[console]'"
+            f"the console is not installed: {how_to_install('nostr-bunker-signer', 'console')}"
         )
 
 
@@ -34,8 +35,8 @@ def check_push(services: tuple[str, ...], console: str | None, port: int) -> Non
     """Raise BunkerError where a push service is named and no console wakes anybody."""
     if services and console_address(console, port) is None:
         raise BunkerError(
-            "--console-push needs the console: leave out `--console off`, and "
-            "pip install 'nostr-bunker-signer[console]' where it is missing"
+            "--console-push needs the console: leave out `--console off`; where it is missing, "
+            f"{how_to_install('nostr-bunker-signer', 'console')}"
         )
 
 

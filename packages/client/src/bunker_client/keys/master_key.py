@@ -53,7 +53,7 @@ class FileMasterKey:
 
 
 class KeyringMasterKey:
-    """A master key in the operating system's keyring (`pip install nostr-bunker-client[keyring]`).
+    """A master key in the operating system's keyring (the extra `keyring`).
 
     The keyring hands out text, which Python can't wipe: a copy of it stays in this process.
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bunker_core.describe import Texts, texts_of
 from bunker_core.describe.lines import HEAD, TAGS, lines
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 from bunker_signer.approvers.describe import headline
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.approval import Answer, Question, Verdict
@@ -125,7 +126,7 @@ async def desktop(clock: Callable[[], float]) -> AsyncIterator[DesktopApprover]:
         from jeepney.io.asyncio import Proxy, open_dbus_router
     except ModuleNotFoundError:
         raise DesktopError(
-            "--desktop needs jeepney: pip install 'nostr-bunker-signer[desktop]'"
+            f"--desktop needs jeepney: {how_to_install('nostr-bunker-signer', 'desktop')}"
         ) from None
     try:
         async with open_dbus_router(bus="SESSION") as router:

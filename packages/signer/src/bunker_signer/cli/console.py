@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 from bunker_signer.cli.options import data_option, one_line_errors, show_uri
 from bunker_signer.cli.options.asking import push_option, push_services_of
 
@@ -73,7 +74,7 @@ def listening(
         from bunker_signer.console.server import ConsoleConfig, Listening
     except ModuleNotFoundError as missing:
         raise BunkerError(
-            f"--console needs {missing.name}: pip install 'nostr-bunker-signer[console]'"
+            f"--console needs {missing.name}: {how_to_install('nostr-bunker-signer', 'console')}"
         ) from None
     with Listening(ConsoleConfig(listen, url, proxies, certificate, private_key, allowed)) as page:
         yield page
@@ -109,7 +110,7 @@ def console_command(data: Path, qr: bool) -> None:
             from bunker_signer.console.server import new_link
         except ModuleNotFoundError as missing:
             raise BunkerError(
-                f"this needs {missing.name}: pip install 'nostr-bunker-signer[console]'"
+                f"this needs {missing.name}: {how_to_install('nostr-bunker-signer', 'console')}"
             ) from None
         show_uri(new_link(data, int(time.time())), qr)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")  # what cameras and screens save
 MAX_PIXELS: Final = 64_000_000  # the largest that phones save has fifty million
@@ -29,7 +30,7 @@ def read_qr(path: Path) -> str:
             found = read_photo(file)
     except ImportError:
         raise BunkerError(
-            "reading images is not installed: pip install 'nostr-bunker-signer[qr]'"
+            f"reading images is not installed: {how_to_install('nostr-bunker-signer', 'qr')}"
         ) from None
     except OSError as error:
         raise BunkerError(f"{path}: {error.strerror or 'unreadable'}") from None

@@ -17,6 +17,7 @@ from sqlalchemy import event as hooks
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from bunker_core.local.extras import how_to_install
 from bunker_relay.store.outcome import StoreError
 
 Database = Path | str  # a file of SQLite, or a URL of PostgreSQL
@@ -211,7 +212,7 @@ def _open_postgres(
         from bunker_relay.store.database.postgres import connect
     except ImportError as error:
         raise StoreError(
-            "PostgreSQL needs a driver: pip install 'nostr-bunker-relay[postgres]'"
+            f"PostgreSQL needs a driver: {how_to_install('nostr-bunker-relay', 'postgres')}"
         ) from error
 
     @hooks.listens_for(engine, "do_connect")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.extras import how_to_install
 from bunker_core.nips.relay_url import parse_relay_url
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -46,7 +47,9 @@ def push_services_of(given: tuple[str, ...]) -> tuple[str, ...]:
 def check_desktop(wanted: bool) -> None:
     """Raise BunkerError where nothing could speak to a desktop."""
     if wanted and find_spec("jeepney") is None:
-        raise BunkerError("--desktop needs jeepney: pip install 'nostr-bunker-signer[desktop]'")
+        raise BunkerError(
+            f"--desktop needs jeepney: {how_to_install('nostr-bunker-signer', 'desktop')}"
+        )
 
 
 def _origin(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Final, Protocol
 
+from bunker_core.local.extras import how_to_install
 from bunker_signer.nse.blob import Params
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 
@@ -73,6 +74,6 @@ def make_protector(slot_type: str, options: Mapping[str, str], ask: Ask) -> Prot
 def missing_library(name: str, extra: str) -> NSEError:
     """Return the error for a protector whose library is not installed."""
     return NSEError(
-        f"{name} is not installed: pip install 'nostr-bunker-signer[{extra}]'",
+        f"{name} is not installed: {how_to_install('nostr-bunker-signer', extra)}",
         NSEErrorCode.HARDWARE_UNAVAILABLE,
     )
