@@ -20,7 +20,7 @@ WEB := packages/phone/node_modules/.installed $(shell find packages/phone/web -t
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary version audit wheels newest-python mutants release lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary deb version audit wheels newest-python mutants release lock \
   clean
 
 help: ## Show this list
@@ -135,6 +135,9 @@ binary: extension $(VENV)/.run ## Build one executable, dist/bunker, and run the
 	  deploy/binary/entry.py
 	cd / && $(CURDIR)/dist/bunker demo
 	@ls -l dist/bunker
+
+deb: phone ## Build the Debian package of this machine's release (debhelper, lintian), and run it (root)
+	@bash .ci/deb
 
 version: ## Set the one version of everything: make version VERSION=0.2.0
 	@test -n "$(VERSION)" || { echo "say which: make version VERSION=0.2.0" >&2; exit 1; }
