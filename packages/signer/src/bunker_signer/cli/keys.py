@@ -42,8 +42,11 @@ def lock(data: Path, key_name: str | None) -> None:
 def unlock(data: Path, key_name: str | None, asked: bool, passphrase_stdin: bool) -> None:
     """Unlock keys by the master key, or by a passphrase."""
     from bunker_core.keys import wipe
+    from bunker_signer.nse import harden_process
 
     secret: bytearray | None = None
+    if asked or passphrase_stdin:
+        harden_process()  # no other process of this user reads along
     if passphrase_stdin:
         secret = bytearray(sys.stdin.buffer.readline().rstrip(b"\r\n"))
     elif asked:
