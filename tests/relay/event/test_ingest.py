@@ -73,19 +73,21 @@ class Elsewhere(Alone):
 
     alone = False
 
-    def __init__(self, receivers: int) -> None:
+    def __init__(self, receivers: int | None) -> None:
+        """None: it can't be reached at all."""
         self.receivers = receivers
 
     def publish(self, event: "Event", answer: "Callable[[int], None] | None") -> bool:
         """Answer at once."""
         assert answer is not None
-        answer(self.receivers)
-        return True
+        if self.receivers is not None:
+            answer(self.receivers)
+        return self.receivers is not None
 
 
-@pytest.mark.parametrize(("receivers", "held"), [(0, 1), (1, 0), (-1, 0)])
+@pytest.mark.parametrize(("receivers", "held"), [(0, 1), (1, 0), (-1, 0), (None, 1)])
 def test_what_another_node_did_not_deliver_is_held_again(
-    tmp_path: Path, receivers: int, held: int
+    tmp_path: Path, receivers: int | None, held: int
 ) -> None:
     """Somebody subscribed there, as it said, and had gone again: the next one gets it."""
     config = Config(data=tmp_path, grace=Grace(seconds=30))

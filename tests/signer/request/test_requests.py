@@ -24,11 +24,12 @@ from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Effect, Grant, Rate
 from bunker_signer.request import decision
-from bunker_signer.request.approval import MAX_WAITING, Answer, Verdict
+from bunker_signer.request.approval import MAX_WAITING, Answer, Desk, Verdict
 from bunker_signer.request.decision import Job
+from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.operation import read_operation
 from bunker_signer.service.panic import panic
-from bunker_signer.store import audit_log, clients
+from bunker_signer.store import Writer, audit_log, clients, grants
 from bunker_signer.store.database.schema import audit, handled, requests
 from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, Rig, rig
 from signer._wire import wire
@@ -776,3 +777,41 @@ async def test_a_repetition_of_what_is_worked_on_is_not_decided_again(
         assert admitted is not None
         assert (admitted.reply, admitted.refusal, uses) == (None, None, [])
         assert [item.uses_left for item in signer.grants(client.key.pubkey)] == [1]
+
+
+async def test_a_repetition_of_what_is_refused_uses_no_grant(relay_url: str, data: Path) -> None:
+    """It came while the first was being refused, which a journal does not show; then a rule came.
+
+    The one answer is the first's: what nobody gets is not signed, and counts no use.
+    """
+    async with rig(relay_url, data) as signer, signer.client() as client:
+        uses = count_key_uses(signer.identity)
+        request = Request("x", "sign_event", (NOTE,))
+        (known,) = signer.clients()
+        now = int(time.time())
+        one, two = (
+            Job(
+                signer.identity,
+                known,
+                verify(client.event(request.to_json(), created_at=now - age)),
+                request,
+                Scheme.NIP44,
+                set(),
+                now,
+                now,
+            )
+            for age in (0, 1)
+        )
+        writer = Writer(signer.database)
+        jobs = Jobs(writer, Desk([]))
+        grant = Grant("sign_event", uses_left=1)
+        key, pubkey = signer.identity.name, client.key.pubkey
+        refused, _, repeated = await asyncio.gather(
+            jobs.run(one),
+            writer.write(lambda to: grants.put(to, key, pubkey, grant, now)),
+            jobs.run(two),
+        )
+        assert refused is not None
+        assert refused.response.error == "denied: sign_event:1 is not allowed"
+        assert (repeated, uses) == (None, [])
+        assert [item.uses_left for item in signer.grants(pubkey)] == [1]
