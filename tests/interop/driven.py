@@ -47,18 +47,19 @@ class Driven:
 
     async def connect(self, uri: str) -> None:
         """Pair by a bunker:// URI."""
-        told = await self._tell(do="connect", uri=uri)
+        told = await self.tell(do="connect", uri=uri)
         self.pubkey, self.user = told["client"], told["user"]
 
     def sign(self, kind: int, content: str) -> "asyncio.Future[Any]":
         """Ask for an event; the future fails with LibraryError."""
-        return self._tell(do="sign", kind=kind, content=content)
+        return self.tell(do="sign", kind=kind, content=content)
 
     def decrypt(self, peer: str, payload: str) -> "asyncio.Future[Any]":
         """Ask for a NIP-44 text."""
-        return self._tell(do="decrypt", peer=peer, payload=payload)
+        return self.tell(do="decrypt", peer=peer, payload=payload)
 
-    def _tell(self, **order: Any) -> "asyncio.Future[Any]":
+    def tell(self, **order: Any) -> "asyncio.Future[Any]":
+        """Give an order; the future has its answer."""
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
@@ -87,12 +88,11 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(library: str) -> AsyncIterator[Driven]:
-    """Run a client of `library`; it is gone when the context ends."""
+async def driven(library: str, command: tuple[str, ...] = ()) -> AsyncIterator[Driven]:
+    """Run a client of `library`, by another command than its own if one is given."""
     kind, script = LIBRARIES[library]
     process = await asyncio.create_subprocess_exec(
-        *kind(script),
-        library,
+        *(command or (*kind(script), library)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -44,10 +44,10 @@ DEAF_AFTERWARDS: Final = ("snstr",)
 # Its signer throws "not implemented" for NIP-44.
 NIP04_ALONE: Final = ("Snort",)
 NOTES: Final = {
-    "nostr-tools": "reconnect: connects again when it has another request to send",
-    "NDK": "reconnect: when it has another request to send, or within a minute",
-    "NDK 2": "reconnect: when it has another request to send, or within a minute",
-    "snstr": "reconnect: connects again by itself and does not subscribe again: often deaf",
+    "nostr-tools": "reconnect: with its next request",
+    "NDK": "reconnect: with its next request, or within a minute",
+    "NDK 2": "reconnect: with its next request, or within a minute",
+    "snstr": "reconnect: connects, and often does not subscribe again",
 }
 PATIENCE: Final = 30.0  # seconds for what takes a few at most
 

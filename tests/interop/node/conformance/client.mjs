@@ -44,7 +44,7 @@ const libraries = {
           name: 'nostr-tools',
         })
         const pool = new SimplePool({ enableReconnect: true })
-        await pool.ensureRelay(relays[0])
+        await Promise.any(relays.map(relay => pool.ensureRelay(relay)))
         const paired = BunkerSigner.fromURI(key, uri, { pool, onauth }, 15000)
         return { uri, paired: paired.then(calls) }
       },
@@ -76,7 +76,17 @@ const libraries = {
         await signer.init()
         return calls(signer)
       },
-      invite: unsupported,
+      async invite(relays, onauth) {
+        const key = generateSecretKey()
+        const query = new URLSearchParams([...relays.map(relay => ['relay', relay]), ['secret', SECRET()]])
+        const uri = `nostrconnect://${getPublicKey(key)}?${query}`
+        const signer = new Nip46Signer(uri, new PrivateKeySigner(key))
+        signer.on?.('oauth', onauth)
+        const listens = new Promise(resolve => signer.once('ready', resolve))
+        const paired = signer.init()
+        await listens
+        return { uri, paired: paired.then(() => calls(signer)) }
+      },
     }
   },
 
@@ -152,12 +162,18 @@ const libraries = {
   },
 
   nostrify: async () => {
-    const { NConnectSigner, NRelay1, NSecSigner } = await import('@nostrify/nostrify')
+    const { NConnectSigner, NPool, NRelay1, NSecSigner } = await import('@nostrify/nostrify')
     return {
       async connect(uri) {
         const { hostname, searchParams } = new URL(uri)
+        const relays = searchParams.getAll('relay')
+        const pool = new NPool({
+          open: url => new NRelay1(url),
+          reqRouter: filters => new Map(relays.map(relay => [relay, filters])),
+          eventRouter: () => relays,
+        })
         const signer = new NConnectSigner({
-          relay: new NRelay1(searchParams.get('relay')),
+          relay: relays.length > 1 ? pool : new NRelay1(relays[0]),
           pubkey: hostname,
           signer: new NSecSigner(generateSecretKey()),
           timeout: 15000,
@@ -228,6 +244,7 @@ async function ndk(module) {
       const key = NDKPrivateKeySigner.generate()
       const signer = NDKNip46Signer.nostrconnect(ndk, relays[0], key, { name: 'NDK' })
       signer.on('authUrl', onauth)
+      await signer.startListening() // ends when its subscription stands
       const paired = signer.blockUntilReady()
       return { uri: signer.nostrConnectUri, paired: paired.then(user => calls(ndk, signer, user)) }
     },
