@@ -1,5 +1,6 @@
 """The extension with a remote signer: pair, log in, sign, over our relay, in both browsers."""
 
+import asyncio
 import importlib.util
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,8 @@ from client.nip07._stage import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
+# What no test has a standing answer for.
+FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 HERE = Path(__file__).parent
 DENIED = "refused: denied: the user does not allow it"
 
@@ -172,3 +175,148 @@ async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: 
     await stage.allow_all(origin)
     assert (await stage.call(other, NOTE))["pubkey"] == setup.pubkey
     await stage.browser.close(other)
+
+
+async def test_a_site_can_be_refused_and_forgotten(setup: Setup, page: Any, origin: str) -> None:
+    """No by a button, by closing the window, for good; forgotten, the site asks again."""
+    stage = setup.stage
+    expression = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
+    assert await stage.answered(page, expression, "deny") == DENIED
+    task = asyncio.create_task(stage.call(page, expression))
+    await stage.browser.close(await stage.prompt())
+    assert await task == DENIED
+    assert await stage.answered(page, expression, "never") == DENIED
+    assert await stage.call(page, expression) == DENIED  # without a question
+    tab = await stage.options()
+    await stage.click(tab, "Forget this site")
+    assert await stage.said(tab) == "Removed."
+    assert isinstance(await stage.answered(page, expression, "once"), dict)
+
+
+async def test_what_is_asked_goes_with_its_page(setup: Setup, origin: str) -> None:
+    """A tab that is closed or loaded anew takes its question along, and the next is asked."""
+    stage = setup.stage
+    closed, loaded = await stage.browser.open(origin), await stage.browser.open(origin)
+    for tab in (closed, loaded):
+        await stage.browser.evaluate(tab, f"void {FORTUNE}.catch(() => 0)")
+    await stage.prompt()
+    await stage.browser.close(closed)
+    await stage.browser.evaluate(loaded, "void location.reload()")
+
+    async def none() -> bool:
+        return await stage.browser.find("prompt.html") is None
+
+    await until(none)
+    await until(lambda: stage.browser.evaluate(loaded, "!!window.nostr"))
+    assert (await stage.answered(loaded, FORTUNE, "once"))["pubkey"] == setup.pubkey
+    await stage.browser.close(loaded)
+
+
+async def test_frames_and_opaque_origins_have_no_signer(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """What a page embeds can't ask in its name; a page that has no origin can't be granted."""
+    stage = setup.stage
+    assert await stage.browser.evaluate(page, "window.early") == "object"
+    assert await stage.browser.evaluate(page, "typeof frames[0].nostr") == "undefined"
+    opaque = await stage.browser.open(f"{origin}/opaque")
+    has = await stage.browser.evaluate(opaque, "typeof window.nostr")
+    if has == "object":
+        waits = "new Promise((r) => setTimeout(r, 300, 'nothing'))"
+        asked = f"Promise.race([window.nostr.getPublicKey(), {waits}])"
+        said = await stage.call(opaque, asked)
+        assert said in ("nothing", "refused: invalid: only web sites have a signer")
+    await stage.browser.close(opaque)
+
+
+async def test_a_flood_of_one_site_is_bounded_and_leaves_room_for_others(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """1500 calls at once: 1024 wait as one question, the rest are told; another site is served."""
+    stage = setup.stage
+    flood = """void (window.said = [], Array.from({length: 1500}, (_, n) =>
+        window.nostr.signEvent({kind: 1078, content: String(n), tags: []})
+            .catch((error) => said.push(error.message))))"""
+    other = await stage.browser.open(origin.replace("127.0.0.1", "localhost"))
+    await stage.browser.evaluate(page, flood)
+    window = await stage.prompt()
+    key = asyncio.create_task(stage.call(other, "window.nostr.getPublicKey()"))
+    refused = "window.said.length >= 1500 - 1024"
+    await until(lambda: stage.browser.evaluate(page, refused))
+    said = await stage.browser.evaluate(page, "window.said")
+    assert said == ["rate-limited: too many requests wait for the user"] * (1500 - 1024)
+    await stage.press(window, "deny")
+    await until(lambda: stage.browser.evaluate(page, "window.said.length === 1500"))
+    said = await stage.browser.evaluate(page, "window.said")
+    assert said.count("denied: the user does not allow it") == 1024
+    await stage.press(await stage.prompt(), "once")
+    assert await key == setup.pubkey
+    await stage.browser.close(other)
+
+
+async def test_four_hundred_messages_are_read_after_one_question(setup: Setup, page: Any) -> None:
+    """An inbox is opened: one answer for all of them, and every one comes, over the relay."""
+    stage = setup.stage
+    me = setup.pubkey
+    payload = await stage.always(page, f"window.nostr.nip44.encrypt('{me}', 'hello')")
+    many = f"""Promise.all(Array.from({{length: 400}}, () =>
+        window.nostr.nip44.decrypt('{me}', '{payload}')))
+        .then((all) => [all.length, [...new Set(all)].join()])"""
+    assert await stage.always(page, many) == [400, "hello"]
+
+
+async def test_a_large_text_goes_through_and_a_larger_one_is_refused(
+    setup: Setup, page: Any
+) -> None:
+    """Half a mebibyte is encrypted by the signer; more than a million bytes fail in the page."""
+    stage = setup.stage
+    me = setup.pubkey
+    large = f"window.nostr.nip44.encrypt('{me}', 'x'.repeat(400000)).then((p) => p.length)"
+    assert await stage.always(page, large) > 500_000
+    larger = f"window.nostr.nip44.encrypt('{me}', 'x'.repeat(1048576))"
+    assert "larger than" in await stage.call(page, larger)
+
+
+async def test_an_event_of_another_author_is_refused_in_words(setup: Setup, page: Any) -> None:
+    """Apps name the author; another one's event is not signed, nor asked about."""
+    other = f"window.nostr.signEvent({{kind: 1, content: '', tags: [], pubkey: '{PEER}'}})"
+    assert "another author" in await setup.stage.call(page, other)
+
+
+async def test_a_signer_or_relay_that_is_gone_is_said_in_words(
+    setup: Setup, page: Any, origin: str
+) -> None:
+    """Without the signer a call fails in words within its time; with it back, the next works."""
+    stage = setup.stage
+    await stage.allow_all(origin)
+    await setup.signer.terminate()
+    assert "the signer is offline" in await stage.call(page, NOTE)
+    async with running_signer(stage.folder.parent / "signer", [setup.relay]):
+        assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
+
+
+async def test_a_restart_of_the_browser_or_of_the_background_forgets_nothing(
+    tmp_path_factory: pytest.TempPathFactory, origin: str
+) -> None:
+    """The pairing and the grants outlast both; Chromium, as Firefox drops what is not signed."""
+    folder = tmp_path_factory.mktemp("restart")
+    async with (
+        running_relay(folder / "relay") as relay,
+        running_signer(folder / "signer", [relay.url], arguments=("--profile", "full")) as signer,
+    ):
+        pubkey = parse_pubkey(signer.npub)
+        async with staged("chromium", folder / "browser", built()) as stage:
+            tab = await stage.options()
+            await stage.fill(tab, "#uri", signer.uri)
+            await stage.click(tab, "Pair")
+            await stage.said(tab)
+            await stage.allow_all(origin)
+            devtools = await tab.context.new_cdp_session(tab)
+            await devtools.send("ServiceWorker.enable")
+            await devtools.send("ServiceWorker.stopAllWorkers")
+            page = await stage.browser.open(origin)
+            assert (await stage.call(page, NOTE))["pubkey"] == pubkey
+        async with staged("chromium", folder / "browser", built()) as stage:
+            page = await stage.browser.open(origin)
+            assert (await stage.call(page, NOTE))["pubkey"] == pubkey
+            assert await stage.call(page, "window.nostr.getPublicKey()") == pubkey
