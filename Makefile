@@ -2,6 +2,9 @@
 # pinned versions in requirements/.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+# Where a machine forbids it (containers often do), each of the hundreds of processes that the tests
+# start would compile our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

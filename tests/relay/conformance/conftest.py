@@ -65,7 +65,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 continue
             seen.add(kind)
         kept.append(item)
-    gone = [item for item in items if item not in set(kept)]
+    chosen = set(kept)
+    gone = [item for item in items if item not in chosen]
     if gone:
         config.hook.pytest_deselected(items=gone)
         items[:] = kept
