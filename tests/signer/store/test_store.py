@@ -339,6 +339,50 @@ def test_entries_of_one_transaction_are_one_chain(database: Database) -> None:
         assert audit_log.check(connection)[0] == 6
 
 
+def test_requests_are_counted_by_day_and_client(database: Database) -> None:
+    """The chart's numbers: requests alone, from a time on, of all clients or one."""
+    day = NOW // 86400
+    with database.write() as connection:
+        for at, action, client in (
+            (day * 86400 - 1, "request", CLIENT),
+            (day * 86400, "request", CLIENT),
+            (day * 86400 + 86399, "request", CLIENT),
+            (day * 86400 + 86400, "request", OTHER),
+            (day * 86400, "pair", CLIENT),
+        ):
+            audit_log.append(connection, at, action, "default", client_pubkey=client)
+    with database.read() as connection:
+        since = day * 86400
+        assert audit_log.requests_by_day(connection, since) == {
+            (day, CLIENT): 2,
+            (day + 1, OTHER): 1,
+        }
+        assert audit_log.requests_by_day(connection, since, OTHER) == {(day + 1, OTHER): 1}
+        assert audit_log.requests_by_day(connection, since - 1, CLIENT) == {
+            (day - 1, CLIENT): 1,
+            (day, CLIENT): 2,
+        }
+
+
+def test_relays_of_clients_are_told_once(database: Database) -> None:
+    """The relays of the clients of some keys, however many talk there."""
+    with database.write() as connection:
+        for number, (key, relays) in enumerate(
+            [
+                ("a", ("ws://1", "ws://2")),
+                ("a", ("ws://1", "ws://2")),
+                ("a", ()),
+                ("b", ("ws://3",)),
+            ]
+        ):
+            name = f"{number:064x}"
+            clients.add(connection, key, name, ClientMetadata(), relays, "", (), NOW)
+    with database.read() as connection:
+        assert clients.relays(connection, ["a"]) == ("ws://1", "ws://2")
+        assert set(clients.relays(connection, ["a", "b"])) == {"ws://1", "ws://2", "ws://3"}
+        assert clients.relays(connection, []) == ()
+
+
 # --- group commit --------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database import known
@@ -16,6 +16,7 @@ NAMING: Final = ("pair", "rename", "revoke", "logout")  # actions that tell a cl
 _NAMES: Final = 100  # names of one client that are remembered
 
 _ONLY: Final = 1
+_DAY: Final = 86400
 
 _ENDS: Final = select(audit_ends).where(audit_ends.c.id == _ONLY)
 # Two processes append in turn: PostgreSQL by this lock, SQLite by BEGIN IMMEDIATE.
@@ -80,6 +81,20 @@ def entries(
         query = query.order_by(audit.c.seq)
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield AuditEntry(**row._mapping)
+
+
+def requests_by_day(
+    connection: Connection, since: int, client_pubkey: str | None = None
+) -> dict[tuple[int, str], int]:
+    """Return how many requests each client made on each day (of 86,400 s) from `since` on."""
+    day = audit.c.at // _DAY
+    query = select(day, audit.c.client_pubkey, func.count()).where(
+        audit.c.action == "request", audit.c.at >= since
+    )
+    if client_pubkey is not None:
+        query = query.where(audit.c.client_pubkey == client_pubkey)
+    rows = connection.execute(query.group_by(day, audit.c.client_pubkey))
+    return {(int(number), pubkey): count for number, pubkey, count in rows}
 
 
 def names(connection: Connection, pubkeys: Iterable[str]) -> dict[str, tuple[tuple[int, str], ...]]:

@@ -30,12 +30,11 @@ async def show(visit: Visit) -> Response:
     wanted, app, outcome, asked = _filter(visit)
     today = console.now() // _DAY
     since = (today - DAYS + 1) * _DAY
-    requests = console.signer.entries(
-        AuditFilter(action="request", since=since, client_pubkey=app or None)
-    )
+    requests = await console.signer.requests_by_day(since, app or None)
     found = _found(visit, wanted, asked, SHOWN)
     apps = {item.client.pubkey: item.client.metadata.name for item in console.signer.apps()}
-    pubkeys = {entry.client_pubkey for entry in (*requests, *found)} | {app} - {""}
+    pubkeys = {pubkey for _, pubkey in requests} | {entry.client_pubkey for entry in found}
+    pubkeys = (pubkeys | {app}) - {""}
     called = {key: names[-1][1] for key, names in console.signer.names(pubkeys).items()}
     names = {
         key: words.name_of(name, t)
@@ -43,7 +42,7 @@ async def show(visit: Visit) -> Response:
         if name or key in apps
     }
     drawn = chart.draw(
-        [(entry.at // _DAY - today + DAYS - 1, entry.client_pubkey) for entry in requests],
+        {(day - today + DAYS - 1, pubkey): count for (day, pubkey), count in requests.items()},
         [_day_name(today - DAYS + 1 + index, t) for index in range(DAYS)],
         names,
         t,

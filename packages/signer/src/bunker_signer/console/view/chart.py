@@ -1,7 +1,7 @@
 """Requests by day and app as a small picture, drawn here: no script, no library, no image."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,13 +28,13 @@ class Chart:
 
 
 def draw(
-    requests: Iterable[tuple[int, str]],
+    requests: Mapping[tuple[int, str], int],
     days: Sequence[str],
     names: Mapping[str, str],
     texts: Texts,
 ) -> Chart:
-    """Draw `requests`, each the index of its day and the pubkey of its app."""
-    counts = Counter((day, app) for day, app in requests if 0 <= day < len(days))
+    """Draw how many `requests` there were, by the index of the day and the pubkey of the app."""
+    counts = Counter({at: count for at, count in requests.items() if 0 <= at[0] < len(days)})
     by_app: Counter[str] = Counter()
     by_day: Counter[int] = Counter()
     for (day, app), count in counts.items():
