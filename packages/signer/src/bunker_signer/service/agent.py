@@ -371,10 +371,9 @@ class Agent:
                 audit_log.let_go(connection, now - self._audit_days * 86400)
 
     def _wanted_relays(self) -> tuple[str, ...]:
+        mine = [item.name for item in self.identities.values()]
         with self.database.read() as connection:
-            known = clients.every(connection)
-        mine = {item.name for item in self.identities.values()}
-        theirs = (relay for item in known if item.key_name in mine for relay in item.relays)
+            theirs = clients.relays(connection, mine)
         return tuple(dict.fromkeys((*self.relays, *self._other_relays, *theirs)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

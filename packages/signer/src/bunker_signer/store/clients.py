@@ -170,6 +170,16 @@ def every(connection: Connection, key_name: str | None = None) -> tuple[Client, 
     return tuple(map(_client, connection.execute(query)))
 
 
+def relays(connection: Connection, key_names: Iterable[str]) -> tuple[str, ...]:
+    """Return the relays of all clients of these keys, each once.
+
+    Thousands of clients talk on the same few: they are told apart by the database.
+    """
+    query = select(clients.c.relays).where(clients.c.key_name.in_(list(key_names))).distinct()
+    lists = connection.scalars(query.order_by(clients.c.relays))
+    return tuple(dict.fromkeys(relay for item in lists for relay in json.loads(item)))
+
+
 def see(connection: Connection, client: Client, now: int) -> None:
     """Note that a client was heard of, to the minute."""
     if now < client.last_seen + 60:
