@@ -45,6 +45,13 @@ def console_options(command: Command) -> Command:
                 "from there. Repeatable.",
             ),
             push_option,
+            click.option(
+                "--console-password-file",
+                "console_password",
+                type=file,
+                help="Bind the first device by the password in this file, while none is bound: for "
+                "systems that show their owner one.",
+            ),
             click.option("--console-cert", type=file, help="TLS certificate chain (PEM)."),
             click.option("--console-key", type=file, help="The certificate's private key (PEM)."),
         )
@@ -61,11 +68,12 @@ def listening(
     certificate: Path | None,
     private_key: Path | None,
     push_services: tuple[str, ...] = (),
+    password: Path | None = None,
 ) -> "Iterator[Listening | None]":
     """Yield the bound console, or None when none is wanted; raises BunkerError."""
     allowed = push_services_of(push_services)
     if listen is None:
-        if url or proxies or certificate or private_key or push_services:
+        if any((url, proxies, certificate, private_key, push_services, password)):
             raise BunkerError("--console HOST:PORT is missing")
         yield None
         return
@@ -76,7 +84,8 @@ def listening(
         raise BunkerError(
             f"--console needs {missing.name}: {how_to_install('nostr-bunker-signer', 'console')}"
         ) from None
-    with Listening(ConsoleConfig(listen, url, proxies, certificate, private_key, allowed)) as page:
+    config = ConsoleConfig(listen, url, proxies, certificate, private_key, allowed, password)
+    with Listening(config) as page:
         yield page
 
 

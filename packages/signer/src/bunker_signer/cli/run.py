@@ -183,6 +183,7 @@ def run(
     console_cert: Path | None,
     console_key: Path | None,
     push_services: tuple[str, ...],
+    console_password: Path | None,
     verbose: bool,
     log_format: str,
 ) -> None:
@@ -219,7 +220,13 @@ def run(
         accepted = [_read_invitation(text) for text in invitations]
         grants = granted(profile, allow)
         page = listening(
-            console, console_url, console_proxies, console_cert, console_key, push_services
+            console,
+            console_url,
+            console_proxies,
+            console_cert,
+            console_key,
+            push_services,
+            console_password,
         )
         loop = asyncio.Runner(loop_factory=_event_loop())
         with _locked(data), page as bound, loop as runner:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Self
@@ -26,6 +27,7 @@ from bunker_signer.service.service import Service
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
+MIN_PASSWORD: Final = 16  # characters: five tries a minute do not find one
 _URL: Final = "url"  # the address that `bunker signer console` makes links for
 
 
@@ -41,6 +43,8 @@ class ConsoleConfig:
     # Origins of push services of the owner's own: neither https nor a public address is asked of
     # them.
     push_services: tuple[str, ...] = ()
+    # A file with a password that binds the first device, while there is none and no passkey.
+    password: Path | None = None
 
 
 class Listening:
@@ -49,6 +53,7 @@ class Listening:
     def __init__(self, config: ConsoleConfig) -> None:
         """Bind; raises BunkerError."""
         self._config = config
+        self._password = None if config.password is None else _digest_of(config.password)
         host, _, port = config.listen.rpartition(":")
         host = host.strip("[]")
         if (config.certificate is None) != (config.private_key is None):
@@ -104,6 +109,7 @@ class Listening:
             console = Console(
                 self.address, accounts, self.waiting, signer, self.pusher, shown, clock
             )
+            console.first_password = self._password
             notify = service.jobs.on_locked
 
             def locked_out(identity: Identity) -> None:
@@ -169,3 +175,16 @@ def new_link(data: Path, now: int) -> str:
         return f"{accounts.recall(_URL)}/bind/{accounts.new_link(now)}"
     finally:
         accounts.close()
+
+
+def _digest_of(path: Path) -> bytes:
+    """Return the SHA-256 of the password in a file; raises BunkerError."""
+    try:
+        password = path.read_bytes().strip()
+    except OSError as error:
+        raise BunkerError(f"--console-password-file {path}: {error.strerror}") from None
+    if len(password) < MIN_PASSWORD:
+        raise BunkerError(
+            f"--console-password-file {path}: fewer than {MIN_PASSWORD} characters is guessed soon"
+        )
+    return sha256(password).digest()

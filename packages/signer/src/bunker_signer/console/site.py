@@ -51,6 +51,8 @@ class Console:
         self.monotonic: Final = monotonic
         self.tries: Final = Tries()
         self.pictures: Final = Pictures(monotonic)
+        # SHA-256 of what binds the first device, where the machine's owner is shown a password.
+        self.first_password: bytes | None = None
         self.streams = 0
         self.closing = False
         self._environment = Environment(
@@ -61,6 +63,13 @@ class Console:
             lstrip_blocks=True,
         )
         self._environment.globals.update(short=plain.short)
+
+    @property
+    def takes_password(self) -> bool:
+        """Whether a password lets somebody in: while nobody else could be."""
+        if self.first_password is None or self.accounts.devices():
+            return False
+        return not self.accounts.passkeys()
 
     @cached_property
     def passkeys(self) -> "Passkeys":

@@ -1,6 +1,8 @@
 """How a device gets in: by a single-use link, or by a passkey."""
 
 import re
+from hashlib import sha256
+from hmac import compare_digest
 from typing import Final
 from urllib.parse import unquote
 
@@ -44,8 +46,23 @@ async def show_login(visit: Visit) -> Response:
     if visit.request.state.device is not None:
         return visit.go(target)
     return visit.render(
-        "login.html", next=target, passkeys_there=bool(visit.console.accounts.passkeys())
+        "login.html",
+        next=target,
+        passkeys_there=bool(visit.console.accounts.passkeys()),
+        password_taken=visit.console.takes_password,
     )
+
+
+async def use_password(visit: Visit, form: Form) -> Response:
+    """Bind the first device by the password that its owner's system shows."""
+    visit.check_tries()
+    console = visit.console
+    given = sha256(form.get("password", "").strip().encode()).digest()
+    if not console.takes_password or not compare_digest(given, console.first_password or b""):
+        visit.failed()
+        raise Problem("problem.password", 403)
+    token = console.accounts.add_device(_machine(visit), console.now())
+    return _let_in(visit, token, "/requests?done=bound")
 
 
 async def login_options(visit: Visit, _form: Form) -> Response:
@@ -106,6 +123,7 @@ routes = [
     page("/login", show_login, public=True),
     action("/login/options", login_options, public=True),
     action("/login", log_in, public=True),
+    action("/login/password", use_password, public=True),
     action("/confirm/options", confirm_options, proof=Proof.NONE),
     action("/logout", log_out, proof=Proof.NONE),
 ]
