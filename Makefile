@@ -149,6 +149,8 @@ version: ## Set the one version of everything: make version VERSION=0.2.0
 	  pyproject.toml packages/*/pyproject.toml packages/*/src/*/__init__.py
 	perl -pi -e 's/^(  "version": )"[^"]*"/$$1"$(VERSION)"/' \
 	  packages/client/extension/static/manifest.json
+	perl -pi -e 's/^(version: )"[^"]*"/$$1"$(VERSION)"/' deploy/umbrel/nostr-bunker/umbrel-app.yml
+	perl -pi -e 's/(nostr-bunker:)[^@]*@/$${1}$(VERSION)@/' deploy/umbrel/nostr-bunker/docker-compose.yml
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
