@@ -128,7 +128,7 @@ async def test_processes_that_hang_are_started_again(tmp_path: Path) -> None:
         started = time.monotonic()
         assert process.stderr
         said = [(await process.stderr.readline()).decode() for _ in range(2)]
-        assert time.monotonic() - started < 10 + 5  # a machine that is busy
+        assert time.monotonic() - started < 10 + 20  # a machine that is busy
         assert all("no sign of life" in line or "ended with -9" in line for line in said)
         await uri_of(process)
         async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:

@@ -62,10 +62,11 @@ class World:
 async def world(offline: float | None = None, machine: float = MACHINE) -> AsyncIterator[World]:
     async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
         app = RemoteSigner.from_uri(
-            signer.uri, timeout=machine, approval_timeout=HUMAN, offline_timeout=offline
+            signer.uri, timeout=NEVER, approval_timeout=HUMAN, offline_timeout=offline
         )
-        async with app:
+        async with app:  # a busy machine may pair slowly; the deadline is the request's
             await app.relays_checked(NEVER)
+            app._link.patience = replace(app._link.patience, machine=machine)
             yield World(relay, signer, app)
 
 
@@ -280,9 +281,9 @@ async def test_relay_beside_a_dead_one(dead_url: str) -> None:
     """Two relays, one dead: no slower than one."""
     async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
         signer.relays = [dead_url, relay.url]
-        async with RemoteSigner.from_uri(signer.uri, timeout=MACHINE) as app:
+        async with RemoteSigner.from_uri(signer.uri, timeout=NEVER / 3) as app:
             assert await outcome("one of two relays dead", app.sign_event(NOTE)) == "signed"
-            assert took() < MACHINE
+            assert took() < MACHINE + SLACK
 
 
 async def test_relay_beside_a_silent_one() -> None:
@@ -297,9 +298,9 @@ async def test_relay_beside_a_silent_one() -> None:
         scripted_signer(relay.url) as signer,
     ):
         signer.relays = [silent.url, relay.url]
-        async with RemoteSigner.from_uri(signer.uri, timeout=MACHINE) as app:
+        async with RemoteSigner.from_uri(signer.uri, timeout=NEVER / 3) as app:
             assert await outcome("one of two relays silent", app.sign_event(NOTE)) == "signed"
-            assert took() < MACHINE
+            assert took() < MACHINE + SLACK
 
 
 # --- half-open TCP -----------------------------------------------------------------------------
@@ -386,14 +387,14 @@ async def test_signer_offline_at_once() -> None:
     """The relay says `mute:` and the caller does not want to wait."""
     async with scripted_relay() as relay:
         async with scripted_signer(relay.url) as signer:
-            app = RemoteSigner.from_uri(signer.uri, timeout=MACHINE, offline_timeout=0)
+            app = RemoteSigner.from_uri(signer.uri, timeout=NEVER / 3, offline_timeout=0)
             await app.__aenter__()
         try:
             word = await outcome("signer offline, raised at once", app.sign_event(NOTE))
         finally:
             await app.__aexit__(None, None, None)
         assert word == "SignerOffline"
-        assert took() < MACHINE
+        assert took() < MACHINE + SLACK
 
 
 async def test_signer_killed_and_restarted() -> None:
