@@ -139,7 +139,7 @@ binary: extension $(VENV)/.run ## Build one executable, dist/bunker, and run the
 	cd / && $(CURDIR)/dist/bunker demo
 	@ls -l dist/bunker
 
-deb: phone ## Build the Debian package of this machine's release (debhelper, lintian), and run it (root)
+deb: phone extension ## Build the Debian package of this machine's release (debhelper, lintian), and run it (root)
 	@bash .ci/deb
 
 version: ## Set the one version of everything: make version VERSION=0.2.0
