@@ -1,6 +1,6 @@
 /** The settings: who one is, what sites may do, what was asked. */
 
-import { nameOf as short } from "../../../phone/web/describe/change.js";
+import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { title } from "../../../phone/web/describe/description.js";
 import { line } from "../../../phone/web/describe/plain.js";
 import { encodeNpub } from "../../../phone/web/nips/nip19.js";

@@ -1,6 +1,6 @@
 /** The question: everything that a site says is shown as plain text, nothing of it is fetched. */
 
-import { nameOf as short } from "../../../phone/web/describe/change.js";
+import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { describe } from "../../../phone/web/describe/description.js";
 import { line } from "../../../phone/web/describe/plain.js";
 import { detailPanel, fact } from "../../../phone/web/page/detail.js";
