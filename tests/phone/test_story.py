@@ -23,6 +23,7 @@ from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_phone.site import Page, Site
 from phone._stage import PASSPHRASE, Phone, Served, app_of, origin_of, phone, serving, sign
+from signer.console.test_screen_reader import spoken
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -48,6 +49,33 @@ async def test_first_signature(chromium: "Browser", served: Served) -> None:
             assert event.content == "Signed by the phone"
 
 
+async def test_a_question_is_announced_and_its_clock_is_not(handset: Phone) -> None:
+    """A screen reader says the title once; seconds that run down are no live region."""
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        await handset.page.get_by_role("heading", name="Nothing is waiting").wait_for()
+        asking = sign(app)
+        await handset.asked()
+        nodes = await spoken(handset.page, handset.devtools)
+        texts = [node for node in nodes if node.role == "StaticText"]
+        assert [node.name for node in texts if node.live] == ["Post a note"]
+        clock = [node for node in texts if node.name.endswith(" s left")]
+        assert [node.live for node in clock] == [False]
+        order = [
+            [(node.role, node.name) for node in nodes].index(wanted)
+            for wanted in (
+                ("StaticText", "Notes"),
+                ("heading", "Post a note"),
+                ("region", "Your answer"),
+                ("button", "Deny"),
+                ("button", "Allow once"),
+            )
+        ]
+        assert order == sorted(order)
+        await handset.allow()
+        await asking
+
+
 async def test_denied(handset: Phone) -> None:
     """A no is a no, and it is told at once."""
     async with app_of(await handset.pair_uri()) as app:
@@ -71,6 +99,33 @@ async def test_two_requests_are_two_questions_and_one_burst_is_one(handset: Phon
         await handset.page.get_by_role("heading", name="React to a post").wait_for()
         await handset.allow()
         assert (await reaction).kind == 7
+
+
+async def test_a_tap_that_was_meant_for_another_question_allows_nothing(handset: Phone) -> None:
+    """A second question comes up under the finger: for a moment it takes no answer."""
+    page = handset.page
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        note = sign(app)
+        await page.get_by_role("heading", name="Post a note").wait_for()
+        reaction = sign(app, "+", kind=7)
+        await page.get_by_text("1 more wait behind this one").wait_for()
+        tapped = asyncio.create_task(
+            page.evaluate(
+                """new Promise((done) => new MutationObserver(() => {
+                  if (document.querySelector("#asked")?.innerText !== "React to a post") return;
+                  const button = document.querySelector(".answers .allow");
+                  button.click();
+                  done(button.disabled);
+                }).observe(document.querySelector("main"), { childList: true, subtree: true }))"""
+            )
+        )
+        await handset.allow()
+        assert (await note).kind == 1
+        assert await tapped is True
+        await page.get_by_role("button", name="Deny").click()
+        with pytest.raises(RequestDenied):
+            await reaction
 
 
 async def test_always_is_a_grant_and_it_can_be_taken_away(handset: Phone) -> None:

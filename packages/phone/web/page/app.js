@@ -185,8 +185,12 @@ export class App {
     const content = await make();
     if (this.#drawn !== what) return; // something else was wanted in the meantime
     this.main.replaceChildren(...[content].flat().filter(Boolean));
-    document.title = `${this.main.querySelector("h1")?.textContent ?? ""} · ${this.t("site.name")}`;
+    const title = this.main.querySelector("h1")?.textContent ?? "";
+    document.title = `${title} · ${this.t("site.name")}`;
+    // Gone to, a page is read from its beginning; what appears on it by itself is announced.
     if (moved) this.main.focus({ preventScroll: true });
+    const announce = /** @type {HTMLElement} */ (document.getElementById("announce"));
+    if (announce.textContent !== title) announce.textContent = moved ? "" : title;
   }
 
   /** Answer what can be answered and end what is too late, once a second. */

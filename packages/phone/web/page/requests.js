@@ -15,6 +15,7 @@ import { confirmDialog } from "./unlock.js";
 /** @typedef {import("../signer/signer.js").Job} Job */
 /** @typedef {import("../store/database.js").ClientRow} ClientRow */
 const ITEMS = 20;
+const SETTLES = 350; // milliseconds before a question that appeared takes an answer
 
 /** Return what is to be shown, and a word that changes with it. @param {App} app */
 export async function requests(app) {
@@ -108,7 +109,7 @@ function question(app, jobs, behind, known) {
     element.append(h("strong", {}, t(`answer.${key}`)), h("small", {}, t("answer.spelt", { app: name, what: action.host ? `${what}: ${action.host}` : what })));
     return element;
   };
-  return h("article", { "aria-labelledby": "asked" },
+  const article = h("article", { "aria-labelledby": "asked" },
     h("header", { class: "ask" },
       h("p", { class: "who" }, h("strong", {}, name), " ", h("span", { class: "tag" }, t("requests.unverified")), left),
       h("h1", { id: "asked" }, texts.say(told.title))),
@@ -128,4 +129,9 @@ function question(app, jobs, behind, known) {
       h("div", { class: "two" },
         button(t("answer.deny"), () => answer("deny"), "deny big"),
         button(t("answer.once"), () => answer("once"), "allow big"))));
+  // Who was about to tap on something else shall not have allowed this.
+  const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (article.querySelectorAll(".answers button"));
+  for (const element of buttons) element.disabled = true;
+  setTimeout(() => buttons.forEach((element) => (element.disabled = false)), SETTLES);
+  return article;
 }
