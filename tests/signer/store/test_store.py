@@ -92,8 +92,63 @@ def _shape(connection: Connection, table: str) -> object:
     """Columns with types and defaults, keys and indexes of a table."""
     seen = inspect(connection)
     columns = [{**column, "type": str(column["type"])} for column in seen.get_columns(table)]
-    indexes = sorted(seen.get_indexes(table), key=lambda index: str(index["name"]))
+    found = [
+        {**index, "dialect_options": _texts(index.get("dialect_options", {}))}
+        for index in seen.get_indexes(table)
+    ]
+    indexes = sorted(found, key=lambda index: str(index["name"]))
     return columns, seen.get_pk_constraint(table), seen.get_foreign_keys(table), indexes
+
+
+def _texts(options: Any) -> str:
+    """Return an index's own options: its condition is an object that equals itself alone."""
+    return str({key: str(value) for key, value in options.items()})
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its entries stay a chain, and an app's are found by the new indexes."""
+    path = tmp_path / "signer.sqlite3"
+    database = Database(path)
+    with database.write() as connection:
+        for action in ("pair", "request", "rename"):
+            method = "ping" if action == "request" else ""
+            facts = {"client_pubkey": CLIENT, "method": method, "param": action}
+            audit_log.append(connection, NOW, action, "default", **facts)
+        for name in ("audit_of", "audit_naming"):
+            connection.execute(text(f"DROP INDEX {name}"))
+        connection.execute(text("CREATE INDEX ix_audit_client_pubkey ON audit (client_pubkey)"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    database.close()
+    database = Database(path)
+    with database.read() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert audit_log.check(connection)[0] == 3
+        assert audit_log.names(connection, [CLIENT]) == {CLIENT: ((1, "pair"), (3, "rename"))}
+    database.close()
+
+
+def test_the_names_of_apps_are_found_without_their_requests(tmp_path: Path) -> None:
+    """SQLite looks into the index of what names an app; requests are not in it."""
+    database = Database(tmp_path / "signer.sqlite3")
+    plans: list[str] = []
+    with database.read() as connection:
+        real = connection.execute
+
+        def explain(query: Any) -> Any:
+            compiled = query.compile(
+                connection.engine,
+                compile_kwargs={"literal_binds": True, "render_postcompile": True},
+            )
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")
+            plans.extend(str(row[3]) for row in plan)
+            return real(query)
+
+        connection.execute = explain  # type: ignore[method-assign, assignment]
+        assert audit_log.names(connection, [CLIENT, OTHER]) == {}
+    database.close()
+    assert any("audit_naming" in step for step in plans)
+    assert not any("audit_of" in step or step.startswith("SCAN") for step in plans)
 
 
 def test_opening_again_keeps_everything(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database import known
@@ -105,7 +105,8 @@ def names(connection: Connection, pubkeys: Iterable[str]) -> dict[str, tuple[tup
     query = (
         select(audit.c.client_pubkey, audit.c.seq, audit.c.param)
         .where(audit.c.client_pubkey.in_(list(pubkeys)))
-        .where(audit.c.action.in_(NAMING), audit.c.method == "", audit.c.param != "")
+        # As text: the index of these alone is found by these words.
+        .where(text("method = ''"), audit.c.action.in_(NAMING), audit.c.param != "")
         .order_by(audit.c.seq)
     )
     found: dict[str, tuple[tuple[int, str], ...]] = {}

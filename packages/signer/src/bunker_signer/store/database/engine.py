@@ -18,7 +18,7 @@ from bunker_signer.store.database.known import Known
 from bunker_signer.store.database.schema import metadata
 
 FILE_NAME: Final = "signer.sqlite3"  # in the data directory
-HEAD: Final = "0001"  # the newest migration; a test holds it against the folder
+HEAD: Final = "0002"  # the newest migration; a test holds it against the folder
 
 _WRITE: Final = "bunker_write"
 # Pages of 4 KiB that SQLite's log may grow to before a commit has to copy them into the database
