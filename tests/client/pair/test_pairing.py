@@ -1,5 +1,6 @@
 """pairing.py: the nostrconnect:// flow, where the client invites the signer."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import _commands
 from _scripted import ScriptedSigner, scripted_relay, scripted_signer
 from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
@@ -151,3 +153,23 @@ async def test_without_a_relay_there_is_no_invitation(dead_url: str) -> None:
     with pytest.raises(RelayUnreachable, match="connection refused"):
         async with Pairing([dead_url], timeout=SHORT):
             pass
+
+
+async def test_an_invitation_that_failed_leaves_nothing(tmp_path: Path) -> None:
+    """`bunker pair --relay` and nobody scans; a bunker:// URI is refused: no file is left."""
+    kept = tmp_path / "kept"
+    options = ("--sessions", str(kept), "--timeout", "5")
+
+    async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
+        alone = ("--relay", relay.url, "--pairing-timeout", str(SHORT))
+        done = await asyncio.to_thread(_commands.run, ("pair", *alone, *options))
+        assert (done.returncode, done.stdout) == (9, b"")
+        assert b"no signer answered the invitation" in done.stderr
+        assert not kept.exists()
+        signer.answer = lambda asked: [{"id": asked.id, "error": "denied: used"}]
+        done = await asyncio.to_thread(_commands.run, ("pair", signer.uri, *options))
+        assert (done.returncode, done.stdout) == (9, b"")
+    left = [path.name for path in kept.rglob("*") if path.is_file()]
+    assert left == ["master.key"]  # neither a session nor the key of the URI
+    listed = await asyncio.to_thread(_commands.run, ("sessions", "--sessions", str(kept)))
+    assert b"no sessions" in listed.stderr
