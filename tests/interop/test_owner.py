@@ -43,6 +43,8 @@ NEEDS_A_PUSH: Final = ("nostr-tools", "NDK", "NDK 2")
 DEAF_AFTERWARDS: Final = ("snstr",)
 # Its signer throws "not implemented" for NIP-44.
 NIP04_ALONE: Final = ("Snort",)
+# A log-in of go-nostr may hang by chance (see go/main.go): its user would try again.
+TRIES: Final = {"go-nostr": 3}
 NOTES: Final = {
     "nostr-tools": "reconnect: with its next request",
     "NDK": "reconnect: with its next request, or within a minute",
@@ -176,13 +178,17 @@ async def pair(story: Story) -> None:
     """Pair every client; all that they are granted is to sign notes."""
     grants = [Grant("sign_event", "1").to_json()]
     for library, client in list(story.clients.items()):
-        uri = await asyncio.to_thread(send, story.data, "invite", key="default", grants=grants)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await client.connect(uri)
-        except (LibraryError, TimeoutError) as error:
-            story.rows[library].outcomes["permissions"] = f"failed: not connected: {error}"
-            del story.clients[library]  # the others go on
+        for tries_left in range(TRIES.get(library, 1) - 1, -1, -1):
+            uri = await asyncio.to_thread(send, story.data, "invite", key="default", grants=grants)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await client.connect(uri)
+                break
+            except (LibraryError, TimeoutError) as error:
+                if tries_left:
+                    continue
+                story.rows[library].outcomes["permissions"] = f"failed: not connected: {error}"
+                del story.clients[library]  # the others go on
 
 
 async def impatience(story: Story) -> None:

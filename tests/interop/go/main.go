@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -75,6 +76,9 @@ func tell(line map[string]any) {
 }
 
 func main() {
+	// Where two goroutines really run at once, a call of go-nostr 0.38 may miss the word that its
+	// request was sent, and then waits for ever (hasWorked in nip46/client.go).
+	runtime.GOMAXPROCS(1)
 	orders := bufio.NewScanner(os.Stdin)
 	orders.Buffer(nil, 1<<20)
 	for orders.Scan() {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"time"
 
@@ -157,6 +158,7 @@ func started() (io.WriteCloser, error) {
 
 func main() {
 	if len(os.Args) > 1 {
+		runtime.GOMAXPROCS(1) // see ../main.go
 		serve()
 		return
 	}
