@@ -5,7 +5,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -53,6 +53,7 @@ _HEADERS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     more=_HEADERS,
     without=st.sets(st.sampled_from(_NAMES), max_size=1),
