@@ -4,35 +4,30 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
-
-from starlette.types import Receive, Scope, Send
 
 from bunker_core.bounds.rate import Buckets
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.local.extras import how_to_install
 from bunker_core.nips.nip98 import Authorizations
-from bunker_core.nips.relay_url import parse_relay_url
+from bunker_relay.client.admission import Admission
 from bunker_relay.client.answers import Answers
-from bunker_relay.client.connection import Connection, Parts
 from bunker_relay.client.cork import Turn
-from bunker_relay.client.direct import EXTENSION as DIRECT
-from bunker_relay.client.direct import DirectProtocol
+from bunker_relay.client.parts import Parts
 from bunker_relay.client.turns import Turns
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.clock import Clock
 from bunker_relay.event.hub import Hub, Subscription
 from bunker_relay.event.ingest import NOT_STORED, STORE_ADVICE, Ingest
-from bunker_relay.event.limits import Addresses, Budget
+from bunker_relay.event.limits import Budget
 from bunker_relay.event.lists import FILE as LISTS
 from bunker_relay.event.lists import Lists, ListsError
 from bunker_relay.event.moderation import Moderation
 from bunker_relay.event.policy import Policy
-from bunker_relay.logs import defect, log
+from bunker_relay.logs import log
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone, Bus, Buses
 from bunker_relay.nodes.claim import LOCK, StartError
@@ -41,6 +36,7 @@ from bunker_relay.store.outcome import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bunker_relay.client.connection import Connection
     from bunker_relay.nodes.mesh import Mesh
     from bunker_relay.nodes.workers import Worker
     from bunker_relay.push.waker import Waker
@@ -53,15 +49,7 @@ _UNREAD_OF_ADDRESS: Final = 16  # times what one connection may leave unread
 _UNREAD_OF_ALL: Final = 64
 _LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
 _LARGE_OF_ALL: Final = 128
-_PROXY: Final = (
-    "a proxy on this machine or network says who the clients are, but is not trusted to: all of"
-    " them share one address's limits"
-)
-_PROXY_ADVICE: Final = "set trusted_proxies to its address, such as 127.0.0.1"
-_MAPPED: Final = "::ffff:"  # RFC 4291, section 2.5.5.2
-_FORBIDDEN: Final = 403  # HTTP status, RFC 9110
 _NO_CONTACT: Final = "mailto:owner@localhost.invalid"  # for a relay without a public name
-_TOO_MANY: Final = 429  # RFC 6585
 
 
 class Relay:
@@ -135,11 +123,8 @@ class Relay:
             turns=Turns(),
             connections=self.connections,
         )
-        self._connecting = Buckets(config.rates.connections_per_ip)
-        self._addresses = Addresses(config.trusted_proxies)
+        self.admission = Admission(config, self.parts, self.lists, self.troubles)
         self._stop_by: float | None = None  # by the loop's clock
-        self.room = config.limits.max_connections  # connections that the system leaves us
-        self._connections_by_address: dict[str, int] = {}
 
     def _look_at_database(self, database: "Path | str") -> None:
         from bunker_relay.store.database.inspect import inspect
@@ -150,69 +135,6 @@ class Relay:
     def report_database(self, what: str) -> None:
         """Say what is wrong with the database, unless that was said."""
         self.troubles.report("database", f"{NOT_STORED}: {what}", STORE_ADVICE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket (ASGI)."""
-        if (await receive())["type"] != "websocket.connect":
-            return
-        address = self._addresses.key(scope)
-        refused = self._refusal(scope, address)
-        if refused is not None:
-            await self._turn_away(send, *refused)
-            return
-        direct = scope.get("extensions", {}).get(DIRECT)
-        if direct is not None:
-            await send(_accept(scope))
-            self._attach(scope, address, direct)
-            return  # nothing of ASGI waits with the client
-        with self._counted(address):
-            await send(_accept(scope))
-            try:
-                await Connection(
-                    self.parts, address, self.urls_for(scope), scope, receive, send
-                ).run()
-            except OSError:
-                return  # the client has gone
-            except Exception as error:
-                defect("a connection failed", error)
-                raise
-
-    def opens(self, scope: Scope) -> Callable[[DirectProtocol], None] | None:
-        """Return what serves the WebSocket of a request to the relay's own address.
-
-        None where another answer has to be given: that is ASGI's part.
-        """
-        if scope["path"] not in self.config.paths:
-            return None
-        address = self._addresses.key(scope)
-        if self._refusal(scope, address) is not None:
-            return None
-        return lambda direct: self._attach(scope, address, direct)
-
-    def _attach(self, scope: Scope, address: str, direct: DirectProtocol) -> None:
-        self._count(address, 1)
-        connection = Connection(
-            self.parts,
-            address,
-            self.urls_for(scope),
-            scope,
-            direct.receive,  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
-            direct.send,  # type: ignore[arg-type]
-            direct,
-        )
-        connection.attach(direct, lambda: self._count(address, -1))
-
-    def _refusal(self, scope: Scope, address: str) -> tuple[int, bytes] | None:
-        """Return status and text for a client that is not let in; else count its connection."""
-        if not self.troubles.has("proxy") and self._addresses.through_stranger(scope):
-            self.troubles.report("proxy", _PROXY, _PROXY_ADVICE, ready=True)
-        if self.lists.blocks(address):
-            return _FORBIDDEN, b"this address is blocked here\n"
-        now = asyncio.get_running_loop().time()
-        if not self._has_room(address) or not self._connecting.take(address, now):
-            return _TOO_MANY, b"too many connections\n"
-        self.counters.connections += 1
-        return None
 
     async def open(self) -> None:
         """Join the other workers and hosts, if there are any."""
@@ -230,9 +152,7 @@ class Relay:
             log.error("the commands do not know who is protected", reason=str(error))
         self.queries.configure(config.rates.queries_per_ip)
         self.memory.configure(*self._memory_bounds())
-        self._connecting.configure(config.rates.connections_per_ip)
-        self._addresses = Addresses(config.trusted_proxies)
-        self.troubles.over("proxy")
+        self.admission.configure(config)
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
             self.store.keep_days = config.store.keep_days
@@ -386,16 +306,6 @@ class Relay:
             max_event_bytes=self.config.limits.max_frame_bytes,
         )
 
-    def urls_for(self, scope: Scope) -> frozenset[str]:
-        """Return the relay URLs that an authorization on this connection may name (NIP-42).
-
-        The configured one, and the address at which the connection came in. Never the Host
-        header: the client writes it, and another relay that forwards our challenge could too.
-        """
-        host, port = scope.get("server") or (None, None)
-        path = scope.get("path") or "/"
-        return _urls(self.config.url, host, port, path if path in self.config.paths else "/")
-
     async def drain(self) -> None:
         """Say goodbye to every client, for at most `shutdown_timeout` seconds with `close`."""
         self._stop_by = asyncio.get_running_loop().time() + self.config.shutdown_timeout
@@ -458,34 +368,6 @@ class Relay:
             kept["profile"] = old.profile  # a database does not come and go
         return config.model_copy(update=kept)
 
-    async def _turn_away(self, send: Send, status: int, text: bytes) -> None:
-        self.counters.connections_refused += 1
-        headers = [(b"retry-after", b"60")] if status == _TOO_MANY else []
-        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
-        await send(start)
-        await send({"type": "websocket.http.response.body", "body": text})
-
-    def _has_room(self, address: str) -> bool:
-        limits = self.policy.limits
-        return (
-            len(self.connections) < min(limits.max_connections, self.room)
-            and self._connections_by_address.get(address, 0) < limits.max_connections_per_ip
-        )
-
-    def _count(self, address: str, change: int) -> None:
-        counts = self._connections_by_address
-        counts[address] = counts.get(address, 0) + change
-        if not counts[address]:
-            del counts[address]
-
-    @contextlib.contextmanager
-    def _counted(self, address: str) -> Iterator[None]:
-        self._count(address, 1)
-        try:
-            yield
-        finally:
-            self._count(address, -1)
-
 
 class _SharedHub(Hub):
     """A hub whose subscriptions the other nodes know of."""
@@ -504,26 +386,3 @@ class _SharedHub(Hub):
         if not subscription.closed:
             super().remove(subscription)
             self._bus.forget(subscription.filters)
-
-
-def _accept(scope: Scope) -> dict[str, Any]:
-    """Return the message that accepts a WebSocket.
-
-    A client that asks for subprotocols has to get one of them, or a browser gives up.
-    """
-    asked = scope.get("subprotocols") or (None,)
-    return {"type": "websocket.accept", "subprotocol": asked[0]}
-
-
-@lru_cache(maxsize=64)  # the addresses of this machine: every connection asks for one of a few
-def _urls(
-    configured: tuple[str, ...], host: str | None, port: int | None, path: str
-) -> frozenset[str]:
-    urls = set(configured)
-    if host is not None and port is not None:
-        host = host.removeprefix(_MAPPED)  # an IPv4 client of a socket that listens on both
-        names = [f"[{host}]" if ":" in host else host]
-        if host == "::1" or host.startswith("127."):
-            names.append("localhost")
-        urls.update(parse_relay_url(f"ws://{name}:{port}{path}") for name in names)
-    return frozenset(urls)

@@ -4,76 +4,26 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
 from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event
-from bunker_core.filter import Filter
-from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
-from bunker_core.messages import (
-    Auth,
-    ClientMessage,
-    Closed,
-    Count,
-    CountReply,
-    Eose,
-    Req,
-    parse_client_message,
-)
+from bunker_core.kinds import NOSTR_CONNECT
+from bunker_core.messages import Auth, ClientMessage, Count, Req, parse_client_message
 from bunker_relay.client.outbox import Outbox, Unread
-from bunker_relay.client.session import (
-    CountQuery,
-    Effect,
-    HangUp,
-    Query,
-    Session,
-    Unsubscribe,
-    frame,
-)
-from bunker_relay.event.hub import Subscription
+from bunker_relay.client.queries import Queries
+from bunker_relay.client.session import CountQuery, Effect, HangUp, Query, Session, Unsubscribe
 from bunker_relay.logs import defect, log
-from bunker_relay.store.outcome import PAGE_BYTES, StoreError
 
 if TYPE_CHECKING:
-    from bunker_core.bounds.rate import Buckets
-    from bunker_relay.client.answers import Answer, Answers
-    from bunker_relay.client.cork import Cork, Turn
+    from bunker_relay.client.cork import Cork
     from bunker_relay.client.direct import DirectProtocol
-    from bunker_relay.client.turns import Turns
-    from bunker_relay.event.hub import Hub
-    from bunker_relay.event.ingest import Ingest as EventIngest
-    from bunker_relay.event.limits import Budget
-    from bunker_relay.event.policy import Policy
-    from bunker_relay.metrics import Counters
-    from bunker_relay.nodes.bus import Bus
-    from bunker_relay.store.outcome import Found
-    from bunker_relay.store.store import Store
+    from bunker_relay.client.parts import Parts
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
 SERVICE_RESTART: Final = 1012  # IANA's registry of close codes
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What every connection of a relay works with."""
-
-    policy: "Policy"
-    hub: "Hub"
-    ingest: "EventIngest"
-    store: "Store | None"
-    bus: "Bus"
-    queries: "Buckets"
-    memory: "Budget"  # of all subscriptions
-    large: "Budget"  # of messages that are read and are large
-    unread: "Budget"  # of what clients have still to take
-    answers: "Answers"
-    counters: "Counters"
-    turn: "Turn"
-    turns: "Turns"
-    connections: "set[Connection]"
 
 
 class Connection:
@@ -81,7 +31,7 @@ class Connection:
 
     def __init__(
         self,
-        relay: Parts,
+        relay: "Parts",
         address: str,
         relay_urls: frozenset[str],
         scope: Scope,
@@ -118,14 +68,13 @@ class Connection:
             memory=relay.memory,
             challenge=secrets.token_hex(16),
             relay_urls=relay_urls,
-            overflowed=self._missed,
+            overflowed=lambda subscription: self._queries.missed(subscription),
         )
         self._most = relay.policy.limits.max_message_bytes
         self._pending_saves = 0
         self._saved: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queries: dict[Subscription, asyncio.Task[None]] = {}  # that are not answered yet
-        self._query_turn = asyncio.Lock()
+        self._queries = Queries(relay, self._session, self._outbox, self._spawn, self._stalled)
         self._ended = False
         self._done: Callable[[], None] | None = None
 
@@ -261,40 +210,18 @@ class Connection:
             self._outbox.put(ok)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
-        relay = self._relay
         match effect:
             case bytes():
                 self._outbox.put(effect)
             case Query(subscription):
-                self._subscribe(subscription, now)
+                self._queries.subscribe(subscription, now)
             case Unsubscribe(subscription):
-                relay.hub.remove(subscription)
-                self._cancel_query(subscription)
+                self._queries.unsubscribe(subscription)
             case CountQuery():
-                task = self._spawn(self._send_count(effect))
-                task.add_done_callback(lambda _: self._session.counted(effect))
+                self._queries.count(effect)
             case HangUp():
-                relay.counters.offenders_closed += 1
+                self._relay.counters.offenders_closed += 1
                 self._spawn(self._close(POLICY_VIOLATION, "too many invalid messages"))
-
-    def _subscribe(self, subscription: Subscription, now: float) -> None:
-        relay = self._relay
-        relay.counters.queries += 1
-        relay.hub.add(subscription)
-        relay.ingest.subscribed(subscription, now)
-        if relay.store is None or not needs_store(subscription.filters):
-            if relay.bus.settled:
-                self._outbox.put(frame(Eose(subscription.id)))
-            else:
-                self._answer(subscription, self._settle(subscription))
-            subscription.release(())
-        else:
-            self._answer(subscription, self._send_stored(relay.store, subscription))
-
-    def _answer(self, subscription: Subscription, answering: Coroutine[Any, Any, None]) -> None:
-        """Send what begins a subscription; at its end that is cancelled, and says nothing more."""
-        task = self._queries[subscription] = self._spawn(answering)
-        task.add_done_callback(lambda _: self._queries.pop(subscription, None))
 
     def _later(self, ok: bytes) -> None:
         """Answer an event that had to be saved first."""
@@ -303,100 +230,11 @@ class Connection:
         if self._saved is not None:
             self._saved.set()
 
-    async def _settle(self, subscription: Subscription) -> None:
-        """Say EOSE when the other nodes know of the subscription, and nothing is missed."""
-        await self._relay.bus.settle()
-        self._outbox.put(frame(Eose(subscription.id)))
-
-    async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
-        bus = self._relay.bus
-        async with self._query_turn:  # one at a time: a scrape waits behind its own queries
-            if not bus.settled:
-                await bus.settle()  # what others store from now on comes live
-            with self._relay.answers.open(self.address, self._stalled) as answer:
-                try:
-                    found = await self._send_pages(store, subscription, answer)
-                except StoreError as error:
-                    self._relay.counters.queries_failed += 1
-                    self._relay.ingest.cant_read(error)
-                    self._refuse(subscription, f"error: {error}")
-                    return
-                await bus.settle()  # what others stored and we found is held here by now
-                # NIP-67: where no limit has cut anything off.
-                hints = () if found.more else ("finish",)
-                self._outbox.put(frame(Eose(subscription.id, hints)))
-                subscription.release(found.ids)
-                await self._outbox.taken()
-
-    async def _send_pages(
-        self, store: "Store", subscription: Subscription, answer: "Answer"
-    ) -> "Found":
-        """Send what is stored, page by page as the client takes it; raises StoreError."""
-        limits, address = self._relay.policy.limits, self.address
-        await answer.make_room(PAGE_BYTES, store.query_timeout)
-        found, stored = await store.find(
-            subscription.filters,
-            int(time.time()),
-            default=limits.default_limit,
-            most=limits.max_limit,
-            readers=self._session.readers,
-            key=address,
-        )
-        at = len(stored) and found.page(0)[0].stop
-        while True:
-            for item in stored:
-                subscription.send_stored(item.json)
-            if at >= len(found):
-                return found
-            del stored[:]
-            await self._outbox.taken()
-            answer.progressed()
-            indices, size = found.page(at)
-            await answer.make_room(size, store.query_timeout)
-            stored = await store.read(found, indices, key=address)
-            at = indices.stop
-
-    async def _send_count(self, query: CountQuery) -> None:
-        self._relay.counters.queries += 1
-        count = 0
-        async with self._query_turn:
-            if self._relay.store is not None:
-                try:
-                    count = await self._relay.store.count(
-                        query.filters,
-                        int(time.time()),
-                        readers=self._session.readers,
-                        key=self.address,
-                    )
-                except StoreError as error:
-                    self._relay.counters.queries_failed += 1
-                    self._relay.ingest.cant_read(error)
-                    self._outbox.put(frame(Closed(query.subscription_id, f"error: {error}")))
-                    return
-        self._outbox.put(frame(CountReply(query.subscription_id, count)))
-
-    def _missed(self, subscription: Subscription) -> None:
-        """End a subscription for which more happened during its query than can be held back."""
-        self._cancel_query(subscription)
-        self._refuse(subscription, "error: too much happened during this query, ask again")
-
     def _stalled(self) -> None:
         """Drop a client that does not take its answer while others wait for the room."""
         self._relay.counters.slow_clients_closed += 1
         log.info("closed a client that does not take its answer")
         self.drop()
-
-    def _refuse(self, subscription: Subscription, reason: str) -> None:
-        if not subscription.closed:
-            self._relay.hub.remove(subscription)
-            self._session.forget(subscription)
-            self._outbox.put(frame(Closed(subscription.id, reason)))
-
-    def _cancel_query(self, subscription: Subscription) -> None:
-        """Ask no further for what nobody waits for; its filters, too, are let go."""
-        task = self._queries.pop(subscription, None)
-        if task is not None:
-            task.cancel()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -475,13 +313,3 @@ def _too_large(message: ClientMessage | None, most: int) -> InvalidMessage:
             return InvalidMessage(reason, subscription_id=message.subscription_id)
         case _:
             return InvalidMessage(reason)
-
-
-def needs_store(filters: tuple[Filter, ...]) -> bool:
-    """Tell whether a stored event could match; what remote signing asks for never does."""
-    return any(
-        not item.never
-        and item.limit != 0
-        and (item.kinds is None or not all(map(is_ephemeral, item.kinds)))
-        for item in filters
-    )

@@ -112,7 +112,7 @@ class Admin:
         relay = self._relay
         pubkey, event_id = check_authorization(
             request.headers.get("authorization", ""),
-            relay_urls=relay.urls_for(request.scope),
+            relay_urls=relay.admission.urls_for(request.scope),
             method=request.method,
             body=body,
             now=int(now),

@@ -57,7 +57,7 @@ def create_app(relay: Relay) -> Starlette:
                 for path in relay.config.paths
                 for route in (
                     Route(path, root, methods=["GET", "POST", "OPTIONS"]),
-                    WebSocketRoute(path, relay),
+                    WebSocketRoute(path, relay.admission),
                 )
             ),
         ]

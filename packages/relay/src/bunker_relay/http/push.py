@@ -100,7 +100,7 @@ class Push:
     def _authorize(self, request: Request, body: bytes) -> str:
         now = time.time()
         path = request.url.path
-        roots = self._relay.urls_for({**request.scope, "path": "/"})
+        roots = self._relay.admission.urls_for({**request.scope, "path": "/"})
         urls = frozenset(f"{url.rstrip('/')}{path}" for url in roots)
         pubkey, event_id = check_authorization(
             request.headers.get("authorization", ""),

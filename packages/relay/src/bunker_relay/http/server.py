@@ -143,7 +143,7 @@ class _Server(uvicorn.Server):
         settings = self._settings
         try:
             relay = self._relay = Relay(settings, self._worker)
-            relay.room = self._room
+            relay.admission.room = self._room
         except StoreError as error:
             if settings.database is not None:
                 raise StartError(f"can't open the database: {error}") from error
@@ -167,7 +167,7 @@ class _Server(uvicorn.Server):
             self._metrics = self._open_metrics(relay)
         self.config.loaded_app = create_app(relay)
         if self.config.ws is DirectProtocol:
-            HTTPProtocol.opens = relay.opens
+            HTTPProtocol.opens = relay.admission.opens
         self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
