@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from _require import need
 from _wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request
 from bunker_core.keys import SecretKey
+from bunker_relay.event import clock as clock_module
 from bunker_relay.event.clock import NAME, Clock
 from bunker_relay.store.store import FILE
 from bunker_relay.store.tools.transfer import import_events
@@ -118,6 +119,22 @@ async def test_a_clock_that_starts_in_the_past(start: Start) -> None:
     relay.stop()
     assert (relay.data / "lock").stat().st_mtime < time.time() + 1
     assert relay.log().count("30 days behind") == 1
+
+
+def test_a_clock_that_is_behind_at_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be earlier than the program was installed; nobody else could make that up."""
+    troubles = Troubles()
+    installed = tmp_path / "program"
+    installed.touch()
+    os.utime(installed, (40 * DAY, 40 * DAY))
+    monkeypatch.setattr(clock_module, "WITNESSES", ((installed, "by when it was installed"),))
+    Clock(troubles, tmp_path / "lock", 900).begin(40 * DAY - 900.0)
+    assert not troubles
+    Clock(troubles, tmp_path / "lock", 900).begin(10 * DAY)
+    assert not troubles.ready
+    assert "clock is 30 days behind, by when it was" in troubles.to_dict()["clock"]["fact"]
 
 
 async def test_a_clock_that_its_own_signer_contradicts(start: Start) -> None:

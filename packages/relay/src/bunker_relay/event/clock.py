@@ -1,8 +1,10 @@
 """Is this machine's clock right? Events are refused by it, and nobody would know why.
 
-Two witnesses count. The relay writes down when it was at work (the time of its lock file), so that
-a clock that starts in the past is noticed. And whoever the relay is there for signs with a clock of
-their own. What strangers send proves nothing: it is logged, and does not make the relay unready.
+Three witnesses count. The relay writes down when it was at work (the time of its lock file), so
+that a clock that starts in the past is noticed. This program was installed at some time, and
+systemd notes when it last set the clock, which a first start can be held against. And whoever the
+relay is there for signs with a clock of their own. What strangers send proves nothing: it is
+logged, and does not make the relay unready.
 """
 
 import contextlib
@@ -23,6 +25,13 @@ _ADVICE: Final = (
 )
 
 
+# Files that can't be younger than now, and what it says of the clock that one is.
+WITNESSES: tuple[tuple[Path, str], ...] = (
+    (Path(__file__), "by when this program was installed"),
+    (Path("/var/lib/systemd/timesync/clock"), "by when systemd-timesyncd last set it"),
+)
+
+
 class Clock:
     """Compares. All times are Unix seconds by this machine's clock."""
 
@@ -36,11 +45,12 @@ class Clock:
         self.doubted = False
 
     def begin(self, now: float) -> None:
-        """Compare with the time at which the relay was last at work."""
-        with contextlib.suppress(OSError):
-            behind = self._diary.stat().st_mtime - now
-            if behind > self._allowed:
-                self._doubt(behind, "by when it last ran", ready=False)
+        """Compare with the time at which the relay was last at work, and with `WITNESSES`."""
+        for file, whose in ((self._diary, "by when it last ran"), *WITNESSES):
+            with contextlib.suppress(OSError):
+                behind = file.stat().st_mtime - now
+                if behind > self._allowed and not self.doubted:
+                    self._doubt(behind, whose, ready=False)
 
     def note(self, now: float) -> None:
         """Write down that the relay is at work."""
