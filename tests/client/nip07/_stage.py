@@ -194,7 +194,7 @@ class Stage:
 
     async def click(self, tab: Any, label: str) -> None:
         """Press the button of that name."""
-        find = f"[...document.querySelectorAll('button')].find((b) => b.innerText === '{label}')"
+        find = f"[...document.querySelectorAll('button')].find((b) => b.textContent === '{label}')"
         await until(lambda: self.browser.evaluate(tab, f"Boolean({find})"))
         await self.browser.evaluate(tab, f"void {find}.click()")
 

@@ -39,7 +39,7 @@ export class Options {
       h("h1", {}, t("options.title")), h("p", { class: "quiet" }, t("options.text")),
       h("h2", {}, t("options.who")),
       ...(view.identities.length ? view.identities.map((item) => this.#identity(item)) : [h("p", {}, t("options.nobody"))]),
-      adding(this), sealing(this),
+      ...(view.identities.length ? [h("details", {}, h("summary", {}, t("options.another")), adding(this), sealing(this))] : [adding(this), sealing(this)]),
       h("h2", {}, t("options.sites")), this.#sites(),
       h("h2", {}, t("options.activity")), this.#activity(),
       h("h2", {}, t("options.settings")), this.#settings(),
