@@ -36,8 +36,9 @@ def main(folder: Path) -> int:
         f"  1. git tag -s v{version} && git push origin v{version}\n"
         "  2. sign SHA256SUMS (minisign, ssh-keygen -Y sign) with the project's key\n"
         "  3. upload the wheels and sdists (twine), core first, nostr-bunker last\n"
-        "  4. publish all of the folder, its signature included, as the tag's release\n"
-        "  5. install by name on a machine that has none of this, and run `bunker demo`\n"
+        "  4. build the image for both platforms, with PYTHON by its digest (deploy/Dockerfile)\n"
+        "  5. publish all of the folder, its signature included, as the tag's release\n"
+        "  6. install by name on a machine that has none of this, and run `bunker demo`\n"
     )
     return 0
 

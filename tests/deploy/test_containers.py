@@ -136,3 +136,18 @@ def test_dockerfile_copies_what_is_there_and_runs_as_nobody_special() -> None:
     assert re.findall(r"^USER (\w+)$", text, re.MULTILINE)[-1] == "relay"
     assert "HEALTHCHECK" in text
     assert "--require-hashes" in text
+
+
+def test_every_stage_has_one_base_that_a_release_can_pin() -> None:
+    """Both stages are built on `PYTHON`, so that one digest pins all that is not ours."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert bases == ["${PYTHON}", "${PYTHON}"]
+    assert text.index("ARG PYTHON=python:") < text.index("FROM ")
+
+
+def test_image_has_every_package() -> None:
+    """What `nostr-bunker` depends on is in the image, though pip is told to look for nothing."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    wanted = {f"packages/{path.parent.name}" for path in ROOT.glob("packages/*/pyproject.toml")}
+    assert wanted <= set(text.split())
