@@ -90,7 +90,7 @@ async def test_no_fault(
             await page.locator(".empty").wait_for()
             await look(page, "empty", found, picture=False)
             asking = sign(app, "Hello from a laptop.", tags=[["t", "nostr"]])
-            await page.locator(".answers .allow").wait_for()
+            await page.locator(".answers .allow:enabled").wait_for()
             await look(page, "request", found, english)
             await page.locator(".answers summary").click()
             await look(page, "answers", found, picture=False)
@@ -98,6 +98,7 @@ async def test_no_fault(
             await asking
             warned = sign(app, '{"name":"\u202eAnna"}', kind=0)
             await page.locator(".warning").wait_for()
+            await page.locator(".answers .allow:enabled").wait_for()
             await look(page, "warning", found, english)
             await page.locator(".answers .deny").click()
             warned.cancel()

@@ -53,8 +53,8 @@ export async function settings(app) {
       h("ul", { class: "inner" }, app.relays.all.map((relay) => h("li", { class: "between" },
         h("span", { class: "break" }, relay.url), h("span", { class: `outcome ${relay.listening ? "good" : "bad"}` }, t(relay.listening ? "settings.connected" : "settings.disconnected"))))),
       h("p", {}, h("a", { class: "button", href: "#relay" }, t("join.title")))),
-    ownPanel(app, own ?? []),
     wakePanel(app),
+    ownPanel(app, own ?? []),
     h("section", { class: "panel" }, h("h2", {}, t("settings.storage")), h("p", {}, t(kept ? "settings.kept" : "settings.not_kept")),
       !kept && button(t("settings.keep"), async () => { await navigator.storage?.persist?.(); await app.draw(); })),
     h("section", { class: "panel" }, h("h2", {}, t("settings.page")),
@@ -86,13 +86,13 @@ function ownPanel(app, relays) {
   const { t } = app;
   const field_ = field(t("settings.own_field"), { tag: "textarea", rows: 2, spellcheck: false });
   field_.input.value = relays.join("\n");
-  return h("section", { class: "panel stack" }, h("h2", {}, t("settings.own")), h("p", {}, t("settings.own_text")), field_.node,
+  return h("section", { class: "panel" }, h("h2", {}, t("settings.own")), h("p", {}, t("settings.own_text")), h("div", { class: "stack" }, field_.node,
     button(t("settings.own_save"), () => app.attempt(async () => {
       const named = [...new Set(field_.input.value.split(/\s+/).filter(Boolean).map(parseRelayUrl))];
       if (named.length > MAX_OWN) throw new BunkerError(t("settings.own_many", { count: MAX_OWN }));
       await app.database.set("own_relays", named);
       app.say(t("done.saved"));
-    })));
+    }))));
 }
 
 /** @param {App} app */
