@@ -128,6 +128,19 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -
     database.close()
 
 
+def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    """Who goes back to an older program is told to upgrade it, and nothing is changed."""
+    path = tmp_path / "signer.sqlite3"
+    database = Database(path)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(StoreError, match=r"has version 9999.*upgrade the program"):
+        Database(path)
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+
+
 def test_the_names_of_apps_are_found_without_their_requests(tmp_path: Path) -> None:
     """SQLite looks into the index of what names an app; requests are not in it."""
     database = Database(tmp_path / "signer.sqlite3")

@@ -53,6 +53,9 @@ class Database:
         except SQLAlchemyError as error:
             self._engine.dispose()
             raise StoreError(f"database {self._shown} can't be used: {_cause(error)}") from None
+        except StoreError:
+            self._engine.dispose()
+            raise
 
     @property
     def directory(self) -> Path | None:
@@ -119,6 +122,11 @@ class Database:
                 )
                 stamp = text("INSERT INTO alembic_version (version_num) VALUES (:head)")
                 connection.execute(stamp, {"head": HEAD})
+            elif found > HEAD:
+                raise StoreError(
+                    f"the database {self._shown} has version {found}, this program knows {HEAD}: "
+                    "upgrade the program"
+                )
             elif found != HEAD:
                 from bunker_signer.store.database.migrations import upgrade
 
