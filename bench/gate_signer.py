@@ -24,8 +24,8 @@ ALONE: Final = 24  # of a round, one after the other
 AT_ONCE: Final = 32
 _WARM: Final = 200
 
-# In the comments: Debian's Python on a quiet machine, and the worst of an unoptimized one on a
-# machine with six times more to do than it can.
+# In the comments: about what quiet moments gave, and the worst of an optimized Python or another on
+# a machine with six times more to do than it can.
 MOST: Final = {
     "signature checks' worth of a request": 28.0,  # 13, 20.5
     "signature checks' worth of a request alone": 46.0,  # 20, 34
