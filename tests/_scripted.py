@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-
+from bunker.conformance.wire.stage import Message as Message
+from bunker.conformance.wire.stage import Script as Script
+from bunker.conformance.wire.stage import StageRelay, Visitor
 from bunker_core.errors import BunkerError
-from bunker_core.event import Event, parse_event, parse_template, sign_event
-from bunker_core.filter import Filter, parse_filter
+from bunker_core.event import Event, parse_template, sign_event
+from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips.bunker_uri import BunkerURI
@@ -22,69 +22,25 @@ from bunker_core.nips.channel import Channel, Scheme, rpc_template
 from bunker_core.nips.nip44 import conversation_key
 from bunker_core.pool import RelayPool
 
-Message = list[Any]
+# A client of the scripted relay, as scripts see it.
+Peer = Visitor
 
 
-class Peer:
-    """A client of the scripted relay."""
-
-    def __init__(self, socket: ServerConnection) -> None:
-        self.socket = socket
-        self.subscriptions: dict[str, tuple[Filter, ...]] = {}
-
-    async def send(self, *message: Any) -> None:
-        """Send a message as JSON; one that is bare text goes as it is."""
-        raw = len(message) == 1 and isinstance(message[0], str)
-        with contextlib.suppress(ConnectionClosed):
-            await self.socket.send(message[0] if raw else json.dumps(message))
-
-
-# Returns whether the message was dealt with; else the relay does what a relay does.
-Script = Callable[[Peer, Message], Awaitable[bool]]
-
-
-class ScriptedRelay:
-    """Forwards events to subscribers and keeps nothing, unless `script` has it otherwise."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.script: Script | None = None
-        self.greeting: Message | None = None
-        self.received: list[Message] = []
-        self.peers: set[Peer] = set()
-        self.connections = 0
-        self._arrived = asyncio.Event()
-        self._server: Server | None = None
+class ScriptedRelay(StageRelay):
+    """The relay of the conformance kit, with what tests ask of it besides."""
 
     @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Listen, on the port of the last time if there was one."""
-        self._server = await serve(
-            self._serve, "127.0.0.1", self.port, max_size=None, compression=None
-        )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
+    def peers(self) -> set[Peer]:
+        return self.visitors
 
     async def kill(self) -> None:
         """Cut every connection and stop listening, without a word."""
-        if self._server is None:
-            return
-        self.drop()
-        self._server.close(close_connections=False)
-        await self._server.wait_closed()
-        self._server = None
+        await self.stop()
 
     async def restart(self) -> None:
         """Be killed and come back on the same port; not for use in a script, which it waits for."""
         await self.kill()
         await self.start()
-
-    def drop(self) -> None:
-        """Cut every connection."""
-        for peer in list(self.peers):
-            peer.socket.transport.abort()
 
     def of_type(self, kind: str) -> list[Message]:
         """Return what was received of one message type."""
@@ -92,56 +48,8 @@ class ScriptedRelay:
 
     async def wait_for(self, kind: str, count: int = 1) -> list[Message]:
         """Wait until `count` messages of a type have come."""
-        async with asyncio.timeout(10):
-            while len(self.of_type(kind)) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
+        assert await self.until(lambda: len(self.of_type(kind)) >= count, 10), self.received
         return self.of_type(kind)
-
-    async def forward(self, event: dict[str, Any]) -> int:
-        """Send an event to everyone who subscribed to it; return to how many."""
-        parsed = parse_event(event)
-        receivers = 0
-        for peer in list(self.peers):
-            for subscription_id, filters in list(peer.subscriptions.items()):
-                if any(item.matches(parsed) for item in filters):
-                    receivers += 1
-                    await peer.send("EVENT", subscription_id, event)
-        return receivers
-
-    async def handle(self, peer: Peer, message: Message) -> None:
-        """Do what a relay does, saying `mute:` when nobody listens."""
-        match message:
-            case ["REQ", str(subscription_id), *filters]:
-                peer.subscriptions[subscription_id] = tuple(map(parse_filter, filters))
-                await peer.send("EOSE", subscription_id)
-            case ["CLOSE", str(subscription_id)]:
-                peer.subscriptions.pop(subscription_id, None)
-            case ["EVENT", dict(event)]:
-                receivers = await self.forward(event)
-                await peer.send(
-                    "OK", event["id"], True, "" if receivers else "mute: no one is listening"
-                )
-            case _:
-                await peer.send("NOTICE", "invalid: unknown message")
-
-    async def _serve(self, socket: ServerConnection) -> None:
-        peer = Peer(socket)
-        self.peers.add(peer)
-        self.connections += 1
-        try:
-            if self.greeting:
-                await peer.send(*self.greeting)
-            async for frame in socket:
-                message = json.loads(frame)
-                if self.script is None or not await self.script(peer, message):
-                    await self.handle(peer, message)
-                self.received.append(message)
-                self._arrived.set()
-        except ConnectionClosed:
-            pass
-        finally:
-            self.peers.discard(peer)
 
 
 @asynccontextmanager

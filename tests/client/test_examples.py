@@ -78,7 +78,7 @@ async def test_bot(monkeypatch: pytest.MonkeyPatch) -> None:
         later = 2**40  # the bot looks at what is new, by its own clock
         template = EventTemplate(1, "hi", (("p", signer.user.pubkey),), later)
         mention = sign_event(template, secret_key(9))
-        await notes.forward(mention.to_dict())
+        await notes.forward(mention)
         async with asyncio.timeout(10):
             answer = (await anext(answers)).event
         assert answer.tags == (("e", mention.id), ("p", mention.pubkey))

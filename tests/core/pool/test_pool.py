@@ -39,8 +39,8 @@ async def test_an_event_from_two_relays_arrives_once() -> None:
         await two.wait_for("REQ")
         first, second = note("first"), note("second")
         for event in (first, first, second):
-            await one.forward(event.to_dict())
-            await two.forward(event.to_dict())
+            await one.forward(event)
+            await two.forward(event)
         got = [await anext(subscription), await anext(subscription)]
         assert {incoming.event for incoming in got} == {first, second}
         assert {incoming.relay_url for incoming in got} <= {one.url, two.url}
@@ -231,7 +231,7 @@ async def test_garbage_from_a_relay_does_not_end_the_connection() -> None:
             await peer.send(text)
         forged = {**note("forged").to_dict(), "content": "other"}
         await peer.send("EVENT", subscription.subscription_id, forged)
-        await relay.forward(note("true").to_dict())
+        await relay.forward(note("true"))
         assert (await anext(subscription)).event.content == "true"
         assert relay.connections == 1
 
@@ -298,7 +298,7 @@ async def test_a_reset_connection_comes_back() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         relay.drop()
         await relay.wait_for("REQ", 2)
-        await relay.forward(note().to_dict())
+        await relay.forward(note())
         assert json.loads((await anext(subscription)).event.to_json())["content"] == "hello"
 
 

@@ -29,9 +29,10 @@ class Visitor:
         self.subscriptions: dict[str, tuple[Filter, ...]] = {}
 
     async def send(self, *message: Any) -> None:
-        """Send a message; who has gone gets none."""
+        """Send a message, or a bare text as it is; who has gone gets none."""
+        bare = len(message) == 1 and isinstance(message[0], str)
         with contextlib.suppress(ConnectionClosed):
-            await self.socket.send(json.dumps(message))
+            await self.socket.send(message[0] if bare else json.dumps(message))
 
 
 # Returns whether the message was dealt with; else the relay does what a relay does.
