@@ -10,7 +10,7 @@ import pytest
 
 from _wire import PATIENCE, Peer, RelayProcess, note, request, running_relay
 from bunker_core.keys import SecretKey
-from bunker_relay.client.direct import LARGE
+from bunker_relay.client.fast_path import LARGE
 
 MIB = 1_048_576
 CONFIG = """

@@ -1,6 +1,6 @@
 """RFC 6455 below the messages: the cases of the Autobahn suite that apply to text and control.
 
-Raw bytes over a socket, on the direct line and on the ordinary way alike.
+Raw bytes over a socket, on the fast path and on the ordinary way alike.
 """
 
 import asyncio

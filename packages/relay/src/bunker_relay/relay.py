@@ -30,7 +30,7 @@ from bunker_relay.event.policy import Policy
 from bunker_relay.logs import log
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone, Bus, Buses
-from bunker_relay.nodes.claim import LOCK, StartError
+from bunker_relay.nodes.exclusive import LOCK, StartError
 from bunker_relay.store.outcome import StoreError
 
 if TYPE_CHECKING:

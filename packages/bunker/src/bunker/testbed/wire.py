@@ -56,7 +56,7 @@ class Party:
     decided: dict[str, Fault | None] = field(default_factory=dict)
 
     def channel(self, client_pubkey: str) -> Channel:
-        """Return the line between the signer and a client."""
+        """Return the channel between the signer and a client."""
         key = self.transport
         conversation_key = nip44.conversation_key(key.shared_x(client_pubkey))
         return Channel(client_pubkey, conversation_key, key.shared_x)

@@ -90,7 +90,7 @@ def check_flags(allow: str, domain: str | None) -> None:
 
 def check_port(port: int) -> None:
     """Raise BunkerError when the relay could not listen."""
-    from bunker_relay.nodes.claim import StartError, bind
+    from bunker_relay.nodes.exclusive import StartError, bind
 
     try:
         for listener in bind("127.0.0.1", port):

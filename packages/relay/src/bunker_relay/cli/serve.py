@@ -20,7 +20,7 @@ def run(config_file: Path | None, **flags: Any) -> None:
     gc.disable()  # what is loaded stays; `server` turns it on when the relay has started
     from bunker_relay.config.sources import ConfigError
     from bunker_relay.http.server import serve
-    from bunker_relay.nodes.claim import StartError
+    from bunker_relay.nodes.exclusive import StartError
 
     try:
         serve(lambda: load_config(config_file, flags))

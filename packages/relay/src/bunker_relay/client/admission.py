@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.bounds.rate import Buckets
 from bunker_core.nips.relay_url import parse_relay_url
 from bunker_relay.client.connection import Connection
-from bunker_relay.client.direct import EXTENSION as DIRECT
-from bunker_relay.client.direct import DirectProtocol
+from bunker_relay.client.fast_path import EXTENSION as DIRECT
+from bunker_relay.client.fast_path import DirectProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
 from bunker_relay.logs import defect
@@ -33,7 +33,7 @@ _TOO_MANY: Final = 429  # RFC 6585
 
 
 class Admission:
-    """The relay's address, for WebSockets: an ASGI application, and the direct way."""
+    """The relay's address, for WebSockets: an ASGI application, and the fast path."""
 
     def __init__(
         self, config: Config, parts: "Parts", lists: "Lists", troubles: "Troubles"

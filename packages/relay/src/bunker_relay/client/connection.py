@@ -19,7 +19,7 @@ from bunker_relay.logs import defect, log
 
 if TYPE_CHECKING:
     from bunker_relay.client.cork import Cork
-    from bunker_relay.client.direct import DirectProtocol
+    from bunker_relay.client.fast_path import DirectProtocol
     from bunker_relay.client.parts import Parts
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bunker_relay.client.direct import DirectProtocol
+from bunker_relay.client.fast_path import DirectProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http import handshake
@@ -107,7 +107,7 @@ class HTTPProtocol(HttpToolsProtocol):
     waiting = Waiting()
     addresses = Addresses(())
     request_seconds = 20.0  # from the end of the head to the end of the answer
-    opens: Opens | None = None  # set where the direct way is open
+    opens: Opens | None = None  # set where the fast path is open
     _head_timer: asyncio.TimerHandle | None = None
     _request_timer: asyncio.TimerHandle | None = None
     _upgrades: bool | None = None  # once the head of the request is there

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
-from bunker_relay.client.direct import DirectProtocol, lacking
+from bunker_relay.client.fast_path import DirectProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
 from bunker_relay.config.sources import ConfigError
@@ -24,7 +24,7 @@ from bunker_relay.http.app import create_app
 from bunker_relay.http.watch import Watch
 from bunker_relay.logs import log
 from bunker_relay.metrics import MetricsServer
-from bunker_relay.nodes.claim import StartError, bind, lock
+from bunker_relay.nodes.exclusive import StartError, bind, lock
 from bunker_relay.nodes.workers import BEAT, Supervisor, Worker
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import StoreError, is_damage
@@ -86,7 +86,7 @@ def _run(
 
 
 def _knows_direct() -> bool:
-    """Tell whether this uvicorn has what the direct way uses; says so if it has not."""
+    """Tell whether this uvicorn has what the fast path uses; says so if it has not."""
     missing = lacking()
     if missing:
         log.warning(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from bunker_relay.logs import defect, log
-from bunker_relay.nodes.claim import StartError
+from bunker_relay.nodes.exclusive import StartError
 
 FOLDER: Final = "workers"  # in the data directory: the sockets between the workers
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)

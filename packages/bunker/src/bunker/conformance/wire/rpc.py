@@ -1,4 +1,4 @@
-"""One end of the encrypted line of NIP-46, which may write what no library would."""
+"""One end of the encrypted channel of NIP-46, which may write what no library would."""
 
 import json
 import time
@@ -45,7 +45,7 @@ class Answer:
 
 
 def channel(key: SecretKey, peer: str) -> Channel:
-    """Return the line between `key` and another's pubkey."""
+    """Return the channel between `key` and another's pubkey."""
     return Channel(peer, conversation_key(key.shared_x(peer)), key.shared_x)
 
 

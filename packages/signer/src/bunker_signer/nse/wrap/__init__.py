@@ -1,6 +1,6 @@
 """Protectors: who guards the wrapping key of a slot. One small file each, one protocol for all.
 
-A third party adds his own by an entry point of the group `bunker_signer.protectors`, whose name
+A third party adds its own by an entry point of the group `bunker_signer.protectors`, whose name
 is the slot type and whose value is a `ProtectorFactory`; ours are registered the same way.
 """
 

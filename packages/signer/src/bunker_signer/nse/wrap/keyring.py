@@ -1,6 +1,6 @@
 """Slot type `keyring`: the desktop's Secret Service (GNOME Keyring, KeePassXC, KWallet).
 
-The wrapping key is an item of the user's default collection, which his login unlocks. It leaves
+The wrapping key is an item of the user's default collection, which their login unlocks. It leaves
 the service over D-Bus, encrypted for this session, so this is no hardware protection.
 """
 

@@ -37,7 +37,7 @@ class MasterKey:
     device_bound: Final = False
 
     def __init__(self, master_key: str | Buffer) -> None:
-        """Copy 64 hex characters or a 32-byte buffer; the caller wipes his own copy."""
+        """Copy 64 hex characters or a 32-byte buffer; the caller wipes their own copy."""
         self._page = Page()
         self._key = self._page.view[:KEY_BYTES]
         try:

@@ -56,7 +56,7 @@ class Passphrase:
     device_bound: Final = False
 
     def __init__(self, passphrase: str | Buffer, cost: Argon2 | ScryptCost | None = None) -> None:
-        """Copy the passphrase (UTF-8 when it is a buffer); the caller wipes his own copy."""
+        """Copy the passphrase (UTF-8 when it is a buffer); the caller wipes their own copy."""
         self._cost = cost or Argon2()
         self._page = Page()
         try:

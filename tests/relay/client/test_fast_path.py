@@ -1,4 +1,4 @@
-"""What the direct line touches inside uvicorn and websockets is there, and means what it did."""
+"""What the fast path touches inside uvicorn and websockets is there, and means what it did."""
 
 import asyncio
 import inspect
@@ -12,12 +12,12 @@ from websockets.server import ServerProtocol
 
 from _wire import Peer, note, running_relay
 from bunker_core.keys import SecretKey
-from bunker_relay.client.direct import _METHODS, DirectProtocol, lacking
+from bunker_relay.client.fast_path import _METHODS, DirectProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 
 
 def test_a_known_uvicorn_lacks_nothing() -> None:
-    """What is installed has all that the direct way uses, and what is overridden is on the list."""
+    """What is installed has all that the fast path uses, and what is overridden is on the list."""
     assert lacking() == []
     own = {
         name
@@ -84,7 +84,7 @@ def accepted() -> ServerProtocol:
 
 
 def test_the_parser_tells_whether_it_is_between_frames() -> None:
-    """`reader.buffer` and `current_size` are how the direct line knows that it may read on."""
+    """`reader.buffer` and `current_size` are how the fast path knows that it may read on."""
     parser = accepted()
     assert not parser.reader.buffer
     assert parser.current_size is None

@@ -6,7 +6,7 @@ Once the relay has accepted a connection it attaches to this class instead, whic
 message as it is read. All else stays uvicorn's: handshake, pings, closing, and every frame that is
 not one whole, masked text message, for that one goes to the same parser as ever.
 
-`server` offers the direct way; without it, or under another server, the relay speaks ASGI.
+`server` offers the fast path; without it, or under another server, the relay speaks ASGI.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class DirectProtocol(PatientProtocol):
     _theirs = 0  # bytes that the stock parser has to get before we look at frames again
 
     async def run_asgi(self) -> None:
-        """Offer the direct way and run the application, which may attach and return."""
+        """Offer the fast path and run the application, which may attach and return."""
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
         try:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 from typing import Final
 
-from bunker_relay.nodes.claim import bind
+from bunker_relay.nodes.exclusive import bind
 
 CLIENTS: Final = 300
 PATIENCE: Final = 10.0  # seconds
