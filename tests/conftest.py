@@ -1,8 +1,10 @@
 """What tests of several packages share."""
 
+import importlib
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,19 @@ def pytest_xdist_auto_num_workers() -> int:
     """Say how many tests `-n auto` runs at once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(MAX_WORKERS, WORKERS_PER_CORE * (cores or 1))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have one worker run all of interop: its files start a dozen libraries each, in real time."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduling: Any = importlib.import_module("xdist.scheduler").LoadFileScheduling(config, log)
+    file_of = scheduling._split_scope
+    scheduling._split_scope = lambda nodeid: (
+        "tests/interop" if nodeid.startswith("tests/interop/") else file_of(nodeid)
+    )
+    return scheduling
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
