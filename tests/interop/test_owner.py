@@ -39,8 +39,9 @@ OPERATIONS: Final = (
 # Seen to come back to a relay only when they next have something to send: nostr-tools not before,
 # NDK up to a minute after its last connection.
 NEEDS_A_PUSH: Final = ("nostr-tools", "NDK", "NDK 2")
-# Seen, and held at the end of the story: it connects anew and does not subscribe anew.
-DEAF_AFTERWARDS: Final = ("snstr",)
+# Seen, and held at the end of the story: snstr connects anew and does not subscribe anew; Snort
+# tries after 4, 8 and 16 seconds, and gives every request up after 30.
+DEAF_AFTERWARDS: Final = ("snstr", "Snort")
 # Its signer throws "not implemented" for NIP-44.
 NIP04_ALONE: Final = ("Snort",)
 # A log-in of go-nostr may hang by chance (see go/main.go): its user would try again.
@@ -50,6 +51,7 @@ NOTES: Final = {
     "NDK": "reconnect: with its next request, or within a minute",
     "NDK 2": "reconnect: with its next request, or within a minute",
     "snstr": "reconnect: connects, and often does not subscribe again",
+    "Snort": "reconnect: yes; gives a request up after 30 s",
 }
 PATIENCE: Final = 30.0  # seconds for what takes a few at most
 
@@ -244,12 +246,13 @@ async def reconnect(story: Story, relay: RunningRelay, directory: Path) -> None:
     port = int(relay.url.rpartition(":")[2])
     async with running_relay(directory, port=port):
         await story.bunker("approve", *questions)
-        for library in NEEDS_A_PUSH:
+        for library in waiting.keys() & set(NEEDS_A_PUSH):
             story.clients[library].sign(1, "push")
-        deaf = {library: waiting.pop(library) for library in DEAF_AFTERWARDS}
+        deaf = {library: waiting.pop(library) for library in waiting.keys() & set(DEAF_AFTERWARDS)}
         await story.signatures("reconnect", waiting)
     for library, future in deaf.items():
-        story.rows[library].outcomes["reconnect"] = OK if future.done() else NOT_OFFERED
+        back = future.done() and not future.cancelled() and future.exception() is None
+        story.rows[library].outcomes["reconnect"] = OK if back else NOT_OFFERED
 
 
 async def once(story: Story) -> None:
