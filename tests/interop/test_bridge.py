@@ -1,6 +1,7 @@
 """What an Android bridge (NIP-55 to NIP-46) sends, and the oddities of clients, raw."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,6 +88,18 @@ async def test_oddities_of_a_client_are_taken(tmp_path: Path) -> None:
         assert (await client.ask("disconnect", rid="bye")).json["result"] == "ack"
         after = await client.ask("sign_event", json.dumps(NOTE), rid="after")
         assert "not connected" in after.error
+
+
+async def test_a_client_whose_clock_is_behind_hears_an_answer(tmp_path: Path) -> None:
+    """By minutes it is served, by more it is told how much: from the signer's first second on."""
+    async with paired(tmp_path) as (client, _):
+        for behind in (60, 240):
+            answer = await client.ask("ping", rid=str(behind), created_at=int(time.time()) - behind)
+            assert answer.json["result"] == "pong"
+        answer = await client.ask("ping", rid="far", created_at=int(time.time()) - 1200)
+        said = re.fullmatch(r"invalid: your clock is (\d+) s behind the relay's.*", answer.error)
+        assert said, answer.json
+        assert 1190 < int(said[1]) < 1230
 
 
 async def test_an_invitation_without_a_secret_and_with_a_bad_relay_is_taken(

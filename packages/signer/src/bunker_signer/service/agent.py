@@ -112,7 +112,10 @@ class Agent:
                 tags=(("p", frozenset(self.identities)),),
                 since=int(self._corrected()) - FRESH,
             )
-            self._subscription = self.pool.subscribe(wanted)
+            # `since` holds for what comes later too (NIP-01). The second has no date, so that a
+            # client whose clock is far behind is heard, and told; and nothing that a relay stored.
+            live = Filter(kinds=wanted.kinds, tags=wanted.tags, limit=0)
+            self._subscription = self.pool.subscribe(wanted, live)
             # Only a signer that is subscribed may hand out its URI: what is sent before is lost.
             await self._subscription.live(START_TIMEOUT)
             self._tell_of_clock()
