@@ -16,6 +16,7 @@ from bunker_signer.nse.wrap.passphrase import Passphrase
 from bunker_signer.policy import Profile
 from interop.peers import running
 from signer.console._stage import (
+    DESK,
     Stage,
     bind,
     http,
@@ -224,6 +225,17 @@ async def test_health(chromium: "Browser", on: Stage) -> None:
         facts = await phone.locator(".facts").inner_text()
         milliseconds = float(facts.split("Round trip")[1].split()[0])
         assert 0 < milliseconds < 3000
+
+
+async def test_a_banner_is_as_wide_as_the_card_below(chromium: "Browser", on: Stage) -> None:
+    """On a desk both end at the same place."""
+    async with visitor(chromium, on.origin, viewport=DESK) as page:
+        await bind(page, await on.new_link())
+        edges = await page.evaluate(
+            "['.banner.good', '#live'].map((name) => "
+            "document.querySelector(name).getBoundingClientRect().right)"
+        )
+        assert edges[0] == edges[1] > 900
 
 
 async def test_another_language(chromium: "Browser", on: Stage) -> None:
