@@ -141,3 +141,15 @@ def test_no_error_brings_a_strangers_characters_to_the_terminal(words: str) -> N
         main.commands.pop("hostile", None)
     assert "the relay says" in said
     assert not [c for c in said if not c.isprintable() and c != "\n"]
+
+
+def test_terminal_that_is_not_utf8_is_written_to() -> None:
+    """What a terminal's encoding has not is a question mark, not a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bunker", "up", "--help"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert "nsec1? or ncryptsec1?" in " ".join(done.stdout.decode("latin-1").split())
