@@ -28,7 +28,7 @@ async function show() {
   const failed = h("p", { class: "banner bad", role: "alert", hidden: true });
   const peers = told?.peer && !native && !unlock;
 
-  const main = h("main", {},
+  const main = h("main", { tabindex: "0" },
     h("header", { class: "ask" },
       h("p", { class: "who" }, h("strong", { id: "origin" }, host)),
       h("h1", {}, told ? texts.say(told.title) : t("prompt.public_key")),
@@ -46,7 +46,7 @@ async function show() {
   const buttons = (unlock || !ruled ? ["once", "deny"] : ["once", "hour", "always", "deny", "never"]).map((verdict) =>
     h("button", { type: "submit", value: verdict, class: { once: "primary big", deny: "deny" }[verdict] ?? "", disabled: true },
       t(unlock && verdict === "once" ? "prompt.open" : `prompt.${verdict}`)));
-  const form = h("form", { class: "choices" },
+  const form = h("form", { class: "choices", "aria-label": t("answer.legend") },
     identities.length > 1 && who.node,
     locked && passphrase.node,
     peers && !unlock && h("label", { class: "check" }, everyone.input, t("prompt.everyone")),
