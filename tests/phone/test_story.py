@@ -317,7 +317,7 @@ async def test_a_second_tab_waits_and_can_take_over(handset: Phone, served: Serv
     await other.goto(served.origin)
     await other.get_by_text("Open in another tab").wait_for()
     await other.get_by_role("button", name="Use it here").click()
-    await other.get_by_text("Nothing is waiting").wait_for()
+    await other.get_by_role("heading", name="Nothing is waiting").wait_for()
     await handset.page.get_by_text("Open in another tab").wait_for()
     await other.close()
 

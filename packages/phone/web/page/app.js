@@ -187,10 +187,11 @@ export class App {
     this.main.replaceChildren(...[content].flat().filter(Boolean));
     const title = this.main.querySelector("h1")?.textContent ?? "";
     document.title = `${title} · ${this.t("site.name")}`;
-    // Gone to, a page is read from its beginning; what appears on it by itself is announced.
+    // Gone to, a page is read from its beginning; a question that appears on it is announced.
     if (moved) this.main.focus({ preventScroll: true });
     const announce = /** @type {HTMLElement} */ (document.getElementById("announce"));
-    if (announce.textContent !== title) announce.textContent = moved ? "" : title;
+    const said = !moved && this.main.querySelector("#asked") ? title : "";
+    if (announce.textContent !== said) announce.textContent = said;
   }
 
   /** Answer what can be answered and end what is too late, once a second. */
