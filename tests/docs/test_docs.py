@@ -167,6 +167,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
     """The tutorial and the how-tos run from top to bottom, as their reader types them."""
+    extension = ROOT / "packages/client/src/bunker_client/nip07/extension/manifest.json"
+    need(extension.is_file(), "make extension (Node.js 20)")
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("BUNKER", "XDG"))
     }

@@ -77,6 +77,14 @@ def test_clocks_may_differ_by_ten_minutes(skew: int) -> None:
         ((("relay", "wss://other.example.com"), ("challenge", CHALLENGE)), "relay"),
         ((("relay", "ws://relay.example.com"), ("challenge", CHALLENGE)), "relay"),
         ((("relay", "not a url"), ("challenge", CHALLENGE)), "relay"),
+        (
+            (
+                ("relay", "wss://relay.example.com"),
+                ("relay", "wss://other.example.com"),
+                ("challenge", CHALLENGE),
+            ),
+            "relay",
+        ),
     ],
 )
 def test_tags_that_do_not_match_are_refused(tags: Tags, message: str) -> None:
