@@ -42,6 +42,11 @@ FAULTS: Final[dict[str, str | None]] = {
     "rate-limited": "rate-limited: slow down",
 }
 
+_NO_RATES: Final = "".join(
+    f"rates.{name} = {{per_second = 1000000, burst = 1000000}}\n"
+    for name in ("signing_per_pubkey", "signing_per_ip", "events_per_pubkey", "events_per_ip")
+)
+
 
 class Worst:
     """A relay that takes everything until it is told to be bad."""
@@ -110,7 +115,11 @@ async def round_of(
         check=True,
     )
     signer_pubkey = init.stdout.partition("BUNKER_RELAY_SIGNERS=")[2][:64]
-    gate = ("--profile", "bunker", "--signer", signer_pubkey)  # as `bunker up` has it
+    gate = ["--profile", "bunker", "--signer", signer_pubkey]  # as `bunker up` has it
+    if not plain:  # the one client pings more often than any app may
+        config = folder / "relay.toml"
+        config.write_text(_NO_RATES)
+        gate += ["--config", str(config)]
     async with (
         worst_relay() as theirs,
         running_relay(folder / "relay", arguments=() if plain else gate) as relay,
