@@ -32,6 +32,18 @@ NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 17
 # What no test has a standing answer for.
 FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 HERE = Path(__file__).parent
+# nostr-login looks profiles up at public relays; not from a test.
+HERMETIC = """<!doctype html><meta http-equiv="Content-Security-Policy"
+    content="default-src 'self' 'unsafe-inline'; frame-src 'none'"><body>"""
+# Its dialog is made of shadow roots in shadow roots.
+BUTTON = """(function find(root) {
+    for (const element of root.querySelectorAll('*')) {
+        if (element.matches('button') && element.textContent === 'With extension') return element;
+        const inner = element.shadowRoot && find(element.shadowRoot);
+        if (inner) return inner;
+    }
+    return null;
+})(document)"""
 DENIED = "refused: denied: the user does not allow it"
 
 
@@ -47,15 +59,21 @@ class Setup:
 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
-    """A web site, with an app made of client libraries and one with window.nostr.js."""
+    """A web site, with an app made of client libraries, and two that bring a login of their own."""
     widget = HERE / "node_modules/window.nostr.js/dist/window.nostr.js"
-    need(widget.is_file(), "make peers (npm)")
+    login = HERE / "node_modules/nostr-login/dist/unpkg.js"
+    need(widget.is_file() and login.is_file(), "make peers (npm)")
     script = '<!doctype html><meta charset="utf-8"><script{} src="{}"></script>'
     pages = {
         "/app": ("text/html", script.format(' type="module"', "/app.js")),
         "/app.js": ("text/javascript", bundled(HERE / "app.js")),
         "/widget": ("text/html", script.format("", "/window.nostr.js")),
         "/window.nostr.js": ("text/javascript", widget.read_text()),
+        "/login": (
+            "text/html",
+            HERMETIC + script.format(' data-start-screen="welcome-login"', "/login.js"),
+        ),
+        "/login.js": ("text/javascript", login.read_text()),
     }
     with site(pages) as at:
         yield at
@@ -153,6 +171,24 @@ async def test_window_nostr_js_leaves_it_to_the_extension(setup: Setup, origin: 
     tab = await stage.browser.open(f"{origin}/widget")
     assert await stage.call(tab, "window.nostr.getPublicKey()") == setup.pubkey
     assert (await stage.call(tab, NOTE))["pubkey"] == setup.pubkey
+    await stage.browser.close(tab)
+
+
+async def test_the_login_of_nostr_login_works(setup: Setup, origin: str) -> None:
+    """It takes window.nostr over, offers the extension in its dialog, and works through it."""
+    stage = setup.stage
+    await stage.allow_all(origin)
+    tab = await stage.browser.open(f"{origin}/login")
+    ours = "Object.isFrozen(window.nostr)"
+    await until(
+        lambda: stage.browser.evaluate(tab, f"document.readyState === 'complete' && !{ours}")
+    )
+    login = asyncio.create_task(stage.call(tab, "window.nostr.getPublicKey()"))
+    await until(lambda: stage.browser.evaluate(tab, f"Boolean({BUTTON})"))
+    await stage.browser.evaluate(tab, f"void {BUTTON}.click()")
+    assert await login == setup.pubkey
+    assert verify(parse_event(await stage.call(tab, NOTE))).pubkey == setup.pubkey
+    assert await stage.browser.evaluate(tab, ours)  # logged in, it hands the calls to ours
     await stage.browser.close(tab)
 
 
