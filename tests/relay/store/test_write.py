@@ -218,6 +218,23 @@ def test_a_request_reaches_up_to_its_own_date(engine: Engine) -> None:
         transaction.rollback()
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_replaced_event_that_comes_again_is_superseded(engine: Engine, together: bool) -> None:
+    """Also within its own batch: its author learns that it is not kept, not that it is there."""
+    old, new = (_dated(number, 0, number) for number in (1, 2))
+    batch = [old, new, old, new]
+    with engine.connect() as connection, connection.begin() as transaction:
+        batches = [batch] if together else [[event] for event in batch]
+        outcomes = [outcome for some in batches for outcome in save_all(connection, some)]
+        assert outcomes == [
+            Outcome.SAVED,
+            Outcome.SAVED,
+            Outcome.SUPERSEDED,
+            Outcome.DUPLICATE,
+        ]
+        transaction.rollback()
+
+
 def _dated(number: int, kind: int, created_at: int, *tags: tuple[str, ...]) -> Event:
     return Event(f"{number:064x}", _ALICE, created_at, kind, tags, "", "d" * 128)
 
