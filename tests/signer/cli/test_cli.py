@@ -246,6 +246,7 @@ async def test_audit_is_verified_and_exported(relay_url: str, data: Path, tmp_pa
             await client.ask("sign_event", NOTE, rid=f"{number}")
     said = await run("audit", "verify", "--data", data)
     assert said.startswith("4 entries, unbroken")
+    assert await run("audit", "--data", data, "verify") == said
     noted = said.split()[-1]
     assert "4 entries" in await run("audit", "verify", "--data", data, "--expect", noted)
     assert "written anew" in await fail("audit", "verify", "--data", data, "--expect", "0" * 63)

@@ -16,6 +16,7 @@ from bunker_signer.cli.options import (
     data_option,
     database_of,
     database_option,
+    given_to,
     one_line_errors,
     short_hex,
 )
@@ -79,6 +80,7 @@ def audit(
 
 
 @audit.command()
+@click.pass_context
 @data_option
 @click.option(
     "--file",
@@ -88,7 +90,9 @@ def audit(
 )
 @click.option("--expect", metavar="HASH", help="The last hash of an earlier check: still there?")
 @database_option
-def verify(data: Path, export: Path | None, expect: str | None, database: str) -> None:
+def verify(
+    context: click.Context, data: Path, export: Path | None, expect: str | None, database: str
+) -> None:
     """Find a removed, changed or re-ordered entry.
 
     Prints the last hash: note it elsewhere, and give it to --expect next time.
@@ -97,6 +101,7 @@ def verify(data: Path, export: Path | None, expect: str | None, database: str) -
     from bunker_signer.store.audit_chain import AuditEntry, ChainError
     from bunker_signer.store.audit_chain import verify as check
 
+    data, database = given_to(context, "data", data), given_to(context, "database", database)
     with one_line_errors():
         if export is not None:
             lines = export.read_text().splitlines()

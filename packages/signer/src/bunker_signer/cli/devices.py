@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.core import ParameterSource
 
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.clients import json_option
-from bunker_signer.cli.options import data_option, one_line_errors
+from bunker_signer.cli.options import data_option, given_to, one_line_errors
 
 if TYPE_CHECKING:
     from bunker_signer.store.accounts import Accounts
@@ -58,7 +57,7 @@ def devices(context: click.Context, data: Path, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every device, link and passkey.")
 def forget(context: click.Context, data: Path, ids: tuple[str, ...], everything: bool) -> None:
     """Lock devices out, and forget passkeys; a running signer obeys at once."""
-    with one_line_errors(), _accounts(_data(context, data)) as accounts:
+    with one_line_errors(), _accounts(given_to(context, "data", data)) as accounts:
         if everything:
             bound, keys = accounts.empty()
             click.echo(f"forgot all: devices {bound}, passkeys {keys}, every unused link")
@@ -89,18 +88,11 @@ def code(context: click.Context, data: Path) -> None:
     The console asks for it where a device that was bound before wants to bind another one, or to
     make the first passkey: it proves that you sit at the machine.
     """
-    with one_line_errors(), _accounts(_data(context, data)) as accounts:
+    with one_line_errors(), _accounts(given_to(context, "data", data)) as accounts:
         click.echo(accounts.new_code(int(time.time())))
 
 
 commands: Final[Sequence[click.Command]] = (devices,)
-
-
-def _data(context: click.Context, data: Path) -> Path:
-    """Return the data directory, named before the subcommand or after it."""
-    if context.get_parameter_source("data") is ParameterSource.DEFAULT and context.parent:
-        return Path(context.parent.params["data"])
-    return data
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -20,6 +20,7 @@ from bunker_signer.process.data import default_data
 if TYPE_CHECKING:
     from bunker_signer.store import Database
 
+_Value = TypeVar("_Value")
 _METHODS: Final = frozenset(method.value for method in Method)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION: Final = re.compile(r"(\d{1,6})([smhdw]?)")
@@ -61,6 +62,17 @@ class RateType(click.ParamType[Rate]):
         if not seconds:
             self.fail(f"{value!r} is not a rate such as 10/m or 100/24h", param, ctx)
         return Rate(int(found[1]), seconds)
+
+
+def given_to(context: click.Context, name: str, value: _Value) -> _Value:
+    """Return the `value` of a subcommand's option, or of its group's where that alone was typed.
+
+    `audit --data X verify` and `audit verify --data X` are the same.
+    """
+    if context.get_parameter_source(name) is ParameterSource.COMMANDLINE or context.parent is None:
+        return value
+    above: _Value = context.parent.params[name]
+    return above
 
 
 def _without_password(ctx: click.Context, param: click.Parameter, url: str) -> str:
