@@ -33,7 +33,7 @@ EXCEPTIONS = {
     "/apps/frame",
     "/apps/review",
 }
-PUBLIC = {"/bind/{token}", "/login", "/login/options"}
+PUBLIC = {"/bind/{token}", "/login", "/login/options", "/login/password"}
 FRESH = {"/devices/link", "/passkeys/add", "/passkeys/remove", "/confirm"}
 ACTIONS = [route for route in ROUTES if isinstance(route, ActionRoute)]
 
