@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import subprocess
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -233,6 +234,14 @@ def built() -> Path:
     """Return the folder of the built extension; skip without it."""
     need((EXTENSION / "manifest.json").is_file(), "make extension (Node.js 20)")
     return EXTENSION
+
+
+def bundled(source: Path) -> str:
+    """Return a script with the packages that it imports."""
+    esbuild = Path(__file__).parents[3] / "packages/phone/node_modules/.bin/esbuild"
+    need(esbuild.is_file(), "make extension (npm)")
+    command = [str(esbuild), "--bundle", "--format=esm", "--log-level=error", str(source)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @asynccontextmanager

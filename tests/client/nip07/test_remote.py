@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from client.nip07._stage import (
     PEER,
     Stage,
     built,
+    bundled,
     run,
     site,
     staged,
@@ -106,14 +106,6 @@ async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
     tab = await setup.stage.browser.open(origin)
     yield tab
     await setup.stage.browser.close(tab)
-
-
-def bundled(source: Path) -> str:
-    """Return a script with the packages that it imports."""
-    esbuild = HERE.parents[2] / "packages/phone/node_modules/.bin/esbuild"
-    need(esbuild.is_file(), "make extension (npm)")
-    command = [str(esbuild), "--bundle", "--format=esm", "--log-level=error", str(source)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def packer() -> Any:
