@@ -46,6 +46,16 @@ async def test_a_list_that_was_changed_elsewhere(tmp_path: Path) -> None:
             assert changed.pubkey == owner.pubkey
             assert not asking.done()  # relays decide nothing
             asking.cancel()
+            told.clear()
+            chosen = OwnerRelays([], known, {"default": owner.pubkey}.__getitem__, told.set)
+            unasked = asyncio.create_task(chosen.ask(question(3)))
+            await asyncio.sleep(0)
+            chosen.chosen = (relay.url,)  # in the console, meanwhile: the next question asks it
+            later = asyncio.create_task(chosen.ask(question(3)))
+            await asyncio.wait_for(told.wait(), 15)
+            assert not unasked.done()
+            unasked.cancel()
+            later.cancel()
             none = OwnerRelays([away], known, lambda _: owner.pubkey, told.set)
             told.clear()
             silent = asyncio.create_task(none.ask(question(1)))  # replaces nothing

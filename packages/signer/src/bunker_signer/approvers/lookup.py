@@ -25,6 +25,7 @@ TIMEOUT: Final = 6.0  # seconds for all relays: a person decides faster than tha
 EVERY: Final = 20.0  # seconds in which the same is not asked again
 AT_ONCE: Final = 4  # questions that are looked up at a time; others go without
 MAX_EVENTS: Final = 64  # of one look-up
+MAX_CHOSEN: Final = 8  # relays that the owner can add while the signer runs
 _MAX_IDS: Final = 100  # events of a deletion that are asked for
 
 log = get_logger(__name__)
@@ -35,14 +36,19 @@ class OwnerRelays:
 
     def __init__(
         self,
-        relays: Sequence[str],
+        given: Sequence[str],
         known: KnownOwner,
         pubkey_of: Callable[[str], str],
         tell: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        chosen: Sequence[str] = (),
     ) -> None:
-        """`pubkey_of` returns the user pubkey of a key's name."""
-        self._relays = tuple(relays)
+        """`given` were named at the start, `chosen` in the console; without any nobody is asked.
+
+        `pubkey_of` returns the user pubkey of a key's name.
+        """
+        self.given: Final = tuple(given)
+        self.chosen = tuple(chosen)
         self._known = known
         self._pubkey_of = pubkey_of
         self._tell = tell
@@ -51,7 +57,7 @@ class OwnerRelays:
         self._running = 0
 
     async def ask(self, question: Question) -> Answer:
-        wanted = self._filter(question)
+        wanted = self._filter(question) if self.given or self.chosen else None
         now = self._clock()
         self._asked = {key: at for key, at in self._asked.items() if now < at + EVERY}
         if wanted is not None and wanted not in self._asked and self._running < AT_ONCE:
@@ -83,6 +89,7 @@ class OwnerRelays:
 
     async def _look(self, key_name: str, wanted: Filter) -> None:
         count = 0
+        relays = tuple(dict.fromkeys((*self.given, *self.chosen)))
 
         def take(incoming: Incoming) -> None:
             nonlocal count
@@ -92,13 +99,13 @@ class OwnerRelays:
                 self._known.signed(key_name, event)
 
         # Connections of its own: they end with the look-up, and the signer's are not used for it.
-        async with RelayPool(self._relays) as pool:
+        async with RelayPool(relays) as pool:
             subscription = pool.subscribe(wanted)
             serving = asyncio.create_task(subscription.serve(take))
             try:
                 # With half of the relays away what the others say still counts.
                 with contextlib.suppress(BunkerError):
-                    await subscription.live(TIMEOUT, self._relays)
+                    await subscription.live(TIMEOUT, relays)
                 await asyncio.sleep(0)
             finally:
                 subscription.close()

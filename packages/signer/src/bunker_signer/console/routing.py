@@ -29,7 +29,11 @@ from bunker_signer.store.accounts import LINK_LIFETIME
 LANGUAGE_COOKIE: Final = "language"
 MAX_FIELDS: Final = 64
 # Where to try again what did not work, if not at the start.
-_BACK: Final = {"/apps/review": "/apps/new", "/apps/accept": "/apps/new"}
+_BACK: Final = {
+    "/apps/review": "/apps/new",
+    "/apps/accept": "/apps/new",
+    "/own-relays/add": "/devices",
+}
 
 
 class Form(dict[str, str]):

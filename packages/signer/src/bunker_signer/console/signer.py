@@ -11,12 +11,13 @@ from sqlalchemy import Connection
 
 from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
 from bunker_signer.approvers.inbox import Inbox
+from bunker_signer.approvers.lookup import MAX_CHOSEN, OwnerRelays
 from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
 from bunker_signer.policy import Grant
 from bunker_signer.service.agent import Agent
 from bunker_signer.service.panic import panic
-from bunker_signer.store import audit_log, clients, grants
+from bunker_signer.store import audit_log, clients, grants, settings
 from bunker_signer.store.audit_chain import AuditEntry
 from bunker_signer.store.audit_log import AuditFilter
 from bunker_signer.store.clients import Client
@@ -47,10 +48,15 @@ class Signer:
     """The running signer. Every change is in the audit log with who made it."""
 
     def __init__(
-        self, agent: Agent, keyring: Keyring, clock: Callable[[], float] = time.time
+        self,
+        agent: Agent,
+        keyring: Keyring,
+        own_relays: OwnerRelays,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._agent = agent
         self._keyring = keyring
+        self._own_relays = own_relays
         self._clock = clock
 
     # Keys.
@@ -157,6 +163,41 @@ class Signer:
     ) -> bool:
         """Pair the app that made a nostrconnect:// URI; return whether it could be told."""
         return await self._agent.accept(identity, uri, granted)
+
+    # The owner's own relays, where their lists are.
+
+    @property
+    def given_relays(self) -> tuple[str, ...]:
+        """Those that were named at the start, by `--own-relay`."""
+        return self._own_relays.given
+
+    @property
+    def chosen_relays(self) -> tuple[str, ...]:
+        """Those that were added here."""
+        return self._own_relays.chosen
+
+    def add_own_relay(self, relay: str, by: str) -> bool:
+        """Ask one more relay for the owner's lists; return False where there are too many."""
+        if relay in (*self.given_relays, *self.chosen_relays):
+            return True
+        if len(self.chosen_relays) >= MAX_CHOSEN:
+            return False
+        self._choose_relays((*self.chosen_relays, relay), "add own relay", relay, by)
+        return True
+
+    def remove_own_relay(self, relay: str, by: str) -> bool:
+        """Ask a relay that was added here no more; return whether it was."""
+        left = tuple(url for url in self.chosen_relays if url != relay)
+        if left == self.chosen_relays:
+            return False
+        self._choose_relays(left, "remove own relay", relay, by)
+        return True
+
+    def _choose_relays(self, chosen: tuple[str, ...], action: str, relay: str, by: str) -> None:
+        with self._agent.database.write() as connection:
+            settings.set_own_relays(connection, chosen)
+            self._note(connection, action, "", "", by, param=relay)
+        self._own_relays.chosen = chosen
 
     # Activity.
 

@@ -49,7 +49,7 @@ class Config:
     silence: float | None = None  # seconds without a sign of the owner after which keys are locked
     panic_by: tuple[str, ...] = ()  # pubkeys whose private message is a panic
     panic_relays: tuple[str, ...] = ()  # where such messages come to, beside `relays`
-    own_relays: tuple[str, ...] = ()  # where the owner's lists are looked up; none: nowhere
+    own_relays: tuple[str, ...] = ()  # where the owner's lists are looked up, too
 
 
 @dataclass(slots=True)
@@ -64,6 +64,7 @@ class Service:
     notifier: Notifier
     jobs: Jobs
     watch: Watch
+    own_relays: OwnerRelays
     opened_with: str = field(default="")
 
     @property
@@ -109,6 +110,7 @@ async def running(
         stack.callback(writer.close)
         with database.write() as connection:
             settings.set_relays(connection, config.relays)
+            chosen = settings.get_own_relays(connection)
         identities = [
             Identity(
                 pair.name,
@@ -134,9 +136,12 @@ async def running(
         stack.callback(known.close)
         for identity in identities:
             identity.on_signed = known.listener(identity.name)
-        if asked and config.own_relays:
-            pubkeys = {item.name: item.user_pubkey for item in identities}
-            asked.append(OwnerRelays(config.own_relays, known, pubkeys.__getitem__, more_known))
+        pubkeys = {item.name: item.user_pubkey for item in identities}
+        own_relays = OwnerRelays(
+            config.own_relays, known, pubkeys.__getitem__, more_known, chosen=chosen
+        )
+        if asked:
+            asked.append(own_relays)
         desk = Desk(asked, known=known.of, clock=clock)
         stack.push_async_callback(desk.close)
         jobs = Jobs(
@@ -179,7 +184,9 @@ async def running(
             )
             _beside(stack, switch.subscribe(agent.pool).serve(switch.take))
         described = keyring.described
-        yield Service(config, keyring, agent, desk, inbox, notifier, jobs, watch, described)
+        yield Service(
+            config, keyring, agent, desk, inbox, notifier, jobs, watch, own_relays, described
+        )
 
 
 def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

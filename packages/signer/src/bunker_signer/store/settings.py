@@ -19,6 +19,16 @@ def get_relays(connection: Connection) -> tuple[str, ...]:
     return tuple(json.loads(_get(connection, "relays") or "[]"))
 
 
+def set_own_relays(connection: Connection, relays: Iterable[str]) -> None:
+    """Remember the relays that the owner chose for looking up their own lists."""
+    _set(connection, "own relays", json.dumps(list(relays)))
+
+
+def get_own_relays(connection: Connection) -> tuple[str, ...]:
+    """Return what `set_own_relays` remembered."""
+    return tuple(json.loads(_get(connection, "own relays") or "[]"))
+
+
 def set_key_state(connection: Connection, key_name: str, state: str | None) -> None:
     """Remember that a key is locked or paused; None forgets it."""
     if state is None:

@@ -126,7 +126,7 @@ def entry_words(entry: AuditEntry, t: Texts) -> str:
     if entry.action == "request":
         return words.grant_words(entry.method, entry.param or None, t)
     key = f"action.{entry.action.replace(' ', '_')}"
-    return t(key) if t.has(key) else entry.action
+    return t(key, param=entry.param) if t.has(key) else entry.action
 
 
 def _sentence(entry: AuditEntry, app: str, t: Texts) -> str | None:

@@ -1,8 +1,11 @@
-"""Devices that are bound, passkeys, language."""
+"""Devices that are bound, passkeys, notifications, the owner's own relays, language."""
 
 from starlette.responses import Response
 
 from bunker_core.describe import LANGUAGES, plain
+from bunker_core.errors import InvalidURI
+from bunker_core.nips.relay_url import parse_relay_url
+from bunker_signer.approvers.lookup import MAX_CHOSEN
 from bunker_signer.approvers.push_service import PushError, parse_target
 from bunker_signer.console.auth.guard import cookie
 from bunker_signer.console.pages.login import MAX_NAME
@@ -23,6 +26,9 @@ async def show(visit: Visit) -> Response:
         fresh=fresh_by(visit),
         application_key=visit.console.pusher.application_key,
         woken=visit.device.id in dict(accounts.pushes()),
+        given_relays=visit.console.signer.given_relays,
+        chosen_relays=visit.console.signer.chosen_relays,
+        most_relays=MAX_CHOSEN,
     )
 
 
@@ -98,6 +104,26 @@ async def let_sleep(visit: Visit, _form: Form) -> Response:
     return visit.go("/devices", "saved")
 
 
+async def add_relay(visit: Visit, form: Form) -> Response:
+    """Have one more relay asked for the owner's lists: over TLS, so that nobody else answers."""
+    try:
+        relay = parse_relay_url(form.get("relay", ""))
+    except InvalidURI:
+        raise Problem("problem.own_relay") from None
+    if not relay.startswith("wss://"):
+        raise Problem("problem.own_relay")
+    if not visit.console.signer.add_own_relay(relay, f"console: {visit.device.name}"):
+        raise Problem("problem.own_relays", most=str(MAX_CHOSEN))
+    return visit.go("/devices", "saved")
+
+
+async def remove_relay(visit: Visit, form: Form) -> Response:
+    relay = form.get("relay", "")
+    if not visit.console.signer.remove_own_relay(relay, f"console: {visit.device.name}"):
+        raise Problem("problem.not_found", 404)
+    return visit.go("/devices", "saved")
+
+
 async def set_language(visit: Visit, form: Form) -> Response:
     language = form.get("language", "")
     if language not in LANGUAGES:
@@ -124,5 +150,7 @@ routes = [
     action("/confirm", set_confirm, proof=Proof.FRESH),
     action("/push/wake", wake),
     action("/push/forget", let_sleep),
+    action("/own-relays/add", add_relay),
+    action("/own-relays/remove", remove_relay),
     action("/language", set_language, proof=Proof.NONE),
 ]
