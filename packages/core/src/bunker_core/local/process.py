@@ -2,6 +2,12 @@
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import Final
+
+# What PyInstaller's start of a single executable tells the processes that it starts: where it has
+# unpacked itself.
+_UNPACKED: Final = "_PYI_"
 
 
 def module_command(module: str, *arguments: str, isolated: bool = False) -> list[str]:
@@ -14,6 +20,17 @@ def module_command(module: str, *arguments: str, isolated: bool = False) -> list
     if getattr(sys, "frozen", False):
         return [sys.executable, "-m", module, *arguments]
     return [sys.executable, *(("-I",) if isolated else ()), "-m", module, *arguments]
+
+
+def bare_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of a process that is to know nothing of `environment`: none.
+
+    A single executable keeps the word of where it is unpacked. Without it each process would unpack
+    some 110 MB again, and leave them behind if it is killed.
+    """
+    if not getattr(sys, "frozen", False):
+        return {}
+    return {name: value for name, value in environment.items() if name.startswith(_UNPACKED)}
 
 
 def become(command: list[str]) -> None:

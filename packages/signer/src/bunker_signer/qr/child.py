@@ -22,7 +22,11 @@ def main(arguments: list[str]) -> int:
     import zxingcpp  # noqa: F401
 
     if photo:
-        from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+        from PIL import Image, WebPImagePlugin  # noqa: F401
+
+        # With these come formats that are never tried. Left for later, their import would fail in a
+        # single executable as an unreadable file does, and every picture with it.
+        Image.preinit()
     confine(MAX_MEMORY, MAX_SECONDS)
     data = sys.stdin.buffer.read()
     try:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from bunker_core.errors import BunkerError
-from bunker_core.local.process import module_command
+from bunker_core.local.process import bare_environment, module_command
 from bunker_core.nips.bunker_uri import MAX_URI
 from bunker_signer.qr.child import UNREADABLE
 from bunker_signer.qr.confine import can_confine
@@ -89,7 +89,7 @@ async def _look(picture: bytes, *arguments: str) -> str:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={},  # the signer's may name files and addresses
+        env=bare_environment(),  # the signer's may name files and addresses
     )
     assert process.stdin is not None
     assert process.stdout is not None
