@@ -62,7 +62,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 
 peers: ## Install the other projects' clients that the interop tests talk to (npm; go and cargo if here)
-	for folder in tests/interop/node tests/signer/console tests/client/nip07 examples/testbed-node; do \
+	for folder in tests/interop/node tests/signer/console tests/client/nip07 examples/testbed-node deploy/startos; do \
 	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
 	done
 	mkdir -p build/interop
@@ -151,6 +151,8 @@ version: ## Set the one version of everything: make version VERSION=0.2.0
 	  packages/client/extension/static/manifest.json
 	perl -pi -e 's/^(version: )"[^"]*"/$$1"$(VERSION)"/' deploy/umbrel/nostr-bunker/umbrel-app.yml
 	perl -pi -e 's/(nostr-bunker:)[^@]*@/$${1}$(VERSION)@/' deploy/umbrel/nostr-bunker/docker-compose.yml
+	perl -pi -e "s/(version: ')[^:]*:[0-9]+/\$${1}$(VERSION):0/; s/(nostr-bunker:)[^']*/\$${1}$(VERSION)/" \
+	  deploy/startos/startos/index.ts deploy/startos/startos/manifest/index.ts
 
 audit: $(VENV)/.run $(VENV)-release/.tools ## Ask whether a pinned dependency is known to be weak (needs the network)
 	@$(BIN)/python .ci/audit.py $(VENV)-release/bin/pip-audit requirements/run.txt
@@ -191,7 +193,7 @@ lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, with
 	done
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary $(VENV)-mutants bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules packages/phone/node_modules packages/phone/src/bunker_phone/site packages/client/src/bunker_client/nip07/extension .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-dist $(VENV)-release $(VENV)-binary $(VENV)-mutants bench/results dist build tests/interop/node/node_modules examples/testbed-node/node_modules deploy/startos/node_modules deploy/startos/javascript packages/phone/node_modules packages/phone/src/bunker_phone/site packages/client/src/bunker_client/nip07/extension .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,0 +1,114 @@
+"""The package for StartOS: its SDK's types and lint, and its two commands run for real."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from _require import need
+from bunker.cli import main
+from bunker.harness import running_relay, running_signer
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "deploy" / "startos"
+MODULES = PACKAGE / "node_modules"
+ADDRESSES = {
+    "console": "https://server.local:49152",
+    "relay": "wss://server.local:49153",
+    "proxy": "10.0.3.1",
+}
+
+
+def node(*words: str) -> str:
+    """Run Node.js in the package's folder; return what it says."""
+    done = subprocess.run(
+        ["node", *words], cwd=PACKAGE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def sdk() -> None:
+    need(shutil.which("node"), "Node.js")
+    need((MODULES / "@start9labs" / "start-sdk").is_dir(), "StartOS's SDK: make peers")
+
+
+@pytest.fixture
+def commands(sdk: None, tmp_path: Path) -> dict[str, list[str]]:
+    """The commands of relay and signer, as the package gives them to StartOS."""
+    compiler = str(MODULES / "typescript" / "bin" / "tsc")
+    wanted = ["--outDir", str(tmp_path), "--module", "commonjs", "--target", "es2022"]
+    node(compiler, "startos/commands.ts", "--types", "node", *wanted)
+    script = (
+        f"const made = require({json.dumps(str(tmp_path / 'commands.js'))});"
+        f"const at = {json.dumps(ADDRESSES)};"
+        "console.log(JSON.stringify("
+        "{relay: made.relayCommand(at), signer: made.signerCommand(at), local: [made.localRelay]}))"
+    )
+    found: dict[str, list[str]] = json.loads(node("-e", script))
+    return found
+
+
+def test_sdk_takes_the_package(sdk: None) -> None:
+    """The SDK's types hold the manifest, the volumes, the order of daemons; its lint the rest."""
+    node(str(MODULES / "typescript" / "bin" / "tsc"), "--noEmit")
+    node(str(MODULES / "@start9labs" / "start-sdk" / "lint.mjs"))
+
+
+def test_version_is_ours() -> None:
+    """`make version` sets it: StartOS's own count of packages of one version stands behind it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version: '{version}:0'" in (PACKAGE / "startos" / "index.ts").read_text()
+    manifest = (PACKAGE / "startos" / "manifest" / "index.ts").read_text()
+    assert re.findall(r"dockerTag: '[^:]*:([^']*)'", manifest) == [version]
+
+
+async def called(arguments: list[str], given: str = "") -> str:
+    """Run a command in a thread, as it has an event loop of its own; return what it says."""
+    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, input=given)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def test_its_commands_give_a_signature(
+    commands: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """As the package says them, but for addresses: the password binds a browser, an app pairs."""
+    relay_words, signer_words = commands["relay"], commands["signer"]
+    assert relay_words[:3] == ["bunker", "relay", "run"]
+    assert signer_words[:3] == ["bunker", "signer", "run"]
+    # The relay is known by both addresses that its clients have: AUTH names one of them.
+    urls = [relay_words[i + 1] for i, word in enumerate(relay_words) if word == "--url"]
+    assert urls == [*commands["local"], ADDRESSES["relay"]]
+    profile = relay_words[relay_words.index("--profile") + 1]
+    async with running_relay(tmp_path / "relay", arguments=("--profile", profile)) as relay:
+        password = tmp_path / "password"
+        password.write_text("7a" * 16)
+        replaced = {
+            "0.0.0.0:7778": "127.0.0.1:0",
+            "/settings/console-password": str(password),
+            ADDRESSES["console"]: "",
+            ADDRESSES["relay"]: relay.url,
+            commands["local"][0]: relay.url,
+            "/data": str(tmp_path / "signer"),
+        }
+        assert set(replaced) <= set(signer_words)
+        arguments = [replaced.get(word, word) for word in signer_words[3:]]
+        async with running_signer(tmp_path / "signer", [], arguments=arguments) as signer:
+            origin = next(line.split()[1] for line in signer.lines if line.startswith("console "))
+            async with httpx.AsyncClient(base_url=origin, trust_env=False) as browser:
+                browser.headers["origin"] = origin
+                answer = await browser.post("/login/password", data={"password": "7a" * 16})
+                assert answer.status_code == 303
+                assert (await browser.get("/apps")).status_code == 200
+            pair = ["signer", "pair", "--profile", "basic", "--data", str(tmp_path / "signer")]
+            uri = (await called(pair)).split()[-1]
+            assert '"sig"' in await called(["sign", "--uri", uri], '{"kind":1}')
