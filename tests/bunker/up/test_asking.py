@@ -81,7 +81,7 @@ async def _waiting(data: Path) -> str:
         (("--console-push", "http://push.lan/path"), "not an origin like"),
         (("--console-push", "http://push.lan:8080", "--console", "off"), "needs the console"),
         (("--own-relay", "https://relay.example"), "relay"),
-        (("--desktop",), "nostr-bunker-signer[desktop]"),
+        (("--desktop",), "--desktop needs jeepney: "),
     ],
 )
 def test_nothing_is_made_of_what_makes_no_sense(

@@ -18,6 +18,7 @@ PUBLIC = {
     "/bind/{token}",
     "/login",
     "/login/options",
+    "/login/password",
     "/offline",
     "/alive",
     "/manifest.webmanifest",
