@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,9 +312,68 @@ async def test_an_event_of_another_author_is_refused_in_words(setup: Setup, page
     assert "another author" in await setup.stage.call(page, other)
 
 
-async def test_a_signer_or_relay_that_is_gone_is_said_in_words(
+async def test_two_tabs_of_a_site_ask_one_after_the_other(
     setup: Setup, page: Any, origin: str
 ) -> None:
+    """Each tab's question has a window of its own, and each tab gets its own answer."""
+    stage = setup.stage
+    other = await stage.browser.open(origin)
+    asked = [
+        asyncio.create_task(stage.call(tab, f"window.nostr.signEvent({event})"))
+        for tab, event in (
+            (page, "{kind: 1079, content: 'one', tags: []}"),
+            (other, "{kind: 1080, content: 'two', tags: []}"),
+        )
+    ]
+    await stage.press(await stage.prompt(), "once")
+    done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    first = 0 if asked[0].done() else 1
+    event = verify(parse_event(asked[first].result()))
+    assert (event.content, event.pubkey) == (("one", "two")[first], setup.pubkey)
+    await stage.press(await stage.prompt(), "deny")
+    assert await asked[1 - first] == DENIED
+    await stage.browser.close(other)
+
+
+async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
+    origin: str, setup: Setup, tmp_path: Path
+) -> None:
+    """No call hangs without its relay: it is told in words; with the relay back the next works."""
+    stage = setup.stage
+    async with running_relay(tmp_path / "relay") as relay:
+        port = int(relay.url.rstrip("/").rpartition(":")[2])
+        arguments = ("--profile", "full")
+        async with running_signer(tmp_path / "s", [relay.url], arguments=arguments) as signer:
+            tab = await stage.options()
+            await stage.fill(tab, "#uri", signer.uri)
+            await stage.click(tab, "Pair")
+            await stage.said(tab)
+            pubkey = parse_pubkey(signer.npub)
+            [mine] = [one for one in (await stage.state())["identities"] if one["pubkey"] == pubkey]
+            tab = await stage.options()
+            at = origin.replace("127.0.0.1", "localhost")
+            choose = {"type": "choose", "origin": at, "identity": mine["id"]}
+            await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(choose)})")
+            page = await stage.browser.open(at)
+            assert (await stage.always(page, NOTE))["pubkey"] == pubkey
+            await relay.terminate()
+            said = await stage.call(page, NOTE)
+            assert said.startswith("refused: error: no relay ")
+            async with running_relay(tmp_path / "relay", port=port):
+
+                async def signed() -> Any:  # once the signer, too, has found the relay again
+                    answer = await stage.call(page, NOTE)
+                    return answer if isinstance(answer, dict) else None
+
+                assert (await until(signed))["pubkey"] == pubkey
+            await stage.browser.close(page)
+            remove = {"type": "remove", "id": mine["id"]}
+            tab = await stage.options()
+            await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(remove)})")
+
+
+async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any, origin: str) -> None:
     """Without the signer a call fails in words within its time; with it back, the next works."""
     stage = setup.stage
     await stage.allow_all(origin)
