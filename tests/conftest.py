@@ -2,8 +2,9 @@
 
 import importlib
 import os
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from _postgres import PostgresServer, running_postgres
 
 WORKERS_PER_CORE = 2  # most tests wait for another process more than they work
+TEST_LIMIT = 300  # seconds for one test with what it starts; the longest takes a third of it
 MAX_WORKERS = 16  # each has its own relays, signers and browsers
 # Rooms whose files wait longest, for browsers, processes and other libraries. They are begun first:
 # what is quick then fills the workers up to the end.
@@ -35,6 +37,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         "tests/interop" if nodeid.startswith("tests/interop/") else file_of(nodeid)
     )
     return scheduling
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have a test that hangs fail, and say where, instead of holding up all the others."""
+    if not hasattr(signal, "SIGALRM"):
+        return (yield)
+
+    def late(_signal: int, _frame: object) -> None:
+        raise TimeoutError(f"{item.nodeid} has not ended within {TEST_LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_LIMIT)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -119,7 +119,8 @@ class Sleeper:
             await new Promise((resolve) => setTimeout(resolve, 50));
           }
         }"""
-        found: dict[str, str] = await page.evaluate(script)
+        async with asyncio.timeout(30):
+            found: dict[str, str] = await page.evaluate(script)
         return found
 
 
@@ -154,6 +155,8 @@ async def sleeper(chromium: "Chromium", up: Running) -> AsyncIterator[Sleeper]:
         await handset.show("Settings")
         await handset.page.get_by_role("button", name="Let my relay wake this phone").click()
         await handset.page.get_by_text("Your relay can wake this phone.").wait_for()
+        # A push to a worker that is not active yet is dropped.
+        await handset.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         yield Sleeper(handset, browser, service, up.served.origin, up.served.relay, await found)
 
 
@@ -170,10 +173,11 @@ async def test_asleep_asked_woken_answered(chromium: "Chromium", tmp_path: Path)
             await asleep.sleep()
             asked_at = time.monotonic()
             asking = sign(app, "Signed from sleep")
-            async for step in steps:
-                if step.step is Step.SIGNER_WOKEN:
-                    assert "waiting for you on your phone" in str(step)
-                    break
+            async with asyncio.timeout(30):
+                async for step in steps:
+                    if step.step is Step.SIGNER_WOKEN:
+                        assert "waiting for you on your phone" in str(step)
+                        break
             assert await asleep.deliver() == b"wake"
             # What a tap on the notification does: it opens the page.
             async with asyncio.timeout(15):

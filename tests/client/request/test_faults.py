@@ -264,7 +264,7 @@ async def test_relay_that_sends_garbage_and_forged_events() -> None:
             return False
         for other in list(w.relay.peers):
             for subscription_id in other.subscriptions:
-                await other.send("garbage")
+                await other.send_text("garbage")
                 await other.send("EVENT", subscription_id, {**event, "content": "forged"})
                 await other.send("EVENT", subscription_id, {**event, "sig": "0" * 128})
                 foreign = sign_event(parse_template(event), secret_key(66))

@@ -228,7 +228,7 @@ async def test_garbage_from_a_relay_does_not_end_the_connection() -> None:
         await subscription.live(LONG)
         [peer] = relay.peers
         for text in garbage:
-            await peer.send(text)
+            await peer.send_text(text)
         forged = {**note("forged").to_dict(), "content": "other"}
         await peer.send("EVENT", subscription.subscription_id, forged)
         await relay.forward(note("true"))

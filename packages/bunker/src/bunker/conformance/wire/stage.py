@@ -29,10 +29,13 @@ class Visitor:
         self.subscriptions: dict[str, tuple[Filter, ...]] = {}
 
     async def send(self, *message: Any) -> None:
-        """Send a message, or a bare text as it is; who has gone gets none."""
-        bare = len(message) == 1 and isinstance(message[0], str)
+        """Send a message; who has gone gets none."""
+        await self.send_text(json.dumps(message))
+
+    async def send_text(self, text: str) -> None:
+        """Send what need not be a message; who has gone gets none."""
         with contextlib.suppress(ConnectionClosed):
-            await self.socket.send(message[0] if bare else json.dumps(message))
+            await self.socket.send(text)
 
 
 # Returns whether the message was dealt with; else the relay does what a relay does.
