@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
+ONE_LOOK: Final = 5.0  # seconds
 PATIENCE: Final = 90.0  # seconds: a machine may be busy with other tests
 _LISTENS: Final = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
 # A browser of a test asks nobody for anything.
@@ -71,7 +72,10 @@ class Firefox:
         """Open a tab; return its context."""
         made = await self.command("browsingContext.create", type="tab")
         context = str(made["context"])
-        await self.command("browsingContext.navigate", context=context, url=url, wait="complete")
+        # Firefox now and then does not say that a page is complete; the page itself does.
+        await self.command("browsingContext.navigate", context=context, url=url, wait="none")
+        there = f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'"
+        await self.until(lambda: self.evaluate(context, there))
         return context
 
     async def close(self, context: str) -> None:
@@ -92,9 +96,11 @@ class Firefox:
         """Look until there is something, and return it; raises TimeoutError."""
         async with asyncio.timeout(PATIENCE):
             while True:
-                with contextlib.suppress(BidiError):  # a window that is still coming up
-                    if found := await look():
-                        return found
+                # A window is still coming up, or went while it was asked and gave no answer.
+                with contextlib.suppress(BidiError, TimeoutError):
+                    async with asyncio.timeout(ONE_LOOK):
+                        if found := await look():
+                            return found
                 await asyncio.sleep(0.02)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from _require import need
 from bunker_client.nip07 import install as module
 from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID
-from client.nip07._bidi import PATIENCE, Firefox, firefox
+from client.nip07._bidi import ONE_LOOK, PATIENCE, Firefox, firefox
 from signer.console._stage import FLAGS, bunker, chromium
 
 if TYPE_CHECKING:
@@ -128,9 +128,11 @@ async def until(look: Callable[[], Awaitable[Any]]) -> Any:
     """Look until there is something, and return it; raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            with contextlib.suppress(Unready):
-                if found := await look():
-                    return found
+            # A page that goes while it is asked may never answer.
+            with contextlib.suppress(Unready, TimeoutError):
+                async with asyncio.timeout(ONE_LOOK):
+                    if found := await look():
+                        return found
             await asyncio.sleep(0.02)
 
 
@@ -175,10 +177,19 @@ class Stage:
         await self.press(await self.prompt(), button)
         return await task
 
+    async def settle(self) -> None:
+        """Wait for the settings that come up after the installation.
+
+        Firefox shows them in the tab in front if that is empty still, as a test's is at first.
+        """
+        await until(lambda: self.browser.find("options.html"))
+
     async def options(self) -> Any:
         """Return the settings' page, which came up after the installation, loaded anew."""
         tab = await until(lambda: self.browser.find("options.html"))
-        await self.browser.evaluate(tab, "void (window.old = true, location.reload())")
+        await self.browser.evaluate(
+            tab, "void (window.old = true, setTimeout(() => location.reload()))"
+        )
         await until(lambda: self.browser.evaluate(tab, "!window.old && !!document.forms"))
         await self.see(tab, "h1")
         return tab

@@ -34,6 +34,7 @@ def origin() -> Iterator[str]:
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A browser with the extension, and no key."""
     async with staged("chromium", tmp_path_factory.mktemp("pages"), built()) as made:
+        await made.settle()
         yield made
 
 

@@ -69,6 +69,7 @@ async def stage(
     """A desktop's browser with the extension, which knows no signer."""
     folder = tmp_path_factory.mktemp(request.param)
     async with staged(request.param, folder / "browser", built()) as made:
+        await made.settle()
         yield made
 
 

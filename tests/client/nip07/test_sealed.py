@@ -34,6 +34,7 @@ async def stage(
     """A browser with the extension, and no key."""
     folder = tmp_path_factory.mktemp(request.param)
     async with staged(request.param, folder / "browser", built()) as made:
+        await made.settle()
         yield made
 
 
