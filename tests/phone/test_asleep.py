@@ -99,18 +99,21 @@ class Sleeper:
         """Wait for a push and hand it to the browser, as its vendor's service would."""
         _, sealed = await asyncio.wait_for(self.service.pushes.get(), 15)
         message = self.browser.open(sealed)
-        await self.handset.devtools.send(
-            "ServiceWorker.deliverPushMessage",
-            {
-                "origin": self.origin,
-                "registrationId": self.registration,
-                "data": message.decode(),
-            },
-        )
+        await self.hand_over(message)
         return message
 
-    async def notification(self, page: Any) -> dict[str, str]:
-        """Return the notification that the worker shows, seen from a page of the same origin."""
+    async def hand_over(self, message: bytes) -> None:
+        """Give a push to the browser."""
+        told = {"origin": self.origin, "registrationId": self.registration}
+        await self.handset.devtools.send(
+            "ServiceWorker.deliverPushMessage", {**told, "data": message.decode()}
+        )
+
+    async def notification(self, page: Any, message: bytes) -> dict[str, str]:
+        """Return the notification that the worker shows, seen from a page of the same origin.
+
+        Chromium drops a push whose worker does not start in time: `message` is given to it again.
+        """
         script = """async () => {
           const registration = await navigator.serviceWorker.ready;
           for (;;) {
@@ -119,8 +122,11 @@ class Sleeper:
             await new Promise((resolve) => setTimeout(resolve, 50));
           }
         }"""
-        async with asyncio.timeout(30):
-            found: dict[str, str] = await page.evaluate(script)
+        looking = asyncio.ensure_future(page.evaluate(script))
+        async with asyncio.timeout(60):
+            while not (await asyncio.wait([looking], timeout=5))[0]:
+                await self.hand_over(message)
+        found: dict[str, str] = await looking
         return found
 
 
@@ -167,7 +173,9 @@ async def test_asleep_asked_woken_answered(chromium: "Chromium", tmp_path: Path)
         page = handset.page
         await page.get_by_role("button", name="Send a test").click()
         assert await asleep.deliver() == b"test"
-        assert (await asleep.notification(page))["body"] == "Your relay can wake this phone."
+        assert (await asleep.notification(page, b"test"))[
+            "body"
+        ] == "Your relay can wake this phone."
         async with app_of(await handset.pair_uri()) as app:
             steps = app.progress()
             await asleep.sleep()
