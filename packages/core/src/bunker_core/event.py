@@ -178,27 +178,27 @@ def canonical(
     return _dumps([0, pubkey, created_at, kind, tags, content])
 
 
+def _digest(event: EventTemplate | Event, pubkey: str) -> bytes:
+    return sha256(
+        canonical(pubkey, event.created_at, event.kind, event.tags, event.content)
+    ).digest()
+
+
 def event_id(template: EventTemplate, pubkey: str) -> str:
     """Return the id that `template` has when `pubkey` signs it."""
-    return sha256(
-        canonical(pubkey, template.created_at, template.kind, template.tags, template.content)
-    ).hexdigest()
+    return _digest(template, pubkey).hex()
 
 
 def sign_event(template: EventTemplate, key: SigningKey) -> VerifiedEvent:
     """Return `template` signed by `key`."""
     pubkey = key.pubkey
-    digest = sha256(
-        canonical(pubkey, template.created_at, template.kind, template.tags, template.content)
-    ).digest()
+    digest = _digest(template, pubkey)
     return VerifiedEvent(signed(template, digest.hex(), pubkey, key.sign(digest)))
 
 
 def verify(event: Event) -> VerifiedEvent:
     """Check id and signature; raises InvalidEvent that says which of them does not match."""
-    digest = sha256(
-        canonical(event.pubkey, event.created_at, event.kind, event.tags, event.content)
-    ).digest()
+    digest = _digest(event, event.pubkey)
     if digest.hex() != event.id:
         raise InvalidEvent("event id does not match")
     if not keys.verify(event.pubkey, digest, _unhex(event.sig)):
