@@ -10,7 +10,7 @@ from typing import Any
 from bunker_signer.control.server import ControlServer
 from bunker_signer.key.access import Access
 from bunker_signer.key.keyring import Keyring
-from bunker_signer.nse.memory import clear_registers
+from bunker_signer.nse.memory import copy_of
 from bunker_signer.store import Database
 
 
@@ -22,8 +22,7 @@ async def main() -> None:
     access.lock("test")
 
     async def unlock(_said: Any, _uid: int, secret: bytearray | None) -> Any:
-        opening = partial(keyring.unlock, pair.user, bytearray(secret or b""))
-        clear_registers()
+        opening = partial(keyring.unlock, pair.user, copy_of(secret or bytearray()))
         await access.unlock(opening, "test", on_machine=True)
         return access.state.value
 

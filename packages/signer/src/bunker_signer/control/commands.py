@@ -15,7 +15,7 @@ from bunker_signer.key.access import KeyState
 from bunker_signer.key.announce import announcement
 from bunker_signer.key.identity import Identity
 from bunker_signer.key.keyring import Keyring
-from bunker_signer.nse.memory import clear_registers
+from bunker_signer.nse.memory import copy_of
 from bunker_signer.policy import Grant
 from bunker_signer.request.approval import Answer, Question, Verdict
 from bunker_signer.service.agent import Agent
@@ -119,8 +119,7 @@ class Commands:
         for identity in self._named(said):
             if identity.state is not KeyState.LOCKED:
                 continue
-            copy = None if secret is None else bytearray(secret)  # each use wipes its own
-            clear_registers()
+            copy = None if secret is None else copy_of(secret)  # each use wipes its own
             opening = partial(self._keyring.unlock, identity.user, copy)
             await identity.access.unlock(opening, _shell(uid), on_machine=True)
         return self._states(said)

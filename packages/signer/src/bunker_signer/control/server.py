@@ -20,7 +20,7 @@ from bunker_signer.control.protocol import (
     ControlError,
 )
 from bunker_signer.nse import NSEError
-from bunker_signer.nse.memory import clear_registers
+from bunker_signer.nse.memory import copy_of
 from bunker_signer.process.logs import get_logger
 
 # Takes the arguments of a request, the uid that sends it, and its passphrase, if any.
@@ -125,9 +125,7 @@ class ControlServer:
                 if type(size) is not int or not 0 <= size <= MAX_SECRET:
                     return {"error": "the passphrase is too long"}
                 await _read_rest(caller, secret, given, size)
-            # A buffer of its own length, wiped as this one: growing and shrinking leaves copies.
-            exact = bytearray(memoryview(secret)[:size]) if size else None
-            clear_registers()
+            exact = copy_of(memoryview(secret)[:size]) if size else None
             try:
                 return await self._run(header, uid, exact)
             finally:

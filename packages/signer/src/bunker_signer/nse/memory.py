@@ -14,7 +14,7 @@ import warnings
 from enum import Enum
 from typing import Final
 
-from bunker_core.keys import wipe
+from bunker_core.keys import Buffer, wipe
 
 PAGE_BYTES: Final = mmap.PAGESIZE
 
@@ -145,6 +145,13 @@ def clear_registers() -> None:
     """
     for size in _REGISTER_COPIES:
         ctypes.memmove(_REGISTERS_TO, _REGISTERS_FROM, size)
+
+
+def copy_of(secret: Buffer) -> bytearray:
+    """Return a copy that whoever asked wipes; of its own length: a resized one leaves others."""
+    copy = bytearray(secret)
+    clear_registers()
+    return copy
 
 
 def overwrite_freed() -> None:
