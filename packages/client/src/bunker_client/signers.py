@@ -27,7 +27,7 @@ from bunker_client.sessions.sessions import DEFAULT_NAME, Sessions
 from bunker_client.sync import SyncOf
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI
-from bunker_core.nips.nbunksec import NAME, parse_nbunksec
+from bunker_core.nips.nbunksec import is_nbunksec, parse_nbunksec
 from bunker_core.nips.nip05 import parse_document, parse_identifier
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.nips.nip46 import ClientMetadata, Permission, metadata_from, parse_permissions
@@ -53,7 +53,7 @@ def signer_from(
     Raises ClientError.
     """
     text = text.strip()
-    if text.lower().startswith(f"{NAME}1"):
+    if is_nbunksec(text):
         with client_errors():
             uri, key = parse_nbunksec(text)
         return RemoteSigner.from_uri(uri, client_key=key, **options)

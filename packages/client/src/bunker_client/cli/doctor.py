@@ -110,13 +110,13 @@ async def _named(common: Common, text: str) -> tuple[tuple[str, ...], str, bool]
     from bunker_client.errors import client_errors
     from bunker_client.signers import resolve
     from bunker_core.nips.bunker_uri import parse_bunker_uri
-    from bunker_core.nips.nbunksec import NAME, parse_nbunksec
+    from bunker_core.nips.nbunksec import is_nbunksec, parse_nbunksec
 
     if text.startswith("session:"):
         session = common.sessions().load(text.removeprefix("session:"))
         return session.relays, session.remote_signer_pubkey, True
     with client_errors():
-        if text.lower().startswith(f"{NAME}1"):
+        if is_nbunksec(text):
             found, paired = parse_nbunksec(text)[0], True
         elif "@" in text and ":" not in text:
             found, paired = await resolve(text), False

@@ -125,10 +125,10 @@ def nbunksec(common: Common, name: str) -> None:
 
 async def _accept(common: Common, uri: str, permissions: str, name: str) -> None:
     from bunker_client.remote_signer import RemoteSigner
-    from bunker_core.nips.nbunksec import NAME, parse_nbunksec
+    from bunker_core.nips.nbunksec import is_nbunksec, parse_nbunksec
     from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 
-    parsed, key = parse_nbunksec(uri) if uri.lower().startswith(NAME) else (uri, None)
+    parsed, key = parse_nbunksec(uri) if is_nbunksec(uri) else (uri, None)
     signer = RemoteSigner.from_uri(
         parsed,
         client_key=key,

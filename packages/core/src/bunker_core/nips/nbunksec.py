@@ -17,6 +17,11 @@ _REMOTE, _KEY, _RELAY, _SECRET = range(4)
 _LONGEST: Final = 255  # bytes of a value: its length is one byte
 
 
+def is_nbunksec(text: str) -> bool:
+    """Tell whether `text` is meant as one; `parse_nbunksec` says whether it holds."""
+    return text.strip().lower().startswith(f"{NAME}1")
+
+
 def encode_nbunksec(uri: BunkerURI, key: SecretKey) -> str:
     """Return the text of a pairing; raises InvalidEntity for a relay that does not fit."""
     secret = bytearray(32)
