@@ -183,8 +183,8 @@ export class Desk {
   }
 }
 
-/** @param {string[]} relays @returns {Record<string, { read: boolean, write: boolean }>} */
-const relaysOf = (relays) => Object.fromEntries(relays.map((url) => [url, { read: true, write: true }]));
+/** What NIP-07's `getRelays` answers. @param {string[]} relays @returns {Record<string, { read: boolean, write: boolean }>} */
+export const relaysOf = (relays) => Object.fromEntries(relays.map((url) => [url, { read: true, write: true }]));
 
 /** @param {unknown} error */
 function said(error) {

@@ -23,7 +23,7 @@ export class Homes {
   /** @type {{ paired: Promise<Identity>, cancel: () => void } | null} */
   #invitation = null;
 
-  /** @param {any} api the browser's @param {State} state @param {{ native: (operation: Operation) => Promise<any>, awake: (change: number) => void, changed: () => void }} on */
+  /** @param {any} api the browser's @param {State} state @param {{ native: (operation: Operation) => Promise<any>, awake: (change: number) => void }} on */
   constructor(api, state, on) {
     this.api = api;
     this.state = state;

@@ -9,7 +9,7 @@ import { BunkerError } from "../../../phone/web/errors.js";
 import { parseRelayUrl } from "../../../phone/web/nips/relay_url.js";
 import { NativeProgram } from "../homes/native.js";
 import { needsKey, readCall } from "./call.js";
-import { Desk } from "./desk.js";
+import { Desk, relaysOf } from "./desk.js";
 import { Homes } from "./homes.js";
 import { State } from "./state.js";
 import { PromptWindow } from "./window.js";
@@ -62,7 +62,6 @@ async function start() {
       return reply.result;
     },
     awake: work,
-    changed: () => {},
   });
   const desk = new Desk(state, {
     now,
@@ -118,7 +117,7 @@ async function called(message, sender) {
     if (identity.home !== "native") return await desk.call(origin, sender.tab.id, identity, method, params);
     if (method !== "getRelays") return await native.call(origin, sender.tab.id, method, params);
     const { error } = await native.call(origin, sender.tab.id, "getPublicKey", []);
-    return error === undefined ? { result: Object.fromEntries(state.kept.settings.relays.map((url) => [url, { read: true, write: true }])) } : { error };
+    return error === undefined ? { result: relaysOf(state.kept.settings.relays) } : { error };
   } finally {
     work(-1);
   }
@@ -163,7 +162,6 @@ const WANTED = {
   invite: ({ homes }, { relays }) => homes.invite(relays.map(String)),
   invited: async ({ homes }) => shown(await homes.invited()),
   seal: async ({ homes, desk }, { key, keyPassphrase, opener }) => shown(await homes.seal({ key: String(key), keyPassphrase: String(keyPassphrase) }, opener, desk.outside.now())),
-  slots: ({ state }, { id }) => JSON.parse(found(state, id).blob ?? '{"slots":[]}').slots.map((/** @type {any} */ { type, params }) => ({ type, params })),
   copy: ({ state, homes }, { id, opener, passphrase }) => homes.copy(found(state, id), opener, String(passphrase)),
   saved: async ({ state }, { id }) => {
     found(state, id).unsaved = false;

@@ -5,6 +5,8 @@
  * own included, can't reach it. One row for each part, read once and written whole.
  */
 
+import { done } from "../../../phone/web/store/database.js";
+
 const NAME = "nostr-bunker";
 const PARTS = /** @type {const} */ (["identities", "sites", "settings", "activity"]);
 export const MAX_SITES = 2000; // that something is remembered of; the oldest goes
@@ -117,11 +119,3 @@ export class State {
 
 /** An origin is a stranger's text: it never names what every object has. @param {Record<string, Site>} sites @param {string} origin */
 const site = (sites, origin) => (Object.hasOwn(sites, origin) ? sites[origin] : undefined);
-
-/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-function done(request) {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}

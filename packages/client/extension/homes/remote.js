@@ -5,10 +5,9 @@
  * back, which a signer takes for the same request.
  */
 
-import { random, toHex } from "../../../phone/web/bytes.js";
+import { isHex, random, toHex } from "../../../phone/web/bytes.js";
 import { BunkerError } from "../../../phone/web/errors.js";
 import { isObject, parseEvent, verifyEvent } from "../../../phone/web/nips/event.js";
-import { isHex } from "../../../phone/web/bytes.js";
 import { newSecret, nostrConnectUri, parseBunkerUri } from "../../../phone/web/nips/bunker_uri.js";
 import { parseRelayUrl } from "../../../phone/web/nips/relay_url.js";
 import { Relays } from "../../../phone/web/net/relay.js";

@@ -5,7 +5,7 @@
  * over; the private key is there for one operation and wiped. No page of ours ever holds it.
  */
 
-import { fromHex, isHex, toHex, wipe } from "../../../phone/web/bytes.js";
+import { toHex, wipe } from "../../../phone/web/bytes.js";
 import { BunkerError, NSEError } from "../../../phone/web/errors.js";
 import { signEvent } from "../../../phone/web/nips/event.js";
 import { parseNsec } from "../../../phone/web/nips/nip19.js";
@@ -15,13 +15,12 @@ import { seal, Vault } from "../../../phone/web/nse/vault.js";
 import { newSecret } from "../../../phone/web/secp256k1.js";
 import { TokenBucket } from "../../../phone/web/signer/limits.js";
 
-export const SHORTEST = 12; // characters of a passphrase
+const SHORTEST = 12; // characters of a passphrase
 const ATTEMPTS = [0.2, 5]; // unlocks a second, and at once
 
 /** @typedef {import("../background/call.js").Operation} Operation */
-/** @typedef {import("../../../phone/web/nse/passphrase.js").Protector} Protector */
 /** @typedef {import("../../../phone/web/secp256k1.js").Secp256k1} Secp256k1 */
-/** What one of our pages got from a person, or from a passkey. @typedef {{ passphrase?: string, passkey?: { params: Record<string, string>, key: string } }} Opener */
+/** What one of our pages got from a person. @typedef {{ passphrase?: string }} Opener */
 
 export class SealedKeys {
   /** @type {Map<string, Vault>} */
@@ -30,7 +29,7 @@ export class SealedKeys {
   #timers = new Map();
   #attempts = new TokenBucket(ATTEMPTS[0], ATTEMPTS[1]);
 
-  /** @param {{ awake: (change: number) => void, changed: () => void }} on `awake`: a browser that ends us would lock the key */
+  /** @param {{ awake: (change: number) => void }} on a browser that ends us would lock the key */
   constructor(on) {
     this.on = on;
   }
@@ -38,10 +37,6 @@ export class SealedKeys {
   /** @param {string} id */
   locked(id) {
     return this.#vaults.get(id)?.locked ?? true;
-  }
-
-  get anyOpen() {
-    return [...this.#vaults.keys()].some((id) => !this.locked(id));
   }
 
   /** Have the key for some minutes; throws NSEError. @param {Secp256k1} curve @param {string} id @param {string} blob @param {Opener} opener @param {number} minutes */
@@ -58,7 +53,6 @@ export class SealedKeys {
     this.#vaults.set(id, vault);
     this.on.awake(1);
     this.#timers.set(id, setTimeout(() => this.lock(id), minutes * 60_000));
-    this.on.changed();
   }
 
   /** Wipe what opens a key. @param {string} id */
@@ -68,7 +62,6 @@ export class SealedKeys {
     clearTimeout(this.#timers.get(id));
     this.#timers.delete(id);
     this.on.awake(-1);
-    this.on.changed();
   }
 
   lockAll() {
@@ -102,7 +95,7 @@ export async function sealKey(curve, { key, keyPassphrase }, opener, now) {
 
 /** Return the recovery copy (NIP-49), under a passphrase of its own; throws NSEError. @param {Secp256k1} curve @param {string} blob @param {Opener} opener @param {string} passphrase */
 export async function recoveryCopy(curve, blob, opener, passphrase) {
-  if ([...passphrase].length < SHORTEST) throw new BunkerError(`a passphrase has ${SHORTEST} characters or more`);
+  checkLength(passphrase);
   const vault = new Vault(curve, blob, () => Date.now());
   const protector = protectorOf(opener);
   try {
@@ -114,14 +107,13 @@ export async function recoveryCopy(curve, blob, opener, passphrase) {
   }
 }
 
-/** @param {Opener} opener @param {boolean} fresh a new passphrase is not a short one @returns {Protector} */
-function protectorOf({ passphrase, passkey }, fresh = false) {
-  if (!passkey) {
-    if (fresh && [...(passphrase ?? "")].length < SHORTEST) throw new BunkerError(`a passphrase has ${SHORTEST} characters or more`);
-    return new Passphrase(passphrase ?? "");
-  }
-  // A page of ours has asked it: a background has no window to ask in.
-  if (!isHex(passkey.key, 64)) throw new NSEError("the passkey did not open the key", "wrong");
-  const { params, key } = passkey;
-  return { type: "passkey-prf", hw: false, bound: true, create: async () => ({ params, key: fromHex(key) }), recover: async () => fromHex(key), close() {} };
+/** @param {Opener} opener @param {boolean} fresh a new passphrase is not a short one */
+function protectorOf({ passphrase = "" }, fresh = false) {
+  if (fresh) checkLength(passphrase);
+  return new Passphrase(passphrase);
+}
+
+/** @param {string} passphrase */
+function checkLength(passphrase) {
+  if ([...passphrase].length < SHORTEST) throw new BunkerError(`a passphrase has ${SHORTEST} characters or more`);
 }

@@ -173,8 +173,8 @@ export class Database {
   }
 }
 
-/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-function done(request) {
+/** Wait for a request of IndexedDB. @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
+export function done(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
