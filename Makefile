@@ -123,7 +123,7 @@ dist: phone extension $(VENV)/.run $(VENV)-release/.tools ## Build all packages,
 	cd examples/testbed-python && ../../$(VENV)-dist/bin/python -m pytest -q -n 2 -p no:cacheprovider
 
 # One file with Python and everything in it; it starts its own processes with `-m`.
-binary: extension $(VENV)/.run ## Build one executable, dist/bunker, and run the demo with it
+binary: extension $(VENV)/.dev ## Build one executable, dist/bunker, and try it
 	$(call venv,$(VENV)-binary)
 	$(VENV)-binary/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  --only-binary :all: -r requirements/run.txt -r requirements/qr.txt -r requirements/binary.txt
@@ -136,7 +136,7 @@ binary: extension $(VENV)/.run ## Build one executable, dist/bunker, and run the
 	  --collect-submodules alembic --collect-submodules sqlalchemy.dialects.sqlite --collect-data zxcvbn \
 	  --hidden-import uvicorn.protocols.websockets.websockets_impl --collect-submodules uvicorn \
 	  deploy/binary/entry.py
-	cd / && $(CURDIR)/dist/bunker demo
+	$(PYTEST) deploy/binary
 	@ls -l dist/bunker
 
 deb: phone extension ## Build the Debian package of this machine's release (debhelper, lintian), and run it (root)
