@@ -19,7 +19,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from bunker_core.event import EventTemplate, Tags, VerifiedEvent, sign_event
+from bunker.conformance.wire.peer import note as note
+from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip42 import auth_template
 
@@ -175,19 +176,6 @@ class Peer:
                 if message[0] != "AUTH":
                     return message
                 self.challenge = message[1]
-
-
-def note(
-    key: SecretKey,
-    content: str = "",
-    *,
-    kind: int = 1,
-    tags: Tags = (),
-    created_at: int | None = None,
-) -> VerifiedEvent:
-    """Return a signed event, of now unless told otherwise."""
-    now = int(time.time()) if created_at is None else created_at
-    return sign_event(EventTemplate(kind=kind, content=content, tags=tags, created_at=now), key)
 
 
 def request(author: SecretKey, recipient: str, content: str = "") -> VerifiedEvent:

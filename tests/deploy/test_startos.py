@@ -1,6 +1,5 @@
 """The package for StartOS: its SDK's types and lint, and its two commands run for real."""
 
-import asyncio
 import json
 import re
 import shutil
@@ -8,13 +7,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import httpx
 import pytest
-from click.testing import CliRunner
 
 from _require import need
-from bunker.cli import main
-from bunker.harness import running_relay, running_signer
+from bunker.harness import running_relay
+from deploy._appliance import check_signer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "deploy" / "startos"
@@ -71,13 +68,6 @@ def test_version_is_ours() -> None:
     assert re.findall(r"dockerTag: '[^:]*:([^']*)'", manifest) == [version]
 
 
-async def called(arguments: list[str], given: str = "") -> str:
-    """Run a command in a thread, as it has an event loop of its own; return what it says."""
-    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, input=given)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 async def test_its_commands_give_a_signature(
     commands: dict[str, list[str]], tmp_path: Path
 ) -> None:
@@ -102,13 +92,4 @@ async def test_its_commands_give_a_signature(
         }
         assert set(replaced) <= set(signer_words)
         arguments = [replaced.get(word, word) for word in signer_words[3:]]
-        async with running_signer(tmp_path / "signer", [], arguments=arguments) as signer:
-            origin = next(line.split()[1] for line in signer.lines if line.startswith("console "))
-            async with httpx.AsyncClient(base_url=origin, trust_env=False) as browser:
-                browser.headers["origin"] = origin
-                answer = await browser.post("/login/password", data={"password": "7a" * 16})
-                assert answer.status_code == 303
-                assert (await browser.get("/apps")).status_code == 200
-            pair = ["signer", "pair", "--profile", "basic", "--data", str(tmp_path / "signer")]
-            uri = (await called(pair)).split()[-1]
-            assert '"sig"' in await called(["sign", "--uri", uri], '{"kind":1}')
+        await check_signer(tmp_path / "signer", arguments, password.read_text())

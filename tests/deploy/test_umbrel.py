@@ -4,20 +4,17 @@ The store's own linter (`lint-apps.mjs` in its repository) was run on it and fou
 looks at is held here.
 """
 
-import asyncio
 import importlib.util
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from click.testing import CliRunner
 
 from _require import need
-from bunker.cli import main
-from bunker.harness import running_relay, running_signer
+from bunker.harness import running_relay
+from deploy._appliance import check_signer
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "deploy" / "umbrel" / "nostr-bunker"
@@ -44,13 +41,6 @@ def words(service: dict[str, Any], **settings: str) -> list[str]:
     """Return a service's command as words, Umbrel's variables set."""
     text = str(service["command"])
     return re.sub(r"\$\{(\w+)\}", lambda found: settings[found[1]], text).split()
-
-
-async def called(arguments: list[str], given: str = "") -> str:
-    """Run a command in a thread, as it has an event loop of its own; return what it says."""
-    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, input=given)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_manifest_is_what_the_store_asks_for() -> None:
@@ -114,13 +104,4 @@ async def test_its_commands_give_a_signature(services: dict[str, Any], tmp_path:
             "/data": str(tmp_path / "signer"),
         }
         arguments = [replaced.get(word, word) for word in given[2:]]
-        async with running_signer(tmp_path / "signer", [], arguments=arguments) as signer:
-            origin = next(line.split()[1] for line in signer.lines if line.startswith("console "))
-            async with httpx.AsyncClient(base_url=origin, trust_env=False) as browser:
-                browser.headers["origin"] = origin
-                answer = await browser.post("/login/password", data={"password": "7a" * 32})
-                assert answer.status_code == 303
-                assert (await browser.get("/apps")).status_code == 200
-            pair = ["signer", "pair", "--profile", "basic", "--data", str(tmp_path / "signer")]
-            uri = (await called(pair)).split()[-1]
-            assert '"sig"' in await called(["sign", "--uri", uri], '{"kind":1}')
+        await check_signer(tmp_path / "signer", arguments, password.read_text())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from _require import need
 from bunker_client.nip07 import install as module
 from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID
+from bunker_core.event import parse_event, verify
 from client.nip07._bidi import ONE_LOOK, PATIENCE, Firefox, firefox
 from signer.console._stage import FLAGS, bunker, chromium
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NAMES = ("chromium", "firefox")
+NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
 FIREFOX_UUID = "6ac6ab4c-3f2b-4d64-9d3c-0d6f0f3a5a11"
 _FIREFOX_PREFERENCES = f"""
 user_pref("extensions.webextensions.uuids", "{{\\"{FIREFOX_ID}\\":\\"{FIREFOX_UUID}\\"}}");
@@ -239,6 +241,20 @@ class Stage:
         tab = await self.options()
         told = "chrome.runtime.sendMessage({type: 'state'}).then((reply) => reply.result)"
         return await self.browser.evaluate(tab, told)
+
+
+async def check_every_method(stage: Stage, page: Any, pubkey: str) -> None:
+    """Each method of NIP-07 works after its own question; `page` may do nothing yet."""
+    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == pubkey
+    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
+    assert (event.pubkey, event.content, event.created_at) == (pubkey, "hi", 1790000000)
+    for name in ("nip44", "nip04"):
+        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
+        payload = await stage.answered(page, to, "hour")
+        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
+        assert await stage.answered(page, back, "once") == "for you"
+    assert await stage.call(page, "window.nostr.getPublicKey()") == pubkey  # not asked again
+    assert await stage.call(page, "window.nostr.getRelays()") == {}
 
 
 def built() -> Path:

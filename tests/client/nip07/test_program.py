@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bunker_core.event import parse_event, verify
-from client.nip07._stage import NAMES, PEER, Stage, built, run, site, staged
+from client.nip07._stage import (
+    NAMES,
+    NOTE,
+    PEER,
+    Stage,
+    built,
+    check_every_method,
+    run,
+    site,
+    staged,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
 # What no test has a standing answer for.
 FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 REFUSED = "refused: denied: the user does not allow it"
@@ -69,17 +77,7 @@ async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
     setup: Setup, page: Any, origin: str
 ) -> None:
     """Every method of NIP-07 works, each after its own question, and the events verify."""
-    stage = setup.stage
-    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == setup.pubkey
-    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
-    assert (event.pubkey, event.content, event.created_at) == (setup.pubkey, "hi", 1790000000)
-    for name in ("nip44", "nip04"):
-        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
-        payload = await stage.answered(page, to, "hour")
-        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
-        assert await stage.answered(page, back, "once") == "for you"
-    assert await stage.call(page, "window.nostr.getPublicKey()") == setup.pubkey  # not asked again
-    assert await stage.call(page, "window.nostr.getRelays()") == {}
+    await check_every_method(setup.stage, page, setup.pubkey)
     listed = await setup.command("sites")
     assert f"{origin}  get_public_key  allowed" in listed
     assert f"{origin}  nip44_encrypt  allowed until" in listed

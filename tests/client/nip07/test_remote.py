@@ -18,10 +18,12 @@ from bunker_core.nips.nip19 import parse_pubkey
 from client.nip07._stage import (
     EXTENSION,
     NAMES,
+    NOTE,
     PEER,
     Stage,
     built,
     bundled,
+    check_every_method,
     run,
     site,
     staged,
@@ -29,7 +31,6 @@ from client.nip07._stage import (
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
 # What no test has a standing answer for.
 FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 HERE = Path(__file__).parent
@@ -125,16 +126,7 @@ async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
 ) -> None:
     """Every method of NIP-07 works, each after its own question, and the events verify."""
     stage = setup.stage
-    assert await stage.answered(page, "window.nostr.getPublicKey()", "always") == setup.pubkey
-    event = verify(parse_event(await stage.answered(page, NOTE, "once")))
-    assert (event.pubkey, event.content, event.created_at) == (setup.pubkey, "hi", 1790000000)
-    for name in ("nip44", "nip04"):
-        to = f"window.nostr.{name}.encrypt('{PEER}', 'for you')"
-        payload = await stage.answered(page, to, "hour")
-        back = f"window.nostr.{name}.decrypt('{PEER}', '{payload}')"
-        assert await stage.answered(page, back, "once") == "for you"
-    assert await stage.call(page, "window.nostr.getPublicKey()") == setup.pubkey  # not asked again
-    assert await stage.call(page, "window.nostr.getRelays()") == {}
+    await check_every_method(stage, page, setup.pubkey)
     grants = (await stage.state())["sites"][origin]["grants"]
     assert [(item["method"], item["param"], item["effect"]) for item in grants] == [
         ("get_public_key", None, "allow"),

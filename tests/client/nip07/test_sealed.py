@@ -12,12 +12,11 @@ from bunker_core.event import parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_core.nips.nip19 import encode_npub
-from client.nip07._stage import NAMES, PEER, Stage, built, site, staged
+from client.nip07._stage import NAMES, NOTE, PEER, Stage, built, site, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSPHRASE = "correct horse battery"
 COPY = "staple, on paper"
-NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
 
 
 @pytest.fixture(scope="module")

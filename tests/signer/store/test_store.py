@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -34,28 +33,8 @@ from bunker_signer.store.database.schema import metadata
 from bunker_signer.store.database.writer import CHECKPOINT, GROUP
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 
-if TYPE_CHECKING:
-    from _postgres import PostgresServer
-
 NOW = 1_800_000_000
 CLIENT, OTHER = "aa" * 32, "bb" * 32
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
-    if request.param == "sqlite":
-        opened = Database(tmp_path / "signer.sqlite3")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        opened = Database(server.url.replace("postgresql:", "postgresql+psycopg:"))
-        with opened.write() as connection:
-            for table in metadata.sorted_tables:
-                connection.execute(table.delete())
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def admit(database: Database, secret: str = "s", *granted: Grant, key: str = "default") -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection
@@ -13,10 +13,6 @@ from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Effect, Grant
 from bunker_signer.store import Database, Writer, audit_log, clients, grants
 from bunker_signer.store.database.known import CLIENTS
-from bunker_signer.store.database.schema import metadata
-
-if TYPE_CHECKING:
-    from _postgres import PostgresServer
 
 T = TypeVar("T")
 NOW = 1_800_000_000
@@ -24,23 +20,12 @@ KEY, CLIENT, OTHER = "default", "aa" * 32, "bb" * 32
 NOTES = Grant("sign_event", "1")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def database(database: Database) -> Database:
     """A database with one client that may sign notes."""
-    if request.param == "sqlite":
-        opened = Database(tmp_path / "signer.sqlite3")
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        opened = Database(server.url.replace("postgresql:", "postgresql+psycopg:"))
-        with opened.write() as connection:
-            for table in metadata.sorted_tables:
-                connection.execute(table.delete())
-    with opened.write() as connection:
+    with database.write() as connection:
         clients.add(connection, KEY, CLIENT, ClientMetadata("A"), ("ws://r",), "", [NOTES], NOW)
-    try:
-        yield opened
-    finally:
-        opened.close()
+    return database
 
 
 @pytest.fixture
