@@ -202,4 +202,6 @@ def test_testbed_stops_its_thread() -> None:
     with Testbed() as bed:
         bed.client(bed.signer()).ping()
         assert set(threading.enumerate()) - before
-    assert not set(threading.enumerate()) - before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)  # a reader of the store is told to end, and not waited for
+        assert not thread.is_alive(), thread
