@@ -131,7 +131,7 @@ class Courier:
 
     def relay_opened(self, relay_url: str) -> None:
         """Try once more what could not be delivered and may go by this relay."""
-        for parked in self._parked.oldest():
+        for parked in self._parked.next_of_each():
             if relay_url in self._targets(parked.reply):
                 parked.wake.set()
 
@@ -140,7 +140,8 @@ class Courier:
 
         One of all: with its arrival the others go out, without it they would all be in vain.
         """
-        for parked in self._parked.of(client_pubkey)[:1]:
+        parked = self._parked.next_of(client_pubkey)
+        if parked is not None:
             parked.wake.set()
 
     async def close(self) -> None:
@@ -214,6 +215,7 @@ class Courier:
             await self._replace(parked.reply, reason)
         elif outcome is not _Outcome.DELIVERED:
             await self._again.take(parked.reply.client_pubkey)
+            parked.in_turn = True
             try:
                 await self._try_again(parked, outcome, reason)
             finally:

@@ -22,6 +22,7 @@ class Parked:
     reply: Reply
     since: float
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    in_turn: bool = False  # it is tried again, where others of its client wait for that
 
     @property
     def name(self) -> str:
@@ -77,9 +78,14 @@ class ParkingLot:
         """Return what waits for one client."""
         return list(self._by_client.get(client, {}).values())
 
-    def oldest(self) -> list[Parked]:
-        """Return of each client what has waited longest."""
-        return [next(iter(kept.values())) for kept in self._by_client.values()]
+    def next_of(self, client: str) -> Parked | None:
+        """Return the one of a client's to try: the oldest, of those in turn if there are any."""
+        kept = self._by_client.get(client, {}).values()
+        return next((item for item in kept if item.in_turn), next(iter(kept), None))
+
+    def next_of_each(self) -> list[Parked]:
+        """Return the one to try of every client."""
+        return [item for client in self._by_client if (item := self.next_of(client))]
 
     def _drop_oldest(self, client: str) -> Parked:
         oldest = next(iter(self._by_client[client].values()))
