@@ -1,6 +1,6 @@
 """The regression gate: what an event costs the relay, in figures that a busy machine hardly moves.
 
-python -m bench.gate fails when the direct line reads and writes more often, or takes more of a
+python -m bench.gate fails when the fast path reads and writes more often, or takes more of a
 processor for an event, than it should: counted in system calls, in signature checks, and against
 the plain path in the same run. Never a rate: those say more about the machine than about the relay.
 What a request costs the signer is `gate_signer.py`'s part.
@@ -124,21 +124,21 @@ async def measure() -> dict[str, float]:
         return Subject(target, senders, readers)
 
     async with AsyncExitStack() as stack:
-        direct = await subject(stack, relays.ours())
+        fast = await subject(stack, relays.ours())
         plain = await subject(stack, relays.plain())
         for arriving, leaving in zip(events, publications, strict=True):
-            for one in (direct, plain):
+            for one in (fast, plain):
                 os.sched_setaffinity(0, {relay_core})
                 check = min(check, *(verification_seconds(0.005) for _ in range(4)))
                 os.sched_setaffinity(0, {load_core})
                 await one.take_in(arriving)
                 await one.hand_out(leaving)
     values = (
-        direct.event.calls,
-        direct.event.cpu / check,
-        direct.event.cpu / plain.event.cpu,
-        direct.delivery.calls,
-        direct.delivery.cpu / plain.delivery.cpu,
+        fast.event.calls,
+        fast.event.cpu / check,
+        fast.event.cpu / plain.event.cpu,
+        fast.delivery.calls,
+        fast.delivery.cpu / plain.delivery.cpu,
     )
     return dict(zip(MOST, values, strict=True))
 

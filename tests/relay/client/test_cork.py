@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bunker_relay.client.cork import Cork, Turn, header
+from bunker_relay.client.cork import Cork, Corks, header
 from bunker_relay.client.outbox import WINDOW, Unread
 from bunker_relay.event.limits import Budget
 
@@ -37,11 +37,15 @@ class Transport(asyncio.Transport):
 class Corked:
     """A cork, its transport, and how often it ran over."""
 
-    def __init__(self, turn: Turn | None = None) -> None:
+    def __init__(self, corks: Corks | None = None) -> None:
         self.transport = Transport()
         self.overflows = 0
         self.cork = Cork(
-            turn or Turn(), self.transport, MOST, self._overflow, Unread(Budget(2**30, 2**30), "a")
+            corks or Corks(),
+            self.transport,
+            MOST,
+            self._overflow,
+            Unread(Budget(2**30, 2**30), "a"),
         )
 
     def _overflow(self) -> None:
@@ -83,8 +87,8 @@ def test_a_header_is_the_one_of_the_rfc(length: int, expected: bytes) -> None:
 
 async def test_each_client_gets_its_own_write() -> None:
     """Corks of one turn do not mix."""
-    both = Turn()
-    one, other = Corked(both), Corked(both)
+    corks = Corks()
+    one, other = Corked(corks), Corked(corks)
     one.cork.put(b"1")
     other.cork.put(b"2")
     one.cork.put(b"3")
@@ -95,8 +99,8 @@ async def test_each_client_gets_its_own_write() -> None:
 
 async def test_a_client_that_does_not_read_is_dropped_once_and_alone() -> None:
     """What the kernel does not take counts, with what is corked."""
-    both = Turn()
-    deaf, other = Corked(both), Corked(both)
+    corks = Corks()
+    deaf, other = Corked(corks), Corked(corks)
     deaf.transport.stuck = True
     for _ in range(8):
         deaf.cork.put(b"x" * 200)
@@ -146,9 +150,9 @@ async def test_drained_waits_for_half_of_the_room() -> None:
 
 async def test_taken_waits_until_nearly_all_has_left() -> None:
     """The next page of an answer is read when the client has the one before."""
-    turns = Turn()
+    corks = Corks()
     transport = Transport()
-    cork = Cork(turns, transport, 8 * WINDOW, lambda: None, Unread(Budget(2**30, 2**30), "a"))
+    cork = Cork(corks, transport, 8 * WINDOW, lambda: None, Unread(Budget(2**30, 2**30), "a"))
     transport.stuck = True
     cork.put(b"x" * (WINDOW + 1))
     waiter = asyncio.create_task(cork.taken())
@@ -191,9 +195,9 @@ async def test_what_all_corks_hold_is_bounded() -> None:
     budget = Budget(per_key=3 * WINDOW, total=100 * WINDOW)
     dropped: list[int] = []
     transports = [Transport(), Transport()]
-    turns = Turn()
+    together = Corks()
     corks = [
-        Cork(turns, transport, 50 * WINDOW, lambda n=n: dropped.append(n), Unread(budget, "a"))  # type: ignore[misc]
+        Cork(together, transport, 50 * WINDOW, lambda n=n: dropped.append(n), Unread(budget, "a"))  # type: ignore[misc]
         for n, transport in enumerate(transports)
     ]
     for transport, cork in zip(transports, corks, strict=True):

@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 
 from _wire import Peer, note, running_relay
 from bunker_core.keys import SecretKey
-from bunker_relay.client.fast_path import _METHODS, DirectProtocol, lacking
+from bunker_relay.client.fast_path import _METHODS, FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 
 
@@ -21,7 +21,7 @@ def test_a_known_uvicorn_lacks_nothing() -> None:
     assert lacking() == []
     own = {
         name
-        for protocol in (DirectProtocol, PatientProtocol)
+        for protocol in (FastPathProtocol, PatientProtocol)
         for name, value in vars(protocol).items()
         if inspect.isfunction(value) and hasattr(WebSocketsSansIOProtocol, name)
     }

@@ -19,7 +19,7 @@ signing_per_pubkey = {per_second = 1000, burst = 1000}
 """
 
 
-@pytest.fixture(scope="module", params=["direct", "plain", "workers"])
+@pytest.fixture(scope="module", params=["fast", "plain", "workers"])
 def relay(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RelayProcess]:

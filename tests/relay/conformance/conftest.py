@@ -30,7 +30,7 @@ max_offences = 1000
 
 
 _WAYS = {
-    "direct": "",  # from socket to session
+    "fast": "",  # the fast path, from socket to protocol
     "plain": "plain = true",  # as an ordinary ASGI application
     "workers": "workers = 2",  # whoever is on one hears those on the other
     "postgres": 'workers = 2\ndatabase = "{postgres}"',
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         call = getattr(item, "callspec", None)
         way = call.params.get("own_relay", "") if call else ""
-        if "test_hostile_" in item.nodeid and "/conformance/" in item.nodeid and way != "direct":
+        if "test_hostile_" in item.nodeid and "/conformance/" in item.nodeid and way != "fast":
             kind = (item.nodeid.partition("[")[0], str(way))
             if kind in seen:
                 continue
@@ -93,7 +93,7 @@ def own_relay(
 ) -> RelayProcess | None:
     """Our relay, or None when another is judged."""
     if request.config.getoption("--relay-url", default=None):
-        if request.param != "direct":
+        if request.param != "fast":
             pytest.skip("another relay has one way, and is judged once")
         return None
     way = _WAYS[request.param]

@@ -15,9 +15,9 @@ from bunker_core.local.extras import how_to_install
 from bunker_core.nips.nip98 import Authorizations
 from bunker_relay.client.admission import Admission
 from bunker_relay.client.answers import Answers
-from bunker_relay.client.cork import Turn
+from bunker_relay.client.cork import Corks
+from bunker_relay.client.fair_reads import FairReads
 from bunker_relay.client.parts import Parts
-from bunker_relay.client.turns import Turns
 from bunker_relay.config import Config, Profile
 from bunker_relay.event.clock import Clock
 from bunker_relay.event.hub import Hub, Subscription
@@ -119,8 +119,8 @@ class Relay:
             unread=self.unread,
             answers=self.answers,
             counters=self.counters,
-            turn=Turn(),
-            turns=Turns(),
+            corks=Corks(),
+            fair_reads=FairReads(),
             connections=self.connections,
         )
         self.admission = Admission(config, self.parts, self.lists, self.troubles)

@@ -11,8 +11,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.bounds.rate import Buckets
 from bunker_core.nips.relay_url import parse_relay_url
 from bunker_relay.client.connection import Connection
-from bunker_relay.client.fast_path import EXTENSION as DIRECT
-from bunker_relay.client.fast_path import DirectProtocol
+from bunker_relay.client.fast_path import EXTENSION, FastPathProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
 from bunker_relay.logs import defect
@@ -64,10 +63,10 @@ class Admission:
         if refused is not None:
             await self._turn_away(send, *refused)
             return
-        direct = scope.get("extensions", {}).get(DIRECT)
-        if direct is not None:
+        fast_path = scope.get("extensions", {}).get(EXTENSION)
+        if fast_path is not None:
             await send(_accept(scope))
-            self._attach(scope, address, direct)
+            self._attach(scope, address, fast_path)
             return  # nothing of ASGI waits with the client
         with self._counted(address):
             await send(_accept(scope))
@@ -81,7 +80,7 @@ class Admission:
                 defect("a connection failed", error)
                 raise
 
-    def opens(self, scope: Scope) -> Callable[[DirectProtocol], None] | None:
+    def opens(self, scope: Scope) -> Callable[[FastPathProtocol], None] | None:
         """Return what serves the WebSocket of a request to the relay's own address.
 
         None where another answer has to be given: that is ASGI's part.
@@ -91,20 +90,20 @@ class Admission:
         address = self._addresses.key(scope)
         if self._refusal(scope, address) is not None:
             return None
-        return lambda direct: self._attach(scope, address, direct)
+        return lambda fast_path: self._attach(scope, address, fast_path)
 
-    def _attach(self, scope: Scope, address: str, direct: DirectProtocol) -> None:
+    def _attach(self, scope: Scope, address: str, fast_path: FastPathProtocol) -> None:
         self._count(address, 1)
         connection = Connection(
             self._parts,
             address,
             self.urls_for(scope),
             scope,
-            direct.receive,  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
-            direct.send,  # type: ignore[arg-type]
-            direct,
+            fast_path.receive,  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
+            fast_path.send,  # type: ignore[arg-type]
+            fast_path,
         )
-        connection.attach(direct, lambda: self._count(address, -1))
+        connection.attach(fast_path, lambda: self._count(address, -1))
 
     def _refusal(self, scope: Scope, address: str) -> tuple[int, bytes] | None:
         """Return status and text for a client that is not let in; else count its connection."""

@@ -1,4 +1,4 @@
-"""One WebSocket: reads frames, carries out what the session asks for, closes in order."""
+"""One WebSocket: reads frames, carries out what the protocol asks for, closes in order."""
 
 import asyncio
 import secrets
@@ -13,13 +13,20 @@ from bunker_core.event import Event
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.messages import Auth, ClientMessage, Count, Req, parse_client_message
 from bunker_relay.client.outbox import Outbox, Unread
+from bunker_relay.client.protocol import (
+    CountQuery,
+    Effect,
+    HangUp,
+    Query,
+    RelayProtocol,
+    Unsubscribe,
+)
 from bunker_relay.client.queries import Queries
-from bunker_relay.client.session import CountQuery, Effect, HangUp, Query, Session, Unsubscribe
 from bunker_relay.logs import defect, log
 
 if TYPE_CHECKING:
     from bunker_relay.client.cork import Cork
-    from bunker_relay.client.fast_path import DirectProtocol
+    from bunker_relay.client.fast_path import FastPathProtocol
     from bunker_relay.client.parts import Parts
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
@@ -37,16 +44,16 @@ class Connection:
         scope: Scope,
         receive: Receive,
         send: Send,
-        direct: "DirectProtocol | None" = None,
+        fast_path: "FastPathProtocol | None" = None,
     ) -> None:
         """`address` is whose rate limits the client shares; an AUTH names one of `relay_urls`.
 
-        With `direct`, `attach` serves it.
+        With `fast_path`, `attach` serves it.
         """
         self._relay = relay
         self._receive = receive
         self._asgi_send = send
-        self._direct = direct
+        self._fast_path = fast_path
         # Our server offers it; under another, a client that does not read lingers.
         self._abort = scope.get("extensions", {}).get("bunker.abort")
         self._leave = scope.get("extensions", {}).get("bunker.leave")
@@ -54,13 +61,13 @@ class Connection:
         most = relay.policy.limits.max_outbox_bytes
         unread = Unread(relay.unread, address)
         self._outbox: Outbox | Cork
-        if self._direct is not None:
-            self._abort = self._direct.abort
-            self._leave = self._direct.leave
-            self._outbox = self._direct.open_cork(relay.turn, most, self._overflowed, unread)
+        if self._fast_path is not None:
+            self._abort = self._fast_path.abort
+            self._leave = self._fast_path.leave
+            self._outbox = self._fast_path.open_cork(relay.corks, most, self._overflowed, unread)
         else:
             self._outbox = Outbox(self._send, most, self._overflowed, unread)
-        self._session = Session(
+        self._protocol = RelayProtocol(
             relay.policy,
             self._outbox,
             address=address,
@@ -74,14 +81,14 @@ class Connection:
         self._pending_saves = 0
         self._saved: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queries = Queries(relay, self._session, self._outbox, self._spawn, self._stalled)
+        self._queries = Queries(relay, self._protocol, self._outbox, self._spawn, self._stalled)
         self._ended = False
         self._done: Callable[[], None] | None = None
 
     @property
     def address(self) -> str:
         """Whose rate limits the client shares."""
-        return self._session.address
+        return self._protocol.address
 
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
@@ -96,12 +103,16 @@ class Connection:
         finally:
             self._end()
 
-    def attach(self, direct: "DirectProtocol", done: Callable[[], None]) -> None:
-        """Serve the client by the calls of `direct`; `done` is called when it has gone."""
+    def attach(self, fast_path: "FastPathProtocol", done: Callable[[], None]) -> None:
+        """Serve the client by the calls of `fast_path`; `done` is called when it has gone."""
         self._done = done
         self._relay.connections.add(self)
-        direct.attach(
-            self._take_attached, self._reading_ended, self._large, self._relay.turns, self.address
+        fast_path.attach(
+            self._take_attached,
+            self._reading_ended,
+            self._large,
+            self._relay.fair_reads,
+            self.address,
         )
 
     def _large(self, size: int) -> bool:
@@ -113,17 +124,17 @@ class Connection:
         return True
 
     def _reading_ended(self) -> None:
-        direct = self._direct
-        if direct is not None and direct.waiting and not self._ended:
-            self._spawn(self._finish(direct))
+        fast_path = self._fast_path
+        if fast_path is not None and fast_path.waiting and not self._ended:
+            self._spawn(self._finish(fast_path))
         else:
             self._end()
 
-    async def _finish(self, direct: "DirectProtocol") -> None:
+    async def _finish(self, fast_path: "FastPathProtocol") -> None:
         """Take what was sent before the end and held back until now."""
-        while direct.waiting and not self._ended:
+        while fast_path.waiting and not self._ended:
             await self._have_room()
-            direct.resume_reading()
+            fast_path.resume_reading()
         self._end()
 
     async def shut_down(self) -> None:
@@ -155,15 +166,15 @@ class Connection:
 
     def _pause_reading(self) -> None:
         """Read no further until there is room."""
-        direct = self._direct
-        if direct is None:
+        fast_path = self._fast_path
+        if fast_path is None:
             raise AssertionError  # only an attached connection is held
 
         async def resume() -> None:
             await self._have_room()
-            direct.resume_reading()
+            fast_path.resume_reading()
 
-        direct.pause_reading()
+        fast_path.pause_reading()
         self._spawn(resume())
 
     def _take(self, text: str | bytes | None) -> None:
@@ -173,38 +184,38 @@ class Connection:
         """
         self._relay.counters.messages += 1
         now = time.time()
-        session = self._session
+        protocol = self._protocol
         effects: Iterable[Effect]
         try:
             message = parse_client_message(text) if text is not None else None
         except InvalidMessage as error:
             if isinstance(text, bytes):
                 text.decode()  # only here: orjson takes nothing that is not UTF-8
-            effects = session.refuse(error, now)
+            effects = protocol.refuse(error, now)
         else:
             if text is not None and len(text) > self._most and not _is_signing(message):
-                effects = session.refuse(_too_large(message, self._most), now)
+                effects = protocol.refuse(_too_large(message, self._most), now)
             elif isinstance(message, Event):  # nearly all that a busy relay reads
                 self._publish(message, now)
                 return
             else:
-                effects = session.answer(message, now) if message else session.receive_binary(now)
+                effects = protocol.answer(message, now) if message else protocol.receive_binary(now)
         for effect in effects:
             self._carry_out(effect, now)
             if self._ended:  # it did not read, and the last frame was one too many
                 return
 
     def _publish(self, event: Event, now: float) -> None:
-        deaf = self._session.challenge_for_deaf(event)
+        deaf = self._protocol.challenge_for_deaf(event)
         if deaf is not None:
             self._outbox.put(deaf)
         ok = self._relay.ingest.submit(
-            event, self._session.address, self._session.pubkeys, now, self._later
+            event, self._protocol.address, self._protocol.pubkeys, now, self._later
         )
         if ok is None:
             self._pending_saves += 1
         else:
-            challenge = self._session.challenge_for(ok)
+            challenge = self._protocol.challenge_for(ok)
             if challenge is not None:
                 self._outbox.put(challenge)
             self._outbox.put(ok)
@@ -288,9 +299,9 @@ class Connection:
             return
         self._ended = True
         self._left.set()
-        for subscription in list(self._session.subscriptions.values()):
+        for subscription in list(self._protocol.subscriptions.values()):
             self._relay.hub.remove(subscription)
-            self._session.forget(subscription)
+            self._protocol.forget(subscription)
         for task in self._tasks:
             task.cancel()
         self._outbox.close()

@@ -1,4 +1,4 @@
-"""The cork: all frames for one client in one turn of the event loop leave in one write.
+"""Write coalescing: all frames for one client in one turn of the event loop leave in one write.
 
 A write to a socket costs more than everything else that a delivery takes. Frames are put
 together until the loop has handed out what it read, then each client's go out at once.
@@ -22,7 +22,7 @@ def header(length: int) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8)
 
 
-class Turn:
+class Corks:
     """The corks that hold something in this turn of the loop; made on the loop's thread."""
 
     __slots__ = ("_call_soon", "_corks")
@@ -53,6 +53,7 @@ class Cork:
 
     __slots__ = (
         "_corked",
+        "_corks",
         "_drained",
         "_frames",
         "_half",
@@ -60,7 +61,6 @@ class Cork:
         "_reserved",
         "_room",
         "_transport",
-        "_turn",
         "_unread",
         "_waiting",
         "_window",
@@ -71,7 +71,7 @@ class Cork:
 
     def __init__(
         self,
-        turn: Turn,
+        corks: Corks,
         transport: asyncio.Transport,
         max_bytes: int,
         overflow: Callable[[], None],
@@ -81,7 +81,7 @@ class Cork:
         self.crowded = False  # more than half of the room is taken, as far as was known last
         self.max_bytes = max_bytes
         self._half = max_bytes // 2
-        self._turn = turn
+        self._corks = corks
         self._transport = transport
         self._unread = unread
         self._overflow = overflow
@@ -107,7 +107,7 @@ class Cork:
         if not frames:
             if self.closed:  # nothing is ever corked then
                 return
-            self._turn.add(self)
+            self._corks.add(self)
         length = len(frame)
         frames.append(header(length))
         frames.append(frame)

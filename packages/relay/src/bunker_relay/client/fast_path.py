@@ -1,4 +1,4 @@
-"""The direct way: text messages go from uvicorn's WebSocket protocol straight to the session.
+"""The fast path: text messages go from uvicorn's WebSocket protocol straight to the relay's.
 
 Between a socket and an ASGI application stand a queue, a task switch, two dicts and a pause of
 reading for every message: more than the relay itself takes for an event, but for the signature.
@@ -19,10 +19,10 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import Protocol, State
 
-from bunker_relay.client.cork import Cork, Turn
+from bunker_relay.client.cork import Cork, Corks
+from bunker_relay.client.fair_reads import LARGE_READ, FairReads
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.client.outbox import Unread
-from bunker_relay.client.turns import LARGE_READ, Turns
 from bunker_relay.logs import defect
 
 try:
@@ -30,14 +30,14 @@ try:
 except ImportError:  # a platform without a wheel
     from websockets.utils import apply_mask
 
-EXTENSION: Final = "bunker.direct"  # in the scope's `extensions`
+EXTENSION: Final = "bunker.fast_path"  # in the scope's `extensions`
 
 LARGE: Final = 262_144  # bytes of one message that every connection may have on its way
 
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
 
-# What `DirectProtocol` and `PatientProtocol` use of uvicorn and websockets.
+# What `FastPathProtocol` and `PatientProtocol` use of uvicorn and websockets.
 _METHODS: Final = (
     "connection_lost", "data_received", "handle_parser_exception", "keepalive_timeout", "receive",
     "resume_writing", "run_asgi", "send", "send_500_response", "send_keepalive_ping",
@@ -85,16 +85,16 @@ class _Ended:
         self._ended()
 
 
-class DirectProtocol(PatientProtocol):
+class FastPathProtocol(PatientProtocol):
     """One WebSocket connection that an application may attach to."""
 
     _attached = False
     _take: Take | None = None
     _cork: Cork | None = None
     _held = False
-    _turns: Turns | None = None
+    _fair_reads: FairReads | None = None
     _address = ""
-    _in_turn = False  # waits for its turn to read on
+    _queued = False  # waits for its turn to read on
     _later: deque[Text | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
@@ -134,10 +134,10 @@ class DirectProtocol(PatientProtocol):
     # --- for the application -------------------------------------------------------------------
 
     def open_cork(
-        self, turn: Turn, max_bytes: int, overflow: Callable[[], None], unread: Unread
+        self, corks: Corks, max_bytes: int, overflow: Callable[[], None], unread: Unread
     ) -> Cork:
         """Return the outbox of this connection."""
-        self._cork = Cork(turn, self.transport, max_bytes, overflow, unread)
+        self._cork = Cork(corks, self.transport, max_bytes, overflow, unread)
         return self._cork
 
     def attach(
@@ -145,7 +145,7 @@ class DirectProtocol(PatientProtocol):
         take: Take,
         ended: Callable[[], None],
         large: Callable[[int], bool],
-        turns: Turns,
+        fair_reads: FairReads,
         address: str,
     ) -> None:
         """Call `take` with the text of every message from now on, None for a binary one.
@@ -156,11 +156,11 @@ class DirectProtocol(PatientProtocol):
         connection stays.
         `large` is asked for memory, in bytes, before more than LARGE of a message that is not
         whole are kept, and gets it back as a negative number; without it the connection ends.
-        Large pieces are read when it is `address`'s turn in `turns`.
+        Large pieces are read when it is `address`'s turn in `fair_reads`.
         """
         self._take = take
         self._large = large
-        self._turns = turns
+        self._fair_reads = fair_reads
         self._address = address
         self._attached = True
         later: deque[Text | None] = deque()
@@ -200,12 +200,12 @@ class DirectProtocol(PatientProtocol):
             if not self._later:
                 self._later = None
             self._hand_over(text)
-        if not self._in_turn:
+        if not self._queued:
             self.read_on()
 
     def read_on(self) -> None:
-        """It is its turn (see `turns.Reader`): read, unless the application has paused."""
-        self._in_turn = False
+        """It is its turn (see `fair_reads.Reader`): read, unless the application has paused."""
+        self._queued = False
         if not self._held and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -227,10 +227,10 @@ class DirectProtocol(PatientProtocol):
         if self._take is None:
             super().data_received(data)
             return
-        if len(data) >= LARGE_READ and self._turns is not None:
-            self._in_turn = True
+        if len(data) >= LARGE_READ and self._fair_reads is not None:
+            self._queued = True
             self.transport.pause_reading()
-            self._turns.wait(self._address, self)
+            self._fair_reads.wait(self._address, self)
         if self._ours is not None:
             self._ours += data
             if len(self._ours) < self._wanted:

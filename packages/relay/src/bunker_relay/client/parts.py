@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from bunker_core.bounds.rate import Buckets
     from bunker_relay.client.answers import Answers
     from bunker_relay.client.connection import Connection
-    from bunker_relay.client.cork import Turn
-    from bunker_relay.client.turns import Turns
+    from bunker_relay.client.cork import Corks
+    from bunker_relay.client.fair_reads import FairReads
     from bunker_relay.event.hub import Hub
     from bunker_relay.event.ingest import Ingest
     from bunker_relay.event.limits import Budget
@@ -33,6 +33,6 @@ class Parts:
     unread: "Budget"  # of what clients have still to take
     answers: "Answers"
     counters: "Counters"
-    turn: "Turn"
-    turns: "Turns"
+    corks: "Corks"
+    fair_reads: "FairReads"
     connections: "set[Connection]"

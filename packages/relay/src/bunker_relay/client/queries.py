@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bunker_core.filter import Filter
 from bunker_core.kinds import is_ephemeral
 from bunker_core.messages import Closed, CountReply, Eose
-from bunker_relay.client.session import CountQuery, Session, frame
+from bunker_relay.client.protocol import CountQuery, RelayProtocol, frame
 from bunker_relay.event.hub import Subscription
 from bunker_relay.store.outcome import PAGE_BYTES, StoreError
 
@@ -30,8 +30,8 @@ class Queries:
         "_address",
         "_open",
         "_outbox",
+        "_protocol",
         "_relay",
-        "_session",
         "_spawn",
         "_stalled",
         "_turn",
@@ -40,7 +40,7 @@ class Queries:
     def __init__(
         self,
         relay: "Parts",
-        session: Session,
+        protocol: RelayProtocol,
         outbox: "Outbox | Cork",
         spawn: Spawn,
         stalled: Callable[[], None],
@@ -50,11 +50,11 @@ class Queries:
         `stalled` is called when the client does not take its answer while others wait for the room.
         """
         self._relay = relay
-        self._session = session
+        self._protocol = protocol
         self._outbox = outbox
         self._spawn = spawn
         self._stalled = stalled
-        self._address = session.address
+        self._address = protocol.address
         self._open: dict[Subscription, asyncio.Task[None]] = {}  # that are not answered yet
         self._turn: asyncio.Lock | None = None
 
@@ -74,14 +74,14 @@ class Queries:
             self._answer(subscription, self._send_stored(relay.store, subscription))
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription, which the session has ended."""
+        """End a subscription, which the protocol has ended."""
         self._relay.hub.remove(subscription)
         self._cancel(subscription)
 
     def count(self, query: CountQuery) -> None:
         """Answer a COUNT (NIP-45)."""
         task = self._spawn(self._send_count(query))
-        task.add_done_callback(lambda _: self._session.counted(query))
+        task.add_done_callback(lambda _: self._protocol.counted(query))
 
     def missed(self, subscription: Subscription) -> None:
         """End a subscription for which more happened during its query than can be held back."""
@@ -129,7 +129,7 @@ class Queries:
             int(time.time()),
             default=limits.default_limit,
             most=limits.max_limit,
-            readers=self._session.readers,
+            readers=self._protocol.readers,
             key=address,
         )
         at = len(stored) and found.page(0)[0].stop
@@ -155,7 +155,7 @@ class Queries:
                     count = await self._relay.store.count(
                         query.filters,
                         int(time.time()),
-                        readers=self._session.readers,
+                        readers=self._protocol.readers,
                         key=self._address,
                     )
                 except StoreError as error:
@@ -168,7 +168,7 @@ class Queries:
     def _refuse(self, subscription: Subscription, reason: str) -> None:
         if not subscription.closed:
             self._relay.hub.remove(subscription)
-            self._session.forget(subscription)
+            self._protocol.forget(subscription)
             self._outbox.put(frame(Closed(subscription.id, reason)))
 
     def _cancel(self, subscription: Subscription) -> None:

@@ -286,7 +286,7 @@ class Config(_Section):
     description: str = "A relay for remote signing: it forwards signing requests and keeps none."
     contact: str | None = None
     icon: str | None = None
-    plain: bool = False  # ASGI alone, without the fast path (see `direct`); bound at the start
+    plain: bool = False  # ASGI alone, without the fast path; bound at the start
     ping_interval: float = Field(default=25.0, gt=0, le=30)  # seconds; nginx drops silence after 60
     ping_timeout: float = Field(default=20.0, gt=0, le=300)
     shutdown_timeout: float = Field(default=5.0, gt=0, le=300)

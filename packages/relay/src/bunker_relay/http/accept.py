@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bunker_relay.client.fast_path import DirectProtocol
+from bunker_relay.client.fast_path import FastPathProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http import handshake
@@ -26,7 +26,7 @@ _RESERVE: Final = 100  # descriptors for database, log, bus and the connections 
 _PROXY: Final = ""  # stands for every address that may bring many clients
 
 # Given the scope of a request, returns what serves its WebSocket; None to take the ordinary way.
-Opens = Callable[[Any], Callable[[DirectProtocol], None] | None]
+Opens = Callable[[Any], Callable[[FastPathProtocol], None] | None]
 
 
 class Droppable(Protocol):
@@ -206,7 +206,7 @@ class HTTPProtocol(HttpToolsProtocol):
         if serve is None:
             return False
         self.connections.discard(self)
-        protocol = DirectProtocol(self.config, self.server_state, self.app_state)
+        protocol = FastPathProtocol(self.config, self.server_state, self.app_state)
         protocol.adopt(self.transport, self.server, self.client)
         self.transport.set_protocol(protocol)
         self.transport.write(handshake.response(accepted, self.server_state.default_headers))

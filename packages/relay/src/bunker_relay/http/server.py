@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
-from bunker_relay.client.fast_path import DirectProtocol, lacking
+from bunker_relay.client.fast_path import FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
 from bunker_relay.config.sources import ConfigError
@@ -69,7 +69,7 @@ def _run(
     uvicorn_config = uvicorn.Config(
         _no_app_yet,
         http=HTTPProtocol,
-        ws=_PlainProtocol if config.plain or not _knows_direct() else DirectProtocol,
+        ws=_PlainProtocol if config.plain or not _has_fast_path() else FastPathProtocol,
         loop="uvloop",
         lifespan="off",
         access_log=False,  # it would name clients
@@ -85,7 +85,7 @@ def _run(
     _Server(uvicorn_config, config, load, listener, worker, room).run(sockets=[listener])
 
 
-def _knows_direct() -> bool:
+def _has_fast_path() -> bool:
     """Tell whether this uvicorn has what the fast path uses; says so if it has not."""
     missing = lacking()
     if missing:
@@ -166,7 +166,7 @@ class _Server(uvicorn.Server):
         if settings.metrics.port is not None and (worker is None or worker.index == 0):
             self._metrics = self._open_metrics(relay)
         self.config.loaded_app = create_app(relay)
-        if self.config.ws is DirectProtocol:
+        if self.config.ws is FastPathProtocol:
             HTTPProtocol.opens = relay.admission.opens
         self._watch = Watch(relay)
         await relay.open()

@@ -19,7 +19,7 @@ class Reader(Protocol):
         """Read the next piece."""
 
 
-class Turns:
+class FairReads:
     """The connections that wait to read on, by address; made on the loop's thread."""
 
     __slots__ = ("_call_soon", "_waiting")

@@ -6,7 +6,7 @@ import signal
 
 from _wire import Peer, Start, note
 from bunker_core.keys import SecretKey
-from bunker_relay.client.turns import Turns
+from bunker_relay.client.fair_reads import FairReads
 
 KEY = SecretKey.generate()
 
@@ -14,25 +14,25 @@ KEY = SecretKey.generate()
 class Reader:
     """Reads a number of large pieces, one a turn."""
 
-    def __init__(self, turns: Turns, address: str, pieces: int, read: list[str]) -> None:
-        self.turns, self.address, self.left, self.read = turns, address, pieces, read
+    def __init__(self, fair_reads: FairReads, address: str, pieces: int, read: list[str]) -> None:
+        self.fair_reads, self.address, self.left, self.read = fair_reads, address, pieces, read
         self.done = asyncio.Event()
-        turns.wait(address, self)
+        fair_reads.wait(address, self)
 
     def read_on(self) -> None:
         """Read one piece, of which there are more."""
         self.read.append(self.address)
         self.left -= 1
         if self.left:
-            self.turns.wait(self.address, self)
+            self.fair_reads.wait(self.address, self)
         else:
             self.done.set()
 
 
 async def test_addresses_take_turns() -> None:
     """However many connections one has, the other reads every second piece."""
-    turns, read = Turns(), list[str]()
-    readers = [Reader(turns, address, 3, read) for address in "aaaab"]
+    fair_reads, read = FairReads(), list[str]()
+    readers = [Reader(fair_reads, address, 3, read) for address in "aaaab"]
     for reader in readers:
         await reader.done.wait()
     assert "".join(read) == "abababaaaaaaaaa"
@@ -40,8 +40,8 @@ async def test_addresses_take_turns() -> None:
 
 async def test_one_piece_is_read_in_a_turn_of_the_loop() -> None:
     """What else the loop has to do comes in between."""
-    turns, read = Turns(), list[str]()
-    readers = [Reader(turns, "a", 2, read) for _ in range(3)]
+    fair_reads, read = FairReads(), list[str]()
+    readers = [Reader(fair_reads, "a", 2, read) for _ in range(3)]
     for seen in range(1, 7):
         await asyncio.sleep(0)
         assert len(read) == seen

@@ -1,4 +1,4 @@
-"""One client's side of the protocol, without any I/O: messages in, frames and effects out.
+"""The relay's side of the protocol with one client, without I/O: messages in, effects out.
 
 A frame (bytes) goes to the client; an effect is for the caller to carry out, in order. Events
 that a client publishes do not come here: `connection` gives them to `ingest`.
@@ -50,7 +50,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class CountQuery:
-    """The client asks how many events match; `Session.counted` takes it when that is told."""
+    """The client asks how many events match; `RelayProtocol.counted` takes it when that is told."""
 
     subscription_id: str
     filters: tuple[Filter, ...]
@@ -67,8 +67,8 @@ _ASKS_FOR_AUTH: Final = (b',"auth-required:', b',"restricted:')
 Effect = bytes | Query | Unsubscribe | CountQuery | HangUp
 
 
-class Session:
-    """Subscriptions and authenticated pubkeys of one client.
+class RelayProtocol:
+    """The relay's side of NIP-01 for one client: its subscriptions and authenticated pubkeys.
 
     `address` is whose limits it shares: an IP address or network; `queries` is the bucket for
     REQ and COUNT, `memory` what the subscriptions of all clients may take.
