@@ -18,7 +18,7 @@ from bunker_core.messages import Ok, serialize
 from bunker_core.pool import RelayPool
 from bunker_core.pool.document import fetch_json, fetch_max_message_length
 from bunker_core.pool.frame_limit import ANYWHERE, FrameLimit
-from bunker_core.pool.session import Answered, AskLimit, Effect, RelaySession, Send
+from bunker_core.pool.protocol import Answered, AskLimit, ClientProtocol, Effect, Send
 
 NOW = 1_700_000_000
 KIB = 1024
@@ -38,10 +38,10 @@ def refusals(effects: list[Effect]) -> list[str]:
     return [effect.reason for effect in effects if isinstance(effect, Answered)]
 
 
-def opened() -> RelaySession:
-    session = RelaySession("wss://relay.example.com")
-    session.opened()
-    return session
+def opened() -> ClientProtocol:
+    protocol = ClientProtocol("wss://relay.example.com")
+    protocol.opened()
+    return protocol
 
 
 def test_a_small_event_asks_nobody() -> None:
@@ -51,55 +51,55 @@ def test_a_small_event_asks_nobody() -> None:
 
 def test_a_large_event_waits_for_the_relays_word() -> None:
     """It is asked once; then what fits is sent and the rest refused with both figures."""
-    session = opened()
-    assert session.publish(note(100 * KIB)) == [AskLimit()]
-    assert session.publish(note(200 * KIB)) == []
-    effects = session.limit_told(128 * KIB)
+    protocol = opened()
+    assert protocol.publish(note(100 * KIB)) == [AskLimit()]
+    assert protocol.publish(note(200 * KIB)) == []
+    effects = protocol.limit_told(128 * KIB)
     assert [100 * KIB < size <= 128 * KIB for size in sizes(effects)] == [True]
     (reason,) = refusals(effects)
     assert reason.startswith("invalid: too large for the relay, 205")
     assert reason.endswith(" of 131072 bytes")
-    assert refusals(session.publish(note(200 * KIB))) == [reason]  # from now on at once
+    assert refusals(protocol.publish(note(200 * KIB))) == [reason]  # from now on at once
 
 
 def test_the_limit_itself_still_goes() -> None:
     """A frame of exactly max_message_length is taken; one byte more is not sent."""
     event = note(64 * KIB)
-    session = opened()
-    session.publish(event)
-    (size,) = sizes(session.limit_told(None))
+    protocol = opened()
+    protocol.publish(event)
+    (size,) = sizes(protocol.limit_told(None))
     for limit, sent in ((size, 1), (size - 1, 0)):
-        session = opened()
-        session.publish(event)
-        assert len(sizes(session.limit_told(limit))) == sent
+        protocol = opened()
+        protocol.publish(event)
+        assert len(sizes(protocol.limit_told(limit))) == sent
 
 
 def test_what_a_relay_closed_on_is_never_sent_again() -> None:
     """After a 1009 the largest is refused and all else is sent again."""
-    session = opened()
-    session.publish(note(300 * KIB))
-    session.limit_told(None)
+    protocol = opened()
+    protocol.publish(note(300 * KIB))
+    protocol.limit_told(None)
     small, large = note(1), note(40 * KIB)
-    session.publish(small)
-    session.publish(large)
-    assert len(refusals(session.lost(too_large=True))) == 1
-    assert session.publish(note(290 * KIB)) == [
-        Answered(note(290 * KIB).id, False, refusals(session.publish(note(290 * KIB)))[0])
+    protocol.publish(small)
+    protocol.publish(large)
+    assert len(refusals(protocol.lost(too_large=True))) == 1
+    assert protocol.publish(note(290 * KIB)) == [
+        Answered(note(290 * KIB).id, False, refusals(protocol.publish(note(290 * KIB)))[0])
     ]
-    again = session.opened()
+    again = protocol.opened()
     assert AskLimit() in again
-    assert max(sizes([*again, *session.limit_told(None)])) < 64 * KIB
+    assert max(sizes([*again, *protocol.limit_told(None)])) < 64 * KIB
 
 
 def test_a_forgotten_event_teaches_too() -> None:
     """Who published it has given up; that the relay closed on it is learned all the same."""
-    session = opened()
+    protocol = opened()
     event = note(300 * KIB)
-    session.publish(event)
-    session.limit_told(None)
-    session.forget(event.id)
-    assert session.lost(too_large=True) == []
-    assert refusals(session.publish(note(300 * KIB)))
+    protocol.publish(event)
+    protocol.limit_told(None)
+    protocol.forget(event.id)
+    assert protocol.lost(too_large=True) == []
+    assert refusals(protocol.publish(note(300 * KIB)))
 
 
 def test_a_relay_that_says_nothing_is_narrowed_down_in_a_few_steps() -> None:
@@ -130,14 +130,14 @@ def test_a_connection_that_breaks_off_twice_counts_as_closed() -> None:
 
 def test_an_answered_event_is_not_blamed() -> None:
     """A relay that answered the large one closed for something else."""
-    session = opened()
+    protocol = opened()
     event = note(100 * KIB)
-    session.publish(event)
-    session.limit_told(None)
-    session.receive(serialize(Ok(event.id, True, "")), NOW)
-    session.lost(too_large=True)
-    session.opened()
-    assert not refusals(session.publish(note(100 * KIB)))
+    protocol.publish(event)
+    protocol.limit_told(None)
+    protocol.receive(serialize(Ok(event.id, True, "")), NOW)
+    protocol.lost(too_large=True)
+    protocol.opened()
+    assert not refusals(protocol.publish(note(100 * KIB)))
 
 
 class Limited:

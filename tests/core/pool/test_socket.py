@@ -30,7 +30,7 @@ async def test_a_message_in_fragments_is_one_message() -> None:
         subscription = pool.subscribe(NOTES)
         await subscription.live(10)
         assert (await anext(subscription)).event == NOTE
-        assert pool._connections[relay.url].session.rejected == 0
+        assert pool._connections[relay.url].protocol.rejected == 0
 
 
 async def test_what_comes_with_the_handshake_is_not_lost() -> None:
@@ -39,7 +39,7 @@ async def test_what_comes_with_the_handshake_is_not_lost() -> None:
         relay.greeting = ["AUTH", "challenge"]
         async with RelayPool([relay.url]) as pool:
             await pool.subscribe(NOTES).live(10)
-            assert pool._connections[relay.url].session._challenge == "challenge"
+            assert pool._connections[relay.url].protocol._challenge == "challenge"
 
 
 class Counting:

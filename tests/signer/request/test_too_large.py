@@ -11,7 +11,7 @@ from _scripted import scripted_relay
 from bunker.harness import running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.pool.connection import RelayConnection
-from bunker_core.pool.session import Effect
+from bunker_core.pool.protocol import Effect
 from bunker_signer.store import journal
 from bunker_signer.store.journal import State
 from signer._rig import Rig, rig

@@ -1,6 +1,6 @@
 """Connections to relays, as signer and client share them.
 
-`session.py` is the protocol without I/O, `connection.py` one relay, `pool.py` several as one;
+`protocol.py` is the protocol without I/O, `connection.py` one relay, `pool.py` several as one;
 `frame_limit.py` how large a frame may be, `document.py` what is fetched over HTTP.
 """
 

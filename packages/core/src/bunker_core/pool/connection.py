@@ -1,4 +1,4 @@
-"""One relay: a WebSocket that comes back after every loss, driven by a RelaySession."""
+"""One relay: a WebSocket that comes back after every loss, driven by a ClientProtocol."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from bunker_core.pool.backoff import Backoff
 from bunker_core.pool.document import fetch_max_message_length
-from bunker_core.pool.session import AskLimit, Effect, Ended, Noticed, RelaySession, Send
+from bunker_core.pool.protocol import AskLimit, ClientProtocol, Effect, Ended, Noticed, Send
 from bunker_core.pool.socket import Socket
 
 # Larger than the largest NIP-46 frame that relays pass on; beyond it a relay is misbehaving.
@@ -46,7 +46,7 @@ class ConnectionState(Enum):
 
 
 class RelayConnection:
-    """Keep `session` connected until `close`; hand its effects, but for `Send`, to `on_effect`.
+    """Keep `protocol` connected until `close`; hand its effects, but for `Send`, to `on_effect`.
 
     `on_state` is called after each change of `state`. Both callbacks are called on the event loop
     and must not block.
@@ -54,14 +54,14 @@ class RelayConnection:
 
     def __init__(
         self,
-        session: RelaySession,
+        protocol: ClientProtocol,
         on_effect: Callable[["RelayConnection", Effect], None],
         on_state: Callable[["RelayConnection"], None],
         clock: Callable[[], float] = time.time,
         backoff: Backoff | None = None,
         fetch_limit: Callable[[str, float], Awaitable[int | None]] = fetch_max_message_length,
     ) -> None:
-        self.session = session
+        self.protocol = protocol
         self.state = ConnectionState.CONNECTING
         self.last_error: str | None = None
         self.clock_skew: float | None = None  # seconds that the relay's clock is ahead of ours
@@ -83,10 +83,10 @@ class RelayConnection:
     @property
     def url(self) -> str:
         """The relay's URL, in normal form."""
-        return self.session.relay_url
+        return self.protocol.relay_url
 
     def apply(self, effects: Iterable[Effect]) -> None:
-        """Act on effects of the session, in order."""
+        """Act on effects of the protocol, in order."""
         for effect in effects:
             match effect:
                 case Send(text):
@@ -191,10 +191,10 @@ class RelayConnection:
             self.last_error = "relay closed the connection"
         finally:
             too_large = code == TOO_LARGE
-            self.apply(self.session.lost(too_large=too_large, broken_off=code is None))
+            self.apply(self.protocol.lost(too_large=too_large, broken_off=code is None))
             if too_large:
                 self.last_error = "a message was too large for the relay (1009)"
-            self._outbox = []  # what matters in it is sent again by session.opened()
+            self._outbox = []  # what matters in it is sent again by protocol.opened()
         log.info("relay %s: %s", self.url, self.last_error)
         if opened_at is None:
             return
@@ -208,13 +208,13 @@ class RelayConnection:
         self.last_error = None
         self.clock_skew = _skew(socket, self._clock())
         self._socket = socket
-        self.apply(self.session.opened())
+        self.apply(self.protocol.opened())
         self._set_state(ConnectionState.OPEN)
         failures: list[Exception] = []
 
         def take(message: bytes) -> None:
             try:
-                self.apply(self.session.receive(message, self._now()))
+                self.apply(self.protocol.receive(message, self._now()))
             except Exception as error:  # noqa: BLE001 -- raised where the connection is waited for
                 failures.append(error)
                 socket.transport.abort()
@@ -232,7 +232,7 @@ class RelayConnection:
 
     async def _ask_limit(self) -> None:
         limit = await self._fetch_limit(self.url, DOCUMENT_TIMEOUT)
-        self.apply(self.session.limit_told(limit))
+        self.apply(self.protocol.limit_told(limit))
 
     def _flush(self) -> None:
         texts, self._outbox = self._outbox, []
@@ -262,7 +262,7 @@ class RelayConnection:
 
         def again() -> None:
             self._timers.discard(timer)
-            self.apply(self.session.resubscribe(subscription_id))
+            self.apply(self.protocol.resubscribe(subscription_id))
 
         timer = loop.call_later(self._backoff.delay(), again)
         self._timers.add(timer)

@@ -12,8 +12,8 @@ from bunker_core.event import Event, Sign
 from bunker_core.filter import Filter
 from bunker_core.nips.relay_url import parse_relay_url
 from bunker_core.pool.connection import MAX_SKEW, ConnectionState, RelayConnection
+from bunker_core.pool.protocol import Answered, ClientProtocol, Effect, Ended, Live, Received
 from bunker_core.pool.publication import Publication, Receipt
-from bunker_core.pool.session import Answered, Effect, Ended, Live, Received, RelaySession
 from bunker_core.pool.subscription import Incoming, Subscription
 
 
@@ -161,7 +161,7 @@ class RelayPool:
         subscription = Subscription(secrets.token_hex(8), filters, self._unsubscribe)
         self._subscriptions[subscription.subscription_id] = subscription
         for connection in self._connections.values():
-            connection.apply(connection.session.subscribe(subscription.subscription_id, filters))
+            connection.apply(connection.protocol.subscribe(subscription.subscription_id, filters))
         return subscription
 
     def publish(
@@ -180,17 +180,17 @@ class RelayPool:
         publication = Publication(event, (item.url for item in targets), self._forget, on_receipt)
         self._publications[event.id] = publication
         for connection in targets:
-            connection.apply(connection.session.publish(event))
+            connection.apply(connection.protocol.publish(event))
             connection.hurry()
         self._discard_if_complete(publication)
         return publication
 
     def _connect(self, url: str) -> None:
-        session = RelaySession(url, self._auth)
+        protocol = ClientProtocol(url, self._auth)
         for subscription in self._subscriptions.values():
-            session.subscribe(subscription.subscription_id, subscription.filters)
+            protocol.subscribe(subscription.subscription_id, subscription.filters)
         self._connections[url] = RelayConnection(
-            session, self._take_effect, self._take_state, self._clock
+            protocol, self._take_effect, self._take_state, self._clock
         )
 
     def _take_effect(self, connection: RelayConnection, effect: Effect) -> None:
@@ -234,12 +234,12 @@ class RelayPool:
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription.subscription_id, None)
         for connection in self._connections.values():
-            connection.apply(connection.session.unsubscribe(subscription.subscription_id))
+            connection.apply(connection.protocol.unsubscribe(subscription.subscription_id))
 
     def _forget(self, publication: Publication) -> None:
         self._publications.pop(publication.event.id, None)
         for connection in self._connections.values():
-            connection.session.forget(publication.event.id)
+            connection.protocol.forget(publication.event.id)
 
     def _discard_if_complete(self, publication: Publication) -> None:
         if publication.complete:

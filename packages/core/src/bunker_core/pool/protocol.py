@@ -90,7 +90,7 @@ Effect = Send | Received | Live | Ended | Answered | Noticed | AskLimit
 _LARGE_KNOWN: Final = 1024
 
 
-class RelaySession:
+class ClientProtocol:
     """One relay as a client sees it.
 
     Each of `auth` signs an answer to the relay's AUTH, but only when the relay insists: a relay
