@@ -11,8 +11,8 @@ from _scripted import Message, Peer, scripted_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.request.delivery import AGAIN_EACH, IN_FLIGHT, RETRIES, Courier
+from bunker_signer.request.fair_semaphore import FairSemaphore
 from bunker_signer.request.parked import EACH
-from bunker_signer.request.turns import Turns
 from bunker_signer.store import clients
 from signer._rig import rig
 from signer._wire import Wire, wire
@@ -63,11 +63,11 @@ async def test_another_client_waits_for_nothing(said: str, relay_url: str, data:
                 if len(courier._parked.of(key.pubkey)) == REQUESTS:
                     break
             for number in range(IN_FLIGHT):  # as soon as our relay has taken the last pong
-                await courier._turns.take(f"probe {number}")
+                await courier._in_flight.acquire(f"probe {number}")
         for number in range(IN_FLIGHT):
-            courier._turns.give_back(f"probe {number}")
-        assert courier._turns._free == IN_FLIGHT  # what waits holds no turn
-        assert not courier._turns._queues
+            courier._in_flight.release(f"probe {number}")
+        assert courier._in_flight._free == IN_FLIGHT  # what waits holds no place
+        assert not courier._in_flight._queues
         for number in range(PINGS):
             assert (await other.ask("ping", rid=f"p{number}")).json["result"] == "pong"
         assert len(courier._parked.of(key.pubkey)) == REQUESTS  # none of them is over
@@ -123,10 +123,10 @@ async def test_what_nobody_takes_is_not_sent_again_by_the_hundred(
         assert len(courier._parked.of(key.pubkey)) == REQUESTS
         assert heard.count(key.pubkey) == REQUESTS
         parked = courier._parked.of(key.pubkey)
-        assert sum(item.in_turn for item in parked) == AGAIN_EACH
+        assert sum(item.retrying for item in parked) == AGAIN_EACH
         Courier.heard_of(courier, key.pubkey)  # what each of them would have done
         [woken] = [item for item in parked if item.wake.is_set()]
-        assert woken.in_turn  # one that waits for its turn could do nothing
+        assert woken.retrying  # one that waits for that could do nothing
         listens = True
         await asyncio.wait(list(courier._trying.values()), timeout=30)
         assert not courier._parked.of(key.pubkey)
@@ -157,17 +157,17 @@ async def test_what_is_kept_for_one_client_is_bounded(relay_url: str, data: Path
 
 async def test_turns_go_round_the_clients() -> None:
     """Of hundreds that wait, another client's first is the next."""
-    turns, order = Turns(total=2, each=1), []
+    semaphore, order = FairSemaphore(total=2, each=1), []
     first = asyncio.Event()
 
     async def use(client: str, until: asyncio.Event | None = None) -> None:
-        await turns.take(client)
+        await semaphore.acquire(client)
         try:
             order.append(client)
             if until:
                 await until.wait()
         finally:
-            turns.give_back(client)
+            semaphore.release(client)
 
     holding = [asyncio.create_task(use("a", first)), asyncio.create_task(use("x", first))]
     await asyncio.sleep(0)
@@ -180,6 +180,6 @@ async def test_turns_go_round_the_clients() -> None:
     await asyncio.gather(*holding, *waiting, return_exceptions=True)
     assert order.index("b") <= 4
     assert order.count("a") == 300
-    assert turns._free == 2
-    assert not turns._queues
-    assert not turns._held
+    assert semaphore._free == 2
+    assert not semaphore._queues
+    assert not semaphore._held

@@ -1,6 +1,6 @@
 """Seeing replies home: retried until a relay delivers, at once when there is hope.
 
-A first try is made in a turn (`turns.py`) that ends when one of our own relays has answered.
+A first try is one of so many in flight (`fair_semaphore.py`) until one of our own relays answers.
 All waiting is done outside of it: for a relay that a client brought along, for one that refuses,
 for a client that comes back. What is not delivered at once is kept (`parked.py`), so much for each
 client.
@@ -17,9 +17,9 @@ from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.fair_semaphore import FairSemaphore
 from bunker_signer.request.parked import ALL, Parked, ParkingLot
 from bunker_signer.request.reply import Reply
-from bunker_signer.request.turns import Turns
 
 RECEIPT_TIMEOUT: Final = 3.0  # seconds that a relay has for its OK
 RECONNECT_TIMEOUT: Final = 0.5  # seconds to come back, when no relay is connected
@@ -87,9 +87,9 @@ class Courier:
         self._corrected = corrected or clock
         self._sleep = sleep
         self._parked = ParkingLot()
-        self._turns = Turns(IN_FLIGHT, IN_FLIGHT_EACH)
-        self._held_back = Turns(HELD_BACK, HELD_BACK_EACH)
-        self._again = Turns(ALL, AGAIN_EACH)  # as many as are kept: by client alone
+        self._in_flight = FairSemaphore(IN_FLIGHT, IN_FLIGHT_EACH)
+        self._held_back = FairSemaphore(HELD_BACK, HELD_BACK_EACH)
+        self._again = FairSemaphore(ALL, AGAIN_EACH)  # as many as are kept: by client alone
         self._trying: dict[Parked, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -151,15 +151,15 @@ class Courier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _publish(self, reply: Reply) -> Publication:
-        """Send in a turn, which ends when one of our own relays has answered."""
-        await self._turns.take(reply.client_pubkey)
+        """Send, and be in flight until one of our own relays has answered."""
+        await self._in_flight.acquire(reply.client_pubkey)
         try:
             event = reply.event(int(self._corrected()))
             publication = self._pool.publish(event, self._targets(reply))
             if own := self._own_open():
                 await publication.delivered(RECEIPT_TIMEOUT, any_of=own)
         finally:
-            self._turns.give_back(reply.client_pubkey)
+            self._in_flight.release(reply.client_pubkey)
         return publication
 
     def _is_delivered(self, reply: Reply, publication: Publication) -> bool:
@@ -214,12 +214,12 @@ class Courier:
             self._parked.drop(parked)
             await self._replace(parked.reply, reason)
         elif outcome is not _Outcome.DELIVERED:
-            await self._again.take(parked.reply.client_pubkey)
-            parked.in_turn = True
+            await self._again.acquire(parked.reply.client_pubkey)
+            parked.retrying = True
             try:
                 await self._try_again(parked, outcome, reason)
             finally:
-                self._again.give_back(parked.reply.client_pubkey)
+                self._again.release(parked.reply.client_pubkey)
 
     async def _try_again(self, parked: Parked, outcome: _Outcome, reason: str) -> None:
         """Try at growing intervals, and a few times in a row when there is hope."""
@@ -230,12 +230,12 @@ class Courier:
                 await self._replace(parked.reply, reason)
                 return
             if outcome is _Outcome.TOO_MUCH:
-                await self._held_back.take(parked.reply.client_pubkey)
+                await self._held_back.acquire(parked.reply.client_pubkey)
                 try:
                     await self._sleep(TOO_MUCH)
                     outcome, reason = await self._attempt(parked.reply)
                 finally:
-                    self._held_back.give_back(parked.reply.client_pubkey)
+                    self._held_back.release(parked.reply.client_pubkey)
                 continue
             if quick:
                 now = quick.pop(0)

@@ -23,9 +23,9 @@ from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.decision import Job
 from bunker_signer.request.jobs import Jobs
+from bunker_signer.request.keyless import KeylessMethods
 from bunker_signer.request.operation import Refused
 from bunker_signer.request.reply import Reply
-from bunker_signer.request.sessions import Sessions
 from bunker_signer.store import StoreError, Writer, clients, journal
 from bunker_signer.store.clients import Client
 
@@ -82,7 +82,7 @@ class Handler:
         self,
         identities: Mapping[str, Identity],
         writer: Writer,
-        sessions: Sessions,
+        keyless: KeylessMethods,
         jobs: Jobs,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
@@ -96,7 +96,7 @@ class Handler:
         """
         self._identities = identities
         self._writer = writer
-        self._sessions = sessions
+        self._keyless = keyless
         self._jobs = jobs
         self._metrics = metrics or Metrics()
         self._clock = clock
@@ -204,12 +204,12 @@ class Handler:
         def see(connection: Connection) -> bool:
             new = journal.mark_handled(connection, event.id, now)
             if new:
-                self._sessions.note(connection, identity, method, client, request, now)
+                self._keyless.note(connection, identity, method, client, request, now)
             return new
 
         if not await self._writer.write(see):
             return self._drop(event, "replayed")
-        answer = self._reply(came, self._sessions.result(identity, method, client, request))
+        answer = self._reply(came, self._keyless.result(identity, method, client, request))
         if method is Method.LOGOUT:
             log.info("client logged out", key=identity.name, client=client.pubkey)
             answer = answer.seal()
@@ -224,7 +224,7 @@ class Handler:
         if came.request.method == Method.CONNECT.value:
             try:
                 pubkey, now = came.event.pubkey, int(self._clock())
-                result = self._sessions.connect(came.identity, came.request, pubkey, now)
+                result = self._keyless.connect(came.identity, came.request, pubkey, now)
             except Refused as refusal:
                 error = refusal.error
             except StoreError as failure:

@@ -22,7 +22,7 @@ class Parked:
     reply: Reply
     since: float
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    in_turn: bool = False  # it is tried again, where others of its client wait for that
+    retrying: bool = False  # it is tried again, where others of its client wait for that
 
     @property
     def name(self) -> str:
@@ -79,9 +79,9 @@ class ParkingLot:
         return list(self._by_client.get(client, {}).values())
 
     def next_of(self, client: str) -> Parked | None:
-        """Return the one of a client's to try: the oldest, of those in turn if there are any."""
+        """Return the one of a client's to try: the oldest, of those retrying if there are any."""
         kept = self._by_client.get(client, {}).values()
-        return next((item for item in kept if item.in_turn), next(iter(kept), None))
+        return next((item for item in kept if item.retrying), next(iter(kept), None))
 
     def next_of_each(self) -> list[Parked]:
         """Return the one to try of every client."""

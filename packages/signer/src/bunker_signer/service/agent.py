@@ -20,8 +20,8 @@ from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.delivery import Courier
 from bunker_signer.request.handler import CLIENT_RATE, FRESH, MAX_CORRECTION, REMEMBER, Handler
 from bunker_signer.request.jobs import Jobs
+from bunker_signer.request.keyless import KeylessMethods
 from bunker_signer.request.reply import Reply
-from bunker_signer.request.sessions import Sessions
 from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, grants, journal
 
 START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
@@ -68,11 +68,11 @@ class Agent:
         self._clock = clock
         self._audit_days = audit_days
         self._other_relays = tuple(other_relays)
-        sessions = Sessions(database, lambda: self.relays)
+        keyless = KeylessMethods(database, lambda: self.relays)
         self.handler: Final = Handler(
             self.identities,
             writer,
-            sessions,
+            keyless,
             jobs,
             self.metrics,
             clock,

@@ -1,13 +1,13 @@
-"""Turns at something that is scarce, shared out by client: nobody waits for another's queue."""
+"""A semaphore that is fair to clients: none of them waits for another's queue."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
 
 
-class Turns:
+class FairSemaphore:
     """`total` at a time, `each` of one client; who waits is taken client by client, in rotation.
 
-    Hundreds of one client that wait delay another client's first by one turn.
+    Hundreds of one client that wait delay another client's first by one.
     """
 
     def __init__(self, total: int, each: int) -> None:
@@ -16,16 +16,16 @@ class Turns:
         self._held: Counter[str] = Counter()
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def take(self, client: str) -> None:
-        """Have a turn, until `give_back`."""
+    async def acquire(self, client: str) -> None:
+        """Be one of the `total`, until `release`."""
         if self._free and self._held[client] < self._each:
             self._free -= 1
             self._held[client] += 1
         else:
             await self._wait(client)
 
-    def give_back(self, client: str) -> None:
-        """End a turn; whoever waits is next."""
+    def release(self, client: str) -> None:
+        """Let the next one in, if any waits."""
         self._free += 1
         self._held[client] -= 1
         if not self._held[client]:
@@ -39,25 +39,25 @@ class Turns:
 
     async def _wait(self, client: str) -> None:
         queue = self._queues.setdefault(client, deque())
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(admitted)
         try:
-            await turn
+            await admitted
         except BaseException:
-            if turn.done() and not turn.cancelled():
-                self.give_back(client)  # it was given just now
-            elif turn in queue:
-                queue.remove(turn)
+            if admitted.done() and not admitted.cancelled():
+                self.release(client)  # it was given just now
+            elif admitted in queue:
+                queue.remove(admitted)
                 if not queue:
                     self._queues.pop(client, None)
             raise
 
     def _take_next(self, client: str) -> None:
         queue = self._queues.pop(client)
-        turn = queue.popleft()
+        admitted = queue.popleft()
         if queue:
             self._queues[client] = queue  # at the end: the others come first
-        if not turn.done():
+        if not admitted.done():
             self._free -= 1
             self._held[client] += 1
-            turn.set_result(None)
+            admitted.set_result(None)

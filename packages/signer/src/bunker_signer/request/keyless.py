@@ -1,4 +1,4 @@
-"""How a client becomes one and ceases to be one: connect, switch_relays, logout (NIP-46)."""
+"""The methods of NIP-46 that need no user key: connect, ping, switch_relays, logout and so on."""
 
 from collections.abc import Callable
 
@@ -17,8 +17,8 @@ log = get_logger(__name__)
 _MAX_REQUESTED = 4096  # characters of a permission proposal that are kept
 
 
-class Sessions:
-    """Answers what does not want the user key. `relays` are those that the signer runs on."""
+class KeylessMethods:
+    """Answers them. `relays` are those that the signer runs on."""
 
     def __init__(self, database: Database, relays: Callable[[], tuple[str, ...]]) -> None:
         self._database = database
