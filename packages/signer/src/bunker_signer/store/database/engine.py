@@ -95,9 +95,9 @@ class Database:
         except self._errors as error:
             raise _failed(error) from None
 
-    def line(self) -> "Line":
+    def persistent_connection(self) -> "PersistentConnection":
         """Return a connection that stays open, for one thread that is often here."""
-        return Line(self._engine.execution_options(**{_WRITE: True}), self._errors)
+        return PersistentConnection(self._engine.execution_options(**{_WRITE: True}), self._errors)
 
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Connection]:
@@ -140,7 +140,7 @@ def _version(connection: Connection) -> str | None:
     return str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
 
 
-class Line:
+class PersistentConnection:
     """One open connection: taking it from the pool and giving it back takes longer than a look."""
 
     def __init__(self, engine: Engine, errors: tuple[type[Exception], ...]) -> None:
@@ -158,7 +158,7 @@ class Line:
                 self._known.compare(connection)
                 yield connection
         except self._errors as error:
-            self._drop()
+            self.close(broken=True)
             raise _failed(error) from None
         except BaseException:
             self._known.forget()  # what was read and rolled back
@@ -177,29 +177,27 @@ class Line:
                 if connection.dialect.name != "sqlite":
                     connection.connection.rollback()
         except self._errors as error:
-            self._drop()
+            self.close(broken=True)
             raise _failed(error) from None
 
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._connection is not None:
-            self._known.detach(self._connection)
-            self._connection.close()
-            self._connection = None
+    def close(self, *, broken: bool = False) -> None:
+        """Give the connection back; one that is `broken` is used by nobody again.
+
+        The next call opens another: a server that was restarted knows nothing of this one.
+        """
+        if self._connection is None:
+            return
+        self._known.detach(self._connection)
+        if broken:
+            self._connection.invalidate()
+        self._connection.close()
+        self._connection = None
 
     def _opened(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._known.attach(self._connection)
         return self._connection
-
-    def _drop(self) -> None:
-        """Open a new one next time: a server that was restarted knows nothing of this one."""
-        if self._connection is not None:
-            self._known.detach(self._connection)
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._line = database.line()
+        self._connection = database.persistent_connection()
         self._since_checkpoint = 0  # steps
         self._checkpoint: asyncio.Future[None] | None = None
         self._steps: deque[_Step] = deque()
@@ -56,7 +56,7 @@ class Writer:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work`, one `Statement` at most, finds; raises StoreError."""
-        return self._line.read(work)
+        return self._connection.read(work)
 
     async def write(self, work: Callable[[Connection], T], *, last: bool = False) -> T:
         """Return the result of `work` once it is committed; raises StoreError, and what it raises.
@@ -119,7 +119,7 @@ class Writer:
             at: int | None = None
             results: list[Any] = []
             try:
-                with self._line.write() as connection:
+                with self._connection.write() as connection:
                     for at, step in enumerate(steps):  # noqa: B007 -- read when it raises
                         results.append(step.work(connection))
                     at = None
@@ -151,7 +151,7 @@ class Writer:
     def close(self) -> None:
         """Write what waits, and close the connection."""
         self.flush()
-        self._line.close()
+        self._connection.close()
 
 
 def _fail(step: _Step, error: Exception) -> None:
