@@ -68,15 +68,15 @@ async def export(visit: Visit) -> Response:
     t = visit.texts
     columns = ("time", "what", "app", "app_key", "key", "outcome", "by", "event_id")
     table.writerow([t(f"export.{column}") for column in columns])
-    for line in tell(visit, _found(visit, wanted, asked, EXPORTED)):
-        entry = line.entry
+    for shown in tell(visit, _found(visit, wanted, asked, EXPORTED)):
+        entry = shown.entry
         row = (
             words.moment(entry.at, t).iso,
-            line.what,
-            line.app,
+            shown.what,
+            shown.app,
             entry.client_pubkey,
             entry.key_name,
-            outcome_words(entry, t) if line.outcome else entry.outcome,
+            outcome_words(entry, t) if shown.outcome else entry.outcome,
             words.by_words(entry.decided_by, t),
             entry.event_id,
         )
@@ -86,8 +86,8 @@ async def export(visit: Visit) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An entry as it is told."""
+class ShownEntry:
+    """An entry of the audit log as it is shown."""
 
     entry: AuditEntry
     what: str
@@ -95,7 +95,7 @@ class Line:
     outcome: bool  # whether there is an outcome to show beside the sentence
 
 
-def tell(visit: Visit, entries: Sequence[AuditEntry]) -> list[Line]:
+def tell(visit: Visit, entries: Sequence[AuditEntry]) -> list[ShownEntry]:
     """Return entries in words, with the names that apps had at the time."""
     t = visit.texts
     console = visit.console
@@ -111,14 +111,15 @@ def tell(visit: Visit, entries: Sequence[AuditEntry]) -> list[Line]:
         best = next((text for text in found if text), "")
         return words.name_of(best, t) if best else plain.short(entry.client_pubkey)
 
-    lines = []
+    told = []
     for entry in entries:
         app = name(entry) if entry.client_pubkey else ""
         sentence = _sentence(entry, app, t)
         alone = sentence is not None
         what = sentence if sentence is not None else entry_words(entry, t)
-        lines.append(Line(entry, what, "" if alone else app, bool(entry.outcome) and not alone))
-    return lines
+        outcome = bool(entry.outcome) and not alone
+        told.append(ShownEntry(entry, what, "" if alone else app, outcome))
+    return told
 
 
 def entry_words(entry: AuditEntry, t: Texts) -> str:
@@ -176,12 +177,12 @@ def _found(visit: Visit, wanted: AuditFilter, asked: str, most: int) -> tuple[Au
     wanted_text = asked.casefold()
     t = visit.texts
     return tuple(
-        line.entry
-        for line in tell(visit, entries)
-        if wanted_text in f"{line.what} {line.app}".casefold()
-        or (line.outcome and wanted_text in outcome_words(line.entry, t).casefold())
-        or line.entry.event_id.startswith(asked.lower())
-        or wanted_text in words.by_words(line.entry.decided_by, t).casefold()
+        shown.entry
+        for shown in tell(visit, entries)
+        if wanted_text in f"{shown.what} {shown.app}".casefold()
+        or (shown.outcome and wanted_text in outcome_words(shown.entry, t).casefold())
+        or shown.entry.event_id.startswith(asked.lower())
+        or wanted_text in words.by_words(shown.entry.decided_by, t).casefold()
     )[:most]
 
 
