@@ -28,7 +28,7 @@ from bunker_client.errors import ClientError
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub, encode_nsec
 from bunker_relay.cli import relay
-from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key
+from bunker_signer.key.keystore import TRANSPORT_NAME, create_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import storage_key
 from bunker_signer.nse.wrap.master_key import MasterKey

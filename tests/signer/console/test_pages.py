@@ -10,7 +10,7 @@ import pytest
 from bunker_client import Pairing, RemoteSigner, RequestDenied
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.console.view.texts import texts_of
-from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, create_master_key
+from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, create_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.passphrase import Passphrase
 from bunker_signer.policy import Profile

@@ -9,20 +9,20 @@ from typing import Any
 
 from bunker_signer.control.server import ControlServer
 from bunker_signer.key.access import Access
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.nse.memory import copy_of
 from bunker_signer.store import Database
 
 
 async def main() -> None:
     data = Path(sys.argv[1])
-    keyring = Keyring(data, None)
-    (pair,) = keyring.open()
+    keystore = KeyStore(data, None)
+    (pair,) = keystore.open()
     access = Access("default", pair.user, Database(data / "signer.sqlite3"))
     access.lock("test")
 
     async def unlock(_said: Any, _uid: int, secret: bytearray | None) -> Any:
-        opening = partial(keyring.unlock, pair.user, copy_of(secret or bytearray()))
+        opening = partial(keystore.unlock, pair.user, copy_of(secret or bytearray()))
         await access.unlock(opening, "test", on_machine=True)
         return access.state.value
 

@@ -27,7 +27,7 @@ ME = 4711
 
 def commands(signer: Rig) -> Commands:
     service = signer.service
-    return Commands(service.agent, service.inbox, service.keyring)
+    return Commands(service.agent, service.inbox, service.keystore)
 
 
 async def tell(signer: Rig, command: str, **said: Any) -> Any:

@@ -18,7 +18,7 @@ from bunker_core.errors import BunkerError
 from bunker_core.local.sockets import peer_uid, short_path
 from bunker_signer.control.protocol import ControlError, NotRunning, send
 from bunker_signer.control.server import ControlServer
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from signer.nse._scan import scan
 
@@ -165,7 +165,7 @@ def test_a_passphrase_is_nowhere_once_it_was_used(tmp_path: Path) -> None:
     """Another process reads all memory of one that a key was unlocked in, in two ways."""
     need(sys.platform == "linux", "memory is read through /proc")
     text = os.urandom(16).hex()
-    (pair,) = Keyring(tmp_path, None).open()
+    (pair,) = KeyStore(tmp_path, None).open()
     pair.user.add_slot(Passphrase(text, Argon2(memory_kib=64, passes=1)))
     pair.user.close()
     pair.transport.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bunker_signer.key.access import Access, AccessError, KeyState
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.key.panic import revoke_everything
 from bunker_signer.nse import NSE, NSEError
 from bunker_signer.service.panic import panic
@@ -35,8 +35,8 @@ class Key:
 
     def __init__(self, data: Path, auto_lock: float | None = None) -> None:
         data.mkdir(exist_ok=True)
-        self.keyring = Keyring(data, None)
-        (pair,) = self.keyring.open()
+        self.keystore = KeyStore(data, None)
+        (pair,) = self.keystore.open()
         self.user: NSE = pair.user
         self._transport = pair.transport
         self.database = Database(data / "signer.sqlite3")
@@ -52,7 +52,7 @@ class Key:
 
     @property
     def open_it(self) -> Callable[[], None]:
-        return partial(self.keyring.unlock, self.user, None)
+        return partial(self.keystore.unlock, self.user, None)
 
     def audit(self) -> list[tuple[str, str]]:
         with self.database.read() as connection:
@@ -168,7 +168,7 @@ def _fails(*_: object) -> None:
 async def test_a_wrong_key_leaves_it_locked(key: Key) -> None:
     """What can't be opened is an error for who asked, and the key stays as it was."""
     key.access.lock("test")
-    opening = partial(key.keyring.unlock, key.user, bytearray(b"wrong"))
+    opening = partial(key.keystore.unlock, key.user, bytearray(b"wrong"))
     with pytest.raises(NSEError):
         await key.access.unlock(opening, "test", on_machine=True)
     assert key.access.state is KeyState.LOCKED
@@ -193,7 +193,7 @@ async def test_after_a_panic_only_the_machine_unlocks(relay_url: str, data: Path
     for again in range(2):  # after a restart too
         async with rig(relay_url, data) as signer:
             access = signer.identity.access
-            opening = partial(signer.service.keyring.unlock, signer.identity.user, None)
+            opening = partial(signer.service.keystore.unlock, signer.identity.user, None)
             if again == 0:
                 assert access.state is KeyState.LOCKED
                 with pytest.raises(AccessError, match="only `bunker signer unlock`"):

@@ -418,7 +418,7 @@ async def test_the_proposal_of_a_client_grants_nothing(relay_url: str, data: Pat
 async def unlock(signer: Rig, identity: Identity | None = None) -> None:
     """Unlock as the command does."""
     opened = identity or signer.identity
-    opening = partial(signer.service.keyring.unlock, opened.user, None)
+    opening = partial(signer.service.keystore.unlock, opened.user, None)
     await opened.access.unlock(opening, "test", on_machine=True)
 
 

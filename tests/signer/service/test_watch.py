@@ -73,7 +73,7 @@ async def test_keys_are_locked_when_nothing_is_heard_of_the_owner(
         made.look()
         assert signer.identity.state is KeyState.UNLOCKED
         commands = Commands(
-            signer.agent, signer.service.inbox, signer.service.keyring, owner_seen=made.owner_seen
+            signer.agent, signer.service.inbox, signer.service.keystore, owner_seen=made.owner_seen
         )
         await commands.table["status"]({}, 0, None)  # who looks may be a script
         now += 1
@@ -216,6 +216,6 @@ async def test_panic_from_afar(relay_url: str, data: Path) -> None:
         assert signer.identity.user.locked
         assert signer.clients() == ()
         assert {item.decided_by for item in signer.audit("panic")} == {f"message of {owner.pubkey}"}
-        opening = partial(signer.service.keyring.unlock, signer.identity.user, None)
+        opening = partial(signer.service.keystore.unlock, signer.identity.user, None)
         with pytest.raises(Panicked):
             await signer.identity.access.unlock(opening, "console: x", on_machine=False)

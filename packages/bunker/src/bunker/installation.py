@@ -10,7 +10,7 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.local.files import private_folder
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
 

@@ -21,7 +21,7 @@ from bunker_core.nips.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keyring import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
+from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.policy import Grant, Profile, grants_of, profile_grants
@@ -211,7 +211,7 @@ class _Running:
 
     async def unlock(self) -> None:
         """Unlock the key."""
-        opening = partial(self._service.keyring.unlock, self.identity.user, None)
+        opening = partial(self._service.keystore.unlock, self.identity.user, None)
         await self.identity.access.unlock(opening, "testbed", on_machine=True)
 
     async def listening(self) -> None:

@@ -13,7 +13,7 @@ from bunker_core.keys import wipe
 from bunker_core.local.files import private_folder, write_private
 from bunker_core.nips.key_text import parse_key_text
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.key.keyring import TRANSPORT_NAME, create_master_key, opens_by_master_key
+from bunker_signer.key.keystore import TRANSPORT_NAME, create_master_key, opens_by_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.nse.wrap.master_key import MasterKey

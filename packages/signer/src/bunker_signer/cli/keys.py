@@ -85,7 +85,7 @@ def panic(data: Path, database: str) -> None:
     with its keys locked. Only `bunker signer unlock` ends it.
     """
     from bunker_signer.control.protocol import NotRunning, send
-    from bunker_signer.key.keyring import user_key_names
+    from bunker_signer.key.keystore import user_key_names
     from bunker_signer.key.panic import empty_console, revoke_everything
 
     with one_line_errors():

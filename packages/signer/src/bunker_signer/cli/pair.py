@@ -89,7 +89,7 @@ def _invite(data: Path, key_name: str, grants: Sequence[Grant], qr: bool, url: s
 
 
 def _remote_signer(data: Path, key_name: str) -> str:
-    from bunker_signer.key.keyring import remote_signer_pubkey, user_key_names
+    from bunker_signer.key.keystore import remote_signer_pubkey, user_key_names
 
     if key_name not in user_key_names(data):
         raise BunkerError(

@@ -293,7 +293,7 @@ async def _run(
         if asks is not None:
             asks.may_allow = lambda name: service.agent.identity(name).state.value == "unlocked"
         table = Commands(
-            service.agent, service.inbox, service.keyring, owner_seen=service.watch.owner_seen
+            service.agent, service.inbox, service.keystore, owner_seen=service.watch.owner_seen
         ).table
         await stack.enter_async_context(ControlServer(config.data, table, os.geteuid()))
         if http:

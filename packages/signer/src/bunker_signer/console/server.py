@@ -104,7 +104,7 @@ class Listening:
         accounts = Accounts(data / FILE_NAME)
         try:
             accounts.remember(_URL, self.address.origin)
-            signer = Signer(service.agent, service.keyring, service.own_relays, clock)
+            signer = Signer(service.agent, service.keystore, service.own_relays, clock)
             self.pusher.open(accounts)
             console = Console(
                 self.address, accounts, self.waiting, signer, self.pusher, shown, clock

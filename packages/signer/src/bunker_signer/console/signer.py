@@ -13,7 +13,7 @@ from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI, new_secret
 from bunker_signer.approvers.inbox import Inbox
 from bunker_signer.approvers.lookup import MAX_CHOSEN, OwnerRelays
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.policy import Grant
 from bunker_signer.service.agent import Agent
 from bunker_signer.service.panic import panic
@@ -50,12 +50,12 @@ class Signer:
     def __init__(
         self,
         agent: Agent,
-        keyring: Keyring,
+        keystore: KeyStore,
         own_relays: OwnerRelays,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._agent = agent
-        self._keyring = keyring
+        self._keystore = keystore
         self._own_relays = own_relays
         self._clock = clock
 
@@ -75,7 +75,7 @@ class Signer:
 
     async def unlock(self, identity: Identity, passphrase: bytearray | None, by: str) -> None:
         """Unlock a key, by its passphrase or the master key; raises NSEError and AccessError."""
-        opening = partial(self._keyring.unlock, identity.user, passphrase)
+        opening = partial(self._keystore.unlock, identity.user, passphrase)
         await identity.access.unlock(opening, by, on_machine=False)
 
     def pause(self, identity: Identity, by: str) -> None:
@@ -88,7 +88,7 @@ class Signer:
 
     def panic(self, inbox: Inbox, by: str) -> dict[str, Any]:
         """Lock everything, forget every app, device and passkey; only the command line ends it."""
-        return panic(self._agent, inbox, self._keyring.data, by, self._clock)
+        return panic(self._agent, inbox, self._keystore.data, by, self._clock)
 
     def owner_seen(self) -> None:
         """Note a sign of the owner: what locks keys when there is none for long waits anew."""

@@ -14,7 +14,7 @@ from bunker_signer.control.server import Command
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.announce import announcement
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.nse.memory import copy_of
 from bunker_signer.policy import Grant
 from bunker_signer.request.approval import Answer, Question, Verdict
@@ -32,7 +32,7 @@ class Commands:
         self,
         agent: Agent,
         inbox: Inbox,
-        keyring: Keyring,
+        keystore: KeyStore,
         clock: Callable[[], float] = time.time,
         owner_seen: Callable[[], None] = lambda: None,
     ) -> None:
@@ -40,7 +40,7 @@ class Commands:
         self._owner_seen = owner_seen
         self._agent = agent
         self._inbox = inbox
-        self._keyring = keyring
+        self._keystore = keystore
         self._clock = clock
 
     @property
@@ -120,7 +120,7 @@ class Commands:
             if identity.state is not KeyState.LOCKED:
                 continue
             copy = None if secret is None else copy_of(secret)  # each use wipes its own
-            opening = partial(self._keyring.unlock, identity.user, copy)
+            opening = partial(self._keystore.unlock, identity.user, copy)
             await identity.access.unlock(opening, _shell(uid), on_machine=True)
         return self._states(said)
 
@@ -141,7 +141,7 @@ class Commands:
 
         The console forgets its devices and passkeys; only an unlock here ends it.
         """
-        return panic(self._agent, self._inbox, self._keyring.data, _shell(uid), self._clock)
+        return panic(self._agent, self._inbox, self._keystore.data, _shell(uid), self._clock)
 
     async def invite(self, said: Said, _uid: int, _secret: bytearray | None) -> Any:
         """Return a bunker:// URI."""

@@ -13,7 +13,7 @@ from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.signer import Signer
-from bunker_signer.key.keyring import KEYS_DIRECTORY, Keyring
+from bunker_signer.key.keystore import KEYS_DIRECTORY, KeyStore
 from bunker_signer.nse import NSE, FileStorage, NSEError
 
 MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
@@ -69,7 +69,7 @@ def open_signer(path: str) -> DirectSigner:
     def unlocked() -> NSE:
         nse = NSE(storage=FileStorage(data / KEYS_DIRECTORY))
         try:
-            Keyring(data, Path(given) if given else None).unlock(nse, None)
+            KeyStore(data, Path(given) if given else None).unlock(nse, None)
         except BaseException:
             nse.close()
             raise

@@ -36,7 +36,7 @@ class KeyPair:
     user: NSE
 
 
-class Keyring:
+class KeyStore:
     """Opens the keys in `data` with the master key file `given`, else the one at hand.
 
     That is the systemd credential `bunker-master-key`, or `master.key` in the data directory,

@@ -15,7 +15,7 @@ from bunker_signer.approvers.lookup import OwnerRelays
 from bunker_signer.approvers.notify import Notice, Notifier, parse_hook
 from bunker_signer.key.access import Access, steady_seconds
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keyring import Keyring
+from bunker_signer.key.keystore import KeyStore
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.approval import DEADLINE, Approver, Desk
 from bunker_signer.request.handler import CLIENT_RATE
@@ -57,7 +57,7 @@ class Service:
     """A running signer."""
 
     config: Config
-    keyring: Keyring
+    keystore: KeyStore
     agent: Agent
     desk: Desk
     inbox: Inbox
@@ -98,8 +98,8 @@ async def running(
         hooks = [parse_hook(text) for text in config.notify]
         notifier = Notifier(hooks, config.link, clock)
         stack.push_async_callback(notifier.close)
-        keyring = Keyring(config.data, config.master_key_file)
-        pairs = keyring.open(config.keys)
+        keystore = KeyStore(config.data, config.master_key_file)
+        pairs = keystore.open(config.keys)
         for pair in pairs:
             stack.callback(pair.transport.close)
             pair.transport.keep_open()
@@ -183,9 +183,9 @@ async def running(
                 clock,
             )
             _beside(stack, switch.subscribe(agent.pool).serve(switch.take))
-        described = keyring.described
+        described = keystore.described
         yield Service(
-            config, keyring, agent, desk, inbox, notifier, jobs, watch, own_relays, described
+            config, keystore, agent, desk, inbox, notifier, jobs, watch, own_relays, described
         )
 
 

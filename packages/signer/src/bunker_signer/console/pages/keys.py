@@ -11,7 +11,7 @@ from bunker_signer.console.routing import Form, Proof, action, page
 from bunker_signer.console.site import Visit
 from bunker_signer.key.access import AccessError, KeyState, Panicked
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keyring import opens_by_master_key
+from bunker_signer.key.keystore import opens_by_master_key
 from bunker_signer.nse import NSEError
 from bunker_signer.qr.draw import qr_svg
 

@@ -18,7 +18,7 @@ from bunker_signer.console.site import Console, Visit
 from bunker_signer.console.view import words
 from bunker_signer.console.view.waiting import seen
 from bunker_signer.key.access import KeyState
-from bunker_signer.key.keyring import opens_by_master_key
+from bunker_signer.key.keystore import opens_by_master_key
 from bunker_signer.request.approval import Answer, Question, Verdict
 
 _DENY: Final = "deny"
