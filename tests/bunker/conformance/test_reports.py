@@ -16,7 +16,7 @@ from bunker.conformance.report.run import Run, issue
 from bunker.conformance.report.table import table
 from bunker.conformance.report.terminal import summary
 from bunker.conformance.run import judge, run
-from bunker.conformance.wire.trace import Line, Trace
+from bunker.conformance.wire.trace import Trace, TracedMessage
 
 HOSTILE = "</pre><script>alert(1)</script> \x1b[2J \u202e ]]> | * [x](javascript:1)"
 
@@ -27,7 +27,7 @@ async def nothing(_: object) -> None:
 
 def made(name: str, level: Level, verdict: Verdict, reason: str = "") -> Result:
     one = Case(f"relay/x/{name}", level, "NIP-01", "It answers.", "A request.", nothing)
-    return Result(one, verdict, reason, 0.25, (Line(0.1, "client", True, "REQ", "plain"),))
+    return Result(one, verdict, reason, 0.25, (TracedMessage(0.1, "client", True, "REQ", "plain"),))
 
 
 RUN = Run(
@@ -96,15 +96,17 @@ def test_a_level_counts_all_that_is_asked_more_strongly(level: str, convicted: i
 
 
 def test_a_trace_is_bounded_and_shows_no_control_character() -> None:
-    """10,000 messages of 100 KB leave 121 lines of 1,300 characters at most; a secret is hidden."""
+    """10,000 messages of 100 KB leave 121 of 1,300 characters at most; a secret is hidden."""
     trace = Trace()
     trace.hide("s3cret", "the secret")
     for _ in range(10_000):
         trace.add("client", True, "\x1b[2J\u202e s3cret" + "x" * 100_000)
-    lines = trace.lines()
-    assert len(lines) == 121
-    assert max(len(str(line)) for line in lines) < 1_300
-    assert not [line for line in lines if "s3cret" in str(line) or "\x1b" in str(line)]
+    messages = trace.messages()
+    assert len(messages) == 121
+    assert max(len(str(message)) for message in messages) < 1_300
+    assert not [
+        message for message in messages if "s3cret" in str(message) or "\x1b" in str(message)
+    ]
 
 
 def test_two_cases_of_one_id_are_refused() -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
-from bunker.conformance.wire.trace import Line
+from bunker.conformance.wire.trace import TracedMessage
 
 
 class Level(StrEnum):
@@ -93,7 +93,7 @@ class Result:
     verdict: Verdict
     reason: str  # empty for a pass
     seconds: float
-    trace: tuple[Line, ...]
+    trace: tuple[TracedMessage, ...]
 
     @property
     def convicts(self) -> bool:

@@ -47,7 +47,7 @@ async def judge(case: Case, make_kit: MakeKit) -> Result:
             Verdict.FAIL,
             f"what came is of another form ({type(error).__name__}: {error})",
         )
-    return Result(case, verdict, reason, time.monotonic() - began, trace.lines())
+    return Result(case, verdict, reason, time.monotonic() - began, trace.messages())
 
 
 async def run(

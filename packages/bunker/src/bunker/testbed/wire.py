@@ -93,17 +93,17 @@ class Wire:
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
-        line = _Line(self._parties, self._transcript, receive, send)
-        pump = asyncio.create_task(line.pump())
+        connection = _Connection(self._parties, self._transcript, receive, send)
+        pump = asyncio.create_task(connection.pump())
         try:
-            await self._app(scope, line.receive, line.send)
+            await self._app(scope, connection.receive, connection.send)
         finally:
-            await line.close()
+            await connection.close()
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
 
 
-class _Line:
+class _Connection:
     """One connection to the relay."""
 
     def __init__(

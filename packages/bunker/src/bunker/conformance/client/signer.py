@@ -200,8 +200,8 @@ class StageSigner:
                 template = parse_template(json.loads(asked.text(0)))
                 return sign_event(template, self.user).to_json().decode()
             case "nip44_encrypt" | "nip04_encrypt":
-                line = rpc.channel(self.user, asked.text(0))
-                return line.seal(asked.text(1), Scheme(asked.method[:5]))
+                channel = rpc.channel(self.user, asked.text(0))
+                return channel.seal(asked.text(1), Scheme(asked.method[:5]))
             case "nip44_decrypt" | "nip04_decrypt":
                 return rpc.channel(self.user, asked.text(0)).open(asked.text(1))[0]
         return None

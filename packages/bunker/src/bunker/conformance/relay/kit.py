@@ -116,14 +116,14 @@ class RelayKit:
 
         def ask() -> Reply:
             kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-            line = kind(parts.hostname or "", parts.port, timeout=self.target.patience)
+            connection = kind(parts.hostname or "", parts.port, timeout=self.target.patience)
             try:
-                line.request("GET", path, headers=headers)
-                said = line.getresponse()
+                connection.request("GET", path, headers=headers)
+                said = connection.getresponse()
                 body = said.read(_MAX_BODY).decode(errors="replace")
                 return Reply(said.status, {k.lower(): v for k, v in said.getheaders()}, body)
             finally:
-                line.close()
+                connection.close()
 
         try:
             reply = await asyncio.to_thread(ask)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 # A case of a thousand events is read by its beginning and its end.
-_HEAD: Final = 60  # lines
+_HEAD: Final = 60  # messages
 _TAIL: Final = 60
 _TEXT: Final = 1_200  # characters of one message
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TracedMessage:
     """One message. `at` is seconds since the case began; `plain` is its decrypted content."""
 
     at: float
@@ -33,8 +33,8 @@ class Trace:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._head: list[Line] = []
-        self._tail: list[Line] = []
+        self._head: list[TracedMessage] = []
+        self._tail: list[TracedMessage] = []
         self._left_out = 0
         self._hidden: list[tuple[str, str]] = []
 
@@ -46,20 +46,22 @@ class Trace:
     def add(self, who: str, sent: bool, text: str, plain: str = "") -> None:
         """Append one message."""
         at = time.monotonic() - self._began
-        line = Line(at, who, sent, self._shown(text), self._shown(plain))
+        message = TracedMessage(at, who, sent, self._shown(text), self._shown(plain))
         if len(self._head) < _HEAD:
-            self._head.append(line)
+            self._head.append(message)
             return
-        self._tail.append(line)
+        self._tail.append(message)
         if len(self._tail) > _TAIL:
             del self._tail[0]
             self._left_out += 1
 
-    def lines(self) -> tuple[Line, ...]:
+    def messages(self) -> tuple[TracedMessage, ...]:
         """Return what is kept."""
-        gap: list[Line] = []
+        gap: list[TracedMessage] = []
         if self._left_out:
-            gap = [Line(self._tail[0].at, "", True, f"… {self._left_out} messages left out …")]
+            gap = [
+                TracedMessage(self._tail[0].at, "", True, f"… {self._left_out} messages left out …")
+            ]
         return (*self._head, *gap, *self._tail)
 
     def _shown(self, text: str) -> str:
