@@ -20,10 +20,10 @@ import (
 
 // testbed is what `bunker testbed` says of itself.
 type testbed struct {
-	Relay   string `json:"relay"`
-	URI     string `json:"uri"`
-	Pubkey  string `json:"pubkey"`
-	Control string `json:"control"`
+	Relay  string `json:"relay"`
+	URI    string `json:"uri"`
+	Pubkey string `json:"pubkey"`
+	API    string `json:"api"`
 }
 
 // startTestbed starts a relay and a signer that end with the test.
@@ -57,14 +57,14 @@ func startTestbed(t *testing.T) testbed {
 	return bed
 }
 
-// call speaks to the control interface; Control + "/openapi.json" describes it.
+// call speaks to the API; API + "/openapi.json" describes it.
 func (bed testbed) call(t *testing.T, method, path string, body any) {
 	t.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequest(method, bed.Control+path, bytes.NewReader(text))
+	request, err := http.NewRequest(method, bed.API+path, bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Starts `bunker testbed` and speaks to its control interface. Copy this file into your project.
+// Starts `bunker testbed` and speaks to its API. Copy this file into your project.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 
@@ -12,9 +12,9 @@ export async function startTestbed(args = [], command = process.env.BUNKER ?? 'b
   })
   const told = JSON.parse(line)
 
-  /** Call the control interface; see `${control}/openapi.json` for what there is. */
+  /** Call the API; see `${api}/openapi.json` for what there is. */
   async function call(method, path, body) {
-    const response = await fetch(told.control + path, {
+    const response = await fetch(told.api + path, {
       method,
       headers: { 'content-type': 'application/json' },
       body: body === undefined ? undefined : JSON.stringify(body),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bunker.testbed import Testbed
-from bunker.testbed.control import Control, create_app, openapi
+from bunker.testbed.api import API, create_app, openapi
 from bunker_client import RequestDenied, RequestTimeout, SignerLocked
 
 NOTE = {"kind": 1, "content": "hello"}
@@ -21,13 +21,13 @@ COMMAND = (sys.executable, "-m", "bunker", "testbed")
 
 
 class Bed:
-    """A running `bunker testbed` and a client of its control interface."""
+    """A running `bunker testbed` and a client of its API."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout
         self.process = process
         self.told: dict[str, str] = json.loads(process.stdout.readline())
-        self.http = httpx.Client(base_url=self.told["control"], timeout=20)
+        self.http = httpx.Client(base_url=self.told["api"], timeout=20)
 
     def call(self, verb: str, path: str, /, **body: Any) -> Any:
         answer = self.http.request(verb, path, json=body or None)
@@ -51,8 +51,8 @@ def bed() -> Iterator[Bed]:
 
 
 def test_one_line_says_all_that_a_client_needs(bed: Bed, bunker_testbed: Testbed) -> None:
-    """The line names relay, URI, npub and control; by the URI a client pairs and signs."""
-    assert set(bed.told) == {"relay", "uri", "npub", "pubkey", "control"}
+    """The line names relay, URI, npub and api; by the URI a client pairs and signs."""
+    assert set(bed.told) == {"relay", "uri", "npub", "pubkey", "api"}
     app = bunker_testbed.client(bed.told["uri"])
     assert app.request_signature(NOTE).pubkey == bed.told["pubkey"]
     assert bed.call("GET", "/signers")[0]["npub"] == bed.told["npub"]
@@ -108,13 +108,13 @@ def test_wrong_calls_are_explained(bed: Bed) -> None:
     ):
         answer = bed.http.request(method, path, json=body)
         assert answer.status_code == status, (path, answer.text)
-    wrong_key = httpx.get(bed.told["control"].rpartition("/")[0] + "/signers")
+    wrong_key = httpx.get(bed.told["api"].rpartition("/")[0] + "/signers")
     assert wrong_key.status_code == 404
     assert bed.call("GET", "/signers")[0]["running"]
 
 
 def test_delete_ends_it(bed: Bed) -> None:
-    """DELETE on the control address ends the process with exit code 0."""
+    """DELETE on the address of the API ends the process with exit code 0."""
     bed.call("DELETE", "/")
     assert bed.process.wait(10) == 0
 
@@ -156,14 +156,14 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 
 def test_document_describes_every_route_and_no_other() -> None:
     """The OpenAPI document and the app have the same operations."""
-    control = Control(Testbed(), lambda: None)
-    document = openapi(control.operations(), "/key", "1.0")
+    api = API(Testbed(), lambda: None)
+    document = openapi(api.operations(), "/key", "1.0")
     described = {
         (method.upper(), path) for path, item in document["paths"].items() for method in item
     }
     served = {
         (method, route.path.removeprefix("/key").replace(":int", ""))  # type: ignore[attr-defined]
-        for route in create_app(control, "/key", "1.0").routes
+        for route in create_app(api, "/key", "1.0").routes
         for method in route.methods - {"HEAD"}  # type: ignore[attr-defined]
     }
     assert served - described == {("GET", "/openapi.json")}

@@ -89,7 +89,7 @@ class Operation:
     body: type[_Body] | None = None
 
 
-class Control:
+class API:
     """What the HTTP interface does to a testbed. Called from worker threads."""
 
     def __init__(self, bed: Testbed, stop: Callable[[], None]) -> None:
@@ -256,9 +256,9 @@ class Control:
             raise NotFound(f"there is no signer {number}") from None
 
 
-def create_app(control: Control, prefix: str, version: str) -> Starlette:
-    """Return the app that serves `control` below `prefix`, a path without a slash at its end."""
-    operations = control.operations()
+def create_app(api: API, prefix: str, version: str) -> Starlette:
+    """Return the app that serves `api` below `prefix`, a path without a slash at its end."""
+    operations = api.operations()
     document = openapi(operations, prefix, version)
 
     async def describe(_request: Request) -> Response:

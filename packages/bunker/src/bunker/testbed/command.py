@@ -27,17 +27,17 @@ _PARENT_INTERVAL: Final = 0.2
     help="The relay's profile; bunker is signing alone, without a database.",
 )
 @click.option(
-    "--control-port",
+    "--api-port",
     type=click.IntRange(0, 65_535),
     default=0,
-    help="Port of the control interface; 0 picks a free one.",
+    help="Port of the HTTP API; 0 picks a free one.",
 )
-def testbed(allow: str | None, profile: str, control_port: int) -> None:
+def testbed(allow: str | None, profile: str, api_port: int) -> None:
     """Run a relay and a signer for tests, with faults on demand over HTTP.
 
-    Prints one line of JSON when both are ready: relay, uri, npub, pubkey, control. `control` is
-    the address of the HTTP interface, `control`/openapi.json its description. Ends with the
-    process that started it, at SIGTERM, or at DELETE `control`/. Leaves no files.
+    Prints one line of JSON when both are ready: relay, uri, npub, pubkey, api. `api` is
+    the address of the HTTP API, `api`/openapi.json its description. Ends with the
+    process that started it, at SIGTERM, or at DELETE `api`/. Leaves no files.
     """
     parent = os.getppid()
     stopped = threading.Event()
@@ -45,7 +45,7 @@ def testbed(allow: str | None, profile: str, control_port: int) -> None:
         signal.signal(number, lambda *_: stopped.set())
 
     from bunker.testbed import Testbed
-    from bunker.testbed.control import Control, create_app
+    from bunker.testbed.api import API, create_app
     from bunker.testbed.server import HOST
     from bunker_relay import logs
     from bunker_relay.config import Log, LogLevel
@@ -60,17 +60,17 @@ def testbed(allow: str | None, profile: str, control_port: int) -> None:
             signer = bed.signer(allow=allow)
         except ValueError as error:
             raise click.ClickException(f"--allow {error}") from None
-        app = create_app(Control(bed, stopped.set), prefix, __version__)
+        app = create_app(API(bed, stopped.set), prefix, __version__)
         try:
-            port = bed.serve(app, control_port)
+            port = bed.serve(app, api_port)
         except OSError as error:
-            raise click.ClickException(f"port {control_port}: {error.strerror}") from None
+            raise click.ClickException(f"port {api_port}: {error.strerror}") from None
         line = {
             "relay": relay.url,
             "uri": signer.uri,
             "npub": signer.npub,
             "pubkey": signer.pubkey,
-            "control": f"http://{HOST}:{port}{prefix}",
+            "api": f"http://{HOST}:{port}{prefix}",
         }
         click.echo(json.dumps(line))
         while not stopped.wait(_PARENT_INTERVAL) and os.getppid() == parent:
