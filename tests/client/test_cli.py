@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -345,7 +346,7 @@ async def test_an_exported_uri_does_not_stand_in_the_way_of_an_invitation(dead_u
 
 
 async def test_doctor_takes_every_text_that_names_a_remote_signer(tmp_path: Path) -> None:
-    """session:NAME and nbunksec1... are examined with the pairing, as a kept session is."""
+    """session:NAME, without the NAME too, and nbunksec1... are examined with their pairing."""
     async with (
         running_relay(tmp_path / "relay") as relay,
         running_signer(tmp_path / "signer", [relay.url], allow="sign_event:1") as signer,
@@ -353,12 +354,19 @@ async def test_doctor_takes_every_text_that_names_a_remote_signer(tmp_path: Path
         kept = ("--sessions", str(tmp_path / "s"))
         assert (await bunker("pair", signer.uri, *kept, "--session", "work"))[0] == 0
         _, text, _ = await bunker("sessions", *kept, "nbunksec", "work")
-        for given in ("session:work", text.strip()):
+        shutil.copy(tmp_path / "s" / "work.session", tmp_path / "s" / "default.session")
+        for given in ("session:work", "session:", " Session:default", text.strip()):
             tried = ("--try", "sign_event:1")
             code, out, err = await bunker("doctor", given, *kept, *tried, "--json")
             assert code == 0, out + err
             found = {item["check"]: item["health"] for item in json.loads(out)}
             assert found["paired"] == found["permission sign_event:1"] == "ok"
+
+
+async def test_doctor_reads_a_name_as_every_command_does() -> None:
+    """The domain of a name may have a port, and the name itself may be left out."""
+    for name, asked in (("alice@127.0.0.1:1", "alice"), ("127.0.0.1", "_")):
+        assert f"/.well-known/nostr.json?name={asked}: " in await fails("doctor", name)
 
 
 async def test_pair_invites_a_signer_with_a_qr_code(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from bunker_client import (
     signer_from,
     sync_signer_from,
 )
+from bunker_client.signers import parse_signer
 from bunker_core.errors import BunkerError, InvalidInput, InvalidURI
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
@@ -120,6 +121,26 @@ async def test_what_names_no_signer_is_refused(
     with pytest.raises(error, match=message):
         async with signer_from(text):
             pass
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (" BUNKER://abc ", ("bunker", "//abc")),
+        ("nostrconnect://?relay=wss://x", ("nostrconnect", "//?relay=wss://x")),
+        ("session:work", ("session", "work")),
+        ("Session:", ("session", "default")),
+        ("nse:/home/a@b.c/data", ("nse", "/home/a@b.c/data")),
+        ("alice@example.com", ("nip05", "alice@example.com")),
+        ("alice@127.0.0.1:8080", ("nip05", "alice@127.0.0.1:8080")),
+        ("example.com", ("nip05", "example.com")),
+        ("session", ("nip05", "session")),
+        ("ftp:x", ("ftp", "x")),
+    ],
+)
+def test_a_text_names_one_kind_of_signer(text: str, named: tuple[str, str]) -> None:
+    """Scheme, name and case decide, for every command alike."""
+    assert parse_signer(text) == named
 
 
 async def test_an_invitation_from_a_text() -> None:

@@ -52,26 +52,44 @@ def signer_from(
     `on_invite` is given the nostrconnect:// URI, as text and as QR code, to show to the user.
     Raises ClientError.
     """
-    text = text.strip()
-    if is_nbunksec(text):
-        with client_errors():
-            uri, key = parse_nbunksec(text)
-        return RemoteSigner.from_uri(uri, client_key=key, **options)
-    scheme, separator, rest = text.partition(":")
-    match scheme.lower() if separator else "":
+    kind, rest = parse_signer(text)
+    match kind:
+        case "nbunksec":
+            with client_errors():
+                uri, key = parse_nbunksec(rest)
+            return RemoteSigner.from_uri(uri, client_key=key, **options)
         case "bunker":
-            return RemoteSigner.from_uri(text, uri_keys=_uri_keys(sessions), **options)
+            return RemoteSigner.from_uri(f"bunker:{rest}", uri_keys=_uri_keys(sessions), **options)
         case "nostrconnect":
             return _invited(rest, on_invite, options)
         case "session":
-            return (sessions or Sessions()).signer(rest or DEFAULT_NAME, **options)
-        case other if found := list(entry_points(group=GROUP, name=other)):
-            return cast("AbstractAsyncContextManager[Signer]", found[0].load()(rest))
-        case "nse":
-            raise ClientError("nse: needs the package nostr-bunker-signer, which is not installed")
-    if separator and "@" not in text and "." not in scheme:
-        raise InvalidURI(f"{scheme[:20]}: is no kind of signer that is known here")
-    return _named(text, _uri_keys(sessions), options)
+            return (sessions or Sessions()).signer(rest, **options)
+        case "nip05":
+            return _named(rest, _uri_keys(sessions), options)
+    if found := list(entry_points(group=GROUP, name=kind)):
+        return cast("AbstractAsyncContextManager[Signer]", found[0].load()(rest))
+    if kind == "nse":
+        raise ClientError("nse: needs the package nostr-bunker-signer, which is not installed")
+    raise InvalidURI(f"{kind[:20]}: is no kind of signer that is known here")
+
+
+def parse_signer(text: str) -> tuple[str, str]:
+    """Return the kind of signer that `text` names (see above), and which one.
+
+    The kind is a scheme in lower case, else `nbunksec` or `nip05`; a session without a name is the
+    default one.
+    """
+    text = text.strip()
+    if is_nbunksec(text):
+        return "nbunksec", text
+    scheme, separator, rest = text.partition(":")
+    kind = scheme.lower()
+    if kind == "session" and separator:
+        return kind, rest or DEFAULT_NAME
+    known = kind in ("bunker", "nostrconnect", "nse") or bool(entry_points(group=GROUP, name=kind))
+    if separator and (known or ("@" not in text and "." not in scheme)):
+        return kind, rest
+    return "nip05", text
 
 
 def sync_signer_from(

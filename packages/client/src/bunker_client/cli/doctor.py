@@ -108,18 +108,20 @@ async def _findings(common: Common, uri: str | None, permissions: str) -> "Async
 async def _named(common: Common, text: str) -> tuple[tuple[str, ...], str, bool]:
     """Return the relays and the key of the signer that `text` names, and whether it knows us."""
     from bunker_client.errors import client_errors
-    from bunker_client.signers import resolve
+    from bunker_client.signers import parse_signer, resolve
     from bunker_core.nips.bunker_uri import parse_bunker_uri
-    from bunker_core.nips.nbunksec import is_nbunksec, parse_nbunksec
+    from bunker_core.nips.nbunksec import parse_nbunksec
 
-    if text.startswith("session:"):
-        session = common.sessions().load(text.removeprefix("session:"))
+    kind, rest = parse_signer(text)
+    if kind == "session":
+        session = common.sessions().load(rest)
         return session.relays, session.remote_signer_pubkey, True
     with client_errors():
-        if is_nbunksec(text):
-            found, paired = parse_nbunksec(text)[0], True
-        elif "@" in text and ":" not in text:
-            found, paired = await resolve(text), False
-        else:
-            found, paired = parse_bunker_uri(text), False
+        match kind:
+            case "nbunksec":
+                found, paired = parse_nbunksec(rest)[0], True
+            case "nip05":
+                found, paired = await resolve(rest), False
+            case _:
+                found, paired = parse_bunker_uri(text.strip()), False
     return found.relays, found.remote_signer_pubkey, paired

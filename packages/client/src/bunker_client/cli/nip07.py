@@ -137,12 +137,11 @@ def forget(origin: str, directory: Path | None) -> None:
 
 async def _check(settings: Any) -> None:
     """Raise BunkerError when there is no such signer: better now than in a browser's log."""
-    from bunker_client.sessions.sessions import DEFAULT_NAME
-    from bunker_client.signers import signer_from
+    from bunker_client.signers import parse_signer, signer_from
 
-    kind, _, rest = settings.signer.partition(":")
+    kind, rest = parse_signer(settings.signer)
     if kind == "session":
-        settings.kept().load(rest or DEFAULT_NAME)
+        settings.kept().load(rest)
     else:
         async with signer_from(settings.signer) as signer:
             await signer.get_public_key()
