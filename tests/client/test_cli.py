@@ -365,7 +365,7 @@ async def test_doctor_takes_every_text_that_names_a_remote_signer(tmp_path: Path
 
 async def test_doctor_reads_a_name_as_every_command_does() -> None:
     """The domain of a name may have a port, and the name itself may be left out."""
-    for name, asked in (("alice@127.0.0.1:1", "alice"), ("127.0.0.1", "_")):
+    for name, asked in (("alice@127.0.0.1:1", "alice"), ("127.0.0.1:1", "_")):
         assert f"/.well-known/nostr.json?name={asked}: " in await fails("doctor", name)
 
 
