@@ -4,7 +4,6 @@ from enum import Enum
 from typing import Final
 
 METADATA: Final = 0
-TEXT_NOTE: Final = 1
 DELETION: Final = 5  # NIP-09
 VANISH: Final = 62  # NIP-62
 CLIENT_AUTH: Final = 22242  # NIP-42

@@ -12,7 +12,6 @@ from bunker_core.errors import InvalidInput, InvalidURI
 from bunker_core.event import is_hex
 from bunker_core.nips.relay_url import is_loopback, parse_relay_url
 
-MAX_DOCUMENT: Final = 256 * 1024  # bytes; a larger one is not asked for a single name
 _MAX_RELAYS: Final = 20
 
 # NIP-05: a-z0-9-_. for the name; the domain may have a port.

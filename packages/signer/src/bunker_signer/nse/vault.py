@@ -22,7 +22,6 @@ from bunker_signer.nse.memory import MemoryLevel, Page, fill_random
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-SEALED_BYTES: Final = KEY_BYTES + 16  # AES-GCM's tag
 
 _ZEROS: Final = bytes(332)  # what an operation uses of the page, see the layout
 

@@ -56,11 +56,6 @@ class Passkeys:
         self._secret = secrets.token_bytes(32)
         self._spent: Recent[bool] = Recent(_SPENT)
 
-    @property
-    def offered(self) -> bool:
-        """Whether browsers offer passkeys at the console's address."""
-        return self._address.passkeys
-
     # To register.
 
     def registration(self, device_id: str) -> str:
