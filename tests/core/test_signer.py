@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from bunker_client import RemoteSigner, SyncRemoteSigner
+from bunker_core.nips.nip46 import Method
 from bunker_core.signer import Signer, SyncSigner
 from bunker_signer.key.direct import DirectSigner
 
@@ -22,3 +23,10 @@ def test_every_signer_has_all_methods_and_says_what_they_do(kind: type) -> None:
             said.partition("\n")[0]
             == (inspect.getdoc(getattr(Signer, name)) or "").partition("\n")[0]
         ), name
+
+
+@pytest.mark.parametrize("kind", [RemoteSigner, SyncRemoteSigner])
+def test_a_remote_signer_can_be_asked_by_every_method(kind: type) -> None:
+    """NIP-46's `connect` is said when the signer is entered, where there is no asyncio."""
+    by_entering = {Method.CONNECT.value} if kind is SyncRemoteSigner else set()
+    assert {method.value for method in Method} - set(dir(kind)) == by_entering

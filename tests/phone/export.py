@@ -29,6 +29,7 @@ from bunker_core.nips.relay_url import parse_relay_url
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import (
+    FREE,
     Action,
     Allow,
     Ask,
@@ -95,6 +96,10 @@ def sealed() -> dict[str, Any]:
 def tables() -> dict[str, Any]:
     """Return every table by the name of its file."""
     return {
+        "methods": {
+            "all": sorted(item.value for item in Method),
+            "free": sorted(item.value for item in FREE),
+        },
         "policy": policy(),
         "profiles": {item.value: profile(item) for item in Profile},
         "requests": requests(),

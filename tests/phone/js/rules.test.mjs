@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { table, curve } from "./_tables.mjs";
-import { decide, permission, profileGrants, ruleParam, sameAction, used } from "../../../packages/phone/web/signer/policy.js";
+import { decide, FREE, permission, profileGrants, ruleParam, sameAction, used } from "../../../packages/phone/web/signer/policy.js";
 import { hostsOf, readOperation, shown } from "../../../packages/phone/web/signer/operation.js";
 import { fault, next } from "../../../packages/phone/web/signer/audit_chain.js";
 import { TokenBucket, Buckets } from "../../../packages/phone/web/signer/limits.js";
 import { eventId, parseEvent, parseTemplate, signEvent, verifyEvent } from "../../../packages/phone/web/nips/event.js";
-import { parseMetadata, parsePermissions, parseRequest, responseText } from "../../../packages/phone/web/nips/nip46.js";
+import { METHODS, parseMetadata, parsePermissions, parseRequest, responseText } from "../../../packages/phone/web/nips/nip46.js";
 import { bunkerUri, nostrConnectUri, parseBunkerUri, parseNostrConnect } from "../../../packages/phone/web/nips/bunker_uri.js";
 import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 
@@ -21,6 +21,12 @@ const knownOf = ({ events, notes, names, hosts, same_name }) => ({
 const USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 const NOW = 1_800_000_000;
 const OWN = ["wss://relay.example", "ws://localhost:7777/x"];
+
+test("the methods are the same, and those that every client may use", () => {
+  const { all, free } = table("methods");
+  assert.deepEqual([...METHODS].sort(), all);
+  assert.deepEqual([...FREE].sort(), free);
+});
 
 test("300 decisions over random grants are the same", () => {
   const rows = table("policy");

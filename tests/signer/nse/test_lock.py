@@ -294,6 +294,10 @@ async def test_async_does_not_stop_the_loop(storage: MemoryStorage, right: Passp
 
 async def test_async_has_every_method(right: Passphrase) -> None:
     """All that the enclave does is there for an event loop."""
+    here, there = (
+        {name for name in dir(kind) if not name.startswith("_")} for kind in (NSE, AsyncNSE)
+    )
+    assert here == there
     peer = SecretKey.generate()
     nse = AsyncNSE(NSE(MASTER))
     assert not await nse.exists()

@@ -22,19 +22,10 @@ from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import Channel, Scheme, rpc_template
 from bunker_core.nips.nip46 import Method, Request, Response, parse_request, parse_response
+from bunker_signer.policy import FREE
 
 # What `deny` denies: all that opens the user key.
-_KEYED: Final = frozenset(
-    {
-        Method.SIGN_EVENT.value,
-        Method.NIP04_ENCRYPT.value,
-        Method.NIP04_DECRYPT.value,
-        Method.NIP44_ENCRYPT.value,
-        Method.NIP44_DECRYPT.value,
-        Method.NIP44V3_ENCRYPT.value,
-        Method.NIP44V3_DECRYPT.value,
-    }
-)
+_KEYED: Final = frozenset(method.value for method in Method if method not in FREE)
 
 
 @dataclass(frozen=True, slots=True)
