@@ -38,13 +38,14 @@ def _protocol(
     burst: int = 100,
     memory: Budget | None = None,
     overflowed: Callable[[Subscription], None] = lambda _: None,
+    address: str = "192.0.2.1",
     **settings: Any,
 ) -> RelayProtocol:
     policy = Policy(Config(**settings), Lists(Path("/nowhere")))
     return RelayProtocol(
         policy,
         Frames(),
-        address="192.0.2.1",
+        address=address,
         queries=Buckets(Rate(per_second=1, burst=burst)),
         memory=memory or Budget(2**30, 2**30),
         challenge="challenge",
@@ -229,7 +230,10 @@ def test_the_filters_of_an_address_are_bounded_together() -> None:
         (query,) = _receive(_protocol(memory=memory), "REQ", name, _wide(1))
         assert isinstance(query, Query)
     (closed,) = _receive(_protocol(memory=memory), "REQ", "c", _wide(1))
-    assert closed[2].startswith("rate-limited:")
+    most = memory.per_key
+    assert closed[2] == f"rate-limited: the filters of this address hold more than {most} bytes"
+    (closed,) = _receive(_protocol(memory=memory, address="a third"), "REQ", "c", _wide(1))
+    assert closed[2] == "rate-limited: the relay has no memory left for filters of this size"
 
 
 @settings(max_examples=60, deadline=None)

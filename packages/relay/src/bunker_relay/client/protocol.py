@@ -214,7 +214,10 @@ class RelayProtocol:
         if self._size + size > most:
             return f"rate-limited: the filters of this connection hold more than {most} bytes"
         if not self._memory.take(self.address, size):
-            return "rate-limited: the relay has no memory left for filters of this size"
+            if self._memory.has_room(self.address, size):
+                return "rate-limited: the relay has no memory left for filters of this size"
+            most = self._memory.per_key
+            return f"rate-limited: the filters of this address hold more than {most} bytes"
         self._size += size
         return ""
 

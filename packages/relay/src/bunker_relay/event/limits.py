@@ -35,13 +35,16 @@ class Budget:
 
     def take(self, key: str, size: int) -> bool:
         """Use `size` bytes more for `key`; False, and nothing taken, when that is too much."""
-        mine = self._used_by.get(key, 0) + size
         total = self.total if size <= _SMALL else self.total - self.total // 4
-        if mine > self.per_key or self.used + size > total:
+        if not self.has_room(key, size) or self.used + size > total:
             return False
-        self._used_by[key] = mine
+        self._used_by[key] = self._used_by.get(key, 0) + size
         self.used += size
         return True
+
+    def has_room(self, key: str, size: int) -> bool:
+        """Tell whether `key` may use `size` bytes more, as far as its own use goes."""
+        return self._used_by.get(key, 0) + size <= self.per_key
 
     def is_full_for(self, key: str) -> bool:
         """Tell whether `key` itself has used most of what one may use."""
