@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,10 @@ from click.testing import CliRunner
 from _require import need
 from bunker.cli import main
 from bunker.reference import pages
+from bunker_core.describe import LANGUAGES
 from bunker_core.nips.nip19 import encode_npub
+from bunker_signer.cli.key import key
+from bunker_signer.console.view.texts import texts_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -302,3 +306,16 @@ def test_the_look_at_install_commands_sees_them() -> None:
         found = INSTALLS.search(line)
         assert found
         assert OURS.search(found[1])
+
+
+def test_every_protector_is_named_where_a_person_meets_it() -> None:
+    """In the table of docs/nse.md, in the help of `--with` and in every language of the console."""
+    project = tomllib.loads((ROOT / "packages" / "signer" / "pyproject.toml").read_text())
+    table = (ROOT / "docs" / "nse.md").read_text()
+    (said,) = [item for item in key.commands["show"].params if item.name == "openers"]
+    assert isinstance(said, click.Option)
+    for slot_type in project["project"]["entry-points"]["bunker_signer.protectors"]:
+        assert f"\n| `{slot_type}` |" in table
+        assert slot_type in (said.help or "")
+        for language in LANGUAGES:
+            assert texts_of(language).has(f"keys.protector_{slot_type}"), (language, slot_type)
