@@ -4,9 +4,12 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +17,7 @@ import bunker_signer.cli.options.asking
 from _require import need
 from bunker.cli import main
 from bunker.harness import running_relay
+from bunker.up.serve import Plan, _signer
 from bunker_client import RemoteSigner
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, sign_event
@@ -21,6 +25,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.pool import RelayPool
 from bunker_signer.cli.options.asking import push_services_of
+from bunker_signer.cli.options.notify import hooks_of, notify_option
 from bunker_signer.control.protocol import send
 
 PEOPLE = tuple(("p", f"{number:064x}") for number in range(1, 41))
@@ -103,6 +108,25 @@ def test_origins_are_those_that_a_browser_names() -> None:
     for wrong in ("", "push", "ftp://x", "http://", "http://u@x", "http://x?y", "http://x:99999"):
         with pytest.raises(BunkerError, match="not an origin"):
             push_services_of((wrong,))
+
+
+def test_every_hook_reaches_the_signer() -> None:
+    """Several stand in one variable, and are several again where it is read."""
+    hooks = ("ntfy:https://ntfy.example/topic", "webhook:https://a.example/b", "command:/a b")
+    empty: dict[str, Any] = {
+        item.name: item.type() if isinstance(item.type, type) else () for item in fields(Plan)
+    }
+    child = _signer(Plan(**{**empty, "notify": hooks}), "ws://127.0.0.1:7777", None, {})
+    assert not any("example" in word for word in child.command)  # all users can read them there
+    read: list[str] = []
+
+    @click.command()
+    @notify_option
+    def signer(notify: tuple[str, ...]) -> None:
+        read.extend(hooks_of(notify))
+
+    CliRunner().invoke(signer, env=dict(child.environment), catch_exceptions=False)
+    assert tuple(read) == hooks
 
 
 async def test_a_desktop_that_is_not_there_is_said(tmp_path: Path) -> None:
