@@ -11,7 +11,7 @@ import { BunkerError } from "../../../phone/web/errors.js";
 import { alike, decide, grantOf, needsKey, readCall, sizeOf } from "./call.js";
 
 // What may wait for the user, of each site, so that none takes another's place. An app decrypts
-// hundreds at once on its first visit, which is one question. As the program has it (desk.py).
+// hundreds at once on its first visit, which is one question. As the program has it (prompts.py).
 export const MAX_QUESTIONS = 16; // different permissions
 export const MAX_CALLS = 1024;
 export const MAX_CHARACTERS = 8 * 1024 * 1024;

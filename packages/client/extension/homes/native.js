@@ -1,7 +1,7 @@
 /**
  * The program on this machine, by native messaging: it keeps what sites may do, and asks by us.
  *
- * The browser starts it for this extension alone; see bunker_client/nip07/desk.py.
+ * The browser starts it for this extension alone; see bunker_client/nip07/prompts.py.
  */
 
 const HOST = "nostr_bunker";

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from bunker_client.nip07.desk import Desk
 from bunker_client.nip07.host import Host
 from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID, Settings
+from bunker_client.nip07.prompts import Prompts
 from bunker_client.nip07.sites import Sites
 from bunker_client.signers import signer_from
 from bunker_core.errors import BunkerError
@@ -39,7 +39,7 @@ async def _serve(directory: Path) -> None:
             view = view[os.write(output, view) :]
 
     host = Host(
-        Desk(Sites(directory / "sites.json")),
+        Prompts(Sites(directory / "sites.json")),
         lambda: signer_from(settings.signer, sessions=settings.kept()),
         write,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
 
-from bunker_client.nip07.desk import Desk, Send, Use, answered, failed
+from bunker_client.nip07.prompts import Prompts, Send, Use, answered, failed
 from bunker_client.nip07.wire import Decoder, Unreadable, encode
 from bunker_core.errors import BunkerError, InvalidInput
 from bunker_core.signer import Signer
@@ -21,13 +21,13 @@ class Host:
 
     def __init__(
         self,
-        desk: Desk,
+        prompts: Prompts,
         open_signer: OpenSigner,
         write: Callable[[bytes], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`open_signer` is called for the first request that is granted, and after a failure."""
-        self._desk = desk
+        self._prompts = prompts
         self._open_signer = open_signer
         self._write = write
         self._clock = clock
@@ -53,7 +53,7 @@ class Host:
             if message.id is not None:
                 self._send(failed(message.id, f"invalid: {message.reason}"))
             return
-        for effect in self._desk.receive(message, int(self._clock())):
+        for effect in self._prompts.receive(message, int(self._clock())):
             match effect:
                 case Send():
                     self._send(effect)

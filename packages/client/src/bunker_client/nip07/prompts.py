@@ -56,7 +56,7 @@ class _Waiting:
         return (self.origin, mine) == (other.origin, its)
 
 
-class Desk:
+class Prompts:
     """What waits for the user, and what follows from what they say."""
 
     def __init__(self, sites: Sites) -> None:
