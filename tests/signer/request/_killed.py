@@ -65,7 +65,7 @@ def arm(service: Service, step: str) -> None:
     when, _, name = step.partition(":")
     targets = {
         "decide": (service.jobs, "_admit"),
-        "ask": (service.desk, "ask"),
+        "ask": (service.approvals, "ask"),
         "approve": (service.jobs, "_approve"),
         "open": (service.identities[0], "sign"),
         "answer": (service.jobs, "_answer"),

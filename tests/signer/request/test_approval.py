@@ -1,4 +1,4 @@
-"""The desk: one question to everyone who can be asked, the first answer counts."""
+"""Approvals: one question to everyone who can be asked, the first answer counts."""
 
 import asyncio
 
@@ -6,7 +6,15 @@ import pytest
 
 from bunker_core.nips.nip46 import Method
 from bunker_signer.policy import Action
-from bunker_signer.request.approval import TOGETHER, Answer, Desk, Item, Question, TooMany, Verdict
+from bunker_signer.request.approval import (
+    TOGETHER,
+    Answer,
+    Approvals,
+    Item,
+    Question,
+    TooMany,
+    Verdict,
+)
 from signer._rig import DENY, ONCE, Owner
 
 CLIENT = "aa" * 32
@@ -20,29 +28,31 @@ class Failing:
         raise OSError("the terminal is gone")
 
 
-def ask(desk: Desk, item: Item = NOTE, seconds: float = 10) -> "asyncio.Task[Answer | None]":
-    return asyncio.create_task(desk.ask("default", CLIENT, "App", item, seconds))
+def ask(
+    approvals: Approvals, item: Item = NOTE, seconds: float = 10
+) -> "asyncio.Task[Answer | None]":
+    return asyncio.create_task(approvals.ask("default", CLIENT, "App", item, seconds))
 
 
 async def test_the_first_answer_counts() -> None:
     """All are asked at once; who did not answer is told that it is over."""
     quick, slow = Owner([ONCE]), Owner()
-    desk = Desk([slow, quick], gather=0)
-    assert await ask(desk) == ONCE
+    approvals = Approvals([slow, quick], gather=0)
+    assert await ask(approvals) == ONCE
     assert (len(slow.asked), slow.cancelled) == (1, 1)
     assert slow.asked[0].id == quick.asked[0].id
-    assert desk.waiting == 0
+    assert approvals.waiting == 0
 
 
 async def test_an_approver_that_breaks_decides_nothing() -> None:
     """The others are waited for; with none left it is a denial."""
     owner = Owner()
-    desk = Desk([Failing(), owner], gather=0)
-    asking = ask(desk)
+    approvals = Approvals([Failing(), owner], gather=0)
+    asking = ask(approvals)
     _, answer = await owner.question()
     answer.set_result(ONCE)
     assert await asking == ONCE
-    alone = await ask(Desk([Failing()], gather=0))
+    alone = await ask(Approvals([Failing()], gather=0))
     assert alone is not None
     assert alone.verdict is Verdict.DENY
 
@@ -50,15 +60,15 @@ async def test_an_approver_that_breaks_decides_nothing() -> None:
 async def test_silence() -> None:
     """Nobody answered: None, and the approver is told."""
     owner = Owner()
-    assert await ask(Desk([owner], gather=0), seconds=0.05) is None
+    assert await ask(Approvals([owner], gather=0), seconds=0.05) is None
     assert owner.cancelled == 1
 
 
 async def test_nobody_to_ask() -> None:
     """Without approvers there is nothing to wait for."""
-    desk = Desk([])
-    assert not desk.attended
-    answer = await desk.ask("default", CLIENT, "", NOTE, 10)
+    approvals = Approvals([])
+    assert not approvals.attended
+    answer = await approvals.ask("default", CLIENT, "", NOTE, 10)
     assert answer is not None
     assert answer.verdict is Verdict.DENY
 
@@ -66,7 +76,7 @@ async def test_nobody_to_ask() -> None:
 async def test_groups() -> None:
     """Other clients, keys, kinds and peers are other questions."""
     owner = Owner()
-    desk = Desk([owner], gather=0.05)
+    approvals = Approvals([owner], gather=0.05)
     items = [
         ("default", CLIENT, NOTE),
         ("default", CLIENT, Item(Action(Method.SIGN_EVENT, kind=1), "d2")),
@@ -76,7 +86,9 @@ async def test_groups() -> None:
         ("default", CLIENT, Item(Action(Method.NIP44_DECRYPT, peer="11" * 32), "d4")),
         ("default", CLIENT, Item(Action(Method.NIP44_DECRYPT, peer="22" * 32), "d5")),
     ]
-    asking = [asyncio.create_task(desk.ask(key, who, "", item, 10)) for key, who, item in items]
+    asking = [
+        asyncio.create_task(approvals.ask(key, who, "", item, 10)) for key, who, item in items
+    ]
     questions = [await owner.question() for _ in range(6)]
     assert sorted(len(question.items) for question, _ in questions) == [1, 1, 1, 1, 1, 2]
     for _, answer in questions:
@@ -85,17 +97,17 @@ async def test_groups() -> None:
 
 
 async def test_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One client's share of the desk is limited; another client's is not touched by it."""
+    """One client's share of what waits is limited; another client's is not touched by it."""
     monkeypatch.setattr("bunker_signer.request.approval.MAX_WAITING", 2)
     owner = Owner()
-    desk = Desk([owner], gather=0)
-    asking = [ask(desk), ask(desk)]
+    approvals = Approvals([owner], gather=0)
+    asking = [ask(approvals), ask(approvals)]
     await owner.question()
     with pytest.raises(TooMany):
-        await desk.ask("default", CLIENT, "", NOTE, 10)
-    other = asyncio.create_task(desk.ask("default", "bb" * 32, "", NOTE, 10))
+        await approvals.ask("default", CLIENT, "", NOTE, 10)
+    other = asyncio.create_task(approvals.ask("default", "bb" * 32, "", NOTE, 10))
     await owner.question()
-    await desk.close()
+    await approvals.close()
     results = await asyncio.gather(*asking, other, return_exceptions=True)
     assert all(isinstance(item, asyncio.CancelledError) for item in results)
 
@@ -111,8 +123,8 @@ def test_questions_show_no_content_in_reprs() -> None:
 async def test_an_answer_is_for_what_was_shown() -> None:
     """Of a burst one question holds what every approver shows; the rest is asked beside it."""
     owner = Owner()
-    desk = Desk([owner], gather=0.02)
-    asking = [ask(desk, Item(NOTE.action, f"d{number}")) for number in range(TOGETHER + 3)]
+    approvals = Approvals([owner], gather=0.02)
+    asking = [ask(approvals, Item(NOTE.action, f"d{number}")) for number in range(TOGETHER + 3)]
     question, answer = await owner.question()
     assert len(question.items) == TOGETHER
     rest, later = await owner.question()
@@ -127,17 +139,17 @@ async def test_an_answer_is_for_what_was_shown() -> None:
 async def test_a_rule_answers_what_is_alike() -> None:
     """Who said "always" is not asked the same again for what waits already; a login is asked."""
     owner = Owner()
-    desk = Desk([owner], gather=0)
-    first = ask(desk)
+    approvals = Approvals([owner], gather=0)
+    first = ask(approvals)
     _, answer = await owner.question()
-    second = ask(desk, Item(NOTE.action, "d2"))
+    second = ask(approvals, Item(NOTE.action, "d2"))
     await owner.question()
     answer.set_result(Answer(Verdict.ALWAYS, "test"))
     assert [(await task).allows for task in (first, second) if task] == [True, True]  # type: ignore[union-attr]
     login = Item(Action(Method.SIGN_EVENT, kind=27235), "l1")
-    third = ask(desk, login)
+    third = ask(approvals, login)
     _, answer = await owner.question()
-    fourth = ask(desk, Item(login.action, "l2"))
+    fourth = ask(approvals, Item(login.action, "l2"))
     _, other = await owner.question()
     answer.set_result(Answer(Verdict.ALWAYS, "test"))
     await third

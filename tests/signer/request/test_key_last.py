@@ -88,7 +88,7 @@ def served(relay_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         owner = _Refusing()
         context = rig(relay_url, tmp_path_factory.mktemp("signer"), approver=owner)
         signer = runner.run(context.__aenter__())
-        signer.service.desk._gather = 0
+        signer.service.approvals._gather = 0
         try:
             yield Served(signer, runner)
         finally:

@@ -24,7 +24,7 @@ from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Effect, Grant, Rate
 from bunker_signer.request import decision
-from bunker_signer.request.approval import MAX_WAITING, Answer, Desk, Verdict
+from bunker_signer.request.approval import MAX_WAITING, Answer, Approvals, Verdict
 from bunker_signer.request.decision import Job
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.operation import read_operation
@@ -172,7 +172,7 @@ async def test_with_nobody_to_ask_it_is_denied_at_once(relay_url: str, data: Pat
 
 
 async def test_too_many_that_wait(relay_url: str, data: Path) -> None:
-    """One client can't fill the owner's desk: beyond its share it is told so at once."""
+    """One client can't fill the owner's screen: beyond its share it is told so at once."""
     owner = Owner()
     async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
         await asyncio.gather(
@@ -183,7 +183,7 @@ async def test_too_many_that_wait(relay_url: str, data: Path) -> None:
         )
         answer = await client.receive()
         assert answer.error.startswith("pending: ")
-        assert signer.service.desk.waiting == MAX_WAITING
+        assert signer.service.approvals.waiting == MAX_WAITING
 
 
 # --- approvals -----------------------------------------------------------------------------------
@@ -803,7 +803,7 @@ async def test_a_repetition_of_what_is_refused_uses_no_grant(relay_url: str, dat
             for age in (0, 1)
         )
         writer = Writer(signer.database)
-        jobs = Jobs(writer, Desk([]))
+        jobs = Jobs(writer, Approvals([]))
         grant = Grant("sign_event", uses_left=1)
         key, pubkey = signer.identity.name, client.key.pubkey
         refused, _, repeated = await asyncio.gather(

@@ -69,7 +69,7 @@ class OwnerRelays:
                 log.info("the owner's relays can't be asked", error=str(error))
             finally:
                 self._running -= 1
-        await asyncio.Event().wait()  # until the desk cancels: relays decide nothing
+        await asyncio.Event().wait()  # until it is cancelled: relays decide nothing
         raise AssertionError
 
     def _filter(self, question: Question) -> Filter | None:

@@ -136,7 +136,7 @@ class Notifier:
                 question.id,
             )
         )
-        await asyncio.Event().wait()  # until the desk cancels: a notification can't answer
+        await asyncio.Event().wait()  # until it is cancelled: a notification can't answer
         raise AssertionError
 
     def tell(self, notice: Notice) -> None:

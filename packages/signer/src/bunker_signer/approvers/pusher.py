@@ -77,7 +77,7 @@ class Pusher:
                 told["title"], told["body"] = t("push.title"), t("push.body")
             self._send(device_id, choice, told, left, request)
         try:
-            await asyncio.Event().wait()  # until the desk cancels: a notification can't answer
+            await asyncio.Event().wait()  # until it is cancelled: a notification can't answer
         finally:
             for device_id, choice in self._choices():
                 self._send(device_id, choice, {"id": request, "over": True}, 60, request)

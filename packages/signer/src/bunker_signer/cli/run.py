@@ -299,7 +299,7 @@ async def _run(
         if http:
             from bunker_signer.service.web import create_app, serving
 
-            app = create_app(service.agent, lambda: service.desk.waiting)
+            app = create_app(service.agent, lambda: service.approvals.waiting)
             click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
         if page is not None:
             served = await stack.enter_async_context(page.serve(config.data, service))
@@ -362,7 +362,7 @@ async def _watchdog(service: "Service") -> None:
     interval = watchdog_interval()
     while interval is not None:
         relays = len(service.agent.live_relays)
-        notify(f"WATCHDOG=1\nSTATUS={relays} relays, {service.desk.waiting} requests wait")
+        notify(f"WATCHDOG=1\nSTATUS={relays} relays, {service.approvals.waiting} requests wait")
         await asyncio.sleep(interval)
 
 

@@ -1,8 +1,8 @@
 """Asking the owner about requests that no grant covers. Silence is denial.
 
-An approver is anyone who can be asked: the terminal, another shell, a web page. The desk puts each
-question to all of them at once and takes the first answer. Requests that arrive together, of one
-client, method and kind, are one question: who is asked twenty times reads none.
+An approver is anyone who can be asked: the terminal, another shell, a web page. `Approvals` puts
+each question to all of them at once and takes the first answer. Requests that arrive together, of
+one client, method and kind, are one question: who is asked twenty times reads none.
 """
 
 import asyncio
@@ -112,7 +112,7 @@ class Approver(Protocol):
     """Someone who can be asked."""
 
     async def ask(self, question: Question) -> Answer:
-        """Return the owner's answer, or never; the desk cancels at the deadline.
+        """Return the owner's answer, or never; it is cancelled at the deadline.
 
         One that only passes the question on (a notification) waits for its cancellation.
         """
@@ -147,7 +147,7 @@ class _Burst:
     answer: asyncio.Future[Answer | None]
 
 
-class Desk:
+class Approvals:
     """Where requests wait for the owner. Without approvers everything is denied at once."""
 
     def __init__(

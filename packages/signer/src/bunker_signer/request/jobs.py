@@ -24,7 +24,7 @@ from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request import decision
-from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Desk, Item, TooMany
+from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Approvals, Item, TooMany
 from bunker_signer.request.decision import Admitted, Job
 from bunker_signer.request.operation import Operation, Refused, hosts_of, read_operation
 from bunker_signer.request.refusals import Refusals
@@ -52,7 +52,7 @@ class Jobs:
     def __init__(
         self,
         writer: Writer,
-        desk: Desk,
+        approvals: Approvals,
         *,
         relays: Iterable[str] = (),
         space: Space | None = None,
@@ -66,7 +66,7 @@ class Jobs:
         `auth_url` is sent to a client whose request waits; `{request}` in it becomes the digest.
         """
         self._writer = writer
-        self._desk = desk
+        self._approvals = approvals
         self._own_hosts = hosts_of(relays)
         self.space: Final = space or Space(None)
         self._deadline = deadline
@@ -186,7 +186,7 @@ class Jobs:
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
         is used once; and if nobody has to be asked, the answer belongs to it, too.
         """
-        now, attended = int(self._clock()), self._desk.attended
+        now, attended = int(self._clock()), self._approvals.attended
         return await self._writer.write(
             lambda to: decision.admit(to, job, operation, now, running=running, attended=attended)
         )
@@ -277,7 +277,7 @@ class Jobs:
         """Return who approved; raises Refused."""
         # Once only: nostr-tools takes a second one for the answer, and an error. Without a digest,
         # as it is not the answer: it is not kept, and its delivery says nothing about the answer's.
-        if self._auth_url and self._desk.attended and not job.resumed:
+        if self._auth_url and self._approvals.attended and not job.resumed:
             url = self._auth_url.replace("{request}", job.digest)
             interim = job.reply(Response(job.request.id, "auth_url", url))
             self.on_interim(replace(interim, digest=""))
@@ -291,7 +291,7 @@ class Jobs:
             raise Refused("pending: too many bytes wait for approval", lasting=False)
         self._asked_bytes[client] += size
         try:
-            answer = await self._desk.ask(job.identity.name, job.client.pubkey, name, item, left)
+            answer = await self._approvals.ask(*client, name, item, left)
         except TooMany:
             raise Refused("pending: too many requests wait for approval", lasting=False) from None
         finally:

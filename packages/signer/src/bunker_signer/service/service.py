@@ -17,7 +17,7 @@ from bunker_signer.key.access import Access, steady_seconds
 from bunker_signer.key.identity import Identity
 from bunker_signer.key.keystore import KeyStore
 from bunker_signer.process.metrics import Metrics
-from bunker_signer.request.approval import DEADLINE, Approver, Desk
+from bunker_signer.request.approval import DEADLINE, Approvals, Approver
 from bunker_signer.request.handler import CLIENT_RATE
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.service.agent import START_TIMEOUT, Agent
@@ -59,7 +59,7 @@ class Service:
     config: Config
     keystore: KeyStore
     agent: Agent
-    desk: Desk
+    approvals: Approvals
     inbox: Inbox
     notifier: Notifier
     jobs: Jobs
@@ -142,11 +142,11 @@ async def running(
         )
         if asked:
             asked.append(own_relays)
-        desk = Desk(asked, known=known.of, clock=clock)
-        stack.push_async_callback(desk.close)
+        approvals = Approvals(asked, known=known.of, clock=clock)
+        stack.push_async_callback(approvals.close)
         jobs = Jobs(
             writer,
-            desk,
+            approvals,
             relays=config.relays,
             space=Space(database.directory),
             deadline=config.approval_timeout,
@@ -185,7 +185,7 @@ async def running(
             _beside(stack, switch.subscribe(agent.pool).serve(switch.take))
         described = keystore.described
         yield Service(
-            config, keystore, agent, desk, inbox, notifier, jobs, watch, own_relays, described
+            config, keystore, agent, approvals, inbox, notifier, jobs, watch, own_relays, described
         )
 
 
