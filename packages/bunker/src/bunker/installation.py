@@ -10,8 +10,8 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.local.files import private_folder
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
-from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
+from bunker_signer.nse import NSE
 from bunker_signer.nse.model import DEFAULT_NAME
 
 LOCK: Final = "up.lock"
@@ -74,11 +74,11 @@ class Installation:
         return encode_npub(self.user_pubkey())
 
     def _has(self, name: str) -> bool:
-        with NSE(storage=FileStorage(str(self.keys)), name=name) as key:
+        with NSE(storage=key_storage(self.signer), name=name) as key:
             return key.exists()
 
     def _pubkey(self, name: str) -> str:
-        with NSE(storage=FileStorage(str(self.keys)), name=name) as key:
+        with NSE(storage=key_storage(self.signer), name=name) as key:
             return key.get_public_key()
 
 

@@ -29,7 +29,8 @@ from bunker.up.questions import RECOVERY_FILE, data_option, master_key_option
 from bunker_client.doctor import Health, examine_signer
 from bunker_core.errors import BunkerError
 from bunker_signer.control.protocol import ControlError, NotRunning, send
-from bunker_signer.nse import NSE, FileStorage, NSEError
+from bunker_signer.key.keystore import key_storage
+from bunker_signer.nse import NSE, NSEError
 from bunker_signer.nse.wrap.master_key import MasterKey
 
 _READY_TIMEOUT: Final = 5.0  # seconds
@@ -176,7 +177,7 @@ def _opens(installation: Installation, master: Path) -> Finding:
         protector = MasterKey.from_file(master)
     except NSEError as error:
         return Finding(Level.FAIL, f"{error}; --master-key-file can name another")
-    storage = FileStorage(str(installation.keys))
+    storage = key_storage(installation.signer)
     try:
         with NSE(storage=storage, protector=protector) as key:
             key.conversation_key(key.get_public_key())

@@ -21,8 +21,8 @@ from bunker_core.nips.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
 from bunker_signer.key.access import KeyState
 from bunker_signer.key.identity import Identity
-from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME
-from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.key.keystore import MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
+from bunker_signer.nse import NSE
 from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.policy import Grant, Profile, grants_of, profile_grants
 from bunker_signer.request.approval import Answer, Question, Verdict
@@ -150,7 +150,7 @@ class Signer:
         """Put both keys where a signer finds them."""
         master_key = os.urandom(_KEY_BYTES)
         (self._data / MASTER_KEY_FILE).write_bytes(master_key)
-        storage = FileStorage(str(self._data / KEYS_DIRECTORY))
+        storage = key_storage(self._data)
         for name, secret in ((DEFAULT_NAME, user), (TRANSPORT_NAME, transport)):
             with NSE(master_key=bytearray(master_key), storage=storage, name=name) as key:
                 key.import_key(bytearray(secret))

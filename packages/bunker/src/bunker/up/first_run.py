@@ -13,8 +13,13 @@ from bunker_core.keys import wipe
 from bunker_core.local.files import private_folder, write_private
 from bunker_core.nips.key_text import parse_key_text
 from bunker_core.nips.nip19 import encode_npub
-from bunker_signer.key.keystore import TRANSPORT_NAME, create_master_key, opens_by_master_key
-from bunker_signer.nse import NSE, FileStorage
+from bunker_signer.key.keystore import (
+    TRANSPORT_NAME,
+    create_master_key,
+    key_storage,
+    opens_by_master_key,
+)
+from bunker_signer.nse import NSE
 from bunker_signer.nse.model import DEFAULT_NAME
 from bunker_signer.nse.wrap.master_key import MasterKey
 
@@ -58,7 +63,7 @@ def make_keys(
         create_master_key(path)
     master = MasterKey.from_file(path)
     try:
-        with NSE(storage=FileStorage(str(installation.keys)), protector=master) as user:
+        with NSE(storage=key_storage(installation.signer), protector=master) as user:
             pubkey = _store(user, imported)
     finally:
         master.close()
@@ -72,7 +77,7 @@ def make_missing(installation: Installation, master_key_file: Path | None) -> No
     The user's key stays as it is guarded: it may need its owner to unlock it. Raises BunkerError
     and NSEError.
     """
-    storage = FileStorage(str(installation.keys))
+    storage = key_storage(installation.signer)
     with NSE(storage=storage, name=TRANSPORT_NAME) as transport:
         if transport.exists():
             return
@@ -90,7 +95,7 @@ def make_missing(installation: Installation, master_key_file: Path | None) -> No
 
 def _check_is_not_lost(installation: Installation, path: Path) -> None:
     """Raise FirstRunFailed when keys are there that only a missing master key opens."""
-    with NSE(storage=FileStorage(str(installation.keys)), name=DEFAULT_NAME) as key:
+    with NSE(storage=key_storage(installation.signer), name=DEFAULT_NAME) as key:
         if key.exists() and opens_by_master_key(key):
             raise FirstRunFailed(
                 f"the master key {path} is missing, and the key in {installation.keys} opens "
@@ -117,7 +122,7 @@ def write_recovery(
     master = MasterKey.from_file(master_key_file or installation.master_key)
     secret = bytearray(passphrase.encode())
     try:
-        with NSE(storage=FileStorage(str(installation.keys)), protector=master) as user:
+        with NSE(storage=key_storage(installation.signer), protector=master) as user:
             text = _sheet(encode_npub(user.get_public_key()), user.export_ncryptsec(secret))
     finally:
         master.close()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bunker_signer.nse import NSE
     from bunker_signer.nse.wrap import Protector
 
-KEYS_DIRECTORY: Final = "keys"  # in the data directory, as `bunker signer` has it
 MASTER_KEY_FILE: Final = "master.key"
 MAX_SECRET_FILE: Final = 8192  # bytes
 # What opens a key when nothing is said, the first that it has a slot for.
@@ -45,9 +44,9 @@ class Context:
     secrets: Secrets
 
     def storage(self) -> Any:
-        from bunker_signer.nse import FileStorage
+        from bunker_signer.key.keystore import key_storage
 
-        return FileStorage(self.data / KEYS_DIRECTORY)
+        return key_storage(self.data)
 
     def master_key_path(self) -> Path:
         return self.master_key_file or self.data / MASTER_KEY_FILE

@@ -13,8 +13,8 @@ from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.signer import Signer
-from bunker_signer.key.keystore import KEYS_DIRECTORY, KeyStore
-from bunker_signer.nse import NSE, FileStorage, NSEError
+from bunker_signer.key.keystore import KEYS_DIRECTORY, KeyStore, key_storage
+from bunker_signer.nse import NSE, NSEError
 
 MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
 
@@ -67,7 +67,7 @@ def open_signer(path: str) -> DirectSigner:
     given = os.environ.get(MASTER_KEY_VARIABLE)
 
     def unlocked() -> NSE:
-        nse = NSE(storage=FileStorage(data / KEYS_DIRECTORY))
+        nse = NSE(storage=key_storage(data))
         try:
             KeyStore(data, Path(given) if given else None).unlock(nse, None)
         except BaseException:

@@ -11,6 +11,7 @@ from bunker_core.errors import BunkerError
 from bunker_core.local.files import write_private
 from bunker_signer.nse import NSE, FileStorage, NSEError
 from bunker_signer.nse.model import BLOB_KEY, DEFAULT_NAME
+from bunker_signer.nse.storage import SwapStorage
 from bunker_signer.nse.wrap.master_key import CREDENTIAL, KEY_BYTES, MasterKey
 from bunker_signer.nse.wrap.passphrase import Passphrase
 
@@ -63,7 +64,7 @@ class KeyStore:
         if not any(directory.glob("*")) and not self._path.exists():
             create_master_key(self._path)
         wanted = tuple(dict.fromkeys(names)) or self.names() or (DEFAULT_NAME,)
-        storage = FileStorage(directory)
+        storage = key_storage(self.data)
         master = self._read()
         opened: list[KeyPair] = []
         try:
@@ -119,12 +120,17 @@ class KeyStore:
             raise MasterKeyError(f"{error} ({self._path})") from None
 
 
+def key_storage(data: Path) -> SwapStorage:
+    """Return where the sealed keys of a signer's data directory lie; raises NSEError."""
+    return FileStorage(data / KEYS_DIRECTORY)
+
+
 def user_key_names(data: Path) -> tuple[str, ...]:
     """Return the names of the user keys in `data`, the default one first."""
     directory = data / KEYS_DIRECTORY
     if not directory.is_dir():
         return ()
-    storage = FileStorage(directory)
+    storage = key_storage(data)
     held = storage.keys()
     stored = [key for key in held if key.split(":")[:2] == ["nse", "blob"]]
     names = [
@@ -144,7 +150,7 @@ def remote_signer_pubkey(data: Path, name: str) -> str:
 
     Raises NSEError when there is none.
     """
-    storage = FileStorage(data / KEYS_DIRECTORY)
+    storage = key_storage(data)
     # The pubkey lies in the clear in the sealed key's file.
     with NSE(storage=storage, name=transport_name(name)) as key:
         return key.get_public_key()
