@@ -63,6 +63,11 @@ class Firefox:
             else:
                 future.set_result(said["result"])
 
+    async def inside(self, expression: str) -> Any:
+        """Return what an expression gives in the browser's own window, where it may do all."""
+        tree = await self.command("browsingContext.getTree", **{"moz:scope": "chrome"})
+        return await self.evaluate(tree["contexts"][0]["context"], expression)
+
     async def contexts(self) -> list[dict[str, Any]]:
         """Return the tabs and windows that there are."""
         found: list[dict[str, Any]] = (await self.command("browsingContext.getTree"))["contexts"]
@@ -108,14 +113,14 @@ class Firefox:
 async def firefox(program: str, home: Path, preferences: str = "") -> AsyncIterator[Firefox]:
     """Run Firefox with a home and a profile of its own; it is gone when the context ends.
 
-    `preferences` are further lines of its user.js.
+    A profile of an earlier run is used again; `preferences` are further lines of its user.js.
     """
     profile = home / "profile"
-    profile.mkdir(parents=True)
+    profile.mkdir(parents=True, exist_ok=True)
     (profile / "user.js").write_text(_PREFERENCES + preferences)
     process = await asyncio.create_subprocess_exec(
-        *(program, "--headless", "--no-remote", "--remote-debugging-port", "0"),
-        *("--profile", str(profile)),
+        *(program, "--headless", "--no-remote", "--profile", str(profile)),
+        *("--remote-debugging-port", "0", "--remote-allow-system-access"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -1,7 +1,4 @@
-"""The extension on stage: Chromium and Firefox with the built files, a web site, the user's hand.
-
-Both browsers are driven the same way: open, evaluate, close, and look for a window by its address.
-"""
+"""The extension on stage: a browser with the built files, a web site, the user's hand."""
 
 import asyncio
 import contextlib
@@ -10,132 +7,33 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from _require import need
 from bunker_client.nip07 import install as module
-from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID
 from bunker_core.event import parse_event, verify
-from client.nip07._bidi import ONE_LOOK, PATIENCE, Firefox, firefox
+from client.nip07._bidi import firefox
+from client.nip07._browsers import (
+    FIREFOX_PREFERENCES,
+    Browser,
+    Chromium,
+    FirefoxBrowser,
+    Unready,
+    until,
+)
 from signer.console._stage import FLAGS, bunker, chromium
-
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Page
 
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NAMES = ("chromium", "firefox")
 NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
-FIREFOX_UUID = "6ac6ab4c-3f2b-4d64-9d3c-0d6f0f3a5a11"
-_FIREFOX_PREFERENCES = f"""
-user_pref("extensions.webextensions.uuids", "{{\\"{FIREFOX_ID}\\":\\"{FIREFOX_UUID}\\"}}");
-user_pref("extensions.webextOptionalPermissionPrompts", false);
-user_pref("intl.accept_languages", "en-GB, en");
-"""
 PAGE = """<!doctype html><meta charset="utf-8"><title>An app</title>
 <script>window.early = typeof window.nostr</script><p>An app</p><iframe src="/inner"></iframe>"""
-
-
-class Browser(Protocol):
-    """A browser with the extension; a tab is whatever it was opened as."""
-
-    own: str  # the address that the extension's pages begin with
-
-    async def open(self, url: str) -> Any:
-        """Open a tab."""
-
-    async def close(self, tab: Any) -> None:
-        """Close a tab or window."""
-
-    async def evaluate(self, tab: Any, expression: str) -> Any:
-        """Return what an expression, or its promise, gives."""
-
-    async def find(self, page: str) -> Any | None:
-        """Return the tab or window of one of the extension's pages; None when it is not there."""
-
-    async def there(self, tab: Any) -> bool:
-        """Tell whether a tab or window is open."""
-
-
-class Chromium:
-    """Chromium, by DevTools."""
-
-    own = CHROMIUM_ORIGIN
-
-    def __init__(self, context: "BrowserContext") -> None:
-        self.context = context
-
-    async def open(self, url: str) -> "Page":
-        page = await self.context.new_page()
-        await page.goto(url)
-        return page
-
-    async def close(self, tab: "Page") -> None:
-        await tab.close()
-
-    async def evaluate(self, tab: "Page", expression: str) -> Any:
-        from playwright.async_api import Error
-
-        try:
-            return await tab.evaluate(expression)
-        except Error as error:
-            raise Unready(str(error)) from None
-
-    async def find(self, page: str) -> "Page | None":
-        found = [tab for tab in self.context.pages if tab.url.startswith(f"{self.own}{page}")]
-        return found[0] if found else None
-
-    async def there(self, tab: "Page") -> bool:
-        return not tab.is_closed()
-
-
-class FirefoxBrowser:
-    """Firefox, by WebDriver BiDi."""
-
-    own = f"moz-extension://{FIREFOX_UUID}/"
-
-    def __init__(self, browser: Firefox) -> None:
-        self.browser = browser
-        self.open = browser.open
-        self.close = browser.close
-
-    async def evaluate(self, tab: str, expression: str) -> Any:
-        from client.nip07._bidi import BidiError
-
-        try:
-            return await self.browser.evaluate(tab, expression)
-        except BidiError as error:
-            raise Unready(str(error)) from None
-
-    async def find(self, page: str) -> str | None:
-        for found in await self.browser.contexts():
-            if found["url"].startswith(f"{self.own}{page}"):
-                return str(found["context"])
-        return None
-
-    async def there(self, tab: str) -> bool:
-        return tab in {found["context"] for found in await self.browser.contexts()}
-
-
-class Unready(Exception):
-    """A tab could not be looked into, yet or any more."""
-
-
-async def until(look: Callable[[], Awaitable[Any]]) -> Any:
-    """Look until there is something, and return it; raises TimeoutError."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            # A page that goes while it is asked may never answer.
-            with contextlib.suppress(Unready, TimeoutError):
-                async with asyncio.timeout(ONE_LOOK):
-                    if found := await look():
-                        return found
-            await asyncio.sleep(0.02)
 
 
 @dataclass(slots=True)
@@ -178,6 +76,18 @@ class Stage:
         task = asyncio.create_task(self.call(tab, expression))
         await self.press(await self.prompt(), button)
         return await task
+
+    async def enter(self, window: Any) -> None:
+        """Press Enter in a question and wait until its window is gone."""
+        pressing = asyncio.create_task(self.browser.type(window, "\n"))
+
+        async def gone() -> bool:
+            return not await self.browser.there(window)
+
+        try:
+            await until(gone)
+        finally:
+            pressing.cancel()  # what went with its window gives no answer
 
     async def settle(self) -> None:
         """Wait for the settings that come up after the installation.
@@ -273,14 +183,20 @@ def bundled(source: Path) -> str:
 
 @asynccontextmanager
 async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stage]:
-    """Run a browser with the extension in `extension`, a folder, or a file for Firefox."""
+    """Run a browser with the extension of a folder or a packed file.
+
+    Firefox keeps a packed one, so that it is there when the same `folder` is used again.
+    """
     if name == "firefox":
         program = shutil.which("firefox-esr") or shutil.which("firefox")
         need(program, "Firefox")
-        async with firefox(str(program), folder, _FIREFOX_PREFERENCES) as browser:
-            kind = "path" if extension.is_dir() else "archivePath"
-            data = {"type": kind, "path": str(extension)}
-            await browser.command("webExtension.install", extensionData=data)
+        packed = not extension.is_dir()
+        kept = packed and (folder / "profile" / "extensions").is_dir()
+        async with firefox(str(program), folder, FIREFOX_PREFERENCES) as browser:
+            if not kept:
+                data = {"type": "archivePath" if packed else "path", "path": str(extension)}
+                how = {"extensionData": data, "moz:permanent": packed}
+                await browser.command("webExtension.install", **how)
             yield Stage(name, FirefoxBrowser(browser), folder)
         return
     program = chromium()

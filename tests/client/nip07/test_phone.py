@@ -19,7 +19,8 @@ from bunker.harness import running_relay
 from bunker_core.event import parse_event, verify
 from bunker_core.kinds import HTTP_AUTH
 from bunker_core.nips.nip19 import encode_npub
-from client.nip07._stage import NAMES, Stage, built, bundled, site, staged, until
+from client.nip07._browsers import until
+from client.nip07._stage import NAMES, Stage, built, bundled, site, staged
 from phone._stage import Phone, Served, app_of, phone, serving
 from signer.console._stage import browser
 

@@ -15,6 +15,7 @@ from _require import need
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_core.event import parse_event, verify
 from bunker_core.nips.nip19 import parse_pubkey
+from client.nip07._browsers import until
 from client.nip07._stage import (
     EXTENSION,
     NAMES,
@@ -27,7 +28,6 @@ from client.nip07._stage import (
     run,
     site,
     staged,
-    until,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -375,28 +375,29 @@ async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any, o
         assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
 
 
+@pytest.mark.parametrize("name", NAMES)
 async def test_a_restart_of_the_browser_or_of_the_background_forgets_nothing(
-    tmp_path_factory: pytest.TempPathFactory, origin: str
+    name: str, tmp_path: Path, origin: str
 ) -> None:
-    """The pairing and the grants outlast both; Chromium, as Firefox drops what is not signed."""
-    folder = tmp_path_factory.mktemp("restart")
+    """The installed file, the pairing and the grants outlast both."""
+    built()
+    file = tmp_path / f"extension.{'xpi' if name == 'firefox' else 'zip'}"
+    packer().pack(EXTENSION, file)
     async with (
-        running_relay(folder / "relay") as relay,
-        running_signer(folder / "signer", [relay.url], arguments=("--profile", "full")) as signer,
+        running_relay(tmp_path / "relay") as relay,
+        running_signer(tmp_path / "signer", [relay.url], arguments=("--profile", "full")) as signer,
     ):
         pubkey = parse_pubkey(signer.npub)
-        async with staged("chromium", folder / "browser", built()) as stage:
+        async with staged(name, tmp_path / "browser", file) as stage:
             tab = await stage.options()
             await stage.fill(tab, "#uri", signer.uri)
             await stage.click(tab, "Pair")
             await stage.said(tab)
             await stage.allow_all(origin)
-            devtools = await tab.context.new_cdp_session(tab)
-            await devtools.send("ServiceWorker.enable")
-            await devtools.send("ServiceWorker.stopAllWorkers")
+            await stage.browser.stop_background()
             page = await stage.browser.open(origin)
             assert (await stage.call(page, NOTE))["pubkey"] == pubkey
-        async with staged("chromium", folder / "browser", built()) as stage:
+        async with staged(name, tmp_path / "browser", file) as stage:
             page = await stage.browser.open(origin)
             assert (await stage.call(page, NOTE))["pubkey"] == pubkey
             assert await stage.call(page, "window.nostr.getPublicKey()") == pubkey
