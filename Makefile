@@ -93,8 +93,9 @@ packages/phone/node_modules/.installed: $(addprefix packages/phone/,package.json
 conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (20 minutes)
 	$(BIN)/python tests/interop/conformance_table.py docs/conformance.md build/conformance
 
-screenshots: $(VENV)/.dev ## Take the pictures of the signer's console anew (Chromium)
+screenshots: extension $(VENV)/.dev ## Take the pictures of the console and of the extension anew (Chromium, Firefox)
 	$(BIN)/python tests/signer/console/screenshots.py
+	$(BIN)/python tests/client/nip07/screenshots.py
 
 docs: $(VENV)/.run ## Build docs/ as a site, in build/site
 	$(call venv,$(VENV)-docs)
