@@ -96,6 +96,7 @@ def sealed() -> dict[str, Any]:
 def tables() -> dict[str, Any]:
     """Return every table by the name of its file."""
     return {
+        "languages": list(LANGUAGES),
         "methods": {
             "all": sorted(item.value for item in Method),
             "free": sorted(item.value for item in FREE),

@@ -3,12 +3,15 @@
 With BUNKER_SCREENSHOTS=1 the pictures of docs/ are taken on the way.
 """
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bunker_core.describe import LANGUAGES
 from phone._stage import Served, app_of, phone, sign
 from signer.console._stage import axe
 from signer.console.test_axe import RUN, SMALL
@@ -114,16 +117,16 @@ async def test_no_fault(
     assert len(found) > 14
 
 
-async def test_both_languages_say_everything() -> None:
-    """A sentence of one language is in the other, with the same places to fill in."""
-    import json
-    import re
-
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_every_language_says_everything(language: str) -> None:
+    """A sentence of English is in each language, with the same places to fill in."""
     folder = Path(__file__).parents[2] / "packages" / "phone" / "web" / "texts"
-    english, german = (json.loads((folder / f"{name}.json").read_text()) for name in ("en", "de"))
-    assert english.keys() == german.keys()
+    english, other = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("en", language)
+    )
+    assert english.keys() == other.keys()
     for key, text in english.items():
-        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", german[key]))
+        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", other[key]))
 
 
 async def test_the_page_is_small(served: Served) -> None:

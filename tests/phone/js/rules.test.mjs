@@ -13,6 +13,7 @@ import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 
 import { describe } from "../../../packages/phone/web/describe/description.js";
 import { DESCRIBE, Texts } from "../../../packages/phone/web/describe/texts.js";
+import { LANGUAGES } from "../../../packages/phone/web/page/texts.js";
 
 const knownOf = ({ events, notes, names, hosts, same_name }) => ({
   events: new Map(events), notes: new Map(Object.entries(notes)), names: new Map(Object.entries(names)),
@@ -26,6 +27,11 @@ test("the methods are the same, and those that every client may use", () => {
   const { all, free } = table("methods");
   assert.deepEqual([...METHODS].sort(), all);
   assert.deepEqual([...FREE].sort(), free);
+});
+
+test("the languages are the same", () => {
+  assert.deepEqual(LANGUAGES.map(([code]) => code), table("languages"));
+  assert.deepEqual(Object.keys(DESCRIBE), table("languages"));
 });
 
 test("300 decisions over random grants are the same", () => {
