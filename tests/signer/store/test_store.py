@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -557,3 +559,16 @@ async def test_the_log_is_copied_beside_the_commits(tmp_path: Path) -> None:
     assert path.stat().st_size > before + 4096 * (CHECKPOINT - 1)
     writer.close()
     database.close()
+
+
+def test_sqlite_loads_nothing_of_postgresql(tmp_path: Path) -> None:
+    """A signer with a file has no other database's dialect in memory."""
+    code = (
+        "import sys; from pathlib import Path; from bunker_signer.store import Database;"
+        "from bunker_signer.store import journal;"
+        f"database = Database(Path({str(tmp_path / 'signer.sqlite3')!r}))\n"
+        "with database.write() as connection:\n"
+        "    assert journal.mark_handled(connection, 'a' * 64, 1)\n"
+        "assert 'sqlalchemy.dialects.postgresql' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

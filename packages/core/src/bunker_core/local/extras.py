@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, requires
 from typing import Final
 
 _OURS: Final = "nostr-bunker"
@@ -27,6 +26,9 @@ def how_to_install(distribution: str, extra: str) -> str:
 
 def _requirements(distribution: str, extra: str) -> set[str]:
     """Return what an extra asks for of others; extras of ours that it names are looked into."""
+    # Imported here, where something is missing: whoever has it all can do without two megabytes.
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         lines = requires(distribution) or []
     except PackageNotFoundError:

@@ -26,7 +26,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bunker_core.nips.nip46 import Request
@@ -36,10 +35,14 @@ from bunker_signer.store.database.schema import handled, requests
 # A client that comes back within the hour and repeats itself gets its answer.
 KEEP_ANSWERS: Final = 3600  # seconds
 
-_MARK: Final = Statement(
-    sqlite_insert(handled).on_conflict_do_nothing(),
-    postgres_insert(handled).on_conflict_do_nothing(),
-)
+
+def _mark_in_postgres() -> Executable:
+    from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+    return postgres_insert(handled).on_conflict_do_nothing()
+
+
+_MARK: Final = Statement(sqlite_insert(handled).on_conflict_do_nothing(), _mark_in_postgres)
 _FIND: Final = Statement(select(requests).where(requests.c.digest == bindparam("of_digest")))
 _ADD: Final = Statement(insert(requests))
 

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from bunker_core.errors import BunkerError
 from bunker_signer.store.database.known import Known
-from bunker_signer.store.database.schema import metadata
+from bunker_signer.store.database.schema import create_all
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
 
 FILE_NAME: Final = "signer.sqlite3"  # in the data directory
 HEAD: Final = "0002"  # the newest migration; a test holds it against the folder
@@ -116,7 +117,7 @@ class Database:
             found = _version(connection)  # another process may have been here
             if found is None:
                 # A fresh one is made whole: Alembic takes as long to load as all the rest.
-                metadata.create_all(connection, checkfirst=False)
+                create_all(connection)
                 connection.exec_driver_sql(
                     "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
                 )
@@ -224,10 +225,13 @@ def _begun(connection: Connection) -> Iterator[None]:
             connection.rollback()  # nothing any more: ours is over
 
 
-def insert(connection: Connection, table: Table) -> SQLiteInsert | PostgresInsert:
+def insert(connection: Connection, table: Table) -> "SQLiteInsert | PostgresInsert":
     """Return an INSERT that knows ON CONFLICT, in the words of the database at hand."""
     if connection.dialect.name == "sqlite":
         return sqlite_insert(table)
+    # Imported here: a signer with SQLite can do without its three megabytes of memory.
+    from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
     return postgres_insert(table)
 
 

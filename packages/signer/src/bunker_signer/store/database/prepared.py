@@ -4,6 +4,7 @@ SQLAlchemy writes them, for either database; what it does anew at each execution
 times what the database itself does, and a signing request runs ten of them.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Executable
@@ -17,9 +18,15 @@ _Compiled = tuple[str, dict[str, Any], tuple[str, ...] | None]
 class Statement:
     """An SQL statement whose parameters are all named (`bindparam`)."""
 
-    def __init__(self, *variants: Executable) -> None:
-        """Take one statement for every database, or one for SQLite and one for PostgreSQL."""
-        self._variants: Final = variants
+    def __init__(
+        self, statement: Executable, in_postgres: Callable[[], Executable] | None = None
+    ) -> None:
+        """Take one statement for every database, or one for SQLite and what makes PostgreSQL's.
+
+        The latter is made where it is needed: its dialect takes three megabytes of memory.
+        """
+        self._statement: Final = statement
+        self._in_postgres: Final = in_postgres
         self._compiled: dict[type[Dialect], _Compiled] = {}
 
     def run(self, connection: Connection, **values: object) -> Any:
@@ -42,7 +49,9 @@ class Statement:
     def _compile(
         self, connection: Connection
     ) -> tuple[str, dict[str, Any], tuple[str, ...] | None]:
-        statement = self._variants[0 if connection.dialect.name == "sqlite" else -1]
+        statement = self._statement
+        if self._in_postgres is not None and connection.dialect.name != "sqlite":
+            statement = self._in_postgres()
         compiled: Any = statement.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
         if not isinstance(compiled, SQLCompiler):
             raise TypeError(type(compiled).__name__)
