@@ -352,3 +352,14 @@ async def test_logs_are_json_and_name_nobody(start: Start) -> None:
     text = running.log()
     for trace in (key.pubkey, "content of", "name-of", "hostile text", "127.0.0.1", NOBODY):
         assert trace not in text
+
+
+def test_a_usual_relay_loads_neither_push_nor_the_other_commands() -> None:
+    """At rest it has no cryptography for Web Push, and nothing of what other commands do."""
+    code = (
+        "import sys; from bunker_relay.cli import relay;"
+        "assert relay.get_command(None, 'run').name == 'run'; import bunker_relay.http.server;"
+        "heavy = {'cryptography', 'bunker_relay.cli.data', 'bunker_relay.cli.moderate'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
@@ -134,6 +134,9 @@ def salvage(config_file: Path | None, data: Path | None, deep: bool, output: IO[
     click.echo(f"{tally.saved} events found, {tally.lost} rows can't be read", err=True)
     if not tally.saved:
         sys.exit(1)
+
+
+commands: Final[Sequence[click.Command]] = (export_command, import_command, vacuum, salvage)
 
 
 def _limits(config: "Config") -> "Callable[[Event], str]":

@@ -4,7 +4,7 @@ They work on the machine and on nothing but the data directory, whether the rela
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -180,6 +180,9 @@ def delete(
             found = count(database, wanted)
             click.confirm(f"delete {_events(found)}?", abort=True, err=True)
         click.echo(f"{_events(moderation.delete(wanted))} deleted")
+
+
+commands: Final[Sequence[click.Command]] = (ban, unban, allow, disallow, show_lists, delete)
 
 
 @contextmanager

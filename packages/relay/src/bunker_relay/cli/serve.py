@@ -1,8 +1,9 @@
 """`bunker relay run, config, check`: the relay itself."""
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -64,3 +65,6 @@ def check(url: str, timeout: float) -> None:
         raise click.ClickException(plain.text(f"{url}: {error}")) from None
     for line in lines:
         click.echo(line)
+
+
+commands: Final[Sequence[click.Command]] = (run, config, check)

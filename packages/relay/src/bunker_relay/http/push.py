@@ -5,11 +5,12 @@
     DELETE /push     wake no browser of this signer any more
     POST /push/test  wake them now, to see that it works
 
-Only the configuration's `signers` may: by the key that carries their traffic.
+Only the configuration's `signers` may: by the key that carries their traffic. What wakes them is
+loaded by a relay that does, see `Relay`: its cryptography takes four megabytes of memory.
 """
 
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -17,11 +18,11 @@ from starlette.responses import JSONResponse, Response
 
 from bunker_core.bounds.rate import TokenBucket
 from bunker_core.local.body import BodyRefused, read_body
-from bunker_core.nips import webpush
 from bunker_core.nips.nip98 import InvalidAuthorization, check_authorization
-from bunker_relay.push.subscriptions import InvalidSubscription, parse_subscription
-from bunker_relay.push.waker import Waker
 from bunker_relay.relay import Relay
+
+if TYPE_CHECKING:
+    from bunker_relay.push.waker import Waker
 
 _MAX_BODY: Final = 8192  # bytes
 _BODY_TIMEOUT: Final = 10.0  # seconds
@@ -60,6 +61,8 @@ class Push:
             signer = self._authorize(request, body)
         except InvalidAuthorization as error:
             return _error(401, str(error))
+        from bunker_relay.push.subscriptions import InvalidSubscription
+
         try:
             return self._do(waker, request, signer, body)
         except InvalidSubscription as error:
@@ -67,7 +70,10 @@ class Push:
         except OSError as error:
             return _error(500, f"the subscriptions can't be written: {error.strerror}")
 
-    def _do(self, waker: Waker, request: Request, signer: str, body: bytes) -> Response:
+    def _do(self, waker: "Waker", request: Request, signer: str, body: bytes) -> Response:
+        from bunker_core.nips import webpush
+        from bunker_relay.push.subscriptions import InvalidSubscription, parse_subscription
+
         now = int(time.time())
         if request.url.path.endswith("/test"):
             if request.method != "POST":
