@@ -12,6 +12,7 @@ from websockets.server import ServerProtocol
 
 from _wire import Peer, note, running_relay
 from bunker_core.keys import SecretKey
+from bunker_relay.client.bounded import BoundedProtocol
 from bunker_relay.client.fast_path import _METHODS, FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 
@@ -21,11 +22,11 @@ def test_a_known_uvicorn_lacks_nothing() -> None:
     assert lacking() == []
     own = {
         name
-        for protocol in (FastPathProtocol, PatientProtocol)
+        for protocol in (FastPathProtocol, PatientProtocol, BoundedProtocol)
         for name, value in vars(protocol).items()
         if inspect.isfunction(value) and hasattr(WebSocketsSansIOProtocol, name)
     }
-    called = {"handle_parser_exception", "receive", "send", "send_500_response", "start_keepalive"}
+    called = {"receive", "send_500_response", "start_keepalive"}
     assert own | called == set(_METHODS)
     source = inspect.getsource(WebSocketsSansIOProtocol)
     # From a disconnect on, nothing but put_nowait is asked of the queue.

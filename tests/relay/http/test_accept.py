@@ -3,14 +3,14 @@
 import asyncio
 import socket
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from _wire import Peer, Start
+from _wire import PATIENCE, Peer, Start
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http.accept import HTTPProtocol, Waiting
 
@@ -111,6 +111,27 @@ async def test_a_request_without_an_end_is_dropped() -> None:
         await wire.aborted.wait()
     protocol.connection_lost(None)
     assert set(asked) <= {"http.request"}
+
+
+async def test_requests_in_a_row_are_few(start: Start) -> None:
+    """40 connections that send 14,000 at once add less than 32 MiB; 9 in a row are answered."""
+    relay = start()
+    least = b"GET /healthz HTTP/1.1\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=PATIENCE) as polite:
+        polite.sendall(least * 9)
+        answers = b""
+        while answers.count(b" 200 OK") < 9:
+            answers += await asyncio.to_thread(polite.recv, 65_536)
+    before = relay.rss()
+    with ExitStack() as stack:
+        for _ in range(40):
+            rude = socket.create_connection(("127.0.0.1", relay.port), timeout=PATIENCE)
+            stack.enter_context(rude)
+            with suppress(OSError):  # the relay may have closed it before all was sent
+                await asyncio.to_thread(rude.sendall, least * 14_000)
+        async with Peer(relay.url) as peer:
+            await peer.unread()
+        assert relay.rss() - before < 32 * 2**20
 
 
 @pytest.mark.parametrize("attacker", ["127.0.0.1", "127.0.0.2"])

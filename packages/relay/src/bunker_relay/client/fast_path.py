@@ -37,16 +37,17 @@ LARGE: Final = 262_144  # bytes of one message that every connection may have on
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
 
-# What `FastPathProtocol` and `PatientProtocol` use of uvicorn and websockets.
+# What `FastPathProtocol` and its bases use of uvicorn and websockets.
 _METHODS: Final = (
-    "connection_lost", "data_received", "handle_parser_exception", "keepalive_timeout", "receive",
-    "resume_writing", "run_asgi", "send", "send_500_response", "send_keepalive_ping",
-    "send_receive_event_to_app", "shutdown", "start_keepalive",
+    "connection_lost", "data_received", "eof_received", "handle_close", "handle_cont",
+    "handle_parser_exception", "handle_ping", "keepalive_timeout", "receive", "resume_writing",
+    "run_asgi", "send", "send_500_response", "send_keepalive_ping", "send_receive_event_to_app",
+    "shutdown", "start_keepalive",
 )  # fmt: skip
 _ATTRIBUTES: Final = (
     "app", "client", "close_sent", "close_timer", "config", "conn", "connections",
     "curr_msg_data_type", "frames", "handshake_complete", "handshake_initiated", "ping_timeout",
-    "pong_timer", "queue", "read_paused", "scheme", "server", "transport",
+    "pong_timer", "queue", "read_paused", "scheme", "server", "transport", "writable",
 )  # fmt: skip
 _PARSER: Final = ("current_size", "parse", "parser", "reader", "state")
 

@@ -11,7 +11,7 @@ import struct
 import sys
 from typing import Final
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from bunker_relay.client.bounded import BoundedProtocol
 
 # Linux: struct tcp_info, of which tcpi_bytes_acked is the 64-bit number at byte 120.
 _INFO_BYTES: Final = 128
@@ -20,7 +20,7 @@ _OUTQ: Final = 0x5411  # SIOCOUTQ: bytes that the kernel has and the peer has no
 _COUNT: Final = struct.Struct("=i")
 
 
-class PatientProtocol(WebSocketsSansIOProtocol):
+class PatientProtocol(BoundedProtocol):
     """uvicorn's WebSocket, which waits for a pong as long as there is progress."""
 
     _taken = 0  # bytes that the client had taken at the last look

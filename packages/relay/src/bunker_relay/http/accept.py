@@ -23,6 +23,7 @@ HEAD_BYTES: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 _DESCRIPTORS: Final = 65_536  # as many as the relay asks for
 _RESERVE: Final = 100  # descriptors for database, log, bus and the connections between workers
+_PIPELINED: Final = 8  # requests that wait for the answer before; no browser sends even one
 _PROXY: Final = ""  # stands for every address that may bring many clients
 
 # Given the scope of a request, returns what serves its WebSocket; None to take the ordinary way.
@@ -170,6 +171,9 @@ class HTTPProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        # One read brings up to 14,000 of the shortest, of which each would take 1 KiB.
+        if len(self.pipeline) >= _PIPELINED:
+            raise ValueError("too many requests at once")
         self._end_of_head()
         self.waiting.speaks(self)
         self._begin_request()
