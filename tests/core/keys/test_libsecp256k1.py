@@ -24,7 +24,7 @@ SAME = (
 )
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 # What differs by the device or the number of threads, and not by the binding.
-ONCE = ("-k", "not device and not fallback and not dummy_decryption_is_needed")
+ONCE = ("-k", "not device and not fallback and not dummy_decryption_is_needed and not [8]")
 
 
 def _is_there(binding: str) -> bool:

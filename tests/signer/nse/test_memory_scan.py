@@ -26,7 +26,7 @@ from bunker_signer.nse.wrap import Protector, make_protector
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.nse.wrap.slots import open_data_key
-from signer.nse._scan import Found, scan
+from signer.nse._scan import Found, scan, used
 
 if TYPE_CHECKING:
     from signer.nse.conftest import Kms, Token
@@ -220,6 +220,14 @@ def test_fallback_leaves_the_data_key_alone(threads: int, tmp_path: Path) -> Non
 def test_the_scan_finds_a_naive_copy(threads: int, tmp_path: Path) -> None:
     """The control: the same scan finds the key of an implementation that holds it as bytes."""
     assert found_in("naive", threads, tmp_path)["private key"].whole >= 1
+
+
+def test_a_secret_beside_memory_that_nobody_used_is_seen() -> None:
+    """The search leaves out long runs of zeros, and no zero that a secret begins or ends with."""
+    secret = bytes(3) + os.urandom(26).replace(b"\0", b"\1") + bytes(3)
+    parts = used(bytes(200_000) + secret + bytes(200_000))
+    assert sum(part.count(secret) for part in parts) == 1
+    assert sum(map(len, parts)) < 100_000
 
 
 def table() -> None:
