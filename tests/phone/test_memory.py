@@ -45,8 +45,8 @@ def forms(secret: bytes) -> dict[str, bytes]:
     }
 
 
-def renderers(browser_pid: int) -> list[int]:
-    """Return the processes beneath a browser that run pages."""
+def renderers(browser_pid: int, mark: bytes = b"--type=renderer") -> list[int]:
+    """Return the processes beneath a browser that run pages, as their command line tells."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -69,7 +69,7 @@ def renderers(browser_pid: int) -> list[int]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        if b"--type=renderer" in command and beneath(pid):
+        if mark in command and beneath(pid):
             found.append(pid)
     return found
 

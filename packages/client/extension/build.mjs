@@ -1,4 +1,4 @@
-// Bundle the extension into bunker_client/nip07/extension: `make extension`.
+// Bundle the extension into bunker_client/nip07/extension: `make extension`; into a folder that is named.
 //
 // Its modules are the phone's, and so are the packages: they are pinned in packages/phone. The same
 // sources and packages give the same bytes, and so the same hash, on every machine.
@@ -7,7 +7,7 @@ import { build } from "../../phone/node_modules/esbuild/lib/main.js";
 
 const at = (path) => new URL(path, import.meta.url).pathname;
 const phone = at("../../phone");
-const out = at("../src/bunker_client/nip07/extension");
+const out = process.argv[2] ?? at("../src/bunker_client/nip07/extension");
 const options = {
   absWorkingDir: at("./"), nodePaths: [`${phone}/node_modules`], bundle: true, minify: true, charset: "utf8",
   target: ["chrome120", "firefox140"], legalComments: "none", logLevel: "warning", outdir: out,

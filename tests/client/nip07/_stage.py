@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -171,6 +172,17 @@ def built() -> Path:
     """Return the folder of the built extension; skip without it."""
     need((EXTENSION / "manifest.json").is_file(), "make extension (Node.js 20)")
     return EXTENSION
+
+
+def packer() -> Any:
+    """Return the module that packs the extension."""
+    path = Path(__file__).parents[3] / "packages/client/extension/pack.py"
+    spec = importlib.util.spec_from_file_location("pack", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def bundled(source: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from _require import need
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
-from client.nip07._stage import built, site, staged
+from client.nip07._stage import NAMES, built, site, staged
 from client.nip07.test_sealed import COPY, seal
 from phone.test_memory import _browser_pid, _may_trace, count, forms, renderers
 
@@ -27,19 +27,28 @@ EVERYTHING = f"""(async () => {{
     }}
     return me;
 }})()"""
+LEFT_BEHIND = 4  # by Firefox; 1 was seen, after one use and after 250
+# What the command line of a process that runs pages has; Firefox's are of every sort.
+MARKS = {"chromium": b"--type=renderer", "firefox": b"-contentproc"}
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-async def test_no_copy_of_the_key_after_every_operation(tmp_path: Path) -> None:
-    """0 copies in any form in the page's and the extension's processes; the pubkey is found."""
+async def test_no_copy_of_the_key_after_every_operation(name: str, tmp_path: Path) -> None:
+    """0 copies in any form in the page's and the extension's processes; the pubkey is found.
+
+    Firefox has the bytes once more in its own heap, at one place however often the key was used:
+    its copies are bounded, and no text of the key is among them.
+    """
     need(os.geteuid() == 0 or _may_trace(), "the right to read another process's memory")
     key = SecretKey.generate()
     secret = bytearray(32)
     key.copy_secret(secret)
     with site() as origin:
-        async with staged("chromium", tmp_path / "browser", built()) as stage:
+        async with staged(name, tmp_path / "browser", built()) as stage:
             browser = _browser_pid()
             need(browser, "the browser's process")
+            await stage.settle()
             await seal(stage, nip49.encrypt(secret, COPY, log_n=4), COPY)
             page = await stage.browser.open(origin)
             me = await stage.always(page, "window.nostr.getPublicKey()")
@@ -47,9 +56,12 @@ async def test_no_copy_of_the_key_after_every_operation(tmp_path: Path) -> None:
             payload = await stage.always(page, f"window.nostr.nip04.encrypt('{me}', 'x')")
             await stage.always(page, f"window.nostr.nip04.decrypt('{me}', '{payload}')")
             assert await stage.call(page, EVERYTHING) == key.pubkey
-            processes = renderers(browser)
+            processes = renderers(browser, MARKS[name])
             control = count(processes, {"pubkey": key.pubkey.encode()})
             found = count(processes, forms(bytes(secret)))
+    print(name, len(processes), "processes", found, control)
+    for part in ("raw", "first half", "second half") if name == "firefox" else ():
+        assert found.pop(part) <= LEFT_BEHIND, part
     assert len(processes) >= 2  # the page's and the extension's
     assert control["pubkey"] > 0, "the scan finds nothing, so it proves nothing"
     assert sum(found.values()) == 0, found

@@ -1,7 +1,6 @@
 """The extension with a remote signer: pair, log in, sign, over our relay, in both browsers."""
 
 import asyncio
-import importlib.util
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from client.nip07._stage import (
     built,
     bundled,
     check_every_method,
+    packer,
     run,
     site,
     staged,
@@ -108,17 +108,6 @@ async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
     tab = await setup.stage.browser.open(origin)
     yield tab
     await setup.stage.browser.close(tab)
-
-
-def packer() -> Any:
-    """Return the module that packs the extension."""
-    path = Path(__file__).parents[3] / "packages/client/extension/pack.py"
-    spec = importlib.util.spec_from_file_location("pack", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(

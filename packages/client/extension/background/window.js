@@ -1,4 +1,4 @@
-/** The window in which a question is asked; a tab where a browser has no windows (Android). */
+/** The window in which a question is asked; a tab where a browser opens no windows (a phone's). */
 
 export class PromptWindow {
   /** @type {number | null} */
@@ -9,7 +9,8 @@ export class PromptWindow {
   constructor(api, closed, failed) {
     this.failed = failed;
     this.api = api;
-    this.surface = api.windows ?? api.tabs;
+    this.windows = api.windows?.create ? api.windows : null;
+    this.surface = this.windows ?? api.tabs;
     this.surface.onRemoved.addListener((/** @type {number} */ id) => {
       if (id !== this.#id) return;
       this.#id = null;
@@ -21,8 +22,8 @@ export class PromptWindow {
     this.close();
     const turn = (this.#opening += 1);
     try {
-      const opened = this.api.windows
-        ? await this.api.windows.create({ url: "prompt.html", type: "popup", width: 460, height: 680, focused: true })
+      const opened = this.windows
+        ? await this.windows.create({ url: "prompt.html", type: "popup", width: 460, height: 680, focused: true })
         : await this.api.tabs.create({ url: "prompt.html" });
       if (turn === this.#opening) this.#id = opened.id;
       else this.surface.remove(opened.id).catch(() => {}); // answered, or withdrawn, meanwhile
@@ -40,6 +41,8 @@ export class PromptWindow {
   }
 
   focus() {
-    if (this.#id !== null) this.api.windows?.update(this.#id, { focused: true });
+    if (this.#id === null) return;
+    if (this.windows) this.windows.update(this.#id, { focused: true });
+    else this.api.tabs.update(this.#id, { active: true });
   }
 }
