@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from bunker_core.errors import InvalidInput
 from bunker_core.nips import webpush
 from bunker_core.nips.webpush import MAX_MESSAGE, check_keys, decode, encode, encrypt, vapid
 
@@ -96,3 +97,29 @@ def test_base64url_with_and_without_padding(data: bytes) -> None:
     text = encode(data)
     assert "=" not in text
     assert decode(text) == decode(text + "=" * (-len(text) % 4)) == data
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.7",
+        "127.0.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "239.1.1.1",
+        "::1",
+        "fd00::1",
+        "fe80::1%eth0",
+        "::ffff:10.0.0.7",
+        "ff0e::1",
+    ],
+)
+def test_one_address_within_a_network_is_one_too_many(address: str) -> None:
+    """A name is not pushed to that also leads inside; a network of one's own has to be allowed."""
+    public = {"8.8.8.8", "2606:4700::1111"}
+    assert webpush.address_of("push.example", public, private=False) == "8.8.8.8"
+    with pytest.raises(InvalidInput, match=r"push\.example is an address within a network"):
+        webpush.address_of("push.example", {*public, address}, private=False)
+    assert webpush.address_of("push.lan", {address}, private=True) == address

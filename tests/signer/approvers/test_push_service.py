@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bunker_core.nips.webpush import encode
-from bunker_signer.approvers.push_service import PushError, PushTarget, deliver, parse_target
+from bunker_core.nips.webpush import PushTarget, encode
+from bunker_signer.approvers.push_service import PushError, deliver, parse_target
 
 # RFC 8291, appendix A.
 BROWSER = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
@@ -50,5 +50,5 @@ def test_nothing_inside_is_reached(address: str) -> None:
     def resolve(*_: Any, **__: Any) -> list[Any]:
         return [(2, 1, 6, "", (address, 443))]
 
-    with pytest.raises(PushError, match="no public address"):
+    with pytest.raises(PushError, match="within a network"):
         deliver(target(), b"", {}, resolve=resolve)

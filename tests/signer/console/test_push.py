@@ -88,7 +88,7 @@ async def test_asleep_push_card_tap_signed(relay_url: str, folder: Path) -> None
             refused = await browser.post(
                 "/push/wake", data={"csrf": csrf, "endpoint": "http://10.0.0.1/x", **keys}
             )
-            assert "not https" in refused.text
+            assert "not an https address" in refused.text
             form = {"csrf": csrf, "endpoint": f"{origin}/p/1", "detail": "yes", **keys}
             assert (await browser.post("/push/wake", data=form)).status_code == 303
 

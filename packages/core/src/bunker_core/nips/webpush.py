@@ -1,13 +1,17 @@
 """One Web Push message: encrypted for the browser (RFC 8291, RFC 8188), signed by us (RFC 8292).
 
 The push service learns that something happens, when, and how long it is; not what. Pure: who sends
-it looks after where it may go.
+it asks here where it may go. Whoever registers a browser chooses that, so it must not lead into the
+sender's own network.
 """
 
 import base64
+import ipaddress
 import json
 import os
 import struct
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,12 +22,84 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bunker_core.errors import InvalidInput
+
 POINT_BYTES: Final = 65
 AUTH_BYTES: Final = 16
 MAX_MESSAGE: Final = 3000  # bytes, padding included
+MAX_ENDPOINT: Final = 1024  # characters; those in the field have 200 to 500
+GONE: Final = (404, 410)  # RFC 8030: the browser wants no more, the subscription is to be forgotten
 TOKEN_LIFETIME: Final = 12 * 3600  # seconds; RFC 8292 allows 24 hours
 _RECORD: Final = 4096  # bytes: what every push service takes (RFC 8030, section 7.2)
 _CURVE: Final = ec.SECP256R1()
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """A browser's PushSubscription. `key` is its P-256 point (65 bytes), `secret` 16 bytes."""
+
+    endpoint: str = field(repr=False)  # who has it can bother its owner
+    key: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
+
+
+def parse_target(endpoint: object, key: object, secret: object, *, plain: bool) -> PushTarget:
+    """Read what a browser says of itself, the keys as base64url; raises InvalidInput.
+
+    `plain` lets the push service be without TLS.
+    """
+    try:
+        if not isinstance(endpoint, str) or not isinstance(key, str) or not isinstance(secret, str):
+            raise ValueError
+        parts = urlsplit(endpoint)
+        target = PushTarget(endpoint, decode(key), decode(secret))
+        port = parts.port
+    except ValueError:
+        raise InvalidInput("not a push subscription") from None
+    if len(endpoint) > MAX_ENDPOINT or not endpoint.isascii() or not endpoint.isprintable():
+        raise InvalidInput(f"the endpoint is longer than {MAX_ENDPOINT} characters or odd")
+    if parts.scheme != "https" and not (plain and parts.scheme == "http"):
+        raise InvalidInput("the endpoint is not an https address")
+    if not parts.hostname or parts.username is not None or " " in endpoint or port == 0:
+        raise InvalidInput("the endpoint is no address of a push service")
+    try:
+        check_keys(target.key, target.secret)
+    except ValueError:
+        raise InvalidInput("the keys are not those of a push subscription") from None
+    return target
+
+
+def address_of(host: str, found: Collection[str], *, private: bool) -> str:
+    """Return which of the addresses of `host` to connect to; raises InvalidInput.
+
+    Every one of them has to be public, unless `private` lets it be the sender's own network.
+    """
+    if not private and not all(map(_is_public, found)):
+        raise InvalidInput(f"{host} is an address within a network, not a push service")
+    return min(found, key=lambda address: ":" in address)  # IPv4 first: it is everywhere
+
+
+def _is_public(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_global and not parsed.is_multicast
+
+
+def headers(
+    endpoint: str, key: ec.EllipticCurvePrivateKey, contact: str, now: int, *, ttl: int, topic: str
+) -> dict[str, str]:
+    """Return the headers of a push that is kept for `ttl` seconds; the rest as for `vapid`.
+
+    One that was not fetched is replaced by the next of the same `topic` (of 32 characters).
+    """
+    return {
+        "Authorization": vapid(endpoint, key, contact, now),
+        "Content-Encoding": "aes128gcm",
+        "Content-Type": "application/octet-stream",
+        "TTL": str(ttl),
+        "Urgency": "high",
+        "Topic": topic,
+    }
 
 
 def encrypt(

@@ -1,14 +1,16 @@
 """The request to a push service: HTTP/1.1 over TLS, to public addresses alone, bounded.
 
 Who may register a subscription chooses where this relay connects to. So a name is resolved once,
-every address of it has to be public, and the connection goes to that very address.
+and the connection goes to the very address that `webpush.address_of` has looked at.
 """
 
 import asyncio
-import ipaddress
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
+
+from bunker_core.errors import InvalidInput
+from bunker_core.nips import webpush
 
 TIMEOUT: Final = 10.0  # seconds for all of it
 _HEAD: Final = 16_384  # bytes of an answer that are read
@@ -55,12 +57,7 @@ async def _resolve(host: str, port: int, *, private: bool) -> str:
     """Return an address of `host`; raises PushFailed when one of them is not public."""
     loop = asyncio.get_running_loop()
     found = {str(item[4][0]) for item in await loop.getaddrinfo(host, port, type=1)}
-    if not private and any(not _public(address) for address in found):
-        raise PushFailed(f"{host} is an address within a network, not a push service")
-    return min(found, key=lambda address: ":" in address)  # IPv4 first: it is everywhere
-
-
-def _public(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global and not parsed.is_multicast
+    try:
+        return webpush.address_of(host, found, private=private)
+    except InvalidInput as error:
+        raise PushFailed(str(error)) from None

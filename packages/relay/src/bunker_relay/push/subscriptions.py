@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bunker_core.errors import BunkerError
+from bunker_core.errors import BunkerError, InvalidInput
 from bunker_core.local.files import write_private
 from bunker_core.nips import webpush
 
 MAX_OF_SIGNER: Final = 4  # browsers of one signer; a further one takes the oldest's place
 MAX_SIGNERS: Final = 64
 SEEN: Final = 60  # seconds; that a signer was here is written down no finer
-MAX_ENDPOINT: Final = 1024  # characters; those in the field have 200 to 500
 _FILE: Final = "push.json"
 _KEY_FILE: Final = "push.key"
 
@@ -53,21 +52,12 @@ def parse_subscription(value: object, now: int, *, private: bool) -> Subscriptio
     try:
         endpoint, keys = value["endpoint"], value["keys"]  # type: ignore[index]
         p256dh, auth = keys["p256dh"], keys["auth"]
-        point, secret = webpush.decode(p256dh), webpush.decode(auth)
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, IndexError):
         raise InvalidSubscription("not a push subscription") from None
-    if len(endpoint) > MAX_ENDPOINT or not endpoint.isascii() or not endpoint.isprintable():
-        raise InvalidSubscription(f"the endpoint is longer than {MAX_ENDPOINT} characters or odd")
-    if parts.scheme != "https" and not (private and parts.scheme == "http"):
-        raise InvalidSubscription("the endpoint is not an https address")
-    if not parts.hostname or parts.username is not None or " " in endpoint or port == 0:
-        raise InvalidSubscription("the endpoint is no address of a push service")
     try:
-        webpush.check_keys(point, secret)
-    except ValueError:
-        raise InvalidSubscription("the keys are not those of a push subscription") from None
+        webpush.parse_target(endpoint, p256dh, auth, plain=private)
+    except InvalidInput as error:
+        raise InvalidSubscription(str(error)) from None
     return Subscription(endpoint, p256dh, auth, now)
 
 

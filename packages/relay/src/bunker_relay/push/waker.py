@@ -21,7 +21,6 @@ RATE: Final = FixedRate(1 / 6, 20)  # pushes of one signer: 20 at once, then 10 
 MAX_SENDING: Final = 32  # pushes on their way
 TTL: Final = 60  # seconds that a push service tries: a request is over soon after
 PADDED: Final = 32  # bytes of every message: its length says nothing either
-_GONE: Final = (404, 410)
 
 
 class Waker:
@@ -103,21 +102,14 @@ class Waker:
                 webpush.decode(subscription.auth),
                 padded=PADDED,
             )
-            headers = {
-                "Authorization": webpush.vapid(
-                    endpoint, self.subscriptions.key, self._contact, now
-                ),
-                "Content-Encoding": "aes128gcm",
-                "Content-Type": "application/octet-stream",
-                "TTL": str(TTL),
-                "Urgency": "high",
-                "Topic": "bunker",  # one that was not fetched is replaced by the next
-            }
+            headers = webpush.headers(
+                endpoint, self.subscriptions.key, self._contact, now, ttl=TTL, topic="bunker"
+            )
             status = await post(endpoint, headers, body, private=self.settings.private_endpoints)
             outcome = str(status)
         except (PushFailed, OSError, ValueError) as error:
             status, outcome = 0, str(error)
-        if status in _GONE:
+        if status in webpush.GONE:
             log.info("browser is gone, forgotten", signer=signer)
             self.subscriptions.remove(signer, endpoint)
             return

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bunker_core.describe import plain, texts_of
 from bunker_core.describe.description import title
 from bunker_core.nips import webpush
-from bunker_signer.approvers.push_service import PushError, PushTarget, SubscriptionGone, deliver
+from bunker_signer.approvers.push_service import PushError, SubscriptionGone, deliver
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.approval import Answer, Question
 from bunker_signer.store.accounts import Accounts, PushChoice
@@ -98,19 +98,14 @@ class Pusher:
     async def _deliver(
         self, device_id: str, choice: PushChoice, told: dict[str, object], left: int, topic: str
     ) -> None:
-        target = PushTarget(choice.endpoint, choice.key, choice.secret)
+        target = webpush.PushTarget(choice.endpoint, choice.key, choice.secret)
         try:
             message = json.dumps(told, ensure_ascii=False).encode()
             body = webpush.encrypt(message, target.key, target.secret)
             now = int(self._clock())
-            headers = {
-                "TTL": str(left),
-                "Urgency": "high",
-                "Topic": topic[:32],  # a later message about the same replaces one not delivered
-                "Content-Encoding": "aes128gcm",
-                "Content-Type": "application/octet-stream",
-                "Authorization": webpush.vapid(target.endpoint, self._key(), self._subject, now),
-            }
+            headers = webpush.headers(
+                target.endpoint, self._key(), self._subject, now, ttl=left, topic=topic[:32]
+            )
             async with self._turn:
                 await asyncio.to_thread(deliver, target, body, headers, self.allowed)
         except SubscriptionGone:
