@@ -24,8 +24,8 @@ from bunker.harness import running_signer
 from bunker_client import RemoteSigner
 
 INSTANT: Final = "instant"
-_PEERS: Final = Path(__file__).parent / "peers"
-_BUILT: Final = _PEERS.parent / "results" / "built"
+_INTEROP: Final = Path(__file__).parents[1] / "tests" / "interop"  # where the peers' sources are
+_BUILT: Final = Path(__file__).parent / "results" / "built"
 _AT_ONCE: Final = 32
 
 
@@ -42,20 +42,21 @@ def signers() -> Iterator[Signer]:
     yield Signer(OURS)
     yield Signer(INSTANT, (sys.executable, "-m", "bench.peers.instant_signer"))
     if shutil.which("go"):
-        yield Signer("go-nostr", (str(_BUILT / "go_signer"),))
+        yield Signer("go-nostr", (str(_BUILT / "go_signer"), "-once"))
     if shutil.which("cargo"):
-        yield Signer("rust nostr-connect", (str(_BUILT / "rust" / "release" / "rust_signer"),))
+        yield Signer("rust nostr-connect", (str(_BUILT / "rust" / "release" / "signer"),))
 
 
 async def build() -> None:
     """Build what Go and Rust are there for; raises RuntimeError with the compiler's words."""
     _BUILT.mkdir(parents=True, exist_ok=True)
     if shutil.which("go"):
-        await _run("go", "build", "-o", str(_BUILT / "go_signer"), ".", folder="go_signer")
+        await _run("go", "build", "-o", str(_BUILT / "go_signer"), "./signer", folder="go")
     if shutil.which("cargo"):
         await _run(
-            *("cargo", "build", "--release", "--quiet", "--target-dir", str(_BUILT / "rust")),
-            folder="rust_signer",
+            *("cargo", "build", "--release", "--quiet", "--bin", "signer"),
+            *("--target-dir", str(_BUILT / "rust")),
+            folder="rust",
         )
 
 
@@ -127,7 +128,7 @@ async def _running(signer: Signer, relay: str) -> AsyncIterator[str]:
 
 async def _run(*command: str, folder: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=_PEERS / folder, stderr=asyncio.subprocess.PIPE
+        *command, cwd=_INTEROP / folder, stderr=asyncio.subprocess.PIPE
     )
     _, said = await process.communicate()
     if process.returncode:

@@ -22,7 +22,6 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 HERE: Final = ROOT / "tests" / "interop"
 NODE: Final = HERE / "node" / "conformance"
-PEERS: Final = ROOT / "bench" / "peers"
 BUILT: Final = ROOT / "bench" / "results" / "built"
 BENCH: Final = ROOT / ".venv-bench" / "bin"
 BUNKER: Final = (sys.executable, "-m", "bunker")
@@ -114,21 +113,24 @@ def signers() -> Iterator[Judged]:
     # The first leaves its connections to whoever uses it, so our program's are not judged.
     chosen: tuple[str, ...]
     for name, program, chosen in (
-        ("go-nostr StaticKeySigner", built("go", "go_signer"), ("--case", "signer/[!r]*")),
-        ("rust nostr-connect", built("cargo", "rust_signer"), ()),
+        ("go-nostr StaticKeySigner", built("go"), ("--case", "signer/[!r]*")),
+        ("rust nostr-connect", built("cargo"), ()),
     ):
-        if program is not None:
-            yield Judged("signer", name, (*chosen, "--", str(program), "{first}"))
+        if program:
+            yield Judged("signer", name, (*chosen, "--", *program, "{first}"))
 
 
-def built(tool: str, folder: str) -> Path | None:
-    """Build one of bench's peers, unless it is built."""
-    target = BUILT / folder if tool == "go" else BUILT / "rust" / "release" / folder
-    if target.exists():
-        return target
-    go = ("go", "build", "-o", str(target), ".")
-    cargo = ("cargo", "build", "--release", "--quiet", "--target-dir", str(BUILT / "rust"))
-    return target if build(go if tool == "go" else cargo, PEERS / folder) else None
+def built(tool: str) -> tuple[str, ...]:
+    """Build a signer of tests/interop, as the bench has it; return its command, or ()."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    if tool == "go":
+        target = BUILT / "go_signer"
+        command: tuple[str, ...] = ("go", "build", "-o", str(target), "./signer")
+        return (str(target), "-once") if build(command, HERE / "go") else ()
+    target = BUILT / "rust" / "release" / "signer"
+    command = ("cargo", "build", "--release", "--quiet", "--bin", "signer")
+    command = (*command, "--target-dir", str(BUILT / "rust"))
+    return (str(target),) if build(command, HERE / "rust") else ()
 
 
 def built_client(tool: str) -> Path | None:
