@@ -1,14 +1,20 @@
 """The extension with the program on this machine: a page, the sealed key, both browsers."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from _require import need
+from client.nip07._browsers import until
 from client.nip07._stage import (
     NAMES,
     NOTE,
@@ -187,3 +193,35 @@ async def test_two_tabs_are_asked_about_one_after_the_other(
         await stage.press(await stage.prompt(), "once")
     assert sorted([(await task)["content"] for task in tasks]) == ["one", "two"]
     await stage.browser.close(other)
+
+
+async def test_a_program_that_ends_is_said_and_started_again(setup: Setup, page: Any) -> None:
+    """What waits for it is told in words and its question goes; the next call starts it anew."""
+    need(Path("/proc/self").exists(), "/proc, to find the program by")
+    stage = setup.stage
+    task = asyncio.create_task(stage.call(page, FORTUNE))
+    window = await stage.prompt()
+    [program] = programs(str(stage.folder / "nip07"))
+    os.kill(program, signal.SIGKILL)
+    said = await task
+    assert said.startswith("refused: error: bunker can't be reached: "), said
+    assert said.endswith("; see bunker nip07 install")
+
+    async def gone() -> bool:
+        return not await stage.browser.there(window)
+
+    await until(gone)
+    assert isinstance(await stage.answered(page, FORTUNE, "once"), dict)
+    assert programs(str(stage.folder / "nip07")) != [program]
+
+
+def programs(directory: str) -> list[int]:
+    """Return the processes that a browser started to answer with the key of `directory`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_text().split("\0")
+                if "bunker_client.nip07" in words and directory in words:
+                    found.append(int(folder.name))
+    return found

@@ -5,6 +5,7 @@ let page = null;
 
 window.addEventListener("message", async (event) => {
   if (event.source !== window || event.data?.nostrBunker !== "call") return;
+  if (window.origin === "null") return; // sandboxed: it has no name of its own
   const { id, method, params } = event.data;
   let reply;
   try {

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   if (window.nostr) return; // another extension was first: the user has chosen it
+  if (window.origin === "null") return; // a sandboxed page is no site that could be allowed anything
   const MAX_BYTES = 1000000; // of a call; what a browser passes to a program is bounded
   const FIELDS = ["kind", "content", "tags", "created_at", "pubkey"];
   const LONE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
