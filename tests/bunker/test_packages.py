@@ -20,7 +20,6 @@ DISTRIBUTIONS = {
     "bunker_client": "nostr-bunker-client",
     "bunker_phone": "nostr-bunker-phone",
     "bunker": "nostr-bunker",
-    "pydantic_settings": "pydantic-settings",
     "prometheus_client": "prometheus-client",
     "tpm2_pytss": "tpm2-pytss",
     "pkcs11": "python-pkcs11",
@@ -31,8 +30,6 @@ DISTRIBUTIONS = {
 }
 # Part of another distribution's interface.
 COMES_WITH = {
-    "pydantic": "pydantic-settings",
-    "pydantic_core": "pydantic-settings",
     "_btclib_secp256k1": "btclib-secp256k1",
 }
 

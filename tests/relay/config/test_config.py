@@ -143,4 +143,4 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
     printed = to_toml(config)
     assert tomllib.loads(printed)["metrics"]["port"] == 9000
     again = load(_file(tmp_path, printed))
-    assert again.model_dump() == config.model_dump()
+    assert again == config

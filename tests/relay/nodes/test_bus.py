@@ -111,7 +111,7 @@ def _mesh(node: Node, index: int, count: int, folder: int) -> Mesh:
 def _nats(node: Node, url: str, prefix: str, *, origin: bytes = b"", password: str = "") -> Nats:
     settings = NatsSettings(servers=(url,), prefix=prefix)
     if password:
-        settings = settings.model_copy(update={"user": "relay"})
+        settings = settings.but(user="relay")
     return Nats(
         node,
         node.counters,

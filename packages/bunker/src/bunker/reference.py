@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import MISSING
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from pydantic import BaseModel
 
 from bunker.cli import main
 from bunker_relay.config import ENV_PREFIX, Config
+from bunker_relay.config.section import Section, Setting, settings
 
 _BOUNDS: Final = {"ge": "from {}", "gt": "over {}", "le": "to {}", "max_length": "{} characters"}
 
@@ -71,32 +73,25 @@ def _record(item: click.Parameter, context: click.Context) -> tuple[str, str] | 
     return item.get_help_record(context)
 
 
-def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
+def _keys(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, item in settings(section).items():
         key = f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{key}.")
+        if issubclass(item.kind, Section):
+            yield from _keys(item.kind, f"{key}.")
             continue
         variable = ENV_PREFIX + key.replace(".", "__").upper()
-        default = "" if field.is_required() else f"`{_shown(field.get_default())}`"
-        yield f"| `{key}` | `{variable}` | {_cell(default)} | {_cell(_allowed(field))} |"
+        default = "" if item.default is MISSING else f"`{_shown(item.default)}`"
+        yield f"| `{key}` | `{variable}` | {_cell(default)} | {_cell(_allowed(item))} |"
 
 
-def _allowed(field: Any) -> str:
-    values = getattr(field.annotation, "__members__", None)
-    if values is not None:
-        return ", ".join(member.value for member in values.values())
-    said = []
-    for item in field.metadata:
-        for name, words in _BOUNDS.items():
-            if hasattr(item, name):
-                said.append(words.format(getattr(item, name)))
-    return " ".join(said)
+def _allowed(item: Setting) -> str:
+    if issubclass(item.kind, StrEnum):
+        return item.range()
+    bounds = {name: getattr(item.allowed, name) for name in _BOUNDS}
+    return " ".join(_BOUNDS[name].format(x) for name, x in bounds.items() if x is not None)
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return ", ".join(f"{key} {item}" for key, item in value.model_dump().items())
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(getattr(value, "value", value))

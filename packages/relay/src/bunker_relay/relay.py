@@ -358,15 +358,13 @@ class Relay:
                 "ping_timeout",
             )
         }
-        kept["limits"] = config.limits.model_copy(
-            update={
-                "max_message_bytes": old.limits.max_message_bytes,
-                "max_signing_bytes": old.limits.max_signing_bytes,
-            }
+        kept["limits"] = config.limits.but(
+            max_message_bytes=old.limits.max_message_bytes,
+            max_signing_bytes=old.limits.max_signing_bytes,
         )
         if (config.profile is Profile.BUNKER) != (old.profile is Profile.BUNKER):
             kept["profile"] = old.profile  # a database does not come and go
-        return config.model_copy(update=kept)
+        return config.but(**kept)
 
 
 class _SharedHub(Hub):

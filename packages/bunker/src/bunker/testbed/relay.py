@@ -28,7 +28,7 @@ class Relay:
         self._thread = thread
         self._parties = parties
         self._transcript = transcript
-        self._config = Config.model_validate({"data": data, "profile": profile})
+        self._config = Config.of({"data": data, "profile": profile})
         self._running: tuple[relays.Relay, Server] | None = None
         self._port = 0
         self.restart()

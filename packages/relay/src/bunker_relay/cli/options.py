@@ -95,8 +95,8 @@ def tool_config(config_file: Path | None, data: Path | None) -> "Config":
     """Return the configuration, with the data where it is: also where `bunker up` has it."""
     config = load_or_fail(config_file, {"data": data})
     up = default_data()
-    if "data" not in config.model_fields_set and not config.data.exists() and up.is_dir():
-        return config.model_copy(update={"data": up})
+    if "data" not in config.given and not config.data.exists() and up.is_dir():
+        return config.but(data=up)
     return config
 
 

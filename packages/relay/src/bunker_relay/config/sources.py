@@ -6,17 +6,13 @@ ConfigError, which names the key, the value and what is allowed.
 
 import json
 import os
-from enum import StrEnum
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-from pydantic import ValidationError
+from typing import Any, Final
 
 from bunker_relay.config import ENV_PREFIX, Config, has_password
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
+from bunker_relay.config.section import InvalidSection, Mistake, settings
 
 _DATABASE: Final = f"{ENV_PREFIX}DATABASE"
 
@@ -44,52 +40,41 @@ def load(file: Path | None = None, **flags: Any) -> Config:
         )
     given = {key: value for key, value in flags.items() if value not in (None, (), [])}
     try:
-        if file is None and not variables:
-            return Config(**given)
-        return _read(file, given)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+        held = {} if file is None else tomllib.loads(file.read_text())
+        return Config.of(_over(_over(held, _from_environment(variables)), given))
+    except InvalidSection as error:
+        raise ConfigError("\n".join(map(_explain, error.mistakes))) from None
     except (OSError, ValueError) as error:  # the file can't be read, or is not TOML
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _read(file: Path | None, given: dict[str, Any]) -> Config:
-    # Imported here: it is a fifth of the start, and most relays have flags alone.
-    from pydantic_settings import (
-        BaseSettings,
-        PydanticBaseSettingsSource,
-        SettingsConfigDict,
-        TomlConfigSettingsSource,
-    )
+def _from_environment(variables: list[str]) -> dict[str, Any]:
+    """Return what variables hold, BUNKER_RELAY_LIMITS__MAX_LIMIT in the table `limits`."""
+    found: dict[str, Any] = {}
+    for variable in variables:
+        *tables, key = variable[len(ENV_PREFIX) :].lower().split("__")
+        value: Any = os.environ[variable]
+        for name in (key, *reversed(tables)):
+            value = {name: value}
+        found = _over(found, value)
+    return found
 
-    class Sources(Config, BaseSettings):
-        model_config = SettingsConfigDict(
-            env_prefix=ENV_PREFIX,
-            env_nested_delimiter="__",
-            enable_decoding=False,  # lists have commas, see `config`
-            nested_model_default_partial_update=True,
-        )
 
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
-            return (init_settings, env_settings, toml)
-
-    return Sources(**given)
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one source laid over another, key by key, in tables too."""
+    laid = dict(below)
+    for key, value in above.items():
+        under = laid.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        laid[key] = _over(under, value) if both else value  # type: ignore[arg-type]  # see `both`
+    return laid
 
 
 def to_toml(config: Config) -> str:
     """Return the effective configuration as a TOML file that would give it again."""
     top: list[str] = []
     tables: list[str] = []
-    for key, value in config.model_dump(mode="json").items():
+    for key, value in config.to_values().items():
         if isinstance(value, dict):
             tables += ["", *_table(key, value)]
         else:
@@ -112,45 +97,21 @@ def _assignment(key: str, value: Any) -> str:
     return f"{key} = {json.dumps(value)}"  # a JSON scalar or list of them is also TOML
 
 
-def _explain(error: "ErrorDetails") -> str:
+def _explain(mistake: Mistake) -> str:
     """Say which key is wrong, what it holds and what is allowed."""
-    path = [part for part in error["loc"] if isinstance(part, str)]
-    key = ".".join(path) or "configuration"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: no such key; `bunker relay config` shows all keys"
-    if not path:
-        return message
-    value = error["input"]
+    if not mistake.path:
+        return mistake.reason
+    key = ".".join(mistake.path)
+    if mistake.value is None:
+        return f"{key}: {mistake.reason}; `bunker relay config` shows all keys"
     # Where a pubkey belongs, a private key may have been pasted: never show it again.
     # Nor a password.
-    hidden = path[0] in ("signers", "allow", "owner", "database")
-    shown = "" if hidden else f"{value!r:.80}: "
-    allowed = _allowed(path)
-    return f"{key} = {shown}{message}" + (f" (allowed: {allowed})" if allowed else "")
-
-
-def _allowed(path: list[str]) -> str:
-    model: Any = Config
-    bounds: dict[str, Any] = {}
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return ""
-        model = field.annotation
-        metadata = [*field.metadata]
-        for item in metadata:
-            for name in ("ge", "gt", "le"):
-                if hasattr(item, name):
-                    bounds[name] = getattr(item, name)
-    if isinstance(model, type) and issubclass(model, StrEnum):
-        return ", ".join(model)
-    if not bounds:
-        return ""
-    low = f"over {bounds['gt']}" if "gt" in bounds else f"{bounds.get('ge')}"
-    return f"{low} to {bounds['le']}"
+    hidden = mistake.path[0] in ("signers", "allow", "owner", "database")
+    shown = "" if hidden else f"{mistake.value!r:.80}: "
+    allowed = f" (allowed: {mistake.allowed})" if mistake.allowed else ""
+    return f"{key} = {shown}{mistake.reason}{allowed}"
 
 
 def _unknown(variables: list[str]) -> list[str]:
-    known = {f"{ENV_PREFIX}{key}".upper() for key in Config.model_fields}
+    known = {f"{ENV_PREFIX}{key}".upper() for key in settings(Config)}
     return sorted(name for name in variables if name.upper().partition("__")[0] not in known)
