@@ -358,7 +358,7 @@ async def test_without_prf_a_passphrase_seals(chromium: "Browser", served: Serve
         await page.goto(served.link)
         await page.get_by_role("button", name="Make a new key").click()
         await made.seal()
-        await page.get_by_text("this phone's passkeys can't seal a key").wait_for()
+        await page.get_by_text("this device's passkeys can't seal a key").wait_for()
         await made.seal(passkey=False)
         await made.save_recovery()
         await page.get_by_text("This phone is the relay’s signer now.").wait_for()

@@ -72,6 +72,14 @@ export function concat(...parts) {
 /** Return fresh random bytes. @param {number} length @returns {Bytes} */
 export const random = (length) => crypto.getRandomValues(new Uint8Array(length));
 
+/**
+ * Return a buffer for a secret that JavaScript makes. A typed array of 64 bytes or fewer lies in the
+ * heap, where a garbage collection, or its first use by WebCrypto, moves it and leaves a copy; an
+ * ArrayBuffer never moves.
+ * @param {number} length @returns {Bytes}
+ */
+export const unmoved = (length) => new Uint8Array(new ArrayBuffer(length));
+
 /** Overwrite every buffer with zeros. @param {...(Uint8Array | null | undefined)} buffers */
 export function wipe(...buffers) {
   for (const buffer of buffers) buffer?.fill(0);

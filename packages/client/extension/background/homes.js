@@ -4,6 +4,7 @@ import { BunkerError } from "../../../phone/web/errors.js";
 import { Secp256k1 } from "../../../phone/web/secp256k1.js";
 import { random, toHex } from "../../../phone/web/bytes.js";
 import { invite, pairByUri, RemoteSigner } from "../homes/remote.js";
+import { passkeySlot } from "../homes/passkey.js";
 import { recoveryCopy, SealedKeys, sealKey } from "../homes/sealed.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -106,6 +107,25 @@ export class Homes {
   async unlock(identity, opener) {
     if (!identity.blob) throw new BunkerError("this key is not sealed here");
     await this.sealed.unlock(await this.curve(), identity.id, identity.blob, opener, this.state.kept.settings.minutes);
+  }
+
+  /** What the page that asks a key's passkey needs; null when it has none. @param {Identity} identity */
+  passkey({ blob }) {
+    return (blob && passkeySlot(blob)?.params) ?? null;
+  }
+
+  /** Let a passkey open a key as well; throws NSEError. @param {Identity} identity @param {Opener} opener the passphrase @param {import("../homes/sealed.js").AskedInPage} passkey */
+  async addPasskey(identity, opener, passkey) {
+    if (!identity.blob) throw new BunkerError("this key is not sealed here");
+    identity.blob = await this.sealed.addPasskey(await this.curve(), identity.id, identity.blob, opener, this.state.kept.settings.minutes, passkey);
+    await this.state.save("identities");
+  }
+
+  /** Let the passphrase alone open a key; throws NSEError. @param {Identity} identity @param {Opener} opener the passphrase */
+  async removePasskey(identity, opener) {
+    if (!identity.blob) throw new BunkerError("this key is not sealed here");
+    identity.blob = await this.sealed.removePasskey(await this.curve(), identity.id, identity.blob, opener, this.state.kept.settings.minutes);
+    await this.state.save("identities");
   }
 
   /** @param {Identity} identity @param {Opener} opener @param {string} passphrase */

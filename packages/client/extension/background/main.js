@@ -142,7 +142,7 @@ const WANTED = {
     if (!question) return null;
     const { id, origin, identity, operation, unlock, native } = question;
     const others = native === undefined && !unlock && operation.action.method === "get_public_key" ? state.kept.identities.filter((item) => !item.unsaved) : [];
-    return { id, origin, identity: shown(identity), operation, unlock, locked: needsKey(operation) && homes.locked(identity), native: native !== undefined, identities: others.map(shown), settings: state.kept.settings };
+    return { id, origin, identity: shown(identity), operation, unlock, locked: needsKey(operation) && homes.locked(identity), native: native !== undefined, identities: others.map(shown), passkey: homes.passkey(identity), settings: state.kept.settings };
   },
   answer: async ({ desk, homes }, { id, answer, opener }) => {
     const question = desk.asked;
@@ -155,7 +155,7 @@ const WANTED = {
     await desk.answer(id, answer);
   },
   state: async ({ state, desk, homes }) => ({
-    identities: state.kept.identities.map((item) => ({ ...shown(item), locked: homes.locked(item), relays: homes.relays(item.id) ?? item.remote?.relays.map((url) => ({ url, ok: null, error: "" })) ?? [] })),
+    identities: state.kept.identities.map((item) => ({ ...shown(item), locked: homes.locked(item), passkey: homes.passkey(item), relays: homes.relays(item.id) ?? item.remote?.relays.map((url) => ({ url, ok: null, error: "" })) ?? [] })),
     sites: state.kept.sites, settings: state.kept.settings, activity: state.kept.activity, waiting: desk.waiting, now: desk.outside.now(),
   }),
   pair: async ({ homes }, { uri }) => shown(await homes.pair(String(uri))),
@@ -168,6 +168,9 @@ const WANTED = {
     await state.save("identities");
   },
   unlock: ({ state, homes }, { id, opener }) => homes.unlock(found(state, id), opener),
+  exchange: ({ homes }) => homes.sealed.exchange.address(),
+  add_passkey: ({ state, homes }, { id, opener, passkey }) => homes.addPasskey(found(state, id), opener, passkey),
+  remove_passkey: ({ state, homes }, { id, opener }) => homes.removePasskey(found(state, id), opener),
   lock: ({ homes }) => homes.sealed.lockAll(),
   native: async ({ state }) => {
     if (!(await mayStart())) throw new BunkerError("the browser was not given leave to start the program");

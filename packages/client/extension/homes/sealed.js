@@ -14,13 +14,16 @@ import { Passphrase } from "../../../phone/web/nse/passphrase.js";
 import { seal, Vault } from "../../../phone/web/nse/vault.js";
 import { newSecret } from "../../../phone/web/secp256k1.js";
 import { TokenBucket } from "../../../phone/web/signer/limits.js";
+import { Exchange } from "./exchange.js";
+import { AskedPasskey, passkeySlot } from "./passkey.js";
 
 const SHORTEST = 12; // characters of a passphrase
-const ATTEMPTS = [0.2, 5]; // unlocks a second, and at once
+const ATTEMPTS = [0.2, 5]; // wrong unlocks a second, and in a row
 
 /** @typedef {import("../background/call.js").Operation} Operation */
 /** @typedef {import("../../../phone/web/secp256k1.js").Secp256k1} Secp256k1 */
-/** What one of our pages got from a person. @typedef {{ passphrase?: string }} Opener */
+/** @typedef {import("./exchange.js").Handed & { params: import("../../../phone/web/nse/blob.js").Params }} AskedInPage */
+/** What one of our pages got from a person. @typedef {{ passphrase?: string, passkey?: AskedInPage }} Opener */
 
 export class SealedKeys {
   /** @type {Map<string, Vault>} */
@@ -28,6 +31,7 @@ export class SealedKeys {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
   #attempts = new TokenBucket(ATTEMPTS[0], ATTEMPTS[1]);
+  exchange = new Exchange();
 
   /** @param {{ awake: (change: number) => void }} on a browser that ends us would lock the key */
   constructor(on) {
@@ -41,11 +45,12 @@ export class SealedKeys {
 
   /** Have the key for some minutes; throws NSEError. @param {Secp256k1} curve @param {string} id @param {string} blob @param {Opener} opener @param {number} minutes */
   async unlock(curve, id, blob, opener, minutes) {
-    if (!this.#attempts.take(Date.now() / 1000)) throw new NSEError("too many attempts: wait some seconds", "locked");
     const vault = new Vault(curve, blob, () => Date.now());
-    const protector = protectorOf(opener);
+    const protector = opener.passkey ? await this.#asked(opener.passkey) : protectorOf(opener);
     try {
+      if (!this.#attempts.take(Date.now() / 1000)) throw new NSEError("too many attempts: wait some seconds", "locked");
       await vault.unlock(protector, minutes * 60);
+      this.#attempts = new TokenBucket(ATTEMPTS[0], ATTEMPTS[1]);
     } finally {
       protector.close();
     }
@@ -53,6 +58,31 @@ export class SealedKeys {
     this.#vaults.set(id, vault);
     this.on.awake(1);
     this.#timers.set(id, setTimeout(() => this.lock(id), minutes * 60_000));
+  }
+
+  /** Return the blob with a passkey's slot; the passphrase proves the owner, and opens the key. Throws NSEError. @param {Secp256k1} curve @param {string} id @param {string} blob @param {Opener} opener @param {number} minutes @param {AskedInPage} passkey */
+  async addPasskey(curve, id, blob, { passphrase }, minutes, passkey) {
+    if (passkeySlot(blob)) throw new NSEError("this key has a passkey already: remove it first", "unavailable");
+    await this.unlock(curve, id, blob, { passphrase }, minutes);
+    const protector = await this.#asked(passkey);
+    try {
+      return await this.#vault(id).addSlot(protector);
+    } finally {
+      protector.close();
+    }
+  }
+
+  /** Return the blob without its passkey's slot; the passphrase proves the owner. Throws NSEError. @param {Secp256k1} curve @param {string} id @param {string} blob @param {Opener} opener @param {number} minutes */
+  async removePasskey(curve, id, blob, { passphrase }, minutes) {
+    const slot = passkeySlot(blob);
+    if (!slot) throw new NSEError("this key has no passkey", "unavailable");
+    await this.unlock(curve, id, blob, { passphrase }, minutes);
+    return this.#vault(id).removeSlot(slot.id);
+  }
+
+  /** @param {AskedInPage} passkey */
+  async #asked(passkey) {
+    return new AskedPasskey(passkey.params, await this.exchange.open(passkey));
   }
 
   /** Wipe what opens a key. @param {string} id */
@@ -70,10 +100,16 @@ export class SealedKeys {
 
   /** Do what a site was granted; throws BunkerError. @param {string} id @param {Operation} operation @returns {Promise<any>} */
   async perform(id, { action, template, text }) {
-    const vault = this.#vaults.get(id);
-    if (!vault || vault.locked) throw new NSEError("locked: the key is locked", "locked");
+    const vault = this.#vault(id);
     if (template) return signEvent(template, { pubkey: vault.pubkey, sign: (message) => vault.sign(message) });
     return vault.crypt(action.method, action.peer ?? "", text);
+  }
+
+  /** @param {string} id */
+  #vault(id) {
+    const vault = this.#vaults.get(id);
+    if (!vault || vault.locked) throw new NSEError("locked: the key is locked", "locked");
+    return vault;
   }
 }
 

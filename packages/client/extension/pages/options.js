@@ -10,9 +10,10 @@ import { LANGUAGES } from "../../../phone/web/page/texts.js";
 import { adding } from "./adding.js";
 import { sealing, unsaved } from "./sealing.js";
 import { nameOf, send, textsOf } from "./common.js";
+import { passkeyPanel } from "./passkey.js";
 
 /** @typedef {import("../background/state.js").Grant} Grant */
-/** @typedef {{ id: string, home: string, name: string, pubkey: string, unsaved?: boolean, locked: boolean, relays: { url: string, ok: boolean | null, error: string }[] }} Shown */
+/** @typedef {{ id: string, home: string, name: string, pubkey: string, unsaved?: boolean, locked: boolean, passkey: import("../../../phone/web/nse/blob.js").Params | null, relays: { url: string, ok: boolean | null, error: string }[] }} Shown */
 /** @typedef {Omit<import("../background/state.js").Kept, "identities"> & { identities: Shown[], now: number, waiting: number }} View */
 
 /** The page as it stands: what it shows, in which language, and how it is drawn again. */
@@ -53,6 +54,7 @@ export class Options {
 
   /** Do something, show what came of it, and how things stand then. @param {() => Promise<unknown>} work @param {string} done */
   async attempt(work, done) {
+    document.getElementById("said")?.replaceChildren(); // of what was tried before
     try {
       await work();
       await this.reload();
@@ -73,6 +75,7 @@ export class Options {
       item.relays.map(({ url, ok, error }) => h("div", { class: "between" }, h("span", { class: "break" }, line(url, 120)),
         h("span", { class: `outcome ${ok === false ? "bad" : ok ? "good" : ""}` }, ok === null ? t("options.idle") : ok ? t("options.connected") : line(error, 80)))),
       item.unsaved ? unsaved(this, item) : item.home === "sealed" && h("details", {}, h("summary", {}, t("options.export")), unsaved(this, item)),
+      item.home === "sealed" && !item.unsaved && passkeyPanel(this, item),
       h("div", { class: "stack" }, name.node, h("div", { class: "two" },
         button(t("options.rename"), () => this.attempt(() => send("rename", { id: item.id, name: name.input.value }), t("done.saved"))),
         button(t("options.remove"), async () => {

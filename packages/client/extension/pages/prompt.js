@@ -7,6 +7,7 @@ import { detailPanel, fact } from "../../../phone/web/page/detail.js";
 import { choice, field, h } from "../../../phone/web/page/dom.js";
 import { ruleParam } from "../../../phone/web/signer/policy.js";
 import { nameOf, send, textsOf } from "./common.js";
+import { askPasskey, withoutPasskey } from "./passkey.js";
 
 const GUARD = 400; // milliseconds: a window that pops up under a double click must not be answered
 const ORIGIN = 120; // characters of it that are shown
@@ -15,6 +16,7 @@ async function show() {
   const question = await send("ask");
   if (!question) return window.close();
   const { id, origin, identity, operation, unlock, locked, native, identities, settings } = question;
+  const passkey = locked && !withoutPasskey() ? question.passkey : null;
   const { action } = operation;
   const texts = textsOf(settings.language);
   const t = texts.get.bind(texts);
@@ -25,6 +27,7 @@ async function show() {
   const who = choice(t("prompt.as"), identities.map((/** @type {any} */ item) => [item.id, nameOf(item, texts, short)]), identity.id);
   const everyone = field(t("prompt.everyone"), { type: "checkbox" });
   const passphrase = field(t("prompt.passphrase"), { type: "password" });
+  const fallback = h("details", {}, h("summary", {}, t("passkey.instead")), passphrase.node);
   const failed = h("p", { class: "banner bad", role: "alert", hidden: true });
   const peers = told?.peer && !native && !unlock;
 
@@ -48,7 +51,7 @@ async function show() {
       t(unlock && verdict === "once" ? "prompt.open" : `prompt.${verdict}`)));
   const form = h("form", { class: "choices", "aria-label": t("answer.legend") },
     identities.length > 1 && who.node,
-    locked && passphrase.node,
+    locked && (passkey ? h("div", { class: "opener" }, h("p", {}, t("passkey.asked")), fallback) : passphrase.node),
     peers && !unlock && h("label", { class: "check" }, everyone.input, t("prompt.everyone")),
     failed,
     buttons,
@@ -59,19 +62,22 @@ async function show() {
     const verdict = /** @type {HTMLButtonElement} */ (event.submitter ?? buttons[0]).value;
     const answer = { verdict, anyone: everyone.input.checked, ...(identities.length > 1 && { identity: who.input.value }) };
     try {
-      await send("answer", { id, answer, opener: { passphrase: passphrase.input.value } });
+      const byPasskey = passkey && !passphrase.input.value && !["deny", "never"].includes(verdict);
+      const opener = byPasskey ? await askPasskey(identity.pubkey, passkey) : { passphrase: passphrase.input.value };
+      await send("answer", { id, answer, opener });
       window.close();
     } catch (error) {
       failed.textContent = /** @type {Error} */ (error).message;
       failed.hidden = false;
       for (const button of buttons) button.disabled = false;
+      fallback.open = true;
       passphrase.input.select();
     }
   });
   document.body.append(main, form); // only a whole question can be answered
   setTimeout(() => {
     for (const button of buttons) button.disabled = false;
-    if (locked) passphrase.input.focus();
+    if (locked && !passkey) passphrase.input.focus();
     else form.querySelector("button.deny").focus();
   }, GUARD);
 }

@@ -3,12 +3,14 @@
  * finger, a face or the screen lock, by WebAuthn's extension `prf` (WebAuthn 3, section 10.1.4).
  */
 
-import { expand, extract } from "@noble/hashes/hkdf.js";
+import { extract } from "@noble/hashes/hkdf.js";
+import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { fromHex, isHex, random, toHex, utf8, wipe } from "../bytes.js";
+import { fromHex, isHex, random, toHex, unmoved, utf8, wipe } from "../bytes.js";
 import { NSEError } from "../errors.js";
 import { damaged } from "./blob.js";
 
+export const PASSKEY = "passkey-prf";
 const TIMEOUT = 60_000; // milliseconds
 const INFO = utf8("nse:v2:passkey-prf");
 
@@ -16,7 +18,7 @@ const INFO = utf8("nse:v2:passkey-prf");
 
 /** A protector of slots by a passkey of this site. @implements {Protector} */
 export class Passkey {
-  type = "passkey-prf";
+  type = PASSKEY;
   hw = false; // a password manager may copy the passkey to other devices; nothing tells us
   bound = true;
 
@@ -44,7 +46,7 @@ export class Passkey {
     );
     const made = credential.getClientExtensionResults().prf;
     if (!made?.enabled && !made?.results) {
-      throw new NSEError("this phone's passkeys can't seal a key: choose a passphrase", "unavailable");
+      throw new NSEError("this device's passkeys can't seal a key: choose a passphrase", "unavailable");
     }
     const params = { credential: toHex(new Uint8Array(credential.rawId)), rp: location.hostname, salt: toHex(salt) };
     const first = made.results?.first;
@@ -55,8 +57,7 @@ export class Passkey {
   /** @param {Params} params @param {string} pubkey @returns {Promise<Uint8Array>} */
   async recover(params, pubkey) {
     const { credential, rp, salt } = params;
-    if (Object.keys(params).sort().join() !== "credential,rp,salt" || !isHex(salt, 64)) throw damaged("slot parameters are not those of a passkey");
-    if (!isHex(credential, String(credential).length) || String(credential).length > 2048) throw damaged("slot parameter 'credential' is not hexadecimal");
+    checkParams(params);
     if (rp !== location.hostname) {
       throw new NSEError(`this key was sealed at ${rp}: its passkey works there alone`, "unavailable");
     }
@@ -83,12 +84,21 @@ export class Passkey {
 
 /** @typedef {import("./passphrase.js").Protector} Protector */
 
+/** Throw NSEError for parameters that are not a passkey's. @param {Params} params */
+export function checkParams(params) {
+  const { credential, salt } = params;
+  if (Object.keys(params).sort().join() !== "credential,rp,salt" || !isHex(salt, 64)) throw damaged("slot parameters are not those of a passkey");
+  if (!isHex(credential, String(credential).length) || String(credential).length > 2048) throw damaged("slot parameter 'credential' is not hexadecimal");
+}
+
 /** @param {BufferSource} value @param {Uint8Array} salt @param {string} pubkey */
 function wrappingKey(value, salt, pubkey) {
   const bytes = new Uint8Array(value instanceof ArrayBuffer ? value : value.buffer);
   const extracted = extract(sha256, bytes, salt);
   wipe(bytes);
-  const key = expand(sha256, extracted, new Uint8Array([...INFO, ...utf8(pubkey)]), 32);
+  const key = unmoved(32);
+  // HKDF's second half (RFC 5869, section 2.3) for one block, into a buffer of ours.
+  hmac.create(sha256, extracted).update(INFO).update(utf8(pubkey)).update(Uint8Array.of(1)).digestInto(key);
   wipe(extracted);
   return key;
 }
@@ -100,7 +110,7 @@ async function ask(request) {
     found = await request();
   } catch (error) {
     const name = error instanceof Error ? error.name : "";
-    throw new NSEError(name === "NotAllowedError" ? "the passkey was not confirmed" : `the passkey failed (${name})`, "wrong");
+    throw new NSEError(name === "NotAllowedError" ? "the passkey was not confirmed, or is not on this device" : `the passkey failed (${name})`, "wrong");
   }
   if (!found) throw new NSEError("the passkey was not confirmed", "wrong");
   return /** @type {PublicKeyCredential} */ (found);

@@ -122,9 +122,22 @@ export class Vault {
     let number = 1;
     while (this.#blob.slots.some((slot) => slot.id === `k${number}`)) number++;
     const slot = await newSlot(dataKey, this.pubkey, `k${number}`, protector);
-    const slots = [...this.#blob.slots, slot];
+    return this.#withSlots([...this.#blob.slots, slot]);
+  }
+
+  /** Return the blob's text with one slot less; it replaces this one's. Needs the data key. The last slot stays, and the last that outlives a device. @param {string} id */
+  async removeSlot(id) {
+    const slots = this.#blob.slots.filter((slot) => slot.id !== id);
+    if (slots.length === this.#blob.slots.length) throw new NSEError(`the key has no slot ${id}`, "unavailable");
+    if (slots.every((slot) => slot.bound)) throw new NSEError("the last slot that outlives a device can't be removed", "unavailable");
+    return this.#withSlots(slots);
+  }
+
+  /** @param {Slot[]} slots */
+  async #withSlots(slots) {
+    const dataKey = this.#dataKey;
     const text = await this.#open((secret) =>
-      sealed(dataKey, secret, { ...this.#blob, slots, hardware_backed: slots.every((item) => item.hw) }),
+      sealed(/** @type {Bytes} */ (dataKey), secret, { ...this.#blob, slots, hardware_backed: slots.every((item) => item.hw) }),
     );
     this.#blob = parseBlob(text);
     return text;
