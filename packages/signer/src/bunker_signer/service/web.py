@@ -43,11 +43,13 @@ def create_app(agent: Agent, waiting: Callable[[], int]) -> Starlette:
         return JSONResponse(body, status_code=200 if healthy else 503)
 
     def metrics(_: Request) -> Response:
-        agent.metrics.waiting.set(waiting())
-        agent.metrics.relays.set(len(agent.live_relays))
-        for item in agent.identities.values():
-            agent.metrics.key_state.labels(item.name).set(item.state.value == "unlocked")
-        return Response(agent.metrics.text(), media_type=_PROMETHEUS)
+        keys = tuple(agent.identities.values())
+        text = agent.metrics.text(
+            waiting=waiting(),
+            relays=len(agent.live_relays),
+            unlocked={item.name: item.state.value == "unlocked" for item in keys},
+        )
+        return Response(text, media_type=_PROMETHEUS)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/metrics", metrics)])
 
