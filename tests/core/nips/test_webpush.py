@@ -1,6 +1,8 @@
 """Web Push as the RFCs have it: what leaves is for one browser alone."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -123,3 +125,13 @@ def test_one_address_within_a_network_is_one_too_many(address: str) -> None:
     with pytest.raises(InvalidInput, match=r"push\.example is an address within a network"):
         webpush.address_of("push.example", {*public, address}, private=False)
     assert webpush.address_of("push.lan", {address}, private=True) == address
+
+
+def test_the_cryptography_is_loaded_with_the_first_key() -> None:
+    """A signer that wakes nobody has nothing of it in memory."""
+    code = (
+        "import sys; from bunker_core.nips import webpush;"
+        "assert 'cryptography' not in sys.modules; webpush.new_key();"
+        "assert 'cryptography' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,7 +2,8 @@
 
 The push service learns that something happens, when, and how long it is; not what. Pure: who sends
 it asks here where it may go. Whoever registers a browser chooses that, so it must not lead into the
-sender's own network.
+sender's own network. The cryptography, a megabyte that nothing else here uses, is loaded with the
+first key.
 """
 
 import base64
@@ -12,17 +13,13 @@ import os
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from bunker_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 POINT_BYTES: Final = 65
 AUTH_BYTES: Final = 16
@@ -31,7 +28,6 @@ MAX_ENDPOINT: Final = 1024  # characters; those in the field have 200 to 500
 GONE: Final = (404, 410)  # RFC 8030: the browser wants no more, the subscription is to be forgotten
 TOKEN_LIFETIME: Final = 12 * 3600  # seconds; RFC 8292 allows 24 hours
 _RECORD: Final = 4096  # bytes: what every push service takes (RFC 8030, section 7.2)
-_CURVE: Final = ec.SECP256R1()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,13 @@ def _is_public(address: str) -> bool:
 
 
 def headers(
-    endpoint: str, key: ec.EllipticCurvePrivateKey, contact: str, now: int, *, ttl: int, topic: str
+    endpoint: str,
+    key: "ec.EllipticCurvePrivateKey",
+    contact: str,
+    now: int,
+    *,
+    ttl: int,
+    topic: str,
 ) -> dict[str, str]:
     """Return the headers of a push that is kept for `ttl` seconds; the rest as for `vapid`.
 
@@ -108,7 +110,7 @@ def encrypt(
     auth: bytes,
     *,
     padded: int = 0,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: "ec.EllipticCurvePrivateKey | None" = None,
     salt: bytes | None = None,
 ) -> bytes:
     """Return the body of a push: one record of `aes128gcm`.
@@ -119,9 +121,12 @@ def encrypt(
     """
     if max(len(message), padded) > MAX_MESSAGE:
         raise ValueError(f"a push holds {MAX_MESSAGE} bytes")
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     key = key or new_key()
     salt = os.urandom(16) if salt is None else salt
-    peer = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
+    peer = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), p256dh)
     ours = public_bytes(key)
     secret = _hkdf(auth, b"WebPush: info\0" + p256dh + ours, 32, key.exchange(ec.ECDH(), peer))
     content_key = _hkdf(salt, b"Content-Encoding: aes128gcm\0", 16, secret)
@@ -132,11 +137,15 @@ def encrypt(
     return salt + struct.pack("!IB", _RECORD, POINT_BYTES) + ours + sealed
 
 
-def vapid(endpoint: str, key: ec.EllipticCurvePrivateKey, contact: str, now: int) -> str:
+def vapid(endpoint: str, key: "ec.EllipticCurvePrivateKey", contact: str, now: int) -> str:
     """Return the Authorization header that says who pushes (RFC 8292).
 
     `contact` is mailto: or https:, or "" for none; `now` is Unix seconds.
     """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+    from cryptography.hazmat.primitives.hashes import SHA256
+
     parts = urlsplit(endpoint)
     claims = {"aud": f"{parts.scheme}://{parts.netloc}", "exp": now + TOKEN_LIFETIME}
     if contact:
@@ -150,23 +159,31 @@ def vapid(endpoint: str, key: ec.EllipticCurvePrivateKey, contact: str, now: int
 
 def check_keys(p256dh: bytes, auth: bytes) -> None:
     """Raise ValueError unless these are the keys of a PushSubscription."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     try:
-        ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, p256dh)
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), p256dh)
     except ValueError:
         p256dh = b""
     if len(p256dh) != POINT_BYTES or len(auth) != AUTH_BYTES:
         raise ValueError("not the keys of a push subscription")
 
 
-def new_key(secret: int | None = None) -> ec.EllipticCurvePrivateKey:
+def new_key(secret: int | None = None) -> "ec.EllipticCurvePrivateKey":
     """Return a fresh key, or the one that `secret` was kept of."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return (
-        ec.generate_private_key(_CURVE) if secret is None else ec.derive_private_key(secret, _CURVE)
+        ec.generate_private_key(ec.SECP256R1())
+        if secret is None
+        else ec.derive_private_key(secret, ec.SECP256R1())
     )
 
 
-def public_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+def public_bytes(key: "ec.EllipticCurvePrivateKey") -> bytes:
     """Return the uncompressed point of a key (65 bytes): what a browser subscribes with."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
@@ -182,4 +199,7 @@ def decode(text: str) -> bytes:
 
 
 def _hkdf(salt: bytes, info: bytes, length: int, secret: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return HKDF(SHA256(), length, salt, info).derive(secret)

@@ -7,9 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Collection
-from typing import Final
-
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import TYPE_CHECKING, Final
 
 from bunker_core.describe import plain, texts_of
 from bunker_core.describe.description import title
@@ -18,6 +16,9 @@ from bunker_signer.approvers.push_service import PushError, SubscriptionGone, de
 from bunker_signer.process.logs import get_logger
 from bunker_signer.request.approval import Answer, Question
 from bunker_signer.store.accounts import Accounts, PushChoice
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 AT_ONCE: Final = 8  # deliveries at a time
 WAITING: Final = 200  # messages that may wait for their turn; more are left out
@@ -114,7 +115,7 @@ class Pusher:
         except (PushError, ValueError) as error:
             log.warning("push failed", device=device_id, error=str(error))
 
-    def _key(self) -> ec.EllipticCurvePrivateKey:
+    def _key(self) -> "ec.EllipticCurvePrivateKey":
         """Return the signer's VAPID key, made at first use."""
         if self._accounts is None:
             raise PushError("the console is not open")
