@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,37 +15,29 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from bunker.conformance.wire import peer as wire
+from bunker.conformance.wire.peer import NOBODY as NOBODY
+from bunker.conformance.wire.peer import Message as Message
+from bunker.conformance.wire.peer import Refused as Refused
 from bunker.conformance.wire.peer import note as note
-from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
+from bunker.conformance.wire.trace import Trace
+from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
-from bunker_core.nips.nip42 import auth_template
 
-Message = list[Any]
 PATIENCE = 30.0  # seconds that a test waits for what must come
-_REPLIES = ("EVENT", "EOSE", "CLOSED")
-NOBODY = "f" * 64  # not a pubkey, and no event has this id
 
 
-class Refused(Exception):
-    """The relay answered CLOSED."""
+class Peer(wire.Peer):
+    """The conformance kit's bare Nostr client, without a trace, and with what tests ask besides."""
 
-
-class Peer:
-    """A bare Nostr client: sends what it is told, shows what comes.
-
-    The challenge of AUTH is put aside, everything else is returned in order.
-    """
+    max_unread = sys.maxsize
 
     def __init__(self, url: str, **options: Any) -> None:
-        self.url = url
-        self.challenge: str | None = None
+        super().__init__("peer", url, Trace(), PATIENCE)
         self._options = {"max_size": None, "compression": None, "proxy": None} | options
-        self._socket: ClientConnection | None = None
-        self._unread: list[Message] = []
-        self._barriers = 0
 
     async def __aenter__(self) -> Self:
         self._socket = await connect(self.url, **self._options)
@@ -60,63 +51,19 @@ class Peer:
     ) -> None:
         await self.socket.close()
 
-    @property
-    def socket(self) -> ClientConnection:
-        assert self._socket is not None
-        return self._socket
-
-    async def send(self, *message: Any) -> None:
+    async def send(self, *message: Any, plain: str = "") -> None:
         """Send a message; events and filters may be objects of bunker_core."""
-        plain = [item.to_dict() if hasattr(item, "to_dict") else item for item in message]
-        await self.socket.send(json.dumps(plain))
+        content = [item.to_dict() if hasattr(item, "to_dict") else item for item in message]
+        await self.socket.send(json.dumps(content))
 
-    async def send_text(self, text: str) -> None:
+    async def send_text(self, text: str, *, plain: str = "") -> None:
         """Send a frame as it is."""
         await self.socket.send(text)
-
-    async def next(self) -> Message:
-        """Return the next message."""
-        if self._unread:
-            return self._unread.pop(0)
-        return await self._receive()
-
-    async def until(self, wanted: Callable[[Message], bool]) -> Message:
-        """Return the first message that is `wanted`; those before it stay for later."""
-        for index, message in enumerate(self._unread):
-            if wanted(message):
-                return self._unread.pop(index)
-        while True:
-            message = await self._receive()
-            if wanted(message):
-                return message
-            self._unread.append(message)
 
     async def answer(self, text: str) -> Message:
         """Send a frame and return what comes next."""
         await self.send_text(text)
         return await self.next()
-
-    async def publish(self, event: VerifiedEvent) -> tuple[bool, str]:
-        """Publish an event and return what OK says."""
-        await self.send("EVENT", event)
-        return await self.ok(event.id)
-
-    async def ok(self, event_id: str) -> tuple[bool, str]:
-        """Return what OK says about an event."""
-        _, _, accepted, reason = await self.until(lambda m: m[0] == "OK" and m[1] == event_id)
-        return accepted, reason
-
-    async def subscribe(self, name: str, *filters: Any) -> list[dict[str, Any]]:
-        """Send REQ and return the stored events; raises Refused."""
-        await self.send("REQ", name, *filters)
-        events: list[dict[str, Any]] = []
-        while True:
-            message = await self.until(lambda m: m[0] in _REPLIES and m[1] == name)
-            if message[0] == "CLOSED":
-                raise Refused(message[2])
-            if message[0] == "EOSE":
-                return events
-            events.append(message[2])
 
     async def ids(self, *filters: Any) -> list[str]:
         """Return the ids of the stored events that match, in the relay's order."""
@@ -124,30 +71,10 @@ class Peer:
         await self.send("CLOSE", "ids")
         return found
 
-    async def delivered(self, name: str) -> dict[str, Any]:
-        """Return the next event of a subscription."""
-        event: dict[str, Any] = (await self.until(lambda m: m[0] == "EVENT" and m[1] == name))[2]
-        return event
-
-    async def unread(self) -> list[Message]:
-        """Return everything that the relay has sent so far and nobody has looked at."""
-        self._barriers += 1
-        name = f"barrier-{self._barriers}"
-        await self.send("REQ", name, {"ids": [NOBODY], "limit": 1})
-        await self.until(lambda m: m[0] in ("EOSE", "CLOSED") and m[1] == name)
-        await self.send("CLOSE", name)
-        rest, self._unread = self._unread, []
-        return rest
-
     async def authenticate(self, key: SecretKey, **changes: Any) -> tuple[bool, str]:
         """Answer the challenge with `key` and return what OK says."""
         await self.hear_challenge()
-        assert self.challenge is not None
-        template = auth_template(self.url, self.challenge, int(time.time()))
-        fields: dict[str, Any] = template.to_dict() | changes
-        event = sign_event(EventTemplate(**fields), key)
-        await self.send("AUTH", event)
-        return await self.ok(event.id)
+        return await super().authenticate(key, **changes)
 
     async def hear_challenge(self) -> str:
         """Return the challenge of this connection; it comes when a client needs it."""
@@ -165,17 +92,13 @@ class Peer:
         """
         with suppress(ConnectionClosed):
             while True:
-                await self._receive()
+                await self._receive("close")
         assert self.socket.close_code is not None
         return self.socket.close_code
 
-    async def _receive(self) -> Message:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message: Message = json.loads(await self.socket.recv())
-                if message[0] != "AUTH":
-                    return message
-                self.challenge = message[1]
+    async def _read(self) -> Message:
+        message: Message = json.loads(await self.socket.recv())
+        return message
 
 
 def request(author: SecretKey, recipient: str, content: str = "") -> VerifiedEvent:

@@ -63,7 +63,7 @@ async def test_only_traffic_of_the_signers_is_carried(peers: list[Peer]) -> None
 )  # fmt: skip
 async def test_a_spy_is_told_to_authenticate(peers: list[Peer], wanted: Any) -> None:
     """A filter for the traffic of others is CLOSED with `auth-required:`, with limit 0 too."""
-    with pytest.raises(Refused, match=r"^auth-required:"):
+    with pytest.raises(Refused, match=r"^CLOSED auth-required:"):
         await peers[0].subscribe("s", wanted)
     await peers[0].send("COUNT", "c", wanted)
     assert (await peers[0].next())[2].startswith("auth-required:")
@@ -97,7 +97,7 @@ async def test_an_answer_goes_to_whoever_names_its_recipient(peers: list[Peer]) 
     assert len(await app.unread()) == 1
     assert await spy.unread() == []
     assert (await spy.authenticate(STRANGER))[0]
-    with pytest.raises(Refused, match=r"^restricted:"):
+    with pytest.raises(Refused, match=r"^CLOSED restricted:"):
         await spy.subscribe("u", {"kinds": [24133], "#p": [SIGNER.pubkey]})
 
 

@@ -38,7 +38,7 @@ async def test_a_stranger_finds_no_messages(start: Start, stored: str) -> None:
         ]
         narrow = [{"kinds": KINDS}, {"kinds": [1059], "#p": [BOB.pubkey]}, {"kinds": [4]}]
         for asked in narrow:
-            with pytest.raises(Refused, match=r"^auth-required:"):
+            with pytest.raises(Refused, match=r"^CLOSED auth-required:"):
                 await eve.subscribe("s", asked)
         for _ in range(2):  # without a key, and with one that is no party
             for asked in wider:

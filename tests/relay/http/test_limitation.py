@@ -99,7 +99,7 @@ async def test_the_limits_of_a_query(relay: RelayProcess, limitation: dict[str, 
         assert len(await peer.ids({**mine, "limit": most + 1})) == most
         for number in range(limitation["max_subscriptions"]):
             await peer.subscribe(str(number), {"limit": 0})
-        with pytest.raises(Refused, match=r"^rate-limited:"):
+        with pytest.raises(Refused, match=r"^CLOSED rate-limited:"):
             await peer.subscribe("more", {"limit": 0})
 
 

@@ -17,7 +17,6 @@ from bunker_core.nips.nip42 import auth_template
 
 Message = list[Any]
 _MAX_FRAME: Final = 16 * 1024 * 1024  # bytes; more than any case has sent to it
-_MAX_UNREAD: Final = 5_000  # messages that nobody has asked for
 NOBODY: Final = "f" * 64  # no event has this id
 _REPLIES: Final = ("EVENT", "EOSE", "CLOSED")
 
@@ -31,6 +30,8 @@ class Refused(Failed):
 
 class Peer:
     """One connection to a relay. The challenge of AUTH is put aside, the rest comes in order."""
+
+    max_unread = 5_000  # messages that nobody has asked for
 
     def __init__(self, name: str, url: str, trace: Trace, patience: float) -> None:
         """`patience` is seconds that every wait lasts at most."""
@@ -96,8 +97,8 @@ class Peer:
             message = await self._receive(awaited)
             if wanted(message):
                 return message
-            if len(self._unread) >= _MAX_UNREAD:
-                raise Failed(f"sends without end: {_MAX_UNREAD} messages before the {awaited}")
+            if len(self._unread) >= self.max_unread:
+                raise Failed(f"sends without end: {self.max_unread} messages before the {awaited}")
             self._unread.append(message)
 
     async def publish(self, event: VerifiedEvent) -> tuple[bool, str]:
@@ -159,19 +160,23 @@ class Peer:
         while True:
             try:
                 async with asyncio.timeout(self.patience):
-                    frame = await self.socket.recv()
+                    message = await self._read()
             except TimeoutError:
                 raise Silence(awaited, self.patience) from None
-            text = frame if isinstance(frame, str) else repr(frame)
-            message = json.loads(text) if isinstance(frame, str) else None
-            if not isinstance(message, list) or not message:
-                self._trace.add(self.name, False, text)
-                raise ValueError("a message is not an array")
-            self._trace.add(self.name, False, text, self.reveal(message))
-            if message[0] == "AUTH":
-                self.challenge = str(message[1])
-                continue
-            return message
+            if message[0] != "AUTH":
+                return message
+            self.challenge = str(message[1])
+
+    async def _read(self) -> Message:
+        """Return the next message off the socket."""
+        frame = await self.socket.recv()
+        text = frame if isinstance(frame, str) else repr(frame)
+        message = json.loads(text) if isinstance(frame, str) else None
+        if not isinstance(message, list) or not message:
+            self._trace.add(self.name, False, text)
+            raise ValueError("a message is not an array")
+        self._trace.add(self.name, False, text, self.reveal(message))
+        return message
 
 
 def note(
