@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -26,9 +25,6 @@ from bunker_relay.store.outcome import Outcome, Stored, StoreError
 from bunker_relay.store.query import count_events, select_events
 from bunker_relay.store.store import FILE, Store
 from bunker_relay.store.write import address_of, save_all
-
-if TYPE_CHECKING:
-    from _postgres import PostgresServer
 
 NOW = 1_000
 
@@ -141,20 +137,6 @@ def _winners(events: list[Event]) -> list[Event]:
     return list(kept.values())
 
 
-@pytest.fixture(params=["sqlite", "postgres"], scope="module")
-def empty_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A database with the tables, for transactions that are rolled back."""
-    database: Database = Path(":memory:")
-    if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        database = server.fresh_url()
-    engine = open_engine(database, writes=True)
-    with engine.begin() as connection:
-        migrate.prepare(connection)
-    yield engine
-    engine.dispose()
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(_EVENTS, max_size=12, unique_by=lambda event: event.id),
@@ -162,7 +144,7 @@ def empty_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     st.data(),
 )
 def test_the_sql_agrees_with_matches(
-    empty_engine: Engine, events: list[Event], filters: list[Filter], data: st.DataObject
+    engine: Engine, events: list[Event], filters: list[Filter], data: st.DataObject
 ) -> None:
     """For random events and filters the database finds what `Filter.matches` lets through.
 
@@ -177,7 +159,7 @@ def test_the_sql_agrees_with_matches(
         matching = [event.id for event in kept if item.matches(event)]
         expected.update(matching[: 5 if item.limit is None else item.limit])
     expired = data.draw(st.booleans())
-    with empty_engine.connect() as connection, connection.begin() as transaction:
+    with engine.connect() as connection, connection.begin() as transaction:
         if expired:  # something that was not swept yet: the statements are others
             gone = replace(_event(0), id="f" * 64, tags=(("expiration", "1"), ("t", "x")))
             save_all(connection, [gone])

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,15 +13,11 @@ from sqlalchemy import event as hooks
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.kinds import Storage, storage
-from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import Database, open_engine
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.query import select_events
 from bunker_relay.store.store import Store
 from bunker_relay.store.write import save_all
-
-if TYPE_CHECKING:
-    from _postgres import PostgresServer
 
 NOW = 1_000
 _ALICE, _BOB = "a" * 64, "b" * 64
@@ -124,20 +118,6 @@ def _events(kinds: list[int], tags: st.SearchStrategy[tuple[str, ...]]) -> st.Se
 
 
 _EVENTS = _events([0, 1, 30_000], _OTHER) | _events([5], _E | _A | _OTHER)
-
-
-@pytest.fixture(params=["sqlite", "postgres"], scope="module")
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A database with the tables, for transactions that are rolled back."""
-    database: Database = Path(":memory:")
-    if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        database = server.fresh_url()
-    engine = open_engine(database, writes=True)
-    with engine.begin() as connection:
-        migrate.prepare(connection)
-    yield engine
-    engine.dispose()
 
 
 @settings(max_examples=200, deadline=None)
