@@ -11,12 +11,12 @@ import { NativeProgram } from "../homes/native.js";
 import { needsKey, readCall } from "./call.js";
 import { Desk, relaysOf } from "./desk.js";
 import { Homes } from "./homes.js";
+import { Load } from "./load.js";
 import { State } from "./state.js";
 import { PromptWindow } from "./window.js";
 
 const api = globalThis.browser ?? globalThis.chrome;
 const MAX_BYTES = 1_000_000; // of a call, as in page.js: a page can go round that
-const MAX_CALLS = 4096; // of all pages at a time
 const AWAKE = 20_000; // milliseconds: less than what a browser waits
 const LONE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/i; // JSON.stringify writes half a pair that way, and no other
 const NATIVE = "native";
@@ -26,6 +26,7 @@ const OWN = api.runtime.getURL("");
 /** @typedef {import("./desk.js").Reply} Reply */
 /** @typedef {Awaited<ReturnType<typeof start>>} Started */
 
+const load = new Load();
 let busy = 0;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let awake;
@@ -107,7 +108,13 @@ async function called(message, sender) {
   // Who calls is the browser's word, never the page's.
   const origin = sender.origin ?? new URL(sender.url).origin;
   if (!/^https?:\/\//.test(origin)) return { error: "invalid: only web sites have a signer" };
-  if (busy >= MAX_CALLS) return { error: "rate-limited: too many calls at once" };
+  /** @type {() => void} */
+  let done;
+  try {
+    done = load.take(origin, text.length);
+  } catch (error) {
+    return { error: /** @type {Error} */ (error).message };
+  }
   work(1);
   try {
     const { state, native, desk } = await started;
@@ -119,6 +126,7 @@ async function called(message, sender) {
     const { error } = await native.call(origin, sender.tab.id, "getPublicKey", []);
     return error === undefined ? { result: relaysOf(state.kept.settings.relays) } : { error };
   } finally {
+    done();
     work(-1);
   }
 }

@@ -1,16 +1,24 @@
 // Between the page and the extension: the page can reach nothing of the browser but this.
 "use strict";
 const api = globalThis.browser ?? globalThis.chrome;
+const MAX_CHARACTERS = 1000000; // of a call, as in page.js: a page can post a message by itself
 let page = null;
 
 window.addEventListener("message", async (event) => {
   if (event.source !== window || event.data?.nostrBunker !== "call") return;
   if (window.origin === "null") return; // sandboxed: it has no name of its own
-  const { id, method, params } = event.data;
+  const { id } = event.data;
   let reply;
   try {
-    page ??= api.runtime.connect({ name: "page" }); // ends with this page, which the other end sees
-    reply = await api.runtime.sendMessage({ type: "call", method, params });
+    // As JSON, which a call is: a buffer that a page would add goes no further than here.
+    const text = JSON.stringify([event.data.method, event.data.params ?? null]);
+    if (text.length > MAX_CHARACTERS) {
+      reply = { error: `invalid: the call is larger than ${MAX_CHARACTERS} bytes` };
+    } else {
+      const [method, params] = JSON.parse(text);
+      page ??= api.runtime.connect({ name: "page" }); // ends with this page, which the other end sees
+      reply = await api.runtime.sendMessage({ type: "call", method, params });
+    }
   } catch (error) {
     // Without an id this script is what a restarted extension left behind.
     const why = api.runtime?.id ? error.message : "the extension was restarted, reload the page";

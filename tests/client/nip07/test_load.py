@@ -1,0 +1,83 @@
+"""What one site may have under way, so that it takes no other's place."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from _require import need
+from client.nip07._stage import NAMES, Stage, built, bundled, site, staged
+
+MODULE = Path(__file__).parents[3] / "packages/client/extension/background/load.js"
+CHECK = """
+const load = new Load();
+const refused = (origin, size) => {
+  try { load.take(origin, size)(); return ""; } catch (error) { return error.message; }
+};
+const out = {};
+const calls = Array.from({ length: 2048 }, () => load.take("https://a.example", 100));
+out.full = refused("https://a.example", 1);
+out.other = refused("https://b.example", 1);
+calls.pop()();
+out.again = refused("https://a.example", 1);
+calls.forEach((done) => done());
+out.most = refused("https://a.example", 16 * 1024 * 1024);
+out.large = refused("https://a.example", 16 * 1024 * 1024 + 1);
+const sites = Array.from({ length: 64 }, (_, n) => load.take(`https://${n}.example`, 1));
+out.sites = refused("https://more.example", 1);
+out.known = refused("https://1.example", 1);
+sites.forEach((done) => done());
+out.free = refused("https://more.example", 1);
+console.log(JSON.stringify(out));
+"""
+
+
+def test_a_site_has_a_bound_of_its_own() -> None:
+    """2048 calls, 16 Mi characters, 64 sites; what is done makes room, the others never notice."""
+    node = shutil.which("node")
+    need(node, "Node.js")
+    script = bundled(MODULE).replace("export {", "const exported = {").replace(" as ", ": ")
+    command = [str(node), "--input-type=module", "-e", script + CHECK]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    many, sites = (
+        "rate-limited: too many calls at once",
+        "rate-limited: too many sites call at once",
+    )
+    assert json.loads(out) == {
+        **dict.fromkeys(("other", "again", "most", "known", "free"), ""),
+        "full": many,
+        "large": many,
+        "sites": sites,
+    }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A browser with the extension, and no key."""
+    async with staged(request.param, tmp_path_factory.mktemp(request.param), built()) as made:
+        await made.settle()
+        yield made
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_page_that_goes_round_window_nostr_is_stopped_in_its_tab(stage: Stage) -> None:
+    """What it posts by itself is JSON of 1 MB at most; the background never sees more."""
+    posted = """(params) => new Promise((resolve) => {
+        const take = ({data}) => data.nostrBunker === "reply" && resolve(data.error);
+        addEventListener("message", take);
+        postMessage({nostrBunker: "call", id: "own", method: "getRelays", params});
+    })"""
+    with site() as origin:
+        page: Any = await stage.browser.open(origin)
+        for large in ("['x'.repeat(2e6)]", "Array(2e5).fill('1234567')", "['x'.repeat(1e6)]"):
+            said = await stage.browser.evaluate(page, f"({posted})({large})")
+            assert said == "invalid: the call is larger than 1000000 bytes", large
+        said = await stage.browser.evaluate(page, f"({posted})([new ArrayBuffer(1e8)])")
+        assert said == "error: nostr-bunker has no key yet: open its settings"
