@@ -1,6 +1,8 @@
 """The first start: processor time of `bunker --help`, time to the URI of `bunker up`, memory then.
 
 python -m bench.start [COMMAND]     COMMAND is `bunker`, or a single executable
+
+Ends with 1 when one of them is over its bound.
 """
 
 import os
@@ -10,7 +12,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
+# What a first start may take: seconds of processor, seconds, MiB of proportional memory.
+BOUNDS: Final = {"help": 0.3, "URI": 1.5, "memory": 110.0}
+_PARTS: Final = ("supervisor", "relay", "signer")
 _SETTLED = 3.0  # seconds after the URI until memory is looked at
 _RUNS = 3
 
@@ -27,7 +33,7 @@ def processor_of_help(command: list[str]) -> float:
     return least
 
 
-def first_start(command: list[str], data: str) -> tuple[float, list[int]]:
+def first_start(command: list[str], data: str) -> tuple[float, list[float]]:
     """Return the seconds to the URI, and the proportional memory (MiB) of each process."""
     started = time.perf_counter()
     arguments = ["up", "--yes", "--pair", "--no-qr", "--port", "0", "--data", data]
@@ -50,24 +56,35 @@ def _family(pid: int) -> list[int]:
     return [pid, *(found for child in children for found in _family(int(child)))]
 
 
-def _memory(pid: int) -> int:
+def _memory(pid: int) -> float:
     rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith("Pss:")) // 1024
+    return next(int(row.split()[1]) for row in rows if row.startswith("Pss:")) / 1024
 
 
-def main() -> None:
-    """Print the figures, the new installation's first."""
+def main() -> int:
+    """Print the figures, the new installation's first; return the exit code."""
     command = sys.argv[1:] or [sys.executable, "-m", "bunker"]
-    print(f"bunker --help      {processor_of_help(command):.2f} s of processor (bound 0.3)")
+    least = {"help": processor_of_help(command), "URI": float("inf"), "memory": float("inf")}
+    print(f"bunker --help      {least['help']:.2f} s of processor")
     with tempfile.TemporaryDirectory() as folder:
         for number in range(_RUNS):
             took, memory = first_start(command, os.path.join(folder, "data"))  # noqa: PTH118
             which = "first start" if not number else "again"
+            # A single executable has a process more, which waits to clear up: it has no name here.
+            names = _PARTS if len(memory) == len(_PARTS) else ("",) * len(memory)
+            parts = (f"{name} {mib:.1f}".lstrip() for name, mib in zip(names, memory, strict=True))
             print(
-                f"{which:<18} {took:.2f} s to the URI (bound 1.5), {sum(memory)} MiB of memory "
-                f"(bound 110): {', '.join(map(str, memory))}"
+                f"{which:<18} {took:.2f} s to the URI, "
+                f"{sum(memory):.1f} MiB of memory: {', '.join(parts)}"
             )
+            # The least of several: what else the machine does only ever adds.
+            least["URI"] = min(least["URI"], took)
+            least["memory"] = min(least["memory"], sum(memory))
+    over = [name for name, bound in BOUNDS.items() if least[name] > bound]
+    for name, bound in BOUNDS.items():
+        print(f"{name:<18} {least[name]:.2f}, bound {bound:g}{'  OVER' if name in over else ''}")
+    return bool(over)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
