@@ -14,6 +14,7 @@ _RATES = ["events", "signing", "strangers", "queries", "connections"]
 _LIMITS = """
 limits.max_connections = 100_000
 limits.max_connections_per_ip = 100_000
+limits.max_filters_per_ip = 100_000
 """
 
 

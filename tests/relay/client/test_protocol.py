@@ -39,6 +39,7 @@ def _protocol(
     memory: Budget | None = None,
     overflowed: Callable[[Subscription], None] = lambda _: None,
     address: str = "192.0.2.1",
+    filters: Budget | None = None,
     **settings: Any,
 ) -> RelayProtocol:
     policy = Policy(Config(**settings), Lists(Path("/nowhere")))
@@ -48,6 +49,7 @@ def _protocol(
         address=address,
         queries=Buckets(Rate(per_second=1, burst=burst)),
         memory=memory or Budget(2**30, 2**30),
+        filters=filters or Budget(2**30, 2**30),
         challenge="challenge",
         relay_urls=frozenset({"ws://relay"}),
         overflowed=overflowed,
@@ -234,6 +236,27 @@ def test_the_filters_of_an_address_are_bounded_together() -> None:
     assert closed[2] == f"rate-limited: the filters of this address hold more than {most} bytes"
     (closed,) = _receive(_protocol(memory=memory, address="a third"), "REQ", "c", _wide(1))
     assert closed[2] == "rate-limited: the relay has no memory left for filters of this size"
+
+
+def test_the_filters_of_an_address_are_bounded_in_number() -> None:
+    """Each may be looked at for every event; what ends, or is refused, takes none of them."""
+    memory, filters = Budget(2**30, 2**30), Budget(5, 2**62)
+    one = _protocol(memory=memory, filters=filters)
+    other = _protocol(memory=memory, filters=filters)
+    kinds = [{"kinds": [number]} for number in range(3)]
+    (query,) = _receive(one, "REQ", "a", *kinds)
+    assert isinstance(query, Query)
+    (closed,) = _receive(other, "REQ", "b", *kinds)
+    reason = "rate-limited: more than 5 filters in the subscriptions of this address"
+    assert closed == ["CLOSED", "b", reason]
+    assert memory.used == query.subscription.size
+    (again,) = _receive(other, "REQ", "b", *kinds[:2])
+    assert isinstance(again, Query)
+    (elsewhere,) = _receive(_protocol(filters=filters, address="192.0.2.2"), "REQ", "c", *kinds)
+    assert isinstance(elsewhere, Query)
+    _receive(one, "CLOSE", "a")
+    (again,) = _receive(other, "REQ", "d", *kinds)
+    assert isinstance(again, Query)
 
 
 @settings(max_examples=60, deadline=None)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _LEAST: Final = 0.5  # seconds, for each step of the end
 _SHARE_OF_ADDRESS: Final = 3  # times what one connection's subscriptions may take
 _SHARE_OF_ALL: Final = 32
+_ALL_FILTERS: Final = 2**62  # their number in all is bounded by their memory
 _UNREAD_OF_ADDRESS: Final = 16  # times what one connection may leave unread
 _UNREAD_OF_ALL: Final = 64
 _LARGE_OF_ADDRESS: Final = 16  # messages over max_message_bytes that may be on their way at once
@@ -104,6 +105,7 @@ class Relay:
         most = config.limits.max_outbox_bytes
         self.unread = Budget(_UNREAD_OF_ADDRESS * most, _UNREAD_OF_ALL * most)
         self.memory = Budget(*self._memory_bounds())
+        self.filters = Budget(config.limits.max_filters_per_ip, _ALL_FILTERS)
         most = config.limits.max_frame_bytes
         self.large = Budget(_LARGE_OF_ADDRESS * most, _LARGE_OF_ALL * most)
         self.connections: set[Connection] = set()
@@ -115,6 +117,7 @@ class Relay:
             bus=self.bus,
             queries=self.queries,
             memory=self.memory,
+            filters=self.filters,
             large=self.large,
             unread=self.unread,
             answers=self.answers,
@@ -152,6 +155,7 @@ class Relay:
             log.error("the commands do not know who is protected", reason=str(error))
         self.queries.configure(config.rates.queries_per_ip)
         self.memory.configure(*self._memory_bounds())
+        self.filters.configure(config.limits.max_filters_per_ip, _ALL_FILTERS)
         self.admission.configure(config)
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout

@@ -73,6 +73,7 @@ class Connection:
             address=address,
             queries=relay.queries,
             memory=relay.memory,
+            filters=relay.filters,
             challenge=secrets.token_hex(16),
             relay_urls=relay_urls,
             overflowed=lambda subscription: self._queries.missed(subscription),

@@ -29,6 +29,7 @@ class Parts:
     bus: "Bus"
     queries: "Buckets"
     memory: "Budget"  # of all subscriptions
+    filters: "Budget"  # of all subscriptions, by number
     large: "Budget"  # of messages that are read and are large
     unread: "Budget"  # of what clients have still to take
     answers: "Answers"

@@ -71,7 +71,8 @@ class RelayProtocol:
     """The relay's side of NIP-01 for one client: its subscriptions and authenticated pubkeys.
 
     `address` is whose limits it shares: an IP address or network; `queries` is the bucket for
-    REQ and COUNT, `memory` what the subscriptions of all clients may take.
+    REQ and COUNT, `memory` what the subscriptions of all clients may take, `filters` how many
+    filters an address may have in them.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class RelayProtocol:
         address: str,
         queries: Buckets,
         memory: Budget,
+        filters: Budget,
         challenge: str,
         relay_urls: frozenset[str],
         overflowed: Callable[[Subscription], None] = lambda _: None,
@@ -97,6 +99,7 @@ class RelayProtocol:
         self._sink = sink
         self._queries = queries
         self._memory = memory
+        self._filters = filters
         self._size = 0  # bytes that the subscriptions take
         self._offences: Buckets | None = None
         self._challenge = challenge
@@ -170,6 +173,7 @@ class RelayProtocol:
         if self.subscriptions.get(subscription.id) is subscription:
             del self.subscriptions[subscription.id]
             self._give_memory_back(subscription.size)
+            self._filters.give_back(self.address, len(subscription.filters))
 
     @property
     def readers(self) -> frozenset[str] | None:
@@ -195,6 +199,10 @@ class RelayProtocol:
             request.subscription_id, request.filters, self._sink, self._sees, self
         )
         reason = self._take_memory(subscription.size)
+        if not reason and not self._filters.take(self.address, len(request.filters)):
+            self._give_memory_back(subscription.size)
+            most = self._filters.per_key
+            reason = f"rate-limited: more than {most} filters in the subscriptions of this address"
         if reason:
             yield frame(Closed(request.subscription_id, reason))
             return

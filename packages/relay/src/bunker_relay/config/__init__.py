@@ -161,6 +161,8 @@ class Limits(Section):
     max_offences: int = setting(20, ge=1, le=100_000)  # unreadable messages a minute
     max_connections: int = setting(10_000, ge=1, le=1_000_000)
     max_connections_per_ip: int = setting(200, ge=1, le=1_000_000)
+    # Of an address's subscriptions: each filter may cost some microseconds of every event.
+    max_filters_per_ip: int = setting(2_000, ge=1, le=1_000_000)
 
     @property
     def max_frame_bytes(self) -> int:
