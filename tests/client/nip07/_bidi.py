@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 ONE_LOOK: Final = 5.0  # seconds
 PATIENCE: Final = 90.0  # seconds: a machine may be busy with other tests
 _LISTENS: Final = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
-# A browser of a test asks nobody for anything.
+# A browser of a test asks nobody for anything, and a tab behind another is no slower.
 _PREFERENCES: Final = """
 user_pref("remote.prefs.recommended", true);
 user_pref("remote.active-protocols", 1);
@@ -27,6 +27,9 @@ user_pref("app.update.enabled", false);
 user_pref("extensions.update.enabled", false);
 user_pref("network.captive-portal-service.enabled", false);
 user_pref("network.connectivity-service.enabled", false);
+user_pref("dom.min_background_timeout_value", 4);
+user_pref("dom.min_background_timeout_value_without_budget_throttling", 4);
+user_pref("layout.throttled_frame_rate", 60);
 """
 
 

@@ -112,6 +112,7 @@ def test_the_same_sources_make_the_same_file(tmp_path: Path) -> None:
         root = tmp_path / place
         for folder in ("client/extension", "phone/web", "core/src/bunker_core/describe/texts"):
             shutil.copytree(PACKAGES / folder, root / folder)
+        shutil.copy(PACKAGES / "phone/tsconfig.json", root / "phone")
         (root / "phone/node_modules").symlink_to((PACKAGES / "phone/node_modules").resolve())
         built_to = root / "built"
         command = ["node", str(root / "client/extension/build.mjs"), str(built_to)]
