@@ -24,12 +24,12 @@ async def decrypt_all(
     a progress bar wants.
     """
     items = list(messages)
-    turns = asyncio.Semaphore(concurrency)
+    at_once = asyncio.Semaphore(concurrency)
     done = 0
 
     async def decrypt(peer: str, payload: str) -> str | BunkerError:
         nonlocal done
-        async with turns:
+        async with at_once:
             try:
                 result: str | BunkerError = await signer.nip44_decrypt(peer, payload)
             except BunkerError as error:

@@ -94,7 +94,7 @@ class Link:
         self._clock = clock
         self._calls: dict[str | int, Pending] = {}
         self._watchers = Watchers()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -155,7 +155,7 @@ class Link:
     async def call(self, method: str, params: Iterable[str], patience: Patience) -> str:
         """Send a request and return the text of its result.
 
-        It waits for its turn first when many others are on the way; that counts in
+        It waits first when many others are on the way; that counts in
         `patience.total` alone. Raises RelayUnreachable, RelayRefused, SignerOffline,
         RequestTimeout, WaitingForApproval, RequestDenied, SignerLocked and ConnectionEnded.
         """
@@ -164,11 +164,11 @@ class Link:
         # 16 random bytes: ids that collide would mix up answers
         request = Request(secrets.token_hex(16), method, tuple(params))
         now = asyncio.get_running_loop().time()
-        in_turn = method != Method.PING.value  # a ping tells what becomes of the others
-        if in_turn:
-            now = await self._take_turn(method, patience.total, now)
+        counted = method != Method.PING.value  # a ping tells what becomes of the others
+        if counted:
+            now = await self._wait_for_room(method, patience.total, now)
         pending = Pending(Call(request, patience, now))
-        pending.has_turn = in_turn
+        pending.counted = counted
         self._calls[request.id] = pending
         try:
             self._send(pending)
@@ -181,7 +181,7 @@ class Link:
             del self._calls[request.id]
             if pending.publication:
                 pending.publication.forget()
-            self._end_turn(pending)
+            self._make_room(pending)
             self._show(pending)
         if response.error is not None:
             raise denial(method, response.error)
@@ -203,7 +203,7 @@ class Link:
                 self._act(action, pending)
             if pending.call.step not in _ON_THE_WAY:
                 # Its answer is a matter of a person, or of somebody's return.
-                self._end_turn(pending)
+                self._make_room(pending)
             if pending.call.step is Step.QUEUED:
                 self.pool.hurry()
             self._show(pending)
@@ -211,23 +211,23 @@ class Link:
         pending.call.step = Step.ANSWERED
         return pending.response
 
-    async def _take_turn(self, method: str, total: float | None, now: float) -> float:
+    async def _wait_for_room(self, method: str, total: float | None, now: float) -> float:
         """Wait until fewer are on the way; return when the time of the request began."""
-        if not self._turns.locked():
-            await self._turns.acquire()
+        if not self._at_once.locked():
+            await self._at_once.acquire()
             return now
         try:
             async with asyncio.timeout(total):
-                await self._turns.acquire()
+                await self._at_once.acquire()
         except TimeoutError:
             why = "the requests before it are not answered"
             raise RequestTimeout(method, total or 0.0, why) from None
         return now if total is not None else asyncio.get_running_loop().time()
 
-    def _end_turn(self, pending: Pending) -> None:
-        if pending.has_turn:
-            pending.has_turn = False
-            self._turns.release()
+    def _make_room(self, pending: Pending) -> None:
+        if pending.counted:
+            pending.counted = False
+            self._at_once.release()
 
     def _view(self, pending: Pending) -> View:
         publication = pending.publication
