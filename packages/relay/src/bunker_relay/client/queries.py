@@ -28,13 +28,13 @@ class Queries:
 
     __slots__ = (
         "_address",
+        "_lock",
         "_open",
         "_outbox",
         "_protocol",
         "_relay",
         "_spawn",
         "_stalled",
-        "_turn",
     )
 
     def __init__(
@@ -56,7 +56,7 @@ class Queries:
         self._stalled = stalled
         self._address = protocol.address
         self._open: dict[Subscription, asyncio.Task[None]] = {}  # that are not answered yet
-        self._turn: asyncio.Lock | None = None
+        self._lock: asyncio.Lock | None = None
 
     def subscribe(self, subscription: Subscription, now: float) -> None:
         """Answer a REQ; `now` is in Unix seconds."""
@@ -100,7 +100,7 @@ class Queries:
 
     async def _send_stored(self, store: "Store", subscription: Subscription) -> None:
         bus = self._relay.bus
-        async with self._in_turn:
+        async with self._one_at_a_time:
             if not bus.settled:
                 await bus.settle()  # what others store from now on comes live
             with self._relay.answers.open(self._address, self._stalled) as answer:
@@ -149,7 +149,7 @@ class Queries:
     async def _send_count(self, query: CountQuery) -> None:
         self._relay.counters.queries += 1
         count = 0
-        async with self._in_turn:
+        async with self._one_at_a_time:
             if self._relay.store is not None:
                 try:
                     count = await self._relay.store.count(
@@ -178,10 +178,10 @@ class Queries:
             task.cancel()
 
     @property
-    def _in_turn(self) -> asyncio.Lock:
-        if self._turn is None:
-            self._turn = asyncio.Lock()
-        return self._turn
+    def _one_at_a_time(self) -> asyncio.Lock:
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
 
 
 def needs_store(filters: tuple[Filter, ...]) -> bool:

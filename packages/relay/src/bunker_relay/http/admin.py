@@ -39,7 +39,7 @@ class Admin:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._turn = asyncio.Lock()  # one change of the lists at a time
+        self._one_at_a_time = asyncio.Lock()  # one change of the lists at a time
         self._moderation = relay.moderation
         self._methods: dict[str, Callable[[list[Any]], Any]] = {
             "supportedmethods": lambda _: sorted([*self._methods, _STATS]),
@@ -86,7 +86,7 @@ class Admin:
             return _error(400, "params is not a list")
         try:
             # In a thread, all of them: some wait for the disk, or for the database's lock.
-            async with self._turn:
+            async with self._one_at_a_time:
                 result = await asyncio.to_thread(method, params)
         except InvalidCall as error:
             return _error(400, str(error))

@@ -21,7 +21,7 @@ class Health:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._asked_at = -_FRESH
         self._answer: tuple[int, dict[str, object]] = (503, {})
 
@@ -31,7 +31,7 @@ class Health:
 
     async def readyz(self, request: Request) -> Response:
         """Send a real kind 24133 event through this relay and back, with throw-away keys."""
-        async with self._turn:
+        async with self._one_at_a_time:
             if time.monotonic() - self._asked_at >= _FRESH:
                 self._answer = await self._probe(request)
                 self._asked_at = time.monotonic()

@@ -44,7 +44,7 @@ class Pusher:
         self._subject = subject
         self._clock = clock
         self._accounts: Accounts | None = None
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, accounts: Accounts) -> None:
@@ -107,7 +107,7 @@ class Pusher:
             headers = webpush.headers(
                 target.endpoint, self._key(), self._subject, now, ttl=left, topic=topic[:32]
             )
-            async with self._turn:
+            async with self._at_once:
                 await asyncio.to_thread(deliver, target, body, headers, self.allowed)
         except SubscriptionGone:
             if self._accounts is not None:

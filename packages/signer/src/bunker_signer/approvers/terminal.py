@@ -25,10 +25,10 @@ class TerminalApprover:
         self._source = source
         self._target = target
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def ask(self, question: Question) -> Answer:
-        async with self._turn:
+        async with self._one_at_a_time:
             left = max(0, round(question.deadline - self._clock()))
             # What was typed before is no answer to what was not shown yet.
             termios.tcflush(self._source, termios.TCIFLUSH)
