@@ -23,7 +23,7 @@ WEB := packages/phone/node_modules/.installed $(shell find packages/phone/web -t
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary deb version audit wheels newest-python mutants release lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary deb packages version audit wheels newest-python mutants release lock \
   clean
 
 help: ## Show this list
@@ -178,7 +178,10 @@ mutants: $(VENV)/.dev ## Change MODULES in place after place, and show what thei
 	  -r requirements/mutants.txt
 	$(BIN)/python .ci/mutants.py $(CURDIR)/$(VENV)-mutants/bin/cosmic-ray $(MODULES)
 
-release: dist ## Prepare a release of VERSION: proofs, checksums, and the list for the person who uploads
+packages: binary deb ## Build and try what a release has beside its wheels: one file, and the Debian package (root)
+
+# In this order: `dist` empties the folder.
+release: dist packages ## Prepare a release of VERSION: proofs, checksums, and the list for the person who uploads
 	$(BIN)/python .ci/release.py dist
 
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses

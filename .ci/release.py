@@ -21,7 +21,8 @@ _PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 def main(folder: Path) -> int:
     """Check, write SHA256SUMS and provenance.json, print the list; return the exit code."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    files = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz"), *folder.glob("*.cdx.json")])
+    kinds = ("*.whl", "*.tar.gz", "*.cdx.json", "*.deb", "bunker")  # the last: the single file
+    files = sorted(path for kind in kinds for path in folder.glob(kind))
     wrong = [*_wrong(version, files)]
     for line in wrong:
         sys.stderr.write(f"not ready: {line}\n")
