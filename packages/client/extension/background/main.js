@@ -9,7 +9,7 @@ import { BunkerError } from "../../../phone/web/errors.js";
 import { parseRelayUrl } from "../../../phone/web/nips/relay_url.js";
 import { NativeProgram } from "../homes/native.js";
 import { needsKey, readCall } from "./call.js";
-import { Desk, relaysOf } from "./desk.js";
+import { Prompts, relaysOf } from "./prompts.js";
 import { Homes } from "./homes.js";
 import { Load } from "./load.js";
 import { State } from "./state.js";
@@ -23,7 +23,7 @@ const NATIVE = "native";
 const OWN = api.runtime.getURL("");
 
 /** @typedef {import("./state.js").Identity} Identity */
-/** @typedef {import("./desk.js").Reply} Reply */
+/** @typedef {import("./prompts.js").Reply} Reply */
 /** @typedef {Awaited<ReturnType<typeof start>>} Started */
 
 const load = new Load();
@@ -45,8 +45,8 @@ const started = start();
 const prompt = new PromptWindow(api, () => void answerAsked(), () => void answerAsked());
 
 async function answerAsked() {
-  const { desk } = await started;
-  if (desk.asked) await desk.answer(desk.asked.id, { verdict: "deny" });
+  const { prompts } = await started;
+  if (prompts.asked) await prompts.answer(prompts.asked.id, { verdict: "deny" });
 }
 
 async function start() {
@@ -54,7 +54,7 @@ async function start() {
   const now = () => Math.floor(Date.now() / 1000);
   const native = new NativeProgram(api, {
     question: (id, call) => void askFor(id, call),
-    withdrawn: (id) => desk.withdraw((question) => question.native !== undefined && (id === null || question.native === id)),
+    withdrawn: (id) => prompts.withdraw((question) => question.native !== undefined && (id === null || question.native === id)),
   });
   const homes = new Homes(api, state, {
     native: async () => {
@@ -64,12 +64,12 @@ async function start() {
     },
     awake: work,
   });
-  const desk = new Desk(state, {
+  const prompts = new Prompts(state, {
     now,
     show: (question) => void (question ? prompt.open() : prompt.close()),
     perform: (identity, operation) => homes.perform(identity, operation),
     locked: (identity) => homes.locked(identity),
-    changed: () => void api.action.setBadgeText({ text: desk.waiting ? String(desk.waiting) : "" }),
+    changed: () => void api.action.setBadgeText({ text: prompts.waiting ? String(prompts.waiting) : "" }),
   });
 
   /** Put the program's question to the user. @param {number} id @param {import("../homes/native.js").Call} call */
@@ -79,7 +79,7 @@ async function start() {
       if (!identity) throw new BunkerError("error: the program was given up");
       const author = Array.isArray(params) && typeof params[0]?.pubkey === "string" ? params[0].pubkey : "";
       const operation = readCall(method, params, author, now());
-      const answer = await desk.ask({ origin, tab, identity, operation, unlock: false, native: id });
+      const answer = await prompts.ask({ origin, tab, identity, operation, unlock: false, native: id });
       if (answer) native.answer(id, answer.verdict);
     } catch {
       native.answer(id, "deny");
@@ -88,7 +88,7 @@ async function start() {
 
   // A copy that `bunker nip07 install` made has the leave to start the program, and so this home.
   if (!state.kept.identities.length && (await mayStart())) await addNative(state);
-  return { state, native, homes, desk };
+  return { state, native, homes, prompts };
 }
 
 const mayStart = () => api.permissions.contains({ permissions: ["nativeMessaging"] });
@@ -117,11 +117,11 @@ async function called(message, sender) {
   }
   work(1);
   try {
-    const { state, native, desk } = await started;
+    const { state, native, prompts } = await started;
     const identity = state.identityOf(origin);
     if (!identity) return { error: "error: nostr-bunker has no key yet: open its settings" };
     const { method, params } = message;
-    if (identity.home !== "native") return await desk.call(origin, sender.tab.id, identity, method, params);
+    if (identity.home !== "native") return await prompts.call(origin, sender.tab.id, identity, method, params);
     if (method !== "getRelays") return await native.call(origin, sender.tab.id, method, params);
     const { error } = await native.call(origin, sender.tab.id, "getPublicKey", []);
     return error === undefined ? { result: relaysOf(state.kept.settings.relays) } : { error };
@@ -135,9 +135,9 @@ async function called(message, sender) {
 api.runtime.onConnect.addListener((/** @type {any} */ page) => {
   const tab = page.sender?.tab?.id;
   page.onDisconnect.addListener(async () => {
-    const { desk, native } = await started;
+    const { prompts, native } = await started;
     native.gone(tab);
-    desk.withdraw((question) => question.native === undefined && question.tab === tab);
+    prompts.withdraw((question) => question.native === undefined && question.tab === tab);
   });
 });
 
@@ -145,31 +145,31 @@ api.runtime.onConnect.addListener((/** @type {any} */ page) => {
 
 /** @type {Record<string, (started: Started, message: any) => any>} */
 const WANTED = {
-  ask: ({ desk, state, homes }) => {
-    const question = desk.asked;
+  ask: ({ prompts, state, homes }) => {
+    const question = prompts.asked;
     if (!question) return null;
     const { id, origin, identity, operation, unlock, native } = question;
     const others = native === undefined && !unlock && operation.action.method === "get_public_key" ? state.kept.identities.filter((item) => !item.unsaved) : [];
     return { id, origin, identity: shown(identity), operation, unlock, locked: needsKey(operation) && homes.locked(identity), native: native !== undefined, identities: others.map(shown), passkey: homes.passkey(identity), settings: state.kept.settings };
   },
-  answer: async ({ desk, homes }, { id, answer, opener }) => {
-    const question = desk.asked;
+  answer: async ({ prompts, homes }, { id, answer, opener }) => {
+    const question = prompts.asked;
     if (!question || question.id !== id) return;
     const { identity, operation } = question;
     const allows = ["once", "hour", "always"].includes(answer.verdict);
     // A wrong passphrase is told in the window, which stays.
     if (allows && needsKey(operation) && homes.locked(identity)) await homes.unlock(identity, opener);
     prompt.close(); // the next question has a window of its own
-    await desk.answer(id, answer);
+    await prompts.answer(id, answer);
   },
-  state: async ({ state, desk, homes }) => ({
+  state: async ({ state, prompts, homes }) => ({
     identities: state.kept.identities.map((item) => ({ ...shown(item), locked: homes.locked(item), passkey: homes.passkey(item), relays: homes.relays(item.id) ?? item.remote?.relays.map((url) => ({ url, ok: null, error: "" })) ?? [] })),
-    sites: state.kept.sites, settings: state.kept.settings, activity: state.kept.activity, waiting: desk.waiting, now: desk.outside.now(),
+    sites: state.kept.sites, settings: state.kept.settings, activity: state.kept.activity, waiting: prompts.waiting, now: prompts.outside.now(),
   }),
   pair: async ({ homes }, { uri }) => shown(await homes.pair(String(uri))),
   invite: ({ homes }, { relays }) => homes.invite(relays.map(String)),
   invited: async ({ homes }) => shown(await homes.invited()),
-  seal: async ({ homes, desk }, { key, keyPassphrase, opener }) => shown(await homes.seal({ key: String(key), keyPassphrase: String(keyPassphrase) }, opener, desk.outside.now())),
+  seal: async ({ homes, prompts }, { key, keyPassphrase, opener }) => shown(await homes.seal({ key: String(key), keyPassphrase: String(keyPassphrase) }, opener, prompts.outside.now())),
   copy: ({ state, homes }, { id, opener, passphrase }) => homes.copy(found(state, id), opener, String(passphrase)),
   saved: async ({ state }, { id }) => {
     found(state, id).unsaved = false;
@@ -184,8 +184,8 @@ const WANTED = {
     if (!(await mayStart())) throw new BunkerError("the browser was not given leave to start the program");
     await addNative(state);
   },
-  remove: async ({ state, homes, desk }, { id }) => {
-    desk.withdraw((question) => question.identity.id === id);
+  remove: async ({ state, homes, prompts }, { id }) => {
+    prompts.withdraw((question) => question.identity.id === id);
     homes.forget(id);
     await state.removeIdentity(id);
   },

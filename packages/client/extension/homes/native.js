@@ -6,7 +6,7 @@
 
 const HOST = "nostr_bunker";
 
-/** @typedef {import("../background/desk.js").Reply} Reply */
+/** @typedef {import("../background/prompts.js").Reply} Reply */
 /** @typedef {{ origin: string, tab: number, method: string, params: any, answer: (reply: Reply) => void }} Call */
 
 export class NativeProgram {

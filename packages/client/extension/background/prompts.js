@@ -45,7 +45,7 @@ const MAX_ERROR = 300; // characters of a signer's error that a page is told
  * @property {() => void} changed something waits, or does not any more
  */
 
-export class Desk {
+export class Prompts {
   /** @type {Map<number, Question>} */
   #waiting = new Map();
   /** @type {Question | null} */
