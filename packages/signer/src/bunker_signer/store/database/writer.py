@@ -22,8 +22,10 @@ SOON: Final = 0.1
 # Steps in a transaction at most; a commit is shared well by so many.
 GROUP: Final = 16
 # Steps after which the database's log is copied, by a thread: SQLite would do it within a commit,
-# and every request on the way would wait for the disk.
-CHECKPOINT: Final = 256
+# and every request on the way would wait for the disk. One commit waits for it all the same, the
+# first into the log that begins anew. So no sooner than the log needs: 384 requests one by one, two
+# steps each, take 5,200 of the 8,000 pages that it may have.
+CHECKPOINT: Final = 768
 
 log = get_logger(__name__)
 

@@ -1,0 +1,135 @@
+"""Steps that come together share what can be written once, and the log is copied now and then."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bunker_signer.store import Database, Writer, audit_log, journal
+from bunker_signer.store.database.engine import FILE_NAME
+from bunker_signer.store.journal import Entry, State
+
+NOW = 1_800_000_000
+KEY, CLIENT = "default", "aa" * 32
+REQUESTS = 1000
+# Pages of SQLite's log at which a commit copies it by itself (`_LONGEST_LOG`), and waits for that.
+LONGEST_LOG = 8000
+
+
+class Watched(Database):
+    """A database that notes how many pages its log has whenever it is copied."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.log: list[int] = []
+
+    def checkpoint(self) -> None:
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            row = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.log.append(row[1])
+
+
+def request(number: int) -> tuple[str, Callable[[Connection], None]]:
+    """Return the digest of a granted request and the step that writes it down, answered."""
+    digest = sha256(str(number).encode()).hexdigest()
+    entry = Entry(
+        digest, KEY, CLIENT, "", "ws://r", State.ANSWERED, NOW, "grant sign_event:1", "a" * 1100
+    )
+
+    def admit(connection: Connection) -> None:
+        journal.mark_handled(connection, digest, NOW)
+        journal.add(connection, entry)
+        audit_log.append(
+            connection,
+            NOW,
+            "request",
+            KEY,
+            client_pubkey=CLIENT,
+            method="sign_event",
+            param="1",
+            event_id=digest,
+            outcome="allowed",
+            decided_by="grant sign_event:1",
+        )
+
+    return digest, admit
+
+
+def finish(digest: str, connection: Connection) -> None:
+    journal.finish(connection, digest)
+
+
+def test_one_by_one_the_log_is_copied_after_hundreds_of_requests_and_never_by_a_commit(
+    tmp_path: Path,
+) -> None:
+    """Of a hundred requests none waits for the disk, in the middle: after each copy one may."""
+    database = Watched(tmp_path / FILE_NAME)
+    writer = Writer(database)
+
+    async def ask() -> None:
+        for number in range(REQUESTS):
+            digest, admit = request(number)
+            await writer.write(admit)
+            writer.write_soon(partial(finish, digest))
+            if writer._checkpoint is not None:
+                await writer._checkpoint
+
+    asyncio.run(ask())
+    writer.close()
+    database.close()
+    assert 1 <= len(database.log) <= REQUESTS // 300
+    # A commit that had copied it would have begun it anew, and it would be short.
+    assert all(LONGEST_LOG // 2 < pages < LONGEST_LOG for pages in database.log), database.log
+
+
+def test_a_group_writes_down_once_where_the_chain_ends(tmp_path: Path) -> None:
+    """Sixteen entries in one transaction are sixteen rows and one change of the log's end."""
+    database = Database(tmp_path / FILE_NAME)
+    writer = Writer(database)
+    said: list[str] = []
+
+    def watch(connection: Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(said.append)
+
+    async def ask() -> None:
+        await writer.write(lambda to: audit_log.append(to, NOW, "start", KEY))
+        await writer.write(watch)
+        said.clear()
+        # A group is half of what waits.
+        await asyncio.gather(*(writer.write(request(number)[1]) for number in range(32)))
+
+    asyncio.run(ask())
+    first = said[: said.index("COMMIT")]
+    writer.close()
+    assert sum(item.startswith("INSERT INTO audit ") for item in first) == 16
+    assert sum(item.startswith("UPDATE audit_ends") for item in first) == 1
+    with database.read() as connection:
+        assert audit_log.check(connection)[0] == 33
+    database.close()
+
+
+def test_a_group_whose_last_step_fails_leaves_a_whole_chain(tmp_path: Path) -> None:
+    """The end of the chain goes with the entries that are kept, not with those that failed."""
+    database = Database(tmp_path / FILE_NAME)
+    writer = Writer(database)
+
+    def fail(connection: Connection) -> None:
+        audit_log.append(connection, NOW, "request", KEY)
+        raise ValueError("broken")
+
+    async def ask() -> list[object]:
+        steps = [writer.write(request(1)[1]), writer.write(request(2)[1]), writer.write(fail)]
+        return await asyncio.gather(*steps, return_exceptions=True)
+
+    outcomes = asyncio.run(ask())
+    assert [type(item) for item in outcomes] == [type(None), type(None), ValueError]
+    writer.close()
+    with database.read() as connection:
+        assert audit_log.check(connection)[0] == 2
+    database.close()
