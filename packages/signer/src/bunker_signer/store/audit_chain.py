@@ -60,19 +60,20 @@ class AuditEntry:
     def sealed(self) -> "AuditEntry":
         """Return the entry with its hash."""
         fields = self.to_dict()
-        fields["hash"] = _digest(fields)
+        fields["hash"] = digest_of(fields)
         return AuditEntry(**fields)
 
     def digest(self) -> str:
         """Return the hash that the entry should have."""
-        return _digest(self.to_dict())
+        return digest_of(self.to_dict())
 
 
 _FIELDS: Final = tuple(AuditEntry.__slots__)
 _values: Final = attrgetter(*_FIELDS)
 
 
-def _digest(fields: dict[str, Any]) -> str:
+def digest_of(fields: dict[str, Any]) -> str:
+    """Return the hash over an entry's fields; takes the present one out of them."""
     del fields["hash"]
     return sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

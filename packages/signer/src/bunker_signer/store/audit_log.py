@@ -6,7 +6,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
-from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
+from bunker_signer.store.audit_chain import (
+    GENESIS,
+    AuditEntry,
+    ChainError,
+    Ends,
+    digest_of,
+    verify,
+)
 from bunker_signer.store.database import known
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
@@ -50,12 +57,15 @@ def append(connection: Connection, at: int, action: str, key_name: str, **facts:
         # Nobody else appends before the transaction ends.
         ends = _ends(connection, lock=True)
         last = ends.last_seq, ends.last_hash
-    entry = AuditEntry(last[0] + 1, at, action, key_name, **facts, previous=last[1]).sealed()
-    _APPEND.run(connection, **entry.to_dict())
-    _ADVANCE.run(connection, to_seq=entry.seq, to_hash=entry.hash)
-    if memory is not None:
-        memory.audit_end = entry.seq, entry.hash
-    return entry
+    fields = AuditEntry(last[0] + 1, at, action, key_name, **facts, previous=last[1]).to_dict()
+    fields["hash"] = digest_of(fields)
+    _APPEND.run(connection, **fields)
+    if memory is None:
+        _ADVANCE.run(connection, to_seq=fields["seq"], to_hash=fields["hash"])
+    else:
+        memory.audit_end = fields["seq"], fields["hash"]
+        memory.before_commit = _advance  # once for all entries of a transaction
+    return AuditEntry(**fields)
 
 
 def entries(
@@ -149,6 +159,14 @@ def let_go(connection: Connection, before: int) -> int:
         .values(first_seq=first_seq, first_previous=first_previous)
     )
     return count
+
+
+def _advance(connection: Connection) -> None:
+    """Write down where the chain ends: the last thing in a transaction that has added to it."""
+    memory = known.of(connection)
+    if memory is not None and memory.audit_end is not None:
+        seq, digest = memory.audit_end
+        _ADVANCE.run(connection, to_seq=seq, to_hash=digest)
 
 
 def _ends(connection: Connection, *, lock: bool = False) -> Ends:

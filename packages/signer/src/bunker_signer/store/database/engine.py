@@ -158,6 +158,7 @@ class PersistentConnection:
             with _begun(connection):
                 self._known.compare(connection)
                 yield connection
+                self._known.settle(connection)
         except self._errors as error:
             self.close(broken=True)
             raise _failed(error) from None

@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from bunker_core.bounds.recent import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bunker_signer.policy import Grant
     from bunker_signer.store.clients import Client
 
@@ -23,7 +25,7 @@ _INFO: Final = "bunker.known"  # in the info of a connection
 class Known:
     """The memory of one connection; that of a server other than SQLite lasts one transaction."""
 
-    __slots__ = ("_version", "audit_end", "clients", "grants")
+    __slots__ = ("_version", "audit_end", "before_commit", "clients", "grants")
 
     def __init__(self) -> None:
         self._version = 0
@@ -44,6 +46,13 @@ class Known:
         self.clients: Recent[Client] = Recent(CLIENTS)
         self.grants: Recent[tuple[Grant, ...]] = Recent(CLIENTS)
         self.audit_end: tuple[int, str] | None = None  # seq and hash of the last entry
+        self.before_commit: Callable[[Connection], None] | None = None
+
+    def settle(self, connection: Connection) -> None:
+        """Write, at the end of a transaction, what all of its steps left to be written once."""
+        write, self.before_commit = self.before_commit, None
+        if write is not None:
+            write(connection)
 
     def compare(self, connection: Connection) -> None:
         """Drop everything that may be out of date, before a read or as a transaction begins."""
