@@ -68,6 +68,7 @@ def export_events(database: Database) -> tuple[int, Iterator[bytes]]:
                     return
                 at = page[-1][:2]
                 yield from (event_json for _, _, event_json in page)
+                del page  # before the next: one may have 100 MB
         except SQLAlchemyError as error:
             raise StoreError(explain_to_owner(error)) from error
         finally:
