@@ -15,7 +15,7 @@ PUBKEY = SecretKey.generate().pubkey
 
 def _file(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "relay.toml"
-    file.write_text(text)
+    file.write_text(text, "utf-8")
     return file
 
 
@@ -144,3 +144,13 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
     assert tomllib.loads(printed)["metrics"]["port"] == 9000
     again = load(_file(tmp_path, printed))
     assert again == config
+
+
+def test_a_file_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    """As TOML has it; other bytes are an error that names the file."""
+    file = tmp_path / "relay.toml"
+    file.write_bytes('name = "Füße"'.encode())
+    assert load(file).name == "Füße"
+    file.write_bytes(b'name = "F\xfc"')
+    with pytest.raises(ConfigError, match=r"relay\.toml"):
+        load(file)

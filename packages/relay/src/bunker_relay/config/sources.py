@@ -40,7 +40,7 @@ def load(file: Path | None = None, **flags: Any) -> Config:
         )
     given = {key: value for key, value in flags.items() if value not in (None, (), [])}
     try:
-        held = {} if file is None else tomllib.loads(file.read_text())
+        held = {} if file is None else tomllib.loads(file.read_bytes().decode())
         return Config.of(_over(_over(held, _from_environment(variables)), given))
     except InvalidSection as error:
         raise ConfigError("\n".join(map(_explain, error.mistakes))) from None
