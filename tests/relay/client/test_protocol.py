@@ -117,6 +117,21 @@ def test_auth_adds_a_pubkey() -> None:
     assert late[2] is False
 
 
+def test_auth_is_rationed_before_its_signature_is_checked() -> None:
+    """Whoever sends nothing but AUTH makes the relay check as many signatures as queries."""
+    protocol = _protocol(burst=2)
+    tags = (("relay", "ws://relay"), ("challenge", "challenge"))
+    event = sign_event(EventTemplate(kind=22242, tags=tags, created_at=NOW), KEY)
+    forged = event.to_dict() | {"sig": "0" * 128}
+    for _ in range(2):
+        (refused,) = _receive(protocol, "AUTH", forged)
+        assert refused[3].startswith("invalid:")
+    for message in (forged, event.to_dict()):
+        (refused,) = _receive(protocol, "AUTH", message)
+        assert refused[3] == "rate-limited: too many AUTH messages, slow down"
+    assert _receive(protocol, "AUTH", event.to_dict(), now=NOW + 1) == [["OK", event.id, True, ""]]
+
+
 def test_a_challenge_comes_once_and_when_it_opens_something() -> None:
     """Before the first answer that asks for it, whether OK or CLOSED, and before no other."""
     protocol = _protocol(signers=(KEY.pubkey,))

@@ -71,7 +71,7 @@ class RelayProtocol:
     """The relay's side of NIP-01 for one client: its subscriptions and authenticated pubkeys.
 
     `address` is whose limits it shares: an IP address or network; `queries` is the bucket for
-    REQ and COUNT, `memory` what the subscriptions of all clients may take, `filters` how many
+    REQ, COUNT and AUTH, `memory` what the subscriptions of all clients may take, `filters` how many
     filters an address may have in them.
     """
 
@@ -144,7 +144,7 @@ class RelayProtocol:
                 reason = "unsupported: no negentropy here (NIP-77); ask with REQ"
                 yield frame(NegentropyError(subscription_id, reason))
             case Auth(event):
-                yield frame(self._authenticate(event, int(now)))
+                yield frame(self._authenticate(event, now))
             case Count(subscription_id, filters):
                 size = memory_of(filters)
                 reason = (
@@ -269,15 +269,17 @@ class RelayProtocol:
             if not self._offences.take("", now):
                 yield HangUp()
 
-    def _authenticate(self, event: Event, now: int) -> Ok:
+    def _authenticate(self, event: Event, now: float) -> Ok:
         if (
             event.pubkey not in self.pubkeys
             and len(self.pubkeys) >= self._policy.limits.max_auth_pubkeys
             and event.pubkey not in self._policy.signers  # one connection may serve all of them
         ):
             return Ok(event.id, False, "rate-limited: too many pubkeys on one connection")
+        if not self._queries.take(self.address, now):  # each costs a check of a signature
+            return Ok(event.id, False, "rate-limited: too many AUTH messages, slow down")
         try:
-            check_auth(event, self._relay_urls, self._challenge, now)
+            check_auth(event, self._relay_urls, self._challenge, int(now))
         except InvalidAuth as error:
             return Ok(event.id, False, f"invalid: {error}")
         self.pubkeys.add(event.pubkey)
