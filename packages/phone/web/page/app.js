@@ -10,6 +10,7 @@ import { activity } from "./activity.js";
 import { apps, appDetail } from "./apps.js";
 import { h } from "./dom.js";
 import { finishKey, firstRun, joinRelay } from "./first_run.js";
+import { inTurn } from "./in_turn.js";
 import { pairing } from "./pair.js";
 import { requests } from "./requests.js";
 import { offered, settings } from "./settings.js";
@@ -36,7 +37,6 @@ export class App {
   news = 0; // how often more became known of the owner while a question was shown
   said = "";
   #drawn = "";
-  #sweeping = false;
   #going = false;
 
   /** @param {Started} started @param {import("../describe/texts.js").Texts} texts */
@@ -195,15 +195,7 @@ export class App {
   }
 
   /** Answer what can be answered and end what is too late, once a second. */
-  async sweep() {
-    if (this.#sweeping) return;
-    this.#sweeping = true;
-    try {
-      await this.signer.resume();
-    } finally {
-      this.#sweeping = false;
-    }
-  }
+  sweep = inTurn(() => this.signer.resume());
 
   /** Connect, and stay the signer until another tab takes over. */
   async run() {

@@ -21,7 +21,8 @@ const SETTLES = 350; // milliseconds before a question that appeared takes an an
 export async function requests(app) {
   const jobs = await app.signer.waiting();
   const open = jobs.filter((job) => job.entry.state === "open");
-  const allowed = jobs.filter((job) => job.entry.state === "approved");
+  // While its key is open, one is being carried out: there is nothing to unlock.
+  const allowed = jobs.filter((job) => job.entry.state === "approved" && app.vaults.get(job.entry.key)?.locked !== false);
   const [first] = open;
   const group = first ? open.filter((job) => alike(job, first)).slice(0, ITEMS) : [];
   const [clients, paused] = await app.database.read(["clients", "settings"], async (tx) =>
