@@ -70,6 +70,7 @@ function lockedPanel(app, jobs) {
       for (const key of new Set(jobs.map((job) => job.entry.key))) await app.unlock(key);
       await app.sweep();
       await app.relock();
+      await app.refresh();
     }), "primary"));
 }
 
@@ -102,6 +103,7 @@ function question(app, jobs, behind, known) {
     await app.signer.decide(jobs, { verdict, seconds, by: "owner" });
     await app.relock();
     app.say(t(allows ? "done.allowed" : "done.denied"), !allows);
+    await app.refresh(); // before a button of what is answered can be tapped again
   });
   const what = texts.say(title(action, 1, known));
   /** @param {string} key @param {"always" | "never"} verdict @param {number | null} seconds */
