@@ -137,6 +137,7 @@ async def test_always_is_a_grant_and_it_can_be_taken_away(handset: Phone) -> Non
         await page.get_by_text("Allow or deny for longer").click()
         await page.get_by_role("button", name="Always allow").click()
         await asking
+        await page.get_by_text("Allowed", exact=True).wait_for()  # and the key is locked again
         second = sign(app, "allowed, and the key is sealed")
         await page.get_by_role("button", name="Unlock").click()
         assert (await second).content.startswith("allowed")
@@ -166,6 +167,7 @@ async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served:
         await page.get_by_role("button", name="Always allow").click()
         await page.get_by_role("dialog").get_by_role("button", name="Allow").click()
         await asking
+        await page.get_by_text("Allowed", exact=True).wait_for()  # and the key is locked again
         again = login(app, "https://files.example/b")
         await page.get_by_role("button", name="Unlock").click()
         await again
