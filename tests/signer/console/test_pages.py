@@ -207,13 +207,14 @@ async def test_activity(chromium: "Browser", on: Stage) -> None:
         await phone.get_by_label("App").select_option(key_of(busy))
         await phone.get_by_role("button", name="Filter").click()
         chart = phone.get_by_role("img", name="3 requests in the last 14 days")
+        await chart.wait_for()  # a click returns before the page that it leads to is there
         assert await chart.locator("rect").count() == 1
         rows = await phone.locator("ul.list li").all_inner_texts()
         assert sum("Post a note" in row for row in rows) == 3
         assert not any("relay list" in row for row in rows)
         await phone.get_by_label("Outcome").select_option("denied")
         await phone.get_by_role("button", name="Filter").click()
-        assert await phone.get_by_text("Nothing here").is_visible()
+        await phone.get_by_text("Nothing here").wait_for()
 
 
 async def test_health(chromium: "Browser", on: Stage) -> None:
