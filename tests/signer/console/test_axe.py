@@ -41,6 +41,7 @@ RUN = "axe.run(document, { resultTypes: ['violations'] })"
 
 async def faults(page: "Page") -> list[str]:
     """Return what axe-core finds, of every weight."""
+    await page.wait_for_load_state()  # a click returns before the page it leads to has its colours
     # Through the page's own world, past its CSP as an extension would be.
     await page.evaluate(axe())
     found = await page.evaluate(RUN)
