@@ -89,7 +89,7 @@ async def test_the_camera_pairs_an_app(chromium: "Browser", on: Stage, seen: Pat
             assert not await phone.evaluate("'BarcodeDetector' in window")
             await phone.get_by_role("button", name="Scan with the camera").click()
             await phone.get_by_role("heading", name="Pair this app?").wait_for()
-            assert await phone.get_by_text(pairing.uri.client_pubkey).is_visible()
+            await phone.get_by_text(pairing.uri.client_pubkey).wait_for()
             await phone.get_by_role("button", name="Pair", exact=True).click()
             app = await pairing.wait()
             await phone.get_by_text("The app is paired", exact=True).wait_for()
