@@ -14,7 +14,7 @@ from bunker_signer.store.audit_chain import (
     digest_of,
     verify,
 )
-from bunker_signer.store.database import known
+from bunker_signer.store.database import cache
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
 from bunker_signer.store.database.schema import audit, audit_ends
@@ -51,8 +51,8 @@ class AuditFilter:
 
 def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> AuditEntry:
     """Add an entry in the transaction of what it tells about."""
-    memory = known.of(connection)
-    last = None if memory is None else memory.audit_end
+    cached = cache.of(connection)
+    last = None if cached is None else cached.audit_end
     if last is None:
         # Nobody else appends before the transaction ends.
         ends = _ends(connection, lock=True)
@@ -60,11 +60,11 @@ def append(connection: Connection, at: int, action: str, key_name: str, **facts:
     fields = AuditEntry(last[0] + 1, at, action, key_name, **facts, previous=last[1]).to_dict()
     fields["hash"] = digest_of(fields)
     _APPEND.run(connection, **fields)
-    if memory is None:
+    if cached is None:
         _ADVANCE.run(connection, to_seq=fields["seq"], to_hash=fields["hash"])
     else:
-        memory.audit_end = fields["seq"], fields["hash"]
-        memory.before_commit = _advance  # once for all entries of a transaction
+        cached.audit_end = fields["seq"], fields["hash"]
+        cached.before_commit = _advance  # once for all entries of a transaction
     return AuditEntry(**fields)
 
 
@@ -163,9 +163,9 @@ def let_go(connection: Connection, before: int) -> int:
 
 def _advance(connection: Connection) -> None:
     """Write down where the chain ends: the last thing in a transaction that has added to it."""
-    memory = known.of(connection)
-    if memory is not None and memory.audit_end is not None:
-        seq, digest = memory.audit_end
+    cached = cache.of(connection)
+    if cached is not None and cached.audit_end is not None:
+        seq, digest = cached.audit_end
         _ADVANCE.run(connection, to_seq=seq, to_hash=digest)
 
 

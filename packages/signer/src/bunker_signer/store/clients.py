@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, upd
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
 from bunker_signer.store import grants
-from bunker_signer.store.database import known
+from bunker_signer.store.database import cache
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
 from bunker_signer.store.database.schema import clients, requests, secrets
@@ -141,24 +141,24 @@ def add(
             del said["name"]
         changed = update(clients).where(_is(key_name, pubkey)).values({**said, **again})
         connection.execute(changed)
-    known.forget_client(connection, key_name, pubkey)
+    cache.forget_client(connection, key_name, pubkey)
     for grant in granted:
         grants.put(connection, key_name, pubkey, grant, now)
 
 
 def find(connection: Connection, key_name: str, pubkey: str) -> Client | None:
     """Return a paired client."""
-    memory = known.of(connection)
-    name = known.name(key_name, pubkey)
-    client = None if memory is None else memory.clients.get(name)
+    cached = cache.of(connection)
+    name = cache.name(key_name, pubkey)
+    client = None if cached is None else cached.clients.get(name)
     if client is not None:
         return client
     row = _FIND.run(connection, of_key=key_name, of_pubkey=pubkey).fetchone()
     if row is None:
         return None  # not remembered: strangers are many
     client = _client(row)
-    if memory is not None:
-        memory.clients.put(name, client)
+    if cached is not None:
+        cached.clients.put(name, client)
     return client
 
 
@@ -189,13 +189,13 @@ def see(connection: Connection, client: Client, now: int) -> None:
         .where(_is(client.key_name, client.pubkey), clients.c.last_seen < now)
         .values(last_seen=now)
     )
-    known.forget_client(connection, client.key_name, client.pubkey)
+    cache.forget_client(connection, client.key_name, client.pubkey)
 
 
 def rename(connection: Connection, key_name: str, pubkey: str, name: str) -> bool:
     """Give a client the owner's name for it; return whether there is such a client."""
     renamed = update(clients).where(_is(key_name, pubkey)).values(name=name, renamed=True)
-    known.forget_client(connection, key_name, pubkey)
+    cache.forget_client(connection, key_name, pubkey)
     return connection.execute(renamed).rowcount == 1
 
 
@@ -203,7 +203,7 @@ def set_relays(connection: Connection, key_name: str, pubkey: str, relays: Itera
     """Remember where a client was told to talk."""
     moved = update(clients).where(_is(key_name, pubkey)).values(relays=json.dumps(list(relays)))
     connection.execute(moved)
-    known.forget_client(connection, key_name, pubkey)
+    cache.forget_client(connection, key_name, pubkey)
 
 
 def remove(connection: Connection, key_name: str, pubkey: str) -> bool:
@@ -211,7 +211,7 @@ def remove(connection: Connection, key_name: str, pubkey: str) -> bool:
     asked = (requests.c.key_name == key_name) & (requests.c.client_pubkey == pubkey)
     grants.remove_all(connection, key_name, pubkey)
     connection.execute(delete(requests).where(asked))
-    known.forget_client(connection, key_name, pubkey)
+    cache.forget_client(connection, key_name, pubkey)
     return connection.execute(delete(clients).where(_is(key_name, pubkey))).rowcount == 1
 
 

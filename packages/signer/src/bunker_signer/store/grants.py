@@ -5,7 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bunker_signer.policy import Effect, Grant, Rate
-from bunker_signer.store.database import known
+from bunker_signer.store.database import cache
 from bunker_signer.store.database.engine import insert
 from bunker_signer.store.database.prepared import Statement
 from bunker_signer.store.database.schema import grants
@@ -32,14 +32,14 @@ _OF: Final = Statement(
 
 def of(connection: Connection, key_name: str, client_pubkey: str) -> tuple[Grant, ...]:
     """Return the grants of a client, the oldest first."""
-    memory = known.of(connection)
-    name = known.name(key_name, client_pubkey)
-    held = None if memory is None else memory.grants.get(name)
+    cached = cache.of(connection)
+    name = cache.name(key_name, client_pubkey)
+    held = None if cached is None else cached.grants.get(name)
     if held is None:
         cursor = _OF.run(connection, of_key=key_name, of_client=client_pubkey)
         held = tuple(map(_grant, cursor.fetchall()))
-        if memory is not None:
-            memory.grants.put(name, held)
+        if cached is not None:
+            cached.grants.put(name, held)
     return held
 
 
@@ -63,7 +63,7 @@ def put(connection: Connection, key_name: str, client_pubkey: str, grant: Grant,
     }
     row = insert(connection, grants).values(**names, **values)
     connection.execute(row.on_conflict_do_update(index_elements=list(names), set_=values))
-    known.forget_client(connection, key_name, client_pubkey)
+    cache.forget_client(connection, key_name, client_pubkey)
 
 
 def use(connection: Connection, grant: Grant, now: int) -> None:
@@ -71,7 +71,7 @@ def use(connection: Connection, grant: Grant, now: int) -> None:
     used = grant.used(now)
     if used is grant:
         return  # without a limit there is nothing to count
-    known.forget_grants(connection)
+    cache.forget_grants(connection)
     connection.execute(
         update(grants)
         .where(grants.c.id == grant.id)
@@ -85,13 +85,13 @@ def use(connection: Connection, grant: Grant, now: int) -> None:
 
 def remove(connection: Connection, grant_id: int) -> bool:
     """Take one grant away; return whether it was there."""
-    known.forget_grants(connection)
+    cache.forget_grants(connection)
     return connection.execute(delete(grants).where(grants.c.id == grant_id)).rowcount == 1
 
 
 def remove_all(connection: Connection, key_name: str, client_pubkey: str) -> None:
     """Take all grants of a client away."""
-    known.forget_client(connection, key_name, client_pubkey)
+    cache.forget_client(connection, key_name, client_pubkey)
     connection.execute(delete(grants).where(_held_by(key_name, client_pubkey)))
 
 

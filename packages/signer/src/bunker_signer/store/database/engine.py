@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 from bunker_core.errors import BunkerError
-from bunker_signer.store.database.known import Known
+from bunker_signer.store.database.cache import Cache
 from bunker_signer.store.database.schema import create_all
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class PersistentConnection:
         self._engine = engine
         self._errors = errors
         self._connection: Connection | None = None
-        self._known: Final = Known()
+        self._cache: Final = Cache()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -156,14 +156,14 @@ class PersistentConnection:
         try:
             connection = self._opened()
             with _begun(connection):
-                self._known.compare(connection)
+                self._cache.compare(connection)
                 yield connection
-                self._known.settle(connection)
+                self._cache.settle(connection)
         except self._errors as error:
             self.close(broken=True)
             raise _failed(error) from None
         except BaseException:
-            self._known.forget()  # what was read and rolled back
+            self._cache.forget()  # what was read and rolled back
             raise
 
     def read(self, work: Callable[[Connection], T]) -> T:
@@ -171,7 +171,7 @@ class PersistentConnection:
         try:
             connection = self._opened()
             try:
-                self._known.compare(connection)
+                self._cache.compare(connection)
                 return work(connection)
             finally:
                 # SQLite reads without a transaction. The driver of PostgreSQL has begun one that
@@ -189,7 +189,7 @@ class PersistentConnection:
         """
         if self._connection is None:
             return
-        self._known.detach(self._connection)
+        self._cache.detach(self._connection)
         if broken:
             self._connection.invalidate()
         self._connection.close()
@@ -198,7 +198,7 @@ class PersistentConnection:
     def _opened(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
-            self._known.attach(self._connection)
+            self._cache.attach(self._connection)
         return self._connection
 
 

@@ -1,4 +1,4 @@
-"""What the request path holds in memory is what the database says, whoever changed it."""
+"""What the cache holds is what the database says, whoever changed it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Effect, Grant
 from bunker_signer.store import Database, Writer, audit_log, clients, grants
-from bunker_signer.store.database.known import CLIENTS
+from bunker_signer.store.database.cache import CLIENTS
 
 T = TypeVar("T")
 NOW = 1_800_000_000
@@ -203,8 +203,8 @@ def test_strangers_and_a_crowd_do_not_fill_the_memory(tmp_path: Path) -> None:
         for number in range(CLIENTS + 10):
             grants.of(connection, KEY, f"{number:064x}")
             clients.find(connection, KEY, f"{number:064x}")
-        memory = connection.info["bunker.known"]
-        sizes.extend((len(memory.clients), len(memory.grants)))
+        cache = connection.info["bunker.cache"]
+        sizes.extend((len(cache.clients), len(cache.grants)))
 
     writer.read(look)
     writer.close()
@@ -218,7 +218,7 @@ def test_a_connection_that_is_given_back_takes_no_memory_along(database: Databas
     writer.read(find)
     writer.close()
     with database.read() as connection:
-        assert "bunker.known" not in connection.info
+        assert "bunker.cache" not in connection.info
 
 
 @pytest.mark.parametrize("fails", [False, True])

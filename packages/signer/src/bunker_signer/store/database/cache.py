@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from bunker_signer.store.clients import Client
 
 CLIENTS: Final = 4096  # held at most, each with its grants; some kilobytes for one
-_INFO: Final = "bunker.known"  # in the info of a connection
+_INFO: Final = "bunker.cache"  # in the info of a connection
 
 
-class Known:
-    """The memory of one connection; that of a server other than SQLite lasts one transaction."""
+class Cache:
+    """The cache of one connection; that of a server other than SQLite lasts one transaction."""
 
     __slots__ = ("_version", "audit_end", "before_commit", "clients", "grants")
 
@@ -69,10 +69,10 @@ class Known:
             self.forget()
 
 
-def of(connection: Connection) -> Known | None:
-    """Return what is known on a connection, None if it has to ask each time."""
-    known: Known | None = connection.info.get(_INFO)
-    return known
+def of(connection: Connection) -> Cache | None:
+    """Return the cache of a connection, None if it has to ask each time."""
+    cache: Cache | None = connection.info.get(_INFO)
+    return cache
 
 
 def name(key_name: str, client_pubkey: str) -> str:
@@ -81,15 +81,15 @@ def name(key_name: str, client_pubkey: str) -> str:
 
 
 def forget_client(connection: Connection, key_name: str, client_pubkey: str) -> None:
-    """Drop what is known of a client that is changed by this connection."""
-    known = of(connection)
-    if known is not None:
-        known.clients.pop(name(key_name, client_pubkey))
-        known.grants.pop(name(key_name, client_pubkey))
+    """Drop what is held of a client that is changed by this connection."""
+    cache = of(connection)
+    if cache is not None:
+        cache.clients.pop(name(key_name, client_pubkey))
+        cache.grants.pop(name(key_name, client_pubkey))
 
 
 def forget_grants(connection: Connection) -> None:
     """Drop all grants: one of them is changed by this connection, and it is not said whose."""
-    known = of(connection)
-    if known is not None:
-        known.grants = Recent(CLIENTS)
+    cache = of(connection)
+    if cache is not None:
+        cache.grants = Recent(CLIENTS)
