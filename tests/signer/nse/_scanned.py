@@ -1,8 +1,8 @@
 """The child process that test_memory_scan reads: works with a key, says so, and waits.
 
-Arguments: the implementation, the key directory, the number of threads, the pubkey of a peer. The
-master key comes by stdin as 32 bytes. "ready" on stdout says that the work is done; the process
-ends when its stdin is closed.
+Arguments: the implementation, the key directory, the number of threads, the pubkey of a peer. What
+opens the key comes by stdin, mostly the master key as 32 bytes. "ready" on stdout says that the
+work is done; the process ends when its stdin is closed.
 """
 
 import os
@@ -89,6 +89,33 @@ def guarded(directory: str, peer: str) -> tuple[Work, object]:
     return work, nse
 
 
+def alone(directory: str, peer: str) -> tuple[Work, object]:
+    """Calls libsecp256k1 with the key, in each thread one function and nothing after it."""
+    from bunker_core import keys
+    from bunker_signer.nse.memory import Page
+
+    page = Page()
+    secret, summed, shared = page.view[:32], page.view[32:64], page.view[64:96]
+    keypair, loaded = page.view[96:192], page.view[192:288]
+    os.readv(0, [secret, summed])
+    keys.load_keypair(secret, keypair)
+    left = [
+        lambda: keys.load_keypair(secret, loaded),
+        lambda: keys.sign(keypair, bytes(32)),
+        lambda: keys.sign(keypair, bytes(33)),
+        lambda: keys.shared_x(secret, peer, shared),
+        lambda: keys.add_to_secret(summed, bytearray(32)),
+    ]
+    mine = threading.local()
+
+    def work(number: int) -> None:
+        if number == 0:
+            mine.call = left.pop()
+        mine.call()
+
+    return work, page
+
+
 def once(directory: str, peer: str) -> tuple[Work, object]:
     """Opens the key a single time: no later operation overwrites what this one leaves."""
     from bunker_signer.nse import NSE, FileStorage
@@ -169,6 +196,7 @@ IMPLEMENTATIONS: dict[str, Callable[[str, str], tuple[Work, Any]]] = {
     "passphrase": passphrase,
     "guarded": guarded,
     "once": once,
+    "alone": alone,
     "generate": generating,
     "once without chaff": without_chaff(once),
     "without chaff": without_chaff(partial(enclave, "memfd_secret")),

@@ -65,7 +65,7 @@ def found_in(implementation: str, threads: int, directory: Path) -> dict[str, Fo
             wanted |= {"ECDH x": shared, "conversation key": nip44.conversation_key(shared)}
         return wanted
 
-    given = master.hex().encode() if implementation == "passphrase" else master
+    given = {"passphrase": master.hex().encode(), "alone": raw + raw}.get(implementation, master)
     return scan_when_ready(child, given, secrets)
 
 
@@ -190,6 +190,13 @@ def test_no_copy_is_left_by_the_first_use(tmp_path: Path) -> None:
     """A key opened once leaves nothing, though the loader still binds library calls lazily."""
     need(_memfd_secret(), "the kernel has no memfd_secret")
     found = found_in("once", 0, tmp_path)
+    assert {name: copies for name, copies in found.items() if copies.total} == {}
+
+
+def test_no_copy_is_left_by_a_call_with_nothing_after_it(tmp_path: Path) -> None:
+    """A function that reads the key leaves nothing on its thread's stack, whatever comes next."""
+    need(_memfd_secret(), "the kernel has no memfd_secret")
+    found = found_in("alone", 5, tmp_path)
     assert {name: copies for name, copies in found.items() if copies.total} == {}
 
 
