@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from _modules import modules_after
 from _wire import NOBODY, Peer, Start, note
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
@@ -53,12 +54,11 @@ def test_help_shows_every_command_without_loading_the_relay() -> None:
 
 def test_the_bunker_profile_does_not_load_a_database() -> None:
     """Without a database SQLAlchemy is not even imported."""
-    code = (
-        "import sys; import bunker_relay.http.server; assert 'sqlalchemy' not in sys.modules;"
-        "import bunker_relay.store.store; assert 'sqlalchemy' in sys.modules;"
-        "assert 'alembic' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import bunker_relay.http.server"
+    assert "sqlalchemy" not in modules_after(code)
+    loaded = modules_after(f"{code}, bunker_relay.store.store")
+    assert "sqlalchemy" in loaded
+    assert "alembic" not in loaded
 
 
 def test_one_line_when_it_listens(start: Start) -> None:
@@ -356,10 +356,9 @@ async def test_logs_are_json_and_name_nobody(start: Start) -> None:
 
 def test_a_usual_relay_loads_neither_push_nor_the_other_commands() -> None:
     """At rest it has no cryptography for Web Push, and nothing of what other commands do."""
-    code = (
-        "import sys; from bunker_relay.cli import relay;"
-        "assert relay.get_command(None, 'run').name == 'run'; import bunker_relay.http.server;"
-        "heavy = {'cryptography', 'bunker_relay.cli.data', 'bunker_relay.cli.moderate'};"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    loaded = modules_after(
+        "from bunker_relay.cli import relay; import bunker_relay.http.server;"
+        "assert relay.get_command(None, 'run').name == 'run'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    heavy = {"cryptography", "bunker_relay.cli.data", "bunker_relay.cli.moderate"}
+    assert heavy & loaded == set()

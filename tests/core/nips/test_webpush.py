@@ -1,14 +1,13 @@
 """Web Push as the RFCs have it: what leaves is for one browser alone."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from _modules import modules_after
 from bunker_core.errors import InvalidInput
 from bunker_core.nips import webpush
 from bunker_core.nips.webpush import MAX_MESSAGE, check_keys, decode, encode, encrypt, vapid
@@ -129,9 +128,6 @@ def test_one_address_within_a_network_is_one_too_many(address: str) -> None:
 
 def test_the_cryptography_is_loaded_with_the_first_key() -> None:
     """A signer that wakes nobody has nothing of it in memory."""
-    code = (
-        "import sys; from bunker_core.nips import webpush;"
-        "assert 'cryptography' not in sys.modules; webpush.new_key();"
-        "assert 'cryptography' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "from bunker_core.nips import webpush"
+    assert "cryptography" not in modules_after(code)
+    assert "cryptography" in modules_after(f"{code}; webpush.new_key()")

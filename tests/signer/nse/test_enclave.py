@@ -3,13 +3,12 @@
 import importlib
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from _modules import modules_after
 from _require import need
 from bunker_core import keys
 from bunker_core.event import EventTemplate, verify
@@ -306,8 +305,6 @@ def _reference_storage(directory: Path) -> Any:
 
 def test_import_is_light() -> None:
     """The NSE is imported without the agent's dependencies."""
-    code = "import sys, bunker_signer.nse; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    names = set(loaded.stdout.decode().split())
+    names = {name.partition(".")[0] for name in modules_after("import bunker_signer.nse")}
     assert names.isdisjoint({"sqlalchemy", "click", "websockets", "segno", "boto3", "asyncio"})
     assert {"cryptography", "orjson", "bunker_core"} <= names
