@@ -4,16 +4,16 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from interop.peers import go, node, python, rust
+from interop.peers import Kind, go, launch, node, python, rust
 
 # How each is run.
-LIBRARIES: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
+LIBRARIES: Final[dict[str, tuple[Kind, str]]] = {
     "nostr-tools": (node, "driven.mjs"),
     "NDK": (node, "driven.mjs"),
     "nostr_sdk": (python, "driven_client.py"),
@@ -91,14 +91,8 @@ class Driven:
 async def driven(library: str, command: tuple[str, ...] = ()) -> AsyncIterator[Driven]:
     """Run a client of `library`, by another command than its own if one is given."""
     kind, script = LIBRARIES[library]
-    process = await asyncio.create_subprocess_exec(
-        *(command or (*kind(script), library)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=1024 * 1024,
-        env={**os.environ, "NODE_NO_WARNINGS": "1"},
-    )
+    words = command or (*kind(script), library)
+    process = await launch(*words, stdin=asyncio.subprocess.PIPE)
     client = Driven(library, process)
     reading = asyncio.create_task(client.read())
     try:

@@ -24,6 +24,7 @@ NODE: Final = HERE / "node"
 BUILT: Final = HERE.parents[1] / "build" / "interop"
 PACKAGE: Final = NODE / "package.json"
 TIMEOUT: Final = 60.0  # seconds for all that one program does
+Kind = Callable[[str], tuple[str, ...]]  # from the name of a program to its command: `node`, `go`
 
 OK: Final = "ok"
 NOT_OFFERED: Final = "not offered"
@@ -125,19 +126,29 @@ class Peer:
 @asynccontextmanager
 async def running(*command: str) -> AsyncIterator[Peer]:
     """Run a program; it is gone when the context ends."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "NODE_NO_WARNINGS": "1"},
-    )
+    process = await launch(*command)
     try:
         yield Peer(process)
     finally:
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def launch(
+    *command: str,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stderr: int = asyncio.subprocess.STDOUT,
+) -> asyncio.subprocess.Process:
+    """Start a program that writes lines of up to 1 MiB, which the caller reads."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        limit=1024 * 1024,
+        env={**os.environ, "NODE_NO_WARNINGS": "1"},
+    )
 
 
 def node(script: str) -> tuple[str, ...]:

@@ -22,9 +22,20 @@ from _wire import Peer, note
 from bunker.harness import RunningRelay, running_relay
 from bunker_client import RemoteSigner
 from bunker_core.keys import SecretKey
-from interop.peers import NOT_OFFERED, OK, Row, go, library_version, node, python, rust
+from interop.peers import (
+    NOT_OFFERED,
+    OK,
+    Kind,
+    Row,
+    go,
+    launch,
+    library_version,
+    node,
+    python,
+    rust,
+)
 
-SUBSCRIBERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
+SUBSCRIBERS: Final[dict[str, tuple[Kind, str]]] = {
     "nostr-tools Relay": (node, "subscriber.mjs"),
     "nostr-tools SimplePool": (node, "subscriber.mjs"),
     "NDK": (node, "subscriber.mjs"),
@@ -33,7 +44,7 @@ SUBSCRIBERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
     "nostr_sdk": (python, "subscriber.py"),
 }
 # As signers; welshman has none, nostr_sdk's is rust-nostr's, and nostr-tools' is of its parts.
-SIGNERS: Final[dict[str, tuple[Callable[[str], tuple[str, ...]], str]]] = {
+SIGNERS: Final[dict[str, tuple[Kind, str]]] = {
     "NDK": (node, "ndk_backend.mjs"),
     "applesauce": (node, "applesauce_provider.mjs"),
     "nostr-tools": (node, "nostr_tools_signer.mjs"),
@@ -81,13 +92,7 @@ class Program:
 @asynccontextmanager
 async def program(*command: str) -> AsyncIterator[Program]:
     """Run a program; it is gone when the context ends."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "NODE_NO_WARNINGS": "1"},
-    )
+    process = await launch(*command, stderr=asyncio.subprocess.DEVNULL)
     running = Program(process)
     reading = asyncio.create_task(running.read())
     try:

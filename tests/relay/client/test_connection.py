@@ -16,6 +16,7 @@ from bunker_relay.client.connection import Connection
 from bunker_relay.config import Config
 from bunker_relay.nodes.bus import Alone
 from bunker_relay.relay import Relay
+from relay.store._saving import save
 
 
 class Slow(Alone):
@@ -88,10 +89,7 @@ async def test_nothing_is_said_to_a_subscription_that_has_ended(
     """No event and no EOSE after CLOSE; one EOSE when its id is used again."""
     relay, bus = Relay(Config(data=tmp_path)), Slow()
     relay.parts = replace(relay.parts, bus=bus)
-    assert relay.store is not None
-    saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    relay.store.save(note(SecretKey.generate()), saved.set_result)
-    await saved
+    await save(relay.store, note(SecretKey.generate()))
     async with asyncio.timeout(PATIENCE), Client(relay) as client:
         client.send("REQ", "s", asked)
         await bus.until(lambda: bus.waiting == 1)

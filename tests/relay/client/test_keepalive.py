@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from _wire import Peer, Start
+from _wire import Peer, Start, narrow_socket
 from bunker_core.event import Event
 from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import open_engine
@@ -32,15 +32,6 @@ def _open(metrics: int) -> bool:
     return "bunker_relay_connections_open 0.0" not in text
 
 
-def _narrow(port: int) -> socket.socket:
-    """Return a connection that takes little at a time."""
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
-    narrow.connect(("127.0.0.1", port))
-    narrow.setblocking(False)
-    return narrow
-
-
 @pytest.mark.parametrize("plain", ["false", "true"])
 async def test_whoever_takes_something_lives(start: Start, tmp_path: Path, plain: str) -> None:
     """An answer that takes three seconds arrives whole, with a time-out of 0.3.
@@ -53,14 +44,18 @@ async def test_whoever_takes_something_lives(start: Start, tmp_path: Path, plain
     config = f"metrics.port = {metrics}\n"
     config += f"ping_interval = 0.2\nping_timeout = 0.3\nplain = {plain}\n"
     relay = start(data=tmp_path / "data", config=config)
-    async with Peer(relay.url, sock=_narrow(relay.port), max_queue=1, close_timeout=0) as peer:
+    async with Peer(
+        relay.url, sock=narrow_socket(relay.port), max_queue=1, close_timeout=0
+    ) as peer:
         await peer.send("REQ", "s", {"limit": 500})
         for number in range(100):
             assert (await peer.next())[2]["id"] == f"{number:064x}"
             await asyncio.sleep(0.03)  # a slow link: this is what is tested, nothing is awaited
         assert (await peer.next())[0] == "EOSE"
         assert "keepalive" not in relay.log()
-    async with Peer(relay.url, sock=_narrow(relay.port), max_queue=1, close_timeout=0) as peer:
+    async with Peer(
+        relay.url, sock=narrow_socket(relay.port), max_queue=1, close_timeout=0
+    ) as peer:
         peer.socket.transport.pause_reading()
         await peer.send("REQ", "s", {"limit": 500})
         async with asyncio.timeout(30):

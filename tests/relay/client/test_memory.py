@@ -3,11 +3,10 @@
 import asyncio
 import json
 import secrets
-import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from _wire import Peer, Start, note
+from _wire import Peer, Start, narrow_socket, note
 from bunker_core.event import Event
 from bunker_core.keys import SecretKey
 from bunker_relay.store.database import migrate
@@ -86,22 +85,13 @@ async def test_clients_that_do_not_read_their_answers_cost_little(
         assert relay.rss() - before < 128 * _MIB
 
 
-def _narrow(port: int) -> socket.socket:
-    """Return a connection of which the kernel keeps little."""
-    narrow = socket.socket()
-    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
-    narrow.connect(("127.0.0.1", port))
-    narrow.setblocking(False)
-    return narrow
-
-
 async def test_subscribers_that_read_nothing_cost_little_together(start: Start) -> None:
     """60 of one address, past which 8 MB flow, add less than 128 MiB; it was 4 MiB for each."""
     relay = start(config="rates.events_per_ip = {per_second = 9999, burst = 9999}")
     key = SecretKey.generate()
     async with AsyncExitStack() as stack:
         for _ in range(60):
-            narrow = _narrow(relay.port)
+            narrow = narrow_socket(relay.port)
             peer = await stack.enter_async_context(
                 Peer(relay.url, sock=narrow, max_queue=1, close_timeout=0)
             )

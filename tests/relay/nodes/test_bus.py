@@ -35,6 +35,7 @@ from bunker_relay.nodes.bus import (
 from bunker_relay.nodes.mesh import Mesh
 from bunker_relay.nodes.nats_bus import Nats
 from bunker_relay.relay import Relay
+from relay.store._saving import save
 
 
 class Node:
@@ -302,10 +303,7 @@ async def test_a_query_waits_until_others_know_of_its_subscription(tmp_path: Pat
     relay, event = Relay(Config(data=tmp_path)), note(SecretKey.generate())
 
     async def store() -> None:
-        assert relay.store is not None
-        saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        relay.store.save(event, saved.set_result)
-        await saved
+        await save(relay.store, event)
 
     async def nothing() -> None:
         pass
@@ -320,10 +318,7 @@ async def test_what_others_announce_after_it_was_found_comes_once(tmp_path: Path
     relay, event = Relay(Config(data=tmp_path)), note(SecretKey.generate())
 
     async def store() -> None:
-        assert relay.store is not None
-        saved: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        relay.store.save(event, saved.set_result)
-        await saved
+        await save(relay.store, event)
 
     announced = []
 

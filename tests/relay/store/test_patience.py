@@ -18,6 +18,7 @@ from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.store import Store
+from relay.store._saving import save
 
 if TYPE_CHECKING:
     from _postgres import PostgresServer
@@ -89,9 +90,8 @@ def _event(number: int) -> Event:
 
 
 async def _save(store: Store, number: int) -> Outcome | StoreError:
-    saved: asyncio.Future[Outcome | StoreError] = asyncio.get_running_loop().create_future()
-    store.save(_event(number), saved.set_result)
-    return await saved
+    (outcome,) = await save(store, _event(number))
+    return outcome
 
 
 async def test_a_store_does_not_wait_for_ever(frozen: tuple[Proxy, str]) -> None:

@@ -25,6 +25,7 @@ from bunker_relay.store.outcome import Outcome, Stored, StoreError
 from bunker_relay.store.query import count_events, select_events
 from bunker_relay.store.store import FILE, Store
 from bunker_relay.store.write import address_of, save_all
+from relay.store._saving import save
 
 NOW = 1_000
 
@@ -62,13 +63,6 @@ def _count(database: Database, table: str = "events") -> int:
         found = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
     engine.dispose()
     return int(found)
-
-
-async def _save(store: Store, *events: Event) -> list[Outcome | StoreError]:
-    futures = [asyncio.get_running_loop().create_future() for _ in events]
-    for event, future in zip(events, futures, strict=True):
-        store.save(event, future.set_result)
-    return list(await asyncio.gather(*futures))
 
 
 async def _query(
@@ -199,7 +193,7 @@ async def test_what_waits_is_committed_together(store: Store, database: Database
     commits: list[object] = []
     hooks.listen(store._engine, "commit", commits.append)
     with _locked(database):
-        saving = [asyncio.create_task(_save(store, _event(number))) for number in range(300)]
+        saving = [asyncio.create_task(save(store, _event(number))) for number in range(300)]
         await asyncio.sleep(0)  # each task runs up to its first wait
         assert store.waiting == 300
     assert await asyncio.gather(*saving) == [[Outcome.SAVED]] * 300
@@ -213,7 +207,7 @@ async def test_the_outcomes(store: Store) -> None:
     new = _event(2, kind=0)
     gone = _event(3)
     request = _event(4, kind=5, tags=(("e", gone.id),))
-    assert await _save(store, new, old, new, gone, request, gone, _event(5)) == [
+    assert await save(store, new, old, new, gone, request, gone, _event(5)) == [
         Outcome.SAVED,
         Outcome.SUPERSEDED,
         Outcome.DUPLICATE,
@@ -236,7 +230,7 @@ async def test_a_query_has_a_time_limit(store: Store) -> None:
     """A query that takes longer than `query_timeout` raises, and the next one works."""
     values = [f"{number:064x}" for number in range(3_000)]
     tagged = [_event(n, tags=tuple(("e", value) for value in values[n::10])) for n in range(10)]
-    await _save(store, *tagged)
+    await save(store, *tagged)
     heavy = Filter(tags=(("e", frozenset(values)),))
     assert len(await _query(store, [heavy], NOW, default=100, most=100)) == 10
     store.query_timeout = 0.0
@@ -253,7 +247,7 @@ async def test_retention_and_expiry_sweep(database: Database) -> None:
     expiring = (("expiration", str(now - 1)), ("t", "x"))
     old = _event(1, created_at=now - 3 * 86_400, tags=(("t", "x"),))
     fresh = _event(3, created_at=now)
-    await _save(store, old, _event(2, created_at=now, tags=expiring), fresh)
+    await save(store, old, _event(2, created_at=now, tags=expiring), fresh)
     await store.close()
     store = Store(database, keep_days=2)
     async with asyncio.timeout(10):
@@ -332,7 +326,7 @@ async def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> 
         found = await _query(store, [item], NOW, default=9, most=9)
         assert {stored.id for stored in found} == {event.id for event in expected}
     newer = replace(listed, id="5" * 64, created_at=NOW + 1)
-    assert await _save(store, tagged, listed, gone, newer) == [
+    assert await save(store, tagged, listed, gone, newer) == [
         Outcome.DUPLICATE,
         Outcome.DUPLICATE,
         Outcome.DELETED,
@@ -414,7 +408,7 @@ async def test_two_stores_share_a_database(database: Database) -> None:
     versions = [_event(n, kind=10_002, created_at=NOW + n % 7) for n in range(1, 200)]
     notes = [_event(n) for n in range(200, 400)]
     saved = await asyncio.gather(
-        *(_save(store, event) for event in (*versions, *notes) for store in stores)
+        *(save(store, event) for event in (*versions, *notes) for store in stores)
     )
     assert not any(isinstance(outcome, StoreError) for (outcome,) in saved)
     outcomes = [outcome for (outcome,) in saved]
@@ -431,7 +425,7 @@ async def test_two_stores_share_a_database(database: Database) -> None:
 async def test_whatever_a_filter_names_is_data(store: Store) -> None:
     """NUL, quotes, wildcards and percent signs are found exactly, and nothing else is."""
     values = ["\x00", "x\x00", "x", "%", "_", "'", '"', "\\", "%s", "?", ":x", "\x00' OR 1=1 --"]
-    await _save(
+    await save(
         store, *(_event(n, content=v, tags=(("d", v),), kind=1) for n, v in enumerate(values))
     )
     for number, value in enumerate(values):
@@ -450,7 +444,7 @@ async def test_the_writer_outlives_a_defect(store: Store, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr("bunker_relay.store.store.save_all", fail)
-        (outcome,) = await _save(store, _event(1))
+        (outcome,) = await save(store, _event(1))
     assert isinstance(outcome, StoreError)
     assert "content" not in str(outcome)
-    assert await _save(store, _event(1)) == [Outcome.SAVED]
+    assert await save(store, _event(1)) == [Outcome.SAVED]

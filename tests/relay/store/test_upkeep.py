@@ -1,6 +1,5 @@
 """What keeps a database in bounds: its log, its copy during a vacuum, and what it forgets."""
 
-import asyncio
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from bunker_relay.store.query import select_events
 from bunker_relay.store.store import FILE, Store
 from bunker_relay.store.tools.transfer import export_events, vacuum
 from bunker_relay.store.write import forget_old, save_all, too_many_old
+from relay.store._saving import save
 
 _MIB = 2**20
 _DAY = 86_400
@@ -153,9 +153,7 @@ async def test_a_wrong_clock_deletes_nothing(
     monkeypatch.setattr(time, "time", lambda: float(now + 366 * _DAY))
     store = Store(database, keep_days=90)
     for _ in range(3):
-        saved: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        store.save(_event(9_999), saved.set_result)
-        await saved
+        await save(store, _event(9_999))
     assert await store.count([Filter()], 1) == 1_501
     await store.close()
     assert len(said) == 1

@@ -1,6 +1,5 @@
 """The writer against a plain model of NIP-01 and NIP-09, and what a hostile event costs others."""
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.query import select_events
 from bunker_relay.store.store import Store
 from bunker_relay.store.write import save_all
+from relay.store._saving import save
 
 NOW = 1_000
 _ALICE, _BOB = "a" * 64, "b" * 64
@@ -223,28 +223,21 @@ def _event(number: int, kind: int = 1, tags: tuple[tuple[str, ...], ...] = ()) -
     return Event(f"{number:064x}", _ALICE, NOW, kind, tags, "", "d" * 128)
 
 
-async def _save(store: Store, *events: Event) -> list[Outcome | StoreError]:
-    futures = [asyncio.get_running_loop().create_future() for _ in events]
-    for event, future in zip(events, futures, strict=True):
-        store.save(event, future.set_result)
-    return list(await asyncio.gather(*futures))
-
-
 async def test_an_event_that_fails_fails_alone(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that came with it, before and after, are saved."""
 
-    def save(connection: object, batch: list[Event]) -> list[Outcome]:
+    def fussy(connection: object, batch: list[Event]) -> list[Outcome]:
         if any(event.content == "poison" for event in batch):
             raise ValueError("Exceeds the limit for integer string conversion")
         return save_all(connection, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("bunker_relay.store.store.save_all", save)
+    monkeypatch.setattr("bunker_relay.store.store.save_all", fussy)
     store = Store(database)
     events = [_event(number) for number in range(40)]
     events[17] = Event(f"{17:064x}", _BOB, NOW, 1, (), "poison", "d" * 128)
-    outcomes = await _save(store, *events)
+    outcomes = await save(store, *events)
     failed = [number for number, found in enumerate(outcomes) if found is not Outcome.SAVED]
     assert failed == [17]
     assert isinstance(outcomes[17], StoreError)
@@ -258,7 +251,7 @@ async def test_a_locked_database_is_not_tried_event_by_event(tmp_path: Path) -> 
     other = open_engine(tmp_path / "relay.sqlite3", writes=True)
     with other.begin():
         began = time.monotonic()
-        outcomes = await _save(store, *(_event(number) for number in range(100)))
+        outcomes = await save(store, *(_event(number) for number in range(100)))
         assert time.monotonic() - began < 5.0, "a hundred times 0.2 s would be 20"
     assert {str(outcome) for outcome in outcomes} == {"database is locked"}
     other.dispose()
