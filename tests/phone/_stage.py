@@ -21,23 +21,14 @@ from bunker_phone.app import Host, create_app
 from bunker_phone.phones import MAX_PHONES, Phones
 from bunker_phone.server import listen, server
 from bunker_phone.site import NotBuilt, Site, load
-from signer.console._stage import PHONE, TIMEOUT
+from signer.console._stage import BUILT_IN, PHONE, TIMEOUT, watched
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, CDPSession, Page
 
 PHONE_FOLDER = Path(__file__).parents[2] / "packages" / "phone"
 PASSPHRASE = "correct horse battery staple"
-AUTHENTICATOR = {
-    "protocol": "ctap2",
-    "ctap2Version": "ctap2_1",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-    "hasPrf": True,
-}
+AUTHENTICATOR = {**BUILT_IN, "hasPrf": True}
 
 
 def built() -> Site:
@@ -174,19 +165,7 @@ async def phone(
     options.setdefault("accept_downloads", True)
     context = await browser.new_context(**options)
     context.set_default_timeout(TIMEOUT)
-    faults: list[str] = []
-    context.on("weberror", lambda error: faults.append(str(error.error)))
-    context.on(
-        "console",
-        lambda message: faults.append(message.text) if "Content Security" in message.text else None,
-    )
-    allowed = (served.origin, served.relay.replace("ws", "http", 1), "blob:")
-
-    def requested(request: Any) -> None:
-        if not request.url.startswith(allowed):
-            faults.append(f"fetched {request.url}")
-
-    context.on("request", requested)
+    faults = watched(context, served.origin, served.relay.replace("ws", "http", 1), "blob:")
     try:
         page = await context.new_page()
         page.on(

@@ -1,11 +1,7 @@
 """`bunker up --phone --domain --phone-domain`: the page behind Caddy, at a name of its own."""
 
-import asyncio
 import shutil
-import socket
 import sysconfig
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,45 +9,19 @@ import pytest
 from _require import need
 from bunker_phone.phones import Phones
 from phone._stage import Served, app_of, built, phone, sign
-from signer.console._stage import browser, bunker
-from signer.console.test_domain import Installed, flags
+from signer.console._stage import browser
+from signer.console.test_domain import flags, installed
 
 RELAY = "localhost"
 NAME = "phone.localhost"  # RFC 6761: this machine, in every browser
-
-
-@asynccontextmanager
-async def installed(data: Path) -> AsyncIterator[Installed]:
-    """Run it with certificates of Caddy's own authority, on a free port."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        *(bunker(), "up", "--phone", "--data", str(data), "--port", "0", "--no-qr"),
-        *("--domain", RELAY, "--phone-domain", NAME, "--tls", "internal"),
-        *("--https-port", str(port)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    try:
-        async with asyncio.timeout(90):
-            while not any("#join=" in line for line in lines):
-                raw = await process.stdout.readline()
-                assert raw, lines
-                lines.append(raw.decode().strip())
-        yield Installed(lines, data, port)
-    finally:
-        process.terminate()
-        await process.communicate()
 
 
 async def test_the_story_at_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed link opens the page over TLS; the phone joins, pairs and signs at these names."""
     need(shutil.which("caddy", path=sysconfig.get_path("scripts")), "caddy (extra tls)")
     site = built()
-    async with installed(tmp_path) as up:
+    names = ("--phone", "--phone-domain", NAME)
+    async with installed(tmp_path, ("#join=",), *names) as up:
         origin, relay = f"https://{NAME}:{up.port}", f"wss://{RELAY}:{up.port}"
         link = next(line for line in up.lines if "#join=" in line)
         assert link.startswith(f"{origin}/#join=")

@@ -32,6 +32,9 @@ from signer.console._stage import FLAGS, bunker, chromium
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NAMES = ("chromium", "firefox")
+# What no test has a standing answer for.
+FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
+DENIED = "refused: denied: the user does not allow it"
 NOTE = "window.nostr.signEvent({kind: 1, content: 'hi', tags: [], created_at: 1790000000})"
 PAGE = """<!doctype html><meta charset="utf-8"><title>An app</title>
 <script>window.early = typeof window.nostr</script><p>An app</p><iframe src="/inner"></iframe>"""

@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from PIL import Image
-
 from bunker.harness import running_relay, running_signer
 from client.nip07._browsers import Chromium
 from client.nip07._stage import NAMES, Stage, built, site, staged
 from client.nip07.test_sealed import lock, seal
+from signer.console._pictures import TARGET, keep
 
 if TYPE_CHECKING:
     from playwright.async_api import Route
 
-ROOT = Path(__file__).parents[3]
-TARGET = ROOT / "build" / "screenshots"
-SHOWN = ROOT / "docs" / "screenshots"
 KEPT = {"note-prompt-light": "nip07-light", "options-desk-light": "nip07-settings-light"}
 SITE = "https://notes.example"  # what the documents show; Firefox has the test's own site
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
@@ -53,9 +49,7 @@ async def main() -> None:
                 if isinstance(stage.browser, Chromium):
                     await stage.browser.context.route(f"{SITE}/**", answer)
                 await shoot(stage, bunker.uri, SITE if name == "chromium" else origin)
-    for name, kept in KEPT.items():
-        with Image.open(TARGET / f"nip07-chromium-{name}.png") as picture:
-            picture.convert("RGB").quantize(256).save(SHOWN / f"{kept}.png", optimize=True)
+    keep({f"nip07-chromium-{name}": kept for name, kept in KEPT.items()})
 
 
 async def answer(route: "Route") -> None:

@@ -3,15 +3,13 @@
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from _require import need
-from client.nip07._stage import NAMES, Stage, built, bundled, site, staged
+from client.nip07._stage import Stage, bundled, site
 
 MODULE = Path(__file__).parents[3] / "packages/client/extension/background/load.js"
 CHECK = """
@@ -54,16 +52,6 @@ def test_a_site_has_a_bound_of_its_own() -> None:
         "large": many,
         "sites": sites,
     }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    """A browser with the extension, and no key."""
-    async with staged(request.param, tmp_path_factory.mktemp(request.param), built()) as made:
-        await made.settle()
-        yield made
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -1,14 +1,12 @@
 """The extension's own pages: for everyone, in both languages, light and dark, large and small."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from client.nip07._browsers import until
-from client.nip07._stage import NAMES, PEER, Stage, built, site, staged
+from client.nip07._stage import PEER, Stage
 from client.nip07.test_sealed import PASSPHRASE, lock, seal
 from signer.console._stage import axe
 
@@ -22,23 +20,6 @@ AXE = """axe.run(document, {{runOnly: {rules}}})
     .then(({{violations}}) => violations.map(({{id, nodes}}) => `${{id}}: ${{nodes[0].html}}`))"""
 # What a page has at 100 %; a popup grows with what is in it.
 WIDTH = {"options.html": 900, "prompt.html": 460, "popup.html": 640}
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    """A web site."""
-    with site() as at:
-        yield at
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    """A browser with the extension, and no key."""
-    async with staged(request.param, tmp_path_factory.mktemp(request.param), built()) as made:
-        await made.settle()
-        yield made
 
 
 async def judged(stage: Stage, tab: Any, name: str) -> None:

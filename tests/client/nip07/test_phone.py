@@ -20,7 +20,7 @@ from bunker_core.event import parse_event, verify
 from bunker_core.kinds import HTTP_AUTH
 from bunker_core.nips.nip19 import encode_npub
 from client.nip07._browsers import until
-from client.nip07._stage import NAMES, Stage, built, bundled, site, staged
+from client.nip07._stage import Stage, bundled, site
 from phone._stage import Phone, Served, app_of, phone, serving
 from signer.console._stage import browser
 
@@ -61,17 +61,6 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
             pubkey = await app.get_public_key()  # as another app hears it
         await handset.show("Requests")
         yield Room(served, handset, pubkey)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    """A desktop's browser with the extension, which knows no signer."""
-    folder = tmp_path_factory.mktemp(request.param)
-    async with staged(request.param, folder / "browser", built()) as made:
-        await made.settle()
-        yield made
 
 
 async def test_a_site_logs_in_with_the_key_on_the_phone(

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pytest_asyncio
 from _require import need
 from client.nip07._browsers import until
 from client.nip07._stage import (
+    DENIED,
+    FORTUNE,
     NAMES,
     NOTE,
     PEER,
@@ -23,15 +25,10 @@ from client.nip07._stage import (
     built,
     check_every_method,
     run,
-    site,
     staged,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-# What no test has a standing answer for.
-FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
-REFUSED = "refused: denied: the user does not allow it"
 
 
 @dataclass(slots=True)
@@ -43,13 +40,6 @@ class Setup:
 
     async def command(self, *arguments: str) -> str:
         return await run("nip07", *arguments, "--directory", str(self.stage.folder / "nip07"))
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    """A web site."""
-    with site() as at:
-        yield at
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
@@ -71,12 +61,10 @@ async def setup(
         yield Setup(stage, told["pubkey"])
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
-    """A tab with the site."""
-    tab = await setup.stage.browser.open(origin)
-    yield tab
-    await setup.stage.browser.close(tab)
+@pytest.fixture(scope="module")
+def stage(setup: Setup) -> Stage:
+    """The browser of the setup."""
+    return setup.stage
 
 
 async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
@@ -134,12 +122,12 @@ async def test_no_is_an_error_that_the_page_can_show(setup: Setup, page: Any, or
     """Denied by a button, denied by closing the window, and never again."""
     stage = setup.stage
     expression = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
-    assert await stage.answered(page, expression, "deny") == REFUSED
+    assert await stage.answered(page, expression, "deny") == DENIED
     task = asyncio.create_task(stage.call(page, expression))
     await stage.browser.close(await stage.prompt())
-    assert await task == REFUSED
-    assert await stage.answered(page, expression, "never") == REFUSED
-    assert await stage.call(page, expression) == REFUSED  # without a question
+    assert await task == DENIED
+    assert await stage.answered(page, expression, "never") == DENIED
+    assert await stage.call(page, expression) == DENIED  # without a question
     await setup.command("forget", origin)
     assert isinstance(await stage.answered(page, expression, "once"), dict)
 
@@ -161,7 +149,7 @@ async def test_what_a_site_says_is_shown_as_text(setup: Setup, page: Any, origin
     assert "bank.example" not in await stage.see(window, "body")
     assert await stage.browser.evaluate(window, "document.querySelectorAll('img').length") == 0
     await stage.press(window, "deny")
-    assert await task == REFUSED
+    assert await task == DENIED
 
 
 async def test_a_page_has_it_before_its_own_scripts_and_a_frame_never(

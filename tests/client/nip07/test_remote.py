@@ -16,7 +16,9 @@ from bunker_core.event import parse_event, verify
 from bunker_core.nips.nip19 import parse_pubkey
 from client.nip07._browsers import until
 from client.nip07._stage import (
+    DENIED,
     EXTENSION,
+    FORTUNE,
     NAMES,
     NOTE,
     PEER,
@@ -31,8 +33,6 @@ from client.nip07._stage import (
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-# What no test has a standing answer for.
-FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 HERE = Path(__file__).parent
 # nostr-login looks profiles up at public relays; not from a test.
 HERMETIC = """<!doctype html><meta http-equiv="Content-Security-Policy"
@@ -46,7 +46,6 @@ BUTTON = """(function find(root) {
     }
     return null;
 })(document)"""
-DENIED = "refused: denied: the user does not allow it"
 
 
 @dataclass(slots=True)
@@ -104,12 +103,10 @@ async def setup(
         yield Setup(stage, signer, relay.url, parse_pubkey(signer.npub))
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(setup: Setup, origin: str) -> AsyncIterator[Any]:
-    """A tab with the site."""
-    tab = await setup.stage.browser.open(origin)
-    yield tab
-    await setup.stage.browser.close(tab)
+@pytest.fixture(scope="module")
+def stage(setup: Setup) -> Stage:
+    """The browser of the setup."""
+    return setup.stage
 
 
 async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(

@@ -2,47 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bunker_core.event import parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_core.nips.nip19 import encode_npub
-from client.nip07._stage import NAMES, NOTE, PEER, Stage, built, site, staged
+from client.nip07._stage import NOTE, PEER, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSPHRASE = "correct horse battery"
 COPY = "staple, on paper"
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    """A web site."""
-    with site() as at:
-        yield at
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    """A browser with the extension, and no key."""
-    folder = tmp_path_factory.mktemp(request.param)
-    async with staged(request.param, folder / "browser", built()) as made:
-        await made.settle()
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(stage: Stage, origin: str) -> AsyncIterator[Any]:
-    """A tab with the site."""
-    tab = await stage.browser.open(origin)
-    yield tab
-    await stage.browser.close(tab)
 
 
 async def seal(stage: Stage, key: str = "", key_passphrase: str = "") -> None:

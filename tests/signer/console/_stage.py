@@ -25,7 +25,7 @@ from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
     from bunker_core.event import VerifiedEvent
 
@@ -42,6 +42,16 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# The virtual authenticator of DevTools, as a phone or a computer has one.
+BUILT_IN = {
+    "protocol": "ctap2",
+    "ctap2Version": "ctap2_1",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
 CONSOLE = ("--console", "127.0.0.1:0", "--qr")
 PATIENT: dict[str, Any] = {"timeout": 60.0}
 
@@ -136,24 +146,35 @@ async def visitor(
     options.setdefault("locale", "en-GB")
     context: BrowserContext = await browser.new_context(**options)
     context.set_default_timeout(TIMEOUT)
-    faults: list[str] = []
-    context.on("weberror", lambda error: faults.append(str(error.error)))
-    context.on(
-        "console",
-        lambda message: faults.append(message.text) if "Content Security" in message.text else None,
-    )
-
-    def requested(request: Any) -> None:
-        if not request.url.startswith((origin, beside or origin)):
-            faults.append(f"fetched {request.url}")
-
-    context.on("request", requested)
+    faults = watched(context, origin, beside or origin)
     try:
         page = await context.new_page()
         yield page
         assert faults == []
     finally:
         await context.close()
+
+
+def watched(context: "BrowserContext", *allowed: str) -> list[str]:
+    """Return the list that all will be in which the pages must not do.
+
+    That is an error of a script, what their own CSP forbids, and whatever is fetched from an
+    address that begins with none of `allowed`.
+    """
+    faults: list[str] = []
+
+    def told(message: "ConsoleMessage") -> None:
+        if "Content Security" in message.text:
+            faults.append(message.text)
+
+    def requested(request: "Request") -> None:
+        if not request.url.startswith(allowed):
+            faults.append(f"fetched {request.url}")
+
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on("console", told)
+    context.on("request", requested)
+    return faults
 
 
 async def bind(page: "Page", link: str, name: str = "Phone") -> None:

@@ -12,21 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from PIL import Image
-
 from bunker.harness import running_relay
 from bunker_client import Pairing, RemoteSigner
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.policy import Profile
+from signer.console._pictures import TARGET, keep
 from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, sure, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-ROOT = Path(__file__).parents[3]
-TARGET = ROOT / "build" / "screenshots"
-SHOWN = ROOT / "docs" / "screenshots"
 KEPT = (
     "request-phone-light",
     "answers-phone-light",
@@ -57,10 +53,7 @@ async def main() -> None:
             arguments = ("--console", "127.0.0.1:7778", "--qr")
             async with stage(relay.url, data / "signer", arguments) as on, browser() as chromium:
                 await shoot(chromium, on)
-    SHOWN.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        with Image.open(TARGET / f"{name}.png") as picture:
-            picture.convert("RGB").quantize(256).save(SHOWN / f"{name}.png", optimize=True)
+    keep({name: name for name in KEPT})
 
 
 async def shoot(chromium: "Browser", on: Stage) -> None:

@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -75,19 +75,25 @@ class _ToCaddy(httpx.AsyncHTTPTransport):
 async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installed]:
     """An installation with two names."""
     need(shutil.which("caddy", path=sysconfig.get_path("scripts")), "caddy (extra tls)")
-    async with installed(tmp_path_factory.mktemp("up")) as found:
+    async with installed(
+        *(tmp_path_factory.mktemp("up"), ("bunker://", "/bind/"), "--yes", "--pair"),
+        *("--console-domain", NAME, "--auth-url", "console"),
+    ) as found:
         yield found
 
 
 @asynccontextmanager
-async def installed(data: Path) -> AsyncIterator[Installed]:
+async def installed(data: Path, shown: Sequence[str], *options: str) -> AsyncIterator[Installed]:
+    """Run `bunker up --domain localhost`, Caddy with an authority of its own, on a free port.
+
+    It is there when there are lines with each text of `shown`.
+    """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(bunker(), "up", "--data", str(data), "--port", "0", "--yes", "--no-qr", "--pair"),
-        *("--domain", "localhost", "--console-domain", NAME, "--tls", "internal"),
-        *("--https-port", str(port), "--auth-url", "console"),
+        *(bunker(), "up", "--data", str(data), "--port", "0", "--no-qr", "--domain", "localhost"),
+        *("--tls", "internal", "--https-port", str(port), *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -95,7 +101,7 @@ async def installed(data: Path) -> AsyncIterator[Installed]:
     lines: list[str] = []
     try:
         async with asyncio.timeout(90):
-            while not all(any(part in line for line in lines) for part in ("bunker://", "/bind/")):
+            while not all(any(part in line for line in lines) for part in shown):
                 raw = await process.stdout.readline()
                 assert raw, lines
                 lines.append(raw.decode().strip())

@@ -9,22 +9,13 @@ import pytest
 from bunker_client import RequestDenied
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 from signer.console._authenticator import Authenticator
-from signer.console._stage import Stage, bind, bound, http, paired, sign, sure, visitor
+from signer.console._stage import BUILT_IN, Stage, bind, bound, http, paired, sign, sure, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AUTHENTICATOR = {
-    "protocol": "ctap2",
-    "ctap2Version": "ctap2_1",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
 ASK = "Ask for a passkey each time something is changed or allowed"
 
 
@@ -34,7 +25,7 @@ async def sensor(page: "Page", **options: Any) -> AsyncIterator[tuple[Any, str]]
     session = await page.context.new_cdp_session(page)
     await session.send("WebAuthn.enable")
     added = await session.send(
-        "WebAuthn.addVirtualAuthenticator", {"options": {**AUTHENTICATOR, **options}}
+        "WebAuthn.addVirtualAuthenticator", {"options": {**BUILT_IN, **options}}
     )
     yield session, added["authenticatorId"]
 
