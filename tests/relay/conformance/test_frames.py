@@ -35,6 +35,23 @@ def frame(payload: bytes, first: int = FIN | TEXT, mask: bytes | None = MASK) ->
     return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
+async def _upgraded(
+    url: str, fields: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+    """Open a WebSocket with more `fields` in its request; return it and the head of the answer."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    writer.write(
+        f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {key}\r\n{fields}\r\n".encode()
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    return reader, writer, head
+
+
 class Raw:
     """A connection whose bytes the test writes itself."""
 
@@ -44,16 +61,7 @@ class Raw:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        parts = urlsplit(url)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        key = base64.b64encode(os.urandom(16)).decode()
-        writer.write(
-            f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}"
-            "\r\n\r\n".encode()
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101")
+        reader, writer, _ = await _upgraded(url)
         return cls(reader, writer)
 
     async def send(self, *frames: bytes, chop: int = 0) -> None:
@@ -352,16 +360,8 @@ async def test_a_second_close_is_not_answered(raw: Raw) -> None:
 
 async def test_no_extension_is_agreed_on(relay_url: str) -> None:
     """Autobahn 12 and 13: compression that a client offers is not accepted."""
-    parts = urlsplit(relay_url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET / HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n".encode()
-    )
-    head = await reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101")
+    offered = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    _, writer, head = await _upgraded(relay_url, offered)
     assert b"extensions" not in head.lower()
     writer.close()
 

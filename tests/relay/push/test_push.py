@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bunker_relay.push.subscriptions import (
     parse_subscription,
 )
 from bunker_relay.push.waker import AGAIN, PADDED, Waker
-from relay.push._service import Browser, check_vapid, nip98, push_service
+from relay.push._service import Browser, Service, check_vapid, nip98, push_service
 
 SIGNER = SecretKey(bytes.fromhex("0a" * 32))
 APP = SecretKey(bytes.fromhex("0b" * 32))
@@ -132,15 +133,22 @@ async def test_a_push_service_that_is_none() -> None:
         await post(f"http://127.0.0.1:{port}/", {}, b"", private=True)
 
 
+def waking(
+    service: Service, folder: Path, clock: Callable[[], float]
+) -> tuple[Subscriptions, Waker]:
+    """Return SIGNER's one subscription at a push service, and who wakes it."""
+    kept = Subscriptions(folder)
+    value = Browser(f"{service.url}/a").subscription()
+    kept.add(SIGNER.pubkey, parse_subscription(value, 1, private=True))
+    settings = PushSettings(enabled=True, private_endpoints=True)
+    return kept, Waker(settings, kept, "mailto:a@b", clock)
+
+
 async def test_one_push_for_a_burst_and_twenty_at_most(tmp_path: Path) -> None:
     """A hundred requests at once are one push; who asks for hours gets ten a minute."""
     now = 1_800_000_000.0
     async with push_service() as service:
-        kept = Subscriptions(tmp_path)
-        value = Browser(f"{service.url}/a").subscription()
-        kept.add(SIGNER.pubkey, parse_subscription(value, 1, private=True))
-        settings = PushSettings(enabled=True, private_endpoints=True)
-        waker = Waker(settings, kept, "mailto:a@b", lambda: now)
+        _, waker = waking(service, tmp_path, lambda: now)
         assert all(waker.wake([SIGNER.pubkey]) for _ in range(100))
         await service.pushes.get()
         assert service.pushes.empty()
@@ -185,11 +193,7 @@ async def test_a_browser_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     """404 and 410 end a subscription; any other failure is remembered in words."""
     now = 1_800_000_000.0
     async with push_service() as service:
-        kept = Subscriptions(tmp_path)
-        value = Browser(f"{service.url}/a").subscription()
-        kept.add(SIGNER.pubkey, parse_subscription(value, 1, private=True))
-        settings = PushSettings(enabled=True, private_endpoints=True)
-        waker = Waker(settings, kept, "mailto:a@b", lambda: now)
+        kept, waker = waking(service, tmp_path, lambda: now)
         service.status = 500
         assert waker.test(SIGNER.pubkey)
         await asyncio.gather(*waker._sending)

@@ -2,14 +2,13 @@
 
 import asyncio
 import importlib.util
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from _dbus import session_bus
 from _require import need
 from bunker_core.event import EventTemplate
 from bunker_core.nips.nip46 import Method
@@ -25,19 +24,9 @@ PATH = "/org/freedesktop/Notifications"
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A session bus."""
     need(importlib.util.find_spec("jeepney"), "jeepney, of requirements/protectors.txt")
-    need(shutil.which("dbus-daemon"), "dbus, of .ci/apt-protectors.txt")
-    daemon = subprocess.Popen(
-        ["dbus-daemon", "--session", "--nofork", "--print-address"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert daemon.stdout is not None
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", daemon.stdout.readline().strip())
-    yield
-    daemon.terminate()
-    daemon.wait()
-    daemon.stdout.close()
+    with session_bus() as address:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
+        yield
 
 
 class Service:

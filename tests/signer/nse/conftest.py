@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from _dbus import session_bus
 from _require import need
 from bunker_signer.nse.wrap import Protector
 
@@ -139,44 +140,25 @@ def secret_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A session bus with an unlocked gnome-keyring of its own."""
     need(importlib.util.find_spec("secretstorage"), "secretstorage is not installed")
     need(shutil.which("gnome-keyring-daemon"), "gnome-keyring is not installed")
-    need(shutil.which("dbus-daemon"), "dbus is not installed")
     home = tmp_path_factory.mktemp("keyring")
-    bus = subprocess.Popen(
-        ["dbus-daemon", "--session", "--nofork", "--print-address"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert bus.stdout is not None
-    before = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    os.environ["DBUS_SESSION_BUS_ADDRESS"] = bus.stdout.readline().strip()
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "XDG_DATA_HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home),
-    }
-    daemon = subprocess.Popen(
-        ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    assert daemon.stdin is not None
-    daemon.stdin.write(b"test")
-    daemon.stdin.close()
-    try:
-        wait_for_service("org.freedesktop.secrets", daemon)
-        yield
-    finally:
-        end(daemon)
-        end(bus)
-        bus.stdout.close()
-        if before is None:
-            del os.environ["DBUS_SESSION_BUS_ADDRESS"]
-        else:
-            os.environ["DBUS_SESSION_BUS_ADDRESS"] = before
+    with session_bus() as address, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DBUS_SESSION_BUS_ADDRESS", address)
+        folders = ("HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
+        daemon = subprocess.Popen(
+            ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | dict.fromkeys(folders, str(home)),
+        )
+        assert daemon.stdin is not None
+        daemon.stdin.write(b"test")
+        daemon.stdin.close()
+        try:
+            wait_for_service("org.freedesktop.secrets", daemon)
+            yield
+        finally:
+            end(daemon)
 
 
 Make = Callable[[], Protector]

@@ -119,9 +119,8 @@ def test_import_nsec_everywhere_but_argv(cli: Cli, tmp_path: Path) -> None:
     assert text not in message
 
 
-def test_import_at_a_hidden_prompt(cli: Cli) -> None:
-    """At a terminal the nsec is asked for and not shown."""
-    text, pubkey = nsec()
+def at_the_prompt(cli: Cli) -> tuple[int, int, bytes]:
+    """Run the import at a terminal; return its process, the terminal, and what it shows."""
     child, terminal = pty.fork()
     if child == 0:
         arguments = [*COMMAND, "import", "--data", str(cli.data)]
@@ -129,6 +128,13 @@ def test_import_at_a_hidden_prompt(cli: Cli) -> None:
     shown = b""
     while not shown.endswith(b"nsec, ncryptsec, hex or seed words: "):
         shown += os.read(terminal, 1024)
+    return child, terminal, shown
+
+
+def test_import_at_a_hidden_prompt(cli: Cli) -> None:
+    """At a terminal the nsec is asked for and not shown."""
+    text, pubkey = nsec()
+    child, terminal, shown = at_the_prompt(cli)
     os.write(terminal, text.encode() + b"\n")
     try:
         while chunk := os.read(terminal, 1024):
@@ -356,13 +362,7 @@ def test_bad_input_is_one_line(cli: Cli, arguments: tuple[str, ...]) -> None:
 
 def test_process_is_hardened(cli: Cli) -> None:
     """A command that handles keys leaves no core dump."""
-    child, terminal = pty.fork()
-    if child == 0:
-        arguments = [*COMMAND, "import", "--data", str(cli.data)]
-        os.execv(arguments[0], arguments)
-    shown = b""
-    while not shown.endswith(b"nsec, ncryptsec, hex or seed words: "):
-        shown += os.read(terminal, 1024)
+    child, terminal, _ = at_the_prompt(cli)
     status = Path(f"/proc/{child}/limits").read_text()
     os.close(terminal)
     os.waitpid(child, 0)
