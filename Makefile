@@ -61,15 +61,22 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# All at once: npm waits for the network, go and cargo do not.
 peers: ## Install the other projects' clients that the interop tests talk to (npm; go and cargo if here)
+	@mkdir -p build/interop
+	@started=""; \
+	(! command -v cargo >/dev/null || (cd tests/interop/rust \
+	  && cargo build --quiet --target-dir $(CURDIR)/build/interop/cargo) || echo "tests/interop/rust is left out") & \
+	started="$$started $$!"; \
+	(! command -v go >/dev/null || (cd tests/interop/go && go build -o $(CURDIR)/build/interop/driven-go . \
+	  && go build -o $(CURDIR)/build/interop/driven-go-signer ./signer \
+	  && go build -o $(CURDIR)/build/interop/conformance-go ./conformance) || echo "tests/interop/go is left out") & \
+	started="$$started $$!"; \
 	for folder in tests/interop/node tests/signer/console tests/client/nip07 examples/testbed-node deploy/startos; do \
-	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) || exit 1; \
-	done
-	mkdir -p build/interop
-	! command -v go >/dev/null || (cd tests/interop/go && go build -o $(CURDIR)/build/interop/driven-go . \
-	  && go build -o $(CURDIR)/build/interop/conformance-go ./conformance) || echo "tests/interop/go is left out"
-	! command -v cargo >/dev/null || (cd tests/interop/rust \
-	  && cargo build --quiet --target-dir $(CURDIR)/build/interop/cargo) || echo "tests/interop/rust is left out"
+	  (cd $$folder && npm install --no-package-lock --no-audit --no-fund --loglevel=error) & \
+	  started="$$started $$!"; \
+	done; \
+	for one in $$started; do wait $$one || failed=1; done; [ -z "$$failed" ]
 
 phone: $(PAGE) ## Build the signer's page for phones into packages/phone (Node.js 20; npm)
 
