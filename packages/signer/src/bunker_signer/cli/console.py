@@ -14,8 +14,9 @@ from bunker_signer.cli.options import data_option, one_line_errors, show_uri
 from bunker_signer.cli.options.asking import push_option, push_services_of
 
 if TYPE_CHECKING:
+    from bunker_signer.console.auth.address import Address
     from bunker_signer.console.server import Listening
-    from bunker_signer.console.site import Console
+    from bunker_signer.store.accounts import Accounts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,22 +81,23 @@ def listening(
     # Imported here: a signer without a console needs none of it.
     try:
         from bunker_signer.console.server import ConsoleConfig, Listening
+
+        config = ConsoleConfig(listen, url, proxies, certificate, private_key, allowed, password)
+        page = Listening(config)
     except ModuleNotFoundError as missing:
         raise BunkerError(
             f"--console needs {missing.name}: {how_to_install('nostr-bunker-signer', 'console')}"
         ) from None
-    config = ConsoleConfig(listen, url, proxies, certificate, private_key, allowed, password)
-    with Listening(config) as page:
+    with page:
         yield page
 
 
-def announce(console: "Console", *, pairs: bool, qr: bool) -> None:
+def announce(address: "Address", accounts: "Accounts", *, pairs: bool, qr: bool) -> None:
     """Print where the console is, and a link that binds a device.
 
     The link is printed for a person who looks (`pairs`), if they want it as a QR code or no device
     is bound at all: in a log it would be an open door for ten minutes at each start.
     """
-    address = console.address
     click.echo(f"console {address.origin}")
     if not address.secure and not address.local:
         click.echo(
@@ -103,8 +105,8 @@ def announce(console: "Console", *, pairs: bool, qr: bool) -> None:
             "docs/console.md tells how to have HTTPS",
             err=True,
         )
-    if pairs and (qr or not console.accounts.devices()):
-        link = f"{address.origin}/bind/{console.accounts.new_link(console.now())}"
+    if pairs and (qr or not accounts.devices()):
+        link = f"{address.origin}/bind/{accounts.new_link(int(time.time()))}"
         click.echo("bind one device with this link, good for 10 minutes:")
         show_uri(link, qr)
 

@@ -302,8 +302,8 @@ async def _run(
             app = create_app(service.agent, lambda: service.approvals.waiting)
             click.echo(f"http   {await stack.enter_async_context(serving(app, http))}")
         if page is not None:
-            served = await stack.enter_async_context(page.serve(config.data, service))
-            announce(served, pairs=shows.pairs, qr=shows.qr)
+            accounts = await stack.enter_async_context(page.serve(config.data, service))
+            announce(page.address, accounts, pairs=shows.pairs, qr=shows.qr)
         serve = asyncio.create_task(service.agent.serve())
         await _announce(service, grants, invitations, shows)
         # What was loaded until now stays: no collection has to look at it again.

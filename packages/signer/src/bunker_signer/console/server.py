@@ -1,6 +1,11 @@
-"""Where the console listens, in the signer's process."""
+"""Where the console listens, in the signer's process.
+
+Its pages are loaded when a browser asks for the first: they take five megabytes, which a signer
+that is answered at a terminal or by a notification can do without.
+"""
 
 import asyncio
+import gc
 import socket
 import ssl
 import time
@@ -8,27 +13,35 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import uvicorn
 
 from bunker_core.errors import BunkerError
 from bunker_signer.approvers.pusher import Pusher
-from bunker_signer.console.app import create_app, shown
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
-from bunker_signer.console.signer import Signer
-from bunker_signer.console.site import Console
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.key.identity import Identity
+from bunker_signer.process.logs import get_logger
 from bunker_signer.service.entrance import EntranceServer
 from bunker_signer.service.service import Service
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from bunker_signer.console.site import Console
+
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 MIN_PASSWORD: Final = 16  # characters: five tries a minute do not find one
+# What the pages import of the extra `console`: looked for at the start, as they are loaded later.
+LIBRARIES: Final = ("jinja2", "markupsafe", "python_multipart", "webauthn")
 _URL: Final = "url"  # the address that `bunker signer console` makes links for
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,10 @@ class Listening:
     """A bound console: its address is known, and requests can wait in it."""
 
     def __init__(self, config: ConsoleConfig) -> None:
-        """Bind; raises BunkerError."""
+        """Bind; raises BunkerError, and ModuleNotFoundError where a page would."""
+        for name in LIBRARIES:
+            if find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
         self._config = config
         self._password = None if config.password is None else _digest_of(config.password)
         host, _, port = config.listen.rpartition(":")
@@ -99,17 +115,13 @@ class Listening:
     @asynccontextmanager
     async def serve(
         self, data: Path, service: Service, clock: Callable[[], float] = time.time
-    ) -> AsyncIterator[Console]:
+    ) -> AsyncIterator[Accounts]:
         """Serve the console of `service` while in the block; raises BunkerError."""
         accounts = Accounts(data / FILE_NAME)
         try:
             accounts.remember(_URL, self.address.origin)
-            signer = Signer(service.agent, service.keystore, service.own_relays, clock)
             self.pusher.open(accounts)
-            console = Console(
-                self.address, accounts, self.waiting, signer, self.pusher, shown, clock
-            )
-            console.first_password = self._password
+            pages = Pages(lambda: self._load(accounts, service, clock))
             notify = service.jobs.on_locked
 
             def locked_out(identity: Identity) -> None:
@@ -117,21 +129,33 @@ class Listening:
                 self.waiting.tell()  # the page says that something waits for an unlock
 
             service.jobs.on_locked = locked_out
-            server = EntranceServer(self._uvicorn(console), self._config.proxies)
+            server = EntranceServer(self._uvicorn(pages), self._config.proxies)
             task = asyncio.create_task(server.serve(sockets=[self._socket]))
             try:
-                yield console
+                yield accounts
             finally:
                 server.should_exit = True
-                console.close()
+                pages.close()
                 await self.pusher.close()
                 await task
         finally:
             accounts.close()
 
-    def _uvicorn(self, console: Console) -> uvicorn.Config:
+    def _load(
+        self, accounts: Accounts, service: Service, clock: Callable[[], float]
+    ) -> "tuple[Console, ASGIApp]":
+        from bunker_signer.console.app import create_app, shown
+        from bunker_signer.console.signer import Signer
+        from bunker_signer.console.site import Console
+
+        signer = Signer(service.agent, service.keystore, service.own_relays, clock)
+        console = Console(self.address, accounts, self.waiting, signer, self.pusher, shown, clock)
+        console.first_password = self._password
+        return console, create_app(console)
+
+    def _uvicorn(self, pages: "Pages") -> uvicorn.Config:
         config = uvicorn.Config(
-            create_app(console),
+            pages,
             lifespan="off",
             access_log=False,  # an address can hold the token that binds a device
             log_config=None,
@@ -140,6 +164,7 @@ class Listening:
             proxy_headers=bool(self._config.proxies),
             forwarded_allow_ips=list(self._config.proxies),
             loop="none",
+            http="h11",  # as in `entrance`
             ws="none",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_TIMEOUT,
@@ -161,6 +186,56 @@ class Listening:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Pages:
+    """The console as an ASGI app, which is made when the first request is there.
+
+    In a thread: clients are answered while it is loaded.
+    """
+
+    def __init__(self, make: "Callable[[], tuple[Console, ASGIApp]]") -> None:
+        self._make = make
+        self._made: asyncio.Task[tuple[Console, ASGIApp] | None] | None = None
+        self._closed = False
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if self._made is None:
+            self._made = asyncio.create_task(asyncio.to_thread(self._make_for_good))
+        # Shielded: who came first may be gone before the others have their answer.
+        made = await asyncio.shield(self._made)
+        if made is None:
+            await _not_loaded(send)
+            return
+        console, app = made
+        if self._closed:
+            console.close()
+        await app(scope, receive, send)
+
+    def close(self) -> None:
+        """End the streams that are open: a server that stops waits for its connections."""
+        self._closed = True
+        if self._made is not None and self._made.done() and (made := self._made.result()):
+            made[0].close()
+
+    def _make_for_good(self) -> "tuple[Console, ASGIApp] | None":
+        try:
+            made = self._make()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is said; the signer goes on
+            log.error(
+                "the console's pages can't be loaded; start the signer anew", error=str(error)
+            )
+            return None
+        gc.freeze()  # as after the start: no collection has to look at it again
+        return made
+
+
+async def _not_loaded(send: "Send") -> None:
+    """Say what is wrong: the files are not those with which the signer was started."""
+    headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    said = b"The console can't be loaded. Start the signer anew.\n"
+    await send({"type": "http.response.body", "body": said})
 
 
 def new_link(data: Path, now: int) -> str:
