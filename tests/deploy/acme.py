@@ -6,6 +6,7 @@ Not among the tests that run by themselves, for it needs a program that nothing 
     BUNKER_TEST_PEBBLE=~/go/bin/pebble make test TESTS=tests/deploy/acme.py
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -137,4 +138,4 @@ async def test_certificate_comes_by_acme(
         (tmp_path / "root.pem").write_text(authority.root())
         with running(*command, HOME=str(tmp_path), **names):
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-            await wait_until_served(site)
+            await asyncio.to_thread(wait_until_served, site)

@@ -12,8 +12,8 @@ import pytest
 
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.console import listening
-from bunker_signer.console import server
-from bunker_signer.console.server import LIBRARIES, Pages
+from bunker_signer.console import LIBRARIES, server
+from bunker_signer.console.server import Pages
 
 
 class _Console:

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bunker_core.local.process import module_command
+from bunker_core.local.process import START_TIMEOUT, STOP_TIMEOUT, module_command
 
-# Seconds until a process is ready. It takes a fraction of one; on two cores with twenty processes
-# to run it was seen to take over twenty.
-START_TIMEOUT: Final = 60.0
-STOP_TIMEOUT: Final = 5.0  # seconds from SIGTERM until it is killed
 _MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
 
 

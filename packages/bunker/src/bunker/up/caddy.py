@@ -5,11 +5,13 @@ browser takes for the console, and would be shown the cookie that binds a device
 able to approve anything than it is to sign.
 """
 
-import asyncio
 import os
 import shutil
+import socket
 import ssl
 import sysconfig
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,7 @@ from bunker_core.local.extras import how_to_install
 from bunker_core.local.files import write_private
 
 _TRY_EVERY: Final = 0.1  # seconds
+_TRY_TIMEOUT: Final = 10.0  # seconds of one try
 READY_TIMEOUT: Final = 90.0  # seconds; a certificate authority takes its time
 
 
@@ -131,52 +134,55 @@ def trusted_roots(site: Site) -> Path:
     return path
 
 
-async def wait_until_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
-    """Return when the relay answers over TLS with a certificate that holds; raises CaddyFailed."""
-    await _wait(site, site.url, "/healthz", "the relay", timeout)
+Pause = Callable[[float], None]
 
 
-async def wait_until_console_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
+def wait_until_served(
+    site: Site, pause: Pause = time.sleep, timeout: float = READY_TIMEOUT
+) -> None:
+    """Return when the relay answers over TLS with a certificate that holds; raises CaddyFailed.
+
+    `pause` is called between the tries, with the seconds that it is to take.
+    """
+    _wait(site, site.url, "/healthz", "the relay", pause, timeout)
+
+
+def wait_until_console_served(
+    site: Site, pause: Pause = time.sleep, timeout: float = READY_TIMEOUT
+) -> None:
     """Return when the console does; raises CaddyFailed."""
-    await _wait(site, site.console_url, "/login", "the console", timeout)
+    _wait(site, site.console_url, "/login", "the console", pause, timeout)
 
 
-async def wait_until_page_served(site: Site, timeout: float = READY_TIMEOUT) -> None:
+def wait_until_page_served(
+    site: Site, pause: Pause = time.sleep, timeout: float = READY_TIMEOUT
+) -> None:
     """Return when the phone's page does; raises CaddyFailed."""
-    await _wait(site, site.phone_url, "/version.json", "the phone's page", timeout)
+    _wait(site, site.phone_url, "/version.json", "the phone's page", pause, timeout)
 
 
-async def _wait(site: Site, url: str, path: str, who: str, timeout: float) -> None:
-    reason = ""
-    try:
-        async with asyncio.timeout(timeout):
-            while reason := await _complaint(site, url, path, who):  # noqa: ASYNC110 -- another program's state
-                await asyncio.sleep(_TRY_EVERY)
-    except TimeoutError:
-        raise CaddyFailed(f"{url} does not answer: {reason}; is the domain ours?") from None
+def _wait(site: Site, url: str, path: str, who: str, pause: Pause, timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while reason := _complaint(site, url, path, who, end - time.monotonic()):
+        if time.monotonic() > end:
+            raise CaddyFailed(f"{url} does not answer: {reason}; is the domain ours?")
+        pause(_TRY_EVERY)
 
 
-async def _complaint(site: Site, url: str, path: str, who: str) -> str:
+def _complaint(site: Site, url: str, path: str, who: str, timeout: float) -> str:
     """Try once; return what is wrong, or ""."""
     authority = url.partition("://")[2].encode("idna").decode()
+    request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
     try:
         root = str(site.root_certificate) if site.internal else None
         context = ssl.create_default_context(cafile=root)
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1",
-            site.https_port,
-            ssl=context,
-            server_hostname=authority.partition(":")[0],
-        )
-    except OSError as error:  # also ssl.SSLError
+        seconds = min(max(timeout, _TRY_EVERY), _TRY_TIMEOUT)
+        with (
+            socket.create_connection(("127.0.0.1", site.https_port), seconds) as plain,
+            context.wrap_socket(plain, server_hostname=authority.partition(":")[0]) as connection,
+        ):
+            connection.sendall(request.encode())
+            answer = connection.recv(64)
+    except OSError as error:  # also ssl.SSLError, and TimeoutError
         return str(error)
-    try:
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
-        )
-        answer = await reader.read(64)
-    except OSError as error:
-        return str(error)
-    finally:
-        writer.close()
     return "" if b" 200 " in answer else f"{who} does not answer behind Caddy"

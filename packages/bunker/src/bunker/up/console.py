@@ -10,7 +10,9 @@ from bunker_core.local.extras import how_to_install
 def console_address(wanted: str | None, port: int) -> str | None:
     """Return where the console listens; None without one, or where its extra is not installed."""
     if wanted is None:
-        installed = all(map(find_spec, ("jinja2", "multipart", "webauthn")))
+        from bunker_signer.console import LIBRARIES
+
+        installed = all(map(find_spec, LIBRARIES))
         return f"127.0.0.1:{port + 1 if port else 0}" if installed else None
     return None if wanted == "off" else wanted
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -45,7 +46,7 @@ class PhonePage:
         self.origin = (
             f"https://{phone_domain}{suffix}" if phone_domain else f"http://localhost:{self.port}"
         )
-        self._task: asyncio.Task[None] | None = None
+        self._thread: threading.Thread | None = None
 
     def relay_config(self) -> Path:
         """Write the relay's configuration and return its path; raises OSError, BunkerError."""
@@ -63,24 +64,29 @@ class PhonePage:
         return path
 
     def serve(self, relay_url: str, relay: Child) -> None:
-        """Serve the page from now on; a phone that joins becomes one of the relay's signers."""
+        """Serve the page from now on, by a thread; a phone that joins becomes one of the relay's
+        signers.
+        """
 
         def joined(pubkey: str) -> None:
             self.relay_config()
-            if relay.process is not None and relay.process.returncode is None:
-                relay.process.send_signal(signal.SIGHUP)
+            process = relay.process
+            if process is not None and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
             click.echo(f"a phone joined: {pubkey}")
 
         write_private(self._folder / RELAY_URL, f"{relay_url}\n".encode(), replace=True)
         host = Host(self.origin, (relay_url,), joined)
         self._server = server(create_app(self._site, self._phones, host), signals=False)
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        serving = self._server.serve(sockets=[self._listener])
+        self._thread = threading.Thread(target=asyncio.run, args=(serving,), daemon=True)
+        self._thread.start()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop serving."""
-        if self._task is not None:
+        if self._thread is not None:
             self._server.should_exit = True
-            await asyncio.wait([self._task], timeout=_STOP)
+            self._thread.join(_STOP)
         self._listener.close()
 
     def show(self, relay_url: str, qr: bool | None) -> None:

@@ -1,26 +1,28 @@
 """The process of `bunker up` once nothing is to be asked any more: it starts, shows and supervises.
 
 `bunker up` becomes this program by exec. A passphrase or key that was typed is gone with its
-memory, no option that names a secret stands in this process's arguments, and it is a third as
-large: it imports nothing of the relay or the signer.
+memory, no option that names a secret stands in this process's arguments, and it is small: it
+imports nothing of the relay or the signer, and what serves a domain or a phone only where they are
+asked for.
 """
 
-import asyncio
 import json
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from bunker.up.caddy import Site, find_caddy, trusted_roots, write_caddyfile
 from bunker.up.console import console_port, show_console
 from bunker.up.screen import Screen
-from bunker.up.supervise import Child, ChildFailed, Supervisor
+from bunker.up.supervise import Child, ChildFailed, Stopped, Supervisor
 from bunker_core.errors import BunkerError
 from bunker_core.local.process import become, module_command
+
+if TYPE_CHECKING:
+    from bunker.up.caddy import Site
 
 _RELAY_READY: Final = "relay listening on "
 _SIGNER_READY: Final = ("bunker://", "no URI is shown")
@@ -88,7 +90,7 @@ def main() -> int:
     lists = {name: tuple(value[name]) for name in ("push_services", "notify", "own_relays")}
     plan = Plan(**{**value, **lists})
     try:
-        return asyncio.run(_serve(plan))
+        return _serve(plan)
     except ChildFailed as error:
         return error.code if error.code > 0 else 1
     except (BunkerError, TimeoutError) as error:
@@ -102,97 +104,99 @@ def main() -> int:
         return 1
 
 
-async def _serve(plan: Plan) -> int:
-    """Run it all; return the exit code. Raises ChildFailed and BunkerError."""
-    supervisor = Supervisor()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(supervisor.close)
+def _serve(plan: Plan) -> int:
+    """Run it all; return the exit code. Raises ChildFailed, TimeoutError and BunkerError."""
+    with suppress(Stopped), ExitStack() as stack:
+        supervisor = Supervisor()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, supervisor.stop)
+        stack.enter_context(supervisor)
         if plan.phone:
-            await _with_phone(plan, supervisor, stack)
+            _with_phone(plan, supervisor, stack)
         elif plan.domain:
-            await _with_domain(plan, supervisor)
+            _with_domain(plan, supervisor)
         else:
-            await _on_loopback(plan, supervisor)
-        await supervisor.wait()
+            _on_loopback(plan, supervisor)
+        supervisor.wait()
     print("\nstopped", flush=True)  # noqa: T201
     return 0
 
 
-async def _on_loopback(plan: Plan, supervisor: Supervisor) -> None:
+def _on_loopback(plan: Plan, supervisor: Supervisor) -> None:
     # Both at once: the signer has more to load than the relay, and tries again until it is there.
     port = plan.port or console_port("127.0.0.1:0")
     url = f"ws://127.0.0.1:{port}"
     relay, signer = _relay(plan, port), _signer(plan, url, None, {})
     screen_of = _Show(plan, url)
-    _, lines = await supervisor.start_all(relay, signer)
+    _, lines = supervisor.start_all(relay, signer)
     screen_of(signer, lines)
     supervisor.watch(relay)
     supervisor.watch(signer, screen_of)
 
 
-async def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
+def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
     from bunker.up.caddy import wait_until_console_served, wait_until_served
 
-    relay, port, _ = await _start_relay(plan, supervisor)
+    relay, port, _ = _start_relay(plan, supervisor)
     site = _site(plan, port)
     caddy = _caddy(site)
-    await supervisor.start(caddy)
-    await wait_until_served(site)
+    supervisor.start(caddy)
+    wait_until_served(site, supervisor.pause)
     signer = _signer(plan, site.url, site, _trusting(site))
     screen_of = _Show(plan, site.url)
-    lines = await supervisor.start(signer)
+    lines = supervisor.start(signer)
     if site.console_domain:
-        await wait_until_console_served(site)
+        wait_until_console_served(site, supervisor.pause)
     screen_of(signer, lines)
     for child in (relay, caddy):
         supervisor.watch(child)
     supervisor.watch(signer, screen_of)
 
 
-async def _with_phone(plan: Plan, supervisor: Supervisor, stack: AsyncExitStack) -> None:
+def _with_phone(plan: Plan, supervisor: Supervisor, stack: ExitStack) -> None:
     from bunker.up.caddy import wait_until_page_served, wait_until_served
     from bunker.up.phone import PhonePage
 
     signers = [plan.remote_signer_pubkey] if plan.npub else []
     page = PhonePage(Path(plan.data), plan.phone_port, plan.phone_domain, plan.https_port, signers)
-    stack.push_async_callback(page.close)
+    stack.callback(page.close)
     config = page.relay_config()
-    relay, port, url = await _start_relay(plan, supervisor, config)
+    relay, port, url = _start_relay(plan, supervisor, config)
     children = [relay]
     site = None
     if plan.domain:
         site = _site(plan, port, plan.phone_domain, page.port)
         caddy = _caddy(site)
-        await supervisor.start(caddy)
+        supervisor.start(caddy)
         children.append(caddy)
-        await wait_until_served(site)
+        wait_until_served(site, supervisor.pause)
         url = site.url
     page.serve(url, relay)
     if site is not None:
-        await wait_until_page_served(site)
+        wait_until_page_served(site, supervisor.pause)
     if plan.npub:
         signer, screen_of = _signer(plan, url, site, _trusting(site)), _Show(plan, url)
-        screen_of(signer, await supervisor.start(signer))
+        screen_of(signer, supervisor.start(signer))
         supervisor.watch(signer, screen_of)
     for child in children:
         supervisor.watch(child)
     page.show(url, plan.qr)
 
 
-async def _start_relay(
+def _start_relay(
     plan: Plan, supervisor: Supervisor, config: Path | None = None
 ) -> tuple[Child, int, str]:
     """Start the relay; return it, its port, which it keeps if it is restarted, and its URL."""
     relay = _relay(plan, plan.port, config)
-    url = (await supervisor.start(relay))[-1].removeprefix(_RELAY_READY)
+    url = (supervisor.start(relay))[-1].removeprefix(_RELAY_READY)
     port = int(url.rpartition(":")[2])
     relay.command = _relay(plan, port, config).command  # known now, also if any was welcome
     return relay, port, url
 
 
-def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) -> Site:
+def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) -> "Site":
+    from bunker.up.caddy import Site
+
     return Site(
         plan.domain,
         port,
@@ -206,9 +210,13 @@ def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) ->
     )
 
 
-def _trusting(site: Site | None) -> dict[str, str]:
+def _trusting(site: "Site | None") -> dict[str, str]:
     """Return the environment in which Caddy's own authority is believed too, if it is used."""
-    return {"SSL_CERT_FILE": str(trusted_roots(site))} if site and site.internal else {}
+    if site is None or not site.internal:
+        return {}
+    from bunker.up.caddy import trusted_roots
+
+    return {"SSL_CERT_FILE": str(trusted_roots(site))}
 
 
 class _Show:
@@ -261,13 +269,15 @@ def _relay(plan: Plan, port: int, config: Path | None = None) -> Child:
     return Child("relay", command, ready=_RELAY_READY, environment=environment, watchdog=_WATCHDOG)
 
 
-def _caddy(site: Site) -> Child:
+def _caddy(site: "Site") -> Child:
+    from bunker.up.caddy import find_caddy, write_caddyfile
+
     path = write_caddyfile(site)
     command = [find_caddy(), "run", "--config", str(path), "--adapter", "caddyfile"]
     return Child("TLS server (Caddy)", command, environment={"HOME": str(site.data)})
 
 
-def _signer(plan: Plan, url: str, site: Site | None, environment: dict[str, str]) -> Child:
+def _signer(plan: Plan, url: str, site: "Site | None", environment: dict[str, str]) -> Child:
     command = module_command("bunker", "signer", "run", "--data", plan.signer_data)
     command += ["--relay", url, "--profile", plan.profile, "--allow", plan.allow]
     command.append("--pair" if plan.pairs else "--no-pair")

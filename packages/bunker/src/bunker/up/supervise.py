@@ -1,25 +1,29 @@
-"""Child processes that are started again when they fail, and end with their parent."""
+"""Child processes that are started again when they fail, and end with their parent.
 
-import asyncio
+One loop without asyncio, whose modules alone would be half of what this process takes in memory.
+"""
+
 import contextlib
 import ctypes
 import os
+import selectors
 import signal
-import socket
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from types import FrameType
+from typing import Any, Final, Self
 
-from bunker.harness import START_TIMEOUT, STOP_TIMEOUT
+from bunker.up.life import Life
+from bunker_core.local.process import START_TIMEOUT, STOP_TIMEOUT
 
 # A child that fails so often within so many seconds will not get better by itself.
 MAX_FAILURES: Final = 5
 WINDOW: Final = 60.0
 _FIRST_PAUSE: Final = 0.2  # seconds; doubled after each failure
-_EXTENSION: Final = b"EXTEND_TIMEOUT_USEC="  # sd_notify(3)
+_PIECE: Final = 4096  # bytes of output that are read at once
 _PR_SET_PDEATHSIG: Final = 1
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -37,7 +41,14 @@ class ChildFailed(Exception):
         return f"the {self.name} ended {MAX_FAILURES} times in {WINDOW:.0f} s; giving up"
 
 
-@dataclass(slots=True)
+class Stopped(Exception):
+    """`stop` was called while children were still starting."""
+
+
+OnRestart = Callable[["Child", list[str]], None]
+
+
+@dataclass(slots=True, eq=False)
 class Child:
     """One process. `ready` starts the line that says it is, one of several may; without one it is
     ready at once.
@@ -52,225 +63,277 @@ class Child:
     foreground: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     watchdog: float = 0.0  # seconds without a sign of life (sd_notify) that are too many; 0: any
-    process: asyncio.subprocess.Process | None = None
-    _reader: "asyncio.Task[None] | None" = None
-    _life: "_Life | None" = None
+    process: "subprocess.Popen[bytes] | None" = None  # None: it is to be started at `due`
+    is_ready: bool = False
+    is_over: bool = False  # seen to have ended; whoever else asks the process changes nothing
+    lines: list[str] = field(default_factory=list)  # what it said until it was ready
+    due: float = 0.0  # when the start of its process is over time, or is to be; of the loop's clock
+    life: Life | None = None
+    on_restart: OnRestart | None = None  # set: it is started again whenever it ends
+    _rest: bytes = b""  # of a line that has not ended
+    _failures: list[float] = field(default_factory=list)
 
-    async def start(self) -> list[str]:
-        """Return the lines up to the ready one, which is the last; raises ChildFailed."""
+    def start(self) -> None:
+        """Start the process; raises OSError."""
         environment = {**os.environ, **self.environment}
-        if self.watchdog:
-            if self._life is None:
-                self._life = await _Life.listen(self.watchdog)
-            self._life.begin()
-            environment |= self._life.environment
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command,
-            stdin=None if self.foreground else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+        if self.life is not None:
+            self.life.begin()
+            environment |= self.life.environment
+        self.lines, self._rest = [], b""
+        self.is_ready, self.is_over = not self.ready, False
+        self.process = subprocess.Popen(  # noqa: S603 -- the command is our own
+            self.command,
+            bufsize=0,
+            stdin=None if self.foreground else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             env=environment,
             # Ctrl-C reaches the foreground alone; the others are stopped after it, in order.
             start_new_session=not self.foreground,
             preexec_fn=_end_with_parent,
         )
-        lines: list[str] = []
-        try:
-            if self.ready:
-                async with asyncio.timeout(START_TIMEOUT) as limit:
-                    if self._life is not None:
-                        self._life.limit = limit
-                    await self._read_until_ready(lines)
-        except BaseException:
-            await self.stop()
-            raise
-        self._reader = asyncio.create_task(self._pass_on())
-        return lines
+        self.due = time.monotonic() + START_TIMEOUT
 
-    async def stop(self) -> int:
-        """End the process, gently and then not; return its exit code."""
-        if self.process is None:
-            return 0
-        if self.process.returncode is None:
-            self.process.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                code = await self.process.wait()
-        except TimeoutError:
-            self.process.kill()
-            code = await self.process.wait()
-        if self._reader is not None:
-            await self._reader
-        return code
-
-    async def watch(self) -> None:
-        """Kill the process when it gives no sign of life, each time; for as long as it is asked."""
-        while self._life is not None:
-            await self._life.missed()
-            if self.process is not None and self.process.returncode is None:
-                _say(f"the {self.name} has given no sign of life for {self.watchdog:.0f} s")
-                self.process.kill()
-            self._life.begin()
-
-    async def heard(self) -> None:
-        """Return when the process has given a sign of life."""
-        if self._life is not None:
-            await self._life.said.wait()
-
-    def forget(self) -> None:
-        """Listen for no signs of life any more."""
-        if self._life is not None:
-            self._life.close()
-            self._life = None
-
-    async def _read_until_ready(self, lines: list[str]) -> None:
-        if self.process is None or self.process.stdout is None:
-            raise AssertionError  # `start` has just made it
-        async for raw in self.process.stdout:
-            lines.append(raw.decode().rstrip("\n"))
-            if lines[-1].startswith(self.ready):
-                return
-        raise ChildFailed(self.name, await self.process.wait())
-
-    async def _pass_on(self) -> None:
-        if self.process is None or self.process.stdout is None:
-            return
-        while piece := await self.process.stdout.read(4096):
+    def hear(self, piece: bytes) -> bool:
+        """Take what the process said; return whether it is ready since."""
+        if self.is_ready:
             if self.foreground:
                 _pass(piece)
+            return False
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for number, line in enumerate(lines, 1):
+            self.lines.append(line.decode(errors="replace"))
+            if self.lines[-1].startswith(self.ready):
+                self.is_ready = True
+                self.hear(b"\n".join([*lines[number:], self._rest]))
+                return True
+        return False
 
+    @property
+    def code(self) -> int:
+        """The exit code of a process that is over."""
+        return -1 if self.process is None else self.process.returncode
 
-class _Life(asyncio.DatagramProtocol):
-    """Where a process tells that it lives, as systemd has it: a datagram to a socket."""
-
-    def __init__(self, seconds: float, folder: "tempfile.TemporaryDirectory[str]") -> None:
-        self.heard: float | None = None  # the loop's time; None before the first word
-        self.said = asyncio.Event()
-        self.limit: asyncio.Timeout | None = None  # on the start of the process
-        self.environment = {
-            "NOTIFY_SOCKET": f"{folder.name}/notify",
-            "WATCHDOG_USEC": str(int(seconds * 1e6)),
-        }
-        self._seconds = seconds
-        self._folder = folder
-        self._transport: asyncio.BaseTransport | None = None
-
-    @classmethod
-    async def listen(cls, seconds: float) -> "_Life":
-        """Listen in a directory that is ours alone."""
-        life = cls(seconds, tempfile.TemporaryDirectory(prefix="bunker-"))
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        channel.bind(life.environment["NOTIFY_SOCKET"])
-        loop = asyncio.get_running_loop()
-        life._transport, _ = await loop.create_datagram_endpoint(lambda: life, sock=channel)
-        return life
-
-    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
-        """Note a sign of life; or, while the process starts, that it needs more time."""
-        now = asyncio.get_running_loop().time()
-        if _EXTENSION in data:
-            if self.limit is not None:
-                with contextlib.suppress(RuntimeError):  # it has started, or was too late
-                    self.limit.reschedule(now + START_TIMEOUT)
-            return
-        self.heard = now
-        self.said.set()
-
-    def begin(self) -> None:
-        """Listen to a new process, which has said nothing."""
-        self.heard = None
-        self.said.clear()
-
-    async def missed(self) -> None:
-        """Return when nothing was heard for too long."""
-        loop, pause = asyncio.get_running_loop(), self._seconds / 4
-        while self.heard is None or loop.time() - self.heard <= self._seconds:
-            before = loop.time()
-            await asyncio.sleep(pause)
-            if self.heard is not None and loop.time() - before > 2 * pause:
-                self.heard = loop.time()  # it was we who slept
-
-    def close(self) -> None:
-        """Listen no more."""
-        if self._transport is not None:
-            self._transport.close()
-        self._folder.cleanup()
+    def failed(self, code: int, now: float) -> float:
+        """Note an end; return the seconds until the next start. Raises ChildFailed."""
+        self._failures = [at for at in self._failures if now - at < WINDOW] + [now]
+        if len(self._failures) >= MAX_FAILURES:
+            raise ChildFailed(self.name, code)
+        _say(f"the {self.name} ended with {code}; starting it again")
+        return _FIRST_PAUSE * (1 << (len(self._failures) - 1))
 
 
 class Supervisor:
-    """Runs children until `stop`, and stops them in the opposite order of their start."""
+    """Runs children until `stop`, and stops them in the opposite order of their start.
+
+    A context, of the main thread alone: the end of a process is heard of by a signal.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells how far failures are apart."""
         self._clock = clock
-        self._stopped = asyncio.Event()
+        self._stopped = False
         self._children: list[Child] = []
-        self._watchers: list[asyncio.Task[None]] = []
-        self._watchdogs: list[asyncio.Task[None]] = []
 
-    def stop(self) -> None:
-        """End it all."""
-        self._stopped.set()
+    def __enter__(self) -> Self:
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake, False)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._on_signal)
+        self._before = (
+            signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False),
+            signal.signal(signal.SIGCHLD, _ignore),
+        )
+        return self
 
-    async def start(self, child: Child) -> list[str]:
-        """Start `child`; return what it said until it was ready. Raises ChildFailed."""
-        lines = await child.start()
-        self._children.append(child)
-        return lines
-
-    async def start_all(self, *children: Child) -> list[list[str]]:
-        """Start children side by side; return what each said. Raises ChildFailed, of the first."""
-        self._children.extend(children)
-        tasks = [asyncio.create_task(child.start()) for child in children]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # none is left to itself when another fails
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def watch(
-        self, child: Child, on_restart: Callable[[Child, list[str]], None] = lambda *_: None
-    ) -> None:
-        """Start `child` again whenever it ends from now on; tell `on_restart` what it said."""
-        self._watchers.append(asyncio.create_task(self._keep(child, on_restart)))
-        if child.watchdog:
-            self._watchdogs.append(asyncio.create_task(child.watch()))
-
-    async def wait(self) -> None:
-        """Return after `stop`; raises ChildFailed when a child can't be kept up."""
-        stopped = asyncio.create_task(self._stopped.wait())
-        try:
-            tasks: Iterable[asyncio.Task[object]] = [stopped, *self._watchers]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            stopped.cancel()
-
-    async def close(self) -> None:
-        """Stop watching, then stop the children."""
-        watchers = [*self._watchers, *self._watchdogs]
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+    def __exit__(self, *_: object) -> None:
+        """Stop the children."""
+        for child in self._children:
+            child.on_restart = None
         for child in reversed(self._children):
-            await child.stop()
-            child.forget()
+            self._end(child)
+            if child.life is not None:
+                self._selector.unregister(child.life.channel)
+                child.life.close()
+                child.life = None
+        signal.set_wakeup_fd(self._before[0])
+        signal.signal(signal.SIGCHLD, self._before[1])
+        self._selector.close()
+        os.close(self._woken)
+        os.close(self._wake)
 
-    async def _keep(self, child: Child, on_restart: Callable[[Child, list[str]], None]) -> None:
-        failures: list[float] = []
-        while child.process is not None:
-            code = await child.process.wait()
-            await child.stop()
-            while True:
-                now = self._clock()
-                failures = [at for at in failures if now - at < WINDOW] + [now]
-                if len(failures) >= MAX_FAILURES:
-                    raise ChildFailed(child.name, code)
-                _say(f"the {child.name} ended with {code}; starting it again")
-                await asyncio.sleep(_FIRST_PAUSE * 2 ** (len(failures) - 1))
-                with contextlib.suppress(ChildFailed, TimeoutError):
-                    on_restart(child, await child.start())
-                    break
+    def stop(self, *_: object) -> None:
+        """End it all; good as a handler of signals."""
+        self._stopped = True
+
+    def start(self, child: Child) -> list[str]:
+        """Start `child`; return what it said until it was ready.
+
+        Raises ChildFailed, TimeoutError and Stopped.
+        """
+        return self.start_all(child)[0]
+
+    def start_all(self, *children: Child) -> list[list[str]]:
+        """Start children side by side; return what each said.
+
+        Raises ChildFailed, of the first that ends, TimeoutError and Stopped.
+        """
+        for child in children:
+            if child.watchdog:
+                child.life = Life(child.watchdog)
+                self._selector.register(child.life.channel, selectors.EVENT_READ, child.life.hear)
+            self._children.append(child)
+            self._launch(child)
+        while not all(child.is_ready for child in children):
+            self.turn()
+            if self._stopped:
+                raise Stopped
+            for child in children:
+                if child.is_over and not child.is_ready:
+                    raise ChildFailed(child.name, child.code)
+                if not child.is_ready and time.monotonic() > child.due:
+                    raise TimeoutError(f"the {child.name} was not ready in {START_TIMEOUT:.0f} s")
+        return [child.lines for child in children]
+
+    def watch(self, child: Child, on_restart: OnRestart = lambda *_: None) -> None:
+        """Start `child` again whenever it ends from now on; tell `on_restart` what it said."""
+        child.on_restart = on_restart
+        if child.is_over:  # since it was ready
+            self._start_again(child)
+
+    def wait(self) -> None:
+        """Return after `stop`; raises ChildFailed when a child can't be kept up."""
+        while not self._stopped:
+            self.turn()
+
+    def pause(self, seconds: float) -> None:
+        """Look after the children for a while; raises Stopped."""
+        end = time.monotonic() + seconds
+        while not self._stopped and (left := end - time.monotonic()) > 0:
+            self.turn(left)
+        if self._stopped:
+            raise Stopped
+
+    def turn(self, most: float | None = None) -> None:
+        """Wait for what happens next, `most` seconds at most, and see to it."""
+        now = time.monotonic()
+        moments = [moment for child in self._children for moment in self._moments(child)]
+        if most is not None:
+            moments.append(now + most)
+        wait = max(0.0, min(moments) - now) if moments else None
+        for key, _ in self._selector.select(wait):
+            key.data()
+        for child in self._children:
+            self._look_after(child, time.monotonic())
+
+    def _moments(self, child: Child) -> list[float]:
+        """Return when something is to be done for a child."""
+        waits = child.process is None or not child.is_ready
+        due = [child.due] if waits else []
+        return due if child.life is None else [*due, child.life.due]
+
+    def _look_after(self, child: Child, now: float) -> None:
+        if child.on_restart is None:
+            if child.life is not None:
+                child.life.missed(now)
+            return
+        if child.process is None:
+            if now >= child.due:
+                self._launch(child)
+                if child.is_ready:
+                    child.on_restart(child, child.lines)
+            return
+        silent = child.life is not None and child.life.missed(now)
+        if silent:
+            _say(f"the {child.name} has given no sign of life for {child.watchdog:.0f} s")
+        if silent or (not child.is_ready and now > child.due):
+            child.due = now + STOP_TIMEOUT
+            child.process.kill()  # its end is heard of as any
+
+    def _launch(self, child: Child) -> None:
+        child.start()
+        if child.life is not None:
+            child.life.on_extension = lambda: _extend(child)
+        if child.process is None or child.process.stdout is None:
+            raise AssertionError  # `start` has just made them
+        self._selector.register(
+            child.process.stdout, selectors.EVENT_READ, lambda: self._read(child)
+        )
+
+    def _read(self, child: Child) -> None:
+        """Read what a child says."""
+        output = child.process.stdout if child.process is not None else None
+        if output is None or output.closed:
+            return
+        piece = os.read(output.fileno(), _PIECE)
+        if not piece:  # it has closed it, or ended: the signal tells
+            self._close_output(child)
+        elif child.hear(piece) and child.on_restart is not None:
+            child.on_restart(child, child.lines)
+
+    def _on_signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._woken, _PIECE):
+                pass
+        for child in self._children:
+            process = child.process
+            if process is not None and not child.is_over and process.poll() is not None:
+                self._drain(child)
+                child.is_over = True
+                if child.on_restart is not None:
+                    self._start_again(child)
+
+    def _start_again(self, child: Child) -> None:
+        """Note that a process has ended, and when the next one is to start."""
+        child.due = time.monotonic() + child.failed(child.code, self._clock())
+        child.process = None
+
+    def _drain(self, child: Child) -> None:
+        """Read what an ended process has left; a process of its own may still have the pipe."""
+        output = child.process.stdout if child.process is not None else None
+        if output is None or output.closed:
+            return
+        os.set_blocking(output.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            while not output.closed:
+                self._read(child)
+        self._close_output(child)
+
+    def _close_output(self, child: Child) -> None:
+        output = child.process.stdout if child.process is not None else None
+        if output is not None and not output.closed:
+            self._selector.unregister(output)
+            output.close()
+
+    def _end(self, child: Child) -> None:
+        """End a process, gently and then not."""
+        process = child.process
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+            self._until_ended(process, STOP_TIMEOUT)
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+        self._close_output(child)
+
+    def _until_ended(self, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+        """Listen to all children until this one has ended, so that none waits for a reader."""
+        end = time.monotonic() + seconds
+        while process.poll() is None and (left := end - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                key.data()
+
+
+def _extend(child: Child) -> None:
+    """Give a child that asks for it the whole time to start once more (sd_notify(3))."""
+    if not child.is_ready:
+        child.due = time.monotonic() + START_TIMEOUT
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> Any:
+    """Be there: without a handler the signal would wake nobody."""
 
 
 def _say(text: str) -> None:
@@ -278,10 +341,11 @@ def _say(text: str) -> None:
 
 
 def _pass(piece: bytes) -> None:
-    """Pass on what a child said, as it is."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    """Pass on what a child said, as it is; nobody may be there to read it any more."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,10 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+# Seconds until a process of ours is ready. It takes a fraction of one; on two cores with twenty
+# processes to run it was seen to take over twenty.
+START_TIMEOUT: Final = 60.0
+STOP_TIMEOUT: Final = 5.0  # seconds from SIGTERM until it is killed
 # What PyInstaller's start of a single executable tells the processes that it starts: where it has
 # unpacked itself.
 _UNPACKED: Final = "_PYI_"

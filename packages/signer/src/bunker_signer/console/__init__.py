@@ -2,7 +2,7 @@
 
 An approver like the terminal (`view/waiting.py`) and a Starlette app in the signer's process:
 
-    server.py    listens, and knows the console's address
+    server.py    listens, knows the console's address, and loads all the rest for the first request
     app.py       the routes, and what every template finds by name
     pages/       one file for each part of the site
     live.py      the stream that keeps a page of requests true
@@ -14,3 +14,8 @@ An approver like the terminal (`view/waiting.py`) and a Starlette app in the sig
 
 Nothing that a client names is ever fetched, by us or by the browser.
 """
+
+from typing import Final
+
+# What the pages import of the extra `console`: looked for at the start, as they are loaded later.
+LIBRARIES: Final = ("jinja2", "markupsafe", "python_multipart", "webauthn")

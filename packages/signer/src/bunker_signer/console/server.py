@@ -22,6 +22,7 @@ import uvicorn
 
 from bunker_core.errors import BunkerError
 from bunker_signer.approvers.pusher import Pusher
+from bunker_signer.console import LIBRARIES
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.key.identity import Identity
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 MIN_PASSWORD: Final = 16  # characters: five tries a minute do not find one
-# What the pages import of the extra `console`: looked for at the start, as they are loaded later.
-LIBRARIES: Final = ("jinja2", "markupsafe", "python_multipart", "webauthn")
 _URL: Final = "url"  # the address that `bunker signer console` makes links for
 
 log = get_logger(__name__)
