@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).parents[2] / "packages"
-# What does I/O: nothing of it in core, but for the pool.
+# What does I/O: in core only `pool` and `local` import it.
 IO_MODULES = {
     "aiohttp",
     "asyncio",

@@ -1,3 +1,3 @@
-"""The Nostr protocol for remote signing, one NIP a file and no I/O outside `bunker_core.pool`."""
+"""The Nostr protocol for remote signing, one NIP a file; only `pool` and `local` do I/O."""
 
 __version__ = "0.1.0"
