@@ -14,9 +14,12 @@ from _postgres import PostgresServer, running_postgres
 WORKERS_PER_CORE = 2  # most tests wait for another process more than they work
 TEST_LIMIT = 300  # seconds for one test with what it starts; the longest takes a third of it
 MAX_WORKERS = 16  # each has its own relays, signers and browsers
-# Rooms whose files wait longest, for browsers, processes and other libraries. They are begun first:
-# what is quick then fills the workers up to the end.
-SLOW_ROOMS = ("interop", "phone", "signer/console", "bunker", "client", "e2e", "docs", "deploy")
+# Rooms whose files wait more than they compute: for browsers, processes and other libraries. The
+# longest files are begun first.
+SLOW_ROOMS = (
+    *("interop", "docs", "phone", "signer/console", "client/nip07"),
+    *("bunker", "deploy", "e2e", "client"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
@@ -28,11 +31,22 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Have one worker run all of interop: its files start a dozen libraries each, in real time."""
+    """Have one worker begin with what is not slow, and one run all of interop.
+
+    What waits and what computes keep the processors busy together, which neither does alone. The
+    files of interop start a dozen libraries each, in real time.
+    """
     if config.getoption("dist") != "loadfile":
         return None
     scheduling: Any = importlib.import_module("xdist.scheduler").LoadFileScheduling(config, log)
-    file_of = scheduling._split_scope
+    file_of, assign = scheduling._split_scope, scheduling._assign_work_unit
+
+    def assign_from_either_end(node: Any) -> None:
+        if node.gateway.id == "gw0":
+            scheduling.workqueue.move_to_end(next(reversed(scheduling.workqueue)), last=False)
+        assign(node)
+
+    scheduling._assign_work_unit = assign_from_either_end
     scheduling._split_scope = lambda nodeid: (
         "tests/interop" if nodeid.startswith("tests/interop/") else file_of(nodeid)
     )
