@@ -21,7 +21,7 @@ from bench import endurance, relays, remote, report, signers, throughput
 from bench.machine import cores, describe, verifications_per_second
 from bench.meter import Sample
 from bench.relays import Recipe, Target, running
-from bench.throughput import Ammunition
+from bench.throughput import Prepared
 from bench.traffic import Traffic, shot
 
 _HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ class Bench:
         self.only: str = options.only
         self.rounds: int = options.rounds or (1 if self.quick else 5)
         self.seconds = 0.5 if self.quick else 1.0
-        self.core, self.load_core = cores()
+        self.core, self.own_core = cores()
         self.samples: list[Sample] = []
         self.run = 0
         self.own = [relays.ours()] if self.quick else [relays.ours(), relays.plain()]
@@ -51,12 +51,12 @@ class Bench:
             self.peers.append(Recipe(name, url=url))
         traffic = Traffic(int(time.time()))
         events = int(30_000 * self.seconds)
-        self.ammunition = Ammunition(traffic, events=events, rounds=int(160 * self.seconds))
-        gc.freeze()  # or each collection in the load, and in nip46's client, would look at all that
+        self.prepared = Prepared(traffic, events=events, rounds=int(160 * self.seconds))
+        gc.freeze()  # or each collection here, and in nip46's client, would look at all that
 
     async def everything(self) -> None:
         """Measure 1 to 9."""
-        os.sched_setaffinity(0, {self.load_core})
+        os.sched_setaffinity(0, {self.own_core})
         for run in range(self.rounds if self.only not in _PARTS else 0):
             self.run = run
             say(f"round {self.run + 1} of {self.rounds}")
@@ -99,7 +99,7 @@ class Bench:
     async def _echo(self) -> dict[str, float]:
         """Return the latencies of an echo, by measure."""
         recipe = Recipe("echo", (sys.executable, "-m", "bench.echo", "{port}"))
-        pair = self.ammunition.make_pairs(1, 300)[0]
+        pair = self.prepared.make_pairs(1, 300)[0]
         async with running(recipe, self.core) as target:
             spaced = await throughput.echo(target, pair, self.seconds * 2, spaced=True)
             direct = await throughput.echo(target, pair, self.seconds, spaced=False)
@@ -109,34 +109,36 @@ class Bench:
         return {"pairs.latency": spaced.value, "pairs.sequential": direct.value}
 
     async def _throughput(self, recipe: Recipe, echo: dict[str, float]) -> None:
-        load, seconds = self.ammunition, self.seconds
+        prepared, seconds = self.prepared, self.seconds
         before = verifications_per_second(0.2, self.core)
         async with running(recipe, self.core) as target:
-            await throughput.warm_up(target, load)
+            await throughput.warm_up(target, prepared)
             ingest = [
                 await self.take(
                     name, target, partial(throughput.ingest, target, frames, seconds, name)
                 )
                 for name, frames in (
-                    ("ingest", load.ingest),
-                    ("ingest.duplicate", load.duplicates),
-                    ("ingest.invalid", load.invalid),
+                    ("ingest", prepared.ingest),
+                    ("ingest.duplicate", prepared.duplicates),
+                    ("ingest.invalid", prepared.invalid),
                 )
             ]
             limit = (before + verifications_per_second(0.2, self.core)) / 2
             for sample in (*ingest[0], *ingest[2]):
                 sample.limit = limit
-            await self.take("pairs", target, lambda: throughput.pairs(target, load.pairs, seconds))
+            await self.take(
+                "pairs", target, lambda: throughput.pairs(target, prepared.pairs, seconds)
+            )
             for found in (
                 await self.take(
                     "pairs.latency",
                     target,
-                    lambda: throughput.latency(target, load.latency, seconds * 2),
+                    lambda: throughput.latency(target, prepared.latency, seconds * 2),
                 ),
                 await self.take(
                     "pairs.sequential",
                     target,
-                    lambda: throughput.sequential(target, load.sequential, seconds),
+                    lambda: throughput.sequential(target, prepared.sequential, seconds),
                 ),
             ):
                 for sample in found:
@@ -146,18 +148,18 @@ class Bench:
                 await self.take(
                     "fan-out",
                     target,
-                    partial(throughput.fan_out, target, load, count, seconds),
+                    partial(throughput.fan_out, target, prepared, count, seconds),
                 )
             await self.take(
                 "stored.ingest",
                 target,
-                lambda: endurance.stored_ingest(target, load.notes, seconds),
+                lambda: endurance.stored_ingest(target, prepared.notes, seconds),
             )
 
     async def _stored(self) -> None:
         sizes = (10_000,) if self.quick else (10_000, 1_000_000)
         for size in sizes:
-            archive = endurance.Archive(self.ammunition.traffic, size)
+            archive = endurance.Archive(self.prepared.traffic, size)
             filters = endurance.typical_filters(archive.signed)
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
@@ -171,7 +173,7 @@ class Bench:
                     )
         if self.quick:
             return
-        small = endurance.Archive(self.ammunition.traffic, 1_000)
+        small = endurance.Archive(self.prepared.traffic, 1_000)
         frames = [shot(event).frame for event in small.signed]
         filters = endurance.typical_filters(small.signed)
         for recipe in [self.own[0], *self.peers]:
@@ -186,7 +188,7 @@ class Bench:
                 await self.take(
                     "idle",
                     target,
-                    lambda: endurance.idle(target, self.ammunition.traffic, count),
+                    lambda: endurance.idle(target, self.prepared.traffic, count),
                 )
 
     async def _isolation_and_growth(self) -> None:
@@ -196,14 +198,14 @@ class Bench:
         for recipe in [self.own[0], *self.peers[:1]]:
             for run in range(2):
                 self.run = run
-                sets = [self.ammunition.make_pairs(100, 4) for _ in range(2)]
+                sets = [self.prepared.make_pairs(100, 4) for _ in range(2)]
                 async with running(recipe, self.core) as target:
                     await self.take(
                         "isolation",
                         target,
-                        partial(endurance.isolation, target, self.ammunition.traffic, *sets),
+                        partial(endurance.isolation, target, self.prepared.traffic, *sets),
                     )
-            more = [self.ammunition.make_pairs(50, 100) for _ in counts]
+            more = [self.prepared.make_pairs(50, 100) for _ in counts]
             async with running(recipe, self.core) as target:
                 await self.take(
                     "growth",
@@ -221,10 +223,10 @@ class Bench:
             await self.take("storm", target, partial(endurance.storm, recipe, self.core, 2_000))
 
     async def _workers(self) -> None:
-        """Measure 1 with a process for each core, which they share with the load."""
+        """Measure 1 with a process for each core, which they share with the load generator."""
         if self.quick:
             return
-        shots = self.ammunition.ingest
+        shots = self.prepared.ingest
         with self._both_cores():
             for run in range(self.rounds):
                 self.run = run
@@ -278,12 +280,12 @@ class Bench:
 
     @contextmanager
     def _both_cores(self) -> Iterator[None]:
-        """Let what is measured and the load have both cores, here and in what is started."""
-        os.sched_setaffinity(0, {self.core, self.load_core})
+        """Give both cores to what is measured and to the load generator, with what they start."""
+        os.sched_setaffinity(0, {self.core, self.own_core})
         try:
             yield
         finally:
-            os.sched_setaffinity(0, {self.load_core})
+            os.sched_setaffinity(0, {self.own_core})
 
 
 def say(text: str) -> None:

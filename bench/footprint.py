@@ -25,7 +25,7 @@ import uvloop
 from sqlalchemy import insert
 
 from bench.machine import usage
-from bench.signer_load import UNLIMITED, relay_config
+from bench.signer_stress import UNLIMITED, relay_config
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_client import RemoteSigner
 from bunker_client.request.session import Session

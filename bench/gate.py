@@ -105,7 +105,7 @@ def _calls(pid: int) -> int:
 
 async def measure() -> dict[str, float]:
     """Measure both paths in turn, on one core, and return what `MOST` bounds."""
-    relay_core, load_core = cores()
+    relay_core, own_core = cores()
     traffic = Traffic(int(time.time()))
     *authors, nobody, reader = traffic.keys(18)
 
@@ -130,7 +130,7 @@ async def measure() -> dict[str, float]:
             for one in (fast, plain):
                 os.sched_setaffinity(0, {relay_core})
                 check = min(check, *(verification_seconds(0.005) for _ in range(4)))
-                os.sched_setaffinity(0, {load_core})
+                os.sched_setaffinity(0, {own_core})
                 await one.take_in(arriving)
                 await one.hand_out(leaving)
     values = (

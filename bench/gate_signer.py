@@ -35,7 +35,7 @@ MOST: Final = {
 
 async def measure() -> dict[str, float]:
     """Return what `MOST` bounds."""
-    core, load_core = cores()
+    core, own_core = cores()
     check = together = alone = calls = float("inf")
     with tempfile.TemporaryDirectory(prefix="gate-") as folder:
         async with running(relays.ours(), core) as relay:
@@ -51,7 +51,7 @@ async def measure() -> dict[str, float]:
                 for _ in range(ROUNDS):
                     os.sched_setaffinity(0, {core})
                     check = min(check, *(verification_seconds(0.005) for _ in range(4)))
-                    os.sched_setaffinity(0, {load_core})
+                    os.sched_setaffinity(0, {own_core})
                     before, written = cpu_seconds(pid), _writes(pid)
                     await _ask(client, REQUESTS, AT_ONCE)
                     together = min(together, (cpu_seconds(pid) - before) / REQUESTS)

@@ -3,7 +3,7 @@
     python bench/hostile.py --url ws://127.0.0.1:7777 --seconds 60
 
 Each attack is bounded in number and to a few seconds. Prints one line for each: how often it ran,
-what it sent, and how often the relay ended it. `relay_soak.py --hostile` runs this beside its load.
+what it sent, and how often the relay ended it. `relay_soak.py --hostile` runs this too.
 """
 
 import argparse

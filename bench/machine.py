@@ -35,7 +35,7 @@ class Usage:
 
 
 def cores() -> tuple[int, int]:
-    """Return the core for what is measured and the one for the load; alike if there is but one."""
+    """Return the cores of what is measured and of the load generator; there may be but one."""
     free = sorted(os.sched_getaffinity(0))
     return free[0], free[-1]
 

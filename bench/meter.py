@@ -11,7 +11,7 @@ from bench.relays import Target
 
 @dataclass(slots=True)
 class Sample:
-    """One figure of one run. `relay_cpu` and `load_cpu` are shares of a core."""
+    """One figure of one run. `relay_cpu` and `generator_cpu` are shares of a core."""
 
     measure: str
     relay: str
@@ -20,7 +20,7 @@ class Sample:
     run: int = 0
     rss: float = 0.0  # MiB, of the relay
     relay_cpu: float = 0.0
-    load_cpu: float = 0.0
+    generator_cpu: float = 0.0
     limit: float = 0.0  # what the machine would give, in the same unit
     values: tuple[float, ...] = ()  # of a latency: every one, for the percentiles of all runs
 
@@ -32,7 +32,7 @@ class Reading:
     seconds: float = 0.0
     rss: float = 0.0
     relay_cpu: float = 0.0
-    load_cpu: float = 0.0
+    generator_cpu: float = 0.0
 
     def sample(self, measure: str, target: Target, value: float, unit: str) -> Sample:
         """Return a figure that was taken in this time."""
@@ -43,7 +43,7 @@ class Reading:
             unit,
             rss=self.rss,
             relay_cpu=self.relay_cpu,
-            load_cpu=self.load_cpu,
+            generator_cpu=self.generator_cpu,
         )
 
 
@@ -52,11 +52,11 @@ def metered(target: Target) -> Iterator[Reading]:
     """Fill the reading when the block ends."""
     reading = Reading()
     relay = usage(target.pid) if target.pid else None
-    load = usage(os.getpid(), family=False)
+    before = usage(os.getpid(), family=False)
     yield reading
     after = usage(os.getpid(), family=False)
-    reading.seconds = after.at - load.at
-    reading.load_cpu = _share(load, after)
+    reading.seconds = after.at - before.at
+    reading.generator_cpu = _share(before, after)
     if relay is not None:
         end = usage(target.pid)
         reading.rss = end.rss / 2**20

@@ -1,7 +1,7 @@
 """The relays that are measured, each started as its own documentation says, its limits lifted.
 
 A limit that protects a relay from one address would else be what is measured: all of the load
-comes from one.
+generator's traffic comes from one.
 """
 
 import asyncio

@@ -39,7 +39,7 @@ class Row:
     to_limit: float | None
     rss: float
     relay_cpu: float
-    load_cpu: float
+    generator_cpu: float
 
 
 def rows(samples: Iterable[Sample]) -> list[Row]:
@@ -74,7 +74,7 @@ def rows(samples: Iterable[Sample]) -> list[Row]:
                     median(limits) if limits else None,
                     max(item.rss for item in group),
                     median(item.relay_cpu for item in group),
-                    median(item.load_cpu for item in group),
+                    median(item.generator_cpu for item in group),
                 )
             )
     return result
@@ -91,7 +91,8 @@ def best_peer(values: dict[str, float], unit: str) -> str:
 def table(lines: Sequence[Row]) -> str:
     """Return the table as Markdown."""
     out = [
-        "| measure | relay | value (min-max) | unit | x best peer | x limit | MiB | CPU | load |",
+        "| measure | relay | value (min-max) | unit | x best peer | x limit | MiB | CPU "
+        "| generator |",
         "|---|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in lines:
@@ -107,7 +108,7 @@ def table(lines: Sequence[Row]) -> str:
             "" if row.to_limit is None else f"{row.to_limit:.2f}",
             f"{row.rss:.0f}" if row.rss else "",
             f"{row.relay_cpu:.2f}" if row.relay_cpu else "",
-            f"{row.load_cpu:.2f}" if row.load_cpu else "",
+            f"{row.generator_cpu:.2f}" if row.generator_cpu else "",
         ]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
@@ -186,7 +187,7 @@ def _expand(sample: Sample) -> list[Sample]:
             sample.run,
             sample.rss,
             sample.relay_cpu,
-            sample.load_cpu,
+            sample.generator_cpu,
             sample.limit if percent == 50 else 0.0,
             sample.values,
         )

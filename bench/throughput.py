@@ -23,7 +23,7 @@ _WARM_UP: Final = 300  # events
 _ID: Final = re.compile(rb'"id": ?"([0-9a-f]{64})"')
 
 
-class Ammunition:
+class Prepared:
     """Everything that is sent, made once for all relays and runs.
 
     A relay sees an event once: what a measure sends, no other one does.
@@ -266,17 +266,17 @@ async def echo(target: Target, pair: Pair, seconds: float, *, spaced: bool) -> S
     return sample
 
 
-async def fan_out(target: Target, ammunition: Ammunition, readers: int, seconds: float) -> Sample:
+async def fan_out(target: Target, prepared: Prepared, readers: int, seconds: float) -> Sample:
     """Publish to many subscribers, 8 unanswered at a time: deliveries a second."""
     sockets = await connect(target, readers)
     (publisher,) = await connect(target, 1)
-    await subscribed(sockets, [addressed_to([ammunition.reader])] * readers)
+    await subscribed(sockets, [addressed_to([prepared.reader])] * readers)
     for item in sockets:
         item.on_text = lambda _text: None
     before = sum(item.frames_received for item in sockets)
     with metered(target) as reading:
         start = time.perf_counter()
-        window([publisher], [ammunition.publications[readers]], 8, lambda _text: None)
+        window([publisher], [prepared.publications[readers]], 8, lambda _text: None)
         await asyncio.sleep(seconds)
         delivered = sum(item.frames_received for item in sockets) - before
         elapsed = time.perf_counter() - start
@@ -285,9 +285,9 @@ async def fan_out(target: Target, ammunition: Ammunition, readers: int, seconds:
     return reading.sample(f"fan-out.{readers}", target, delivered / elapsed, "deliveries/s")
 
 
-async def warm_up(target: Target, ammunition: Ammunition) -> None:
+async def warm_up(target: Target, prepared: Prepared) -> None:
     """Send what every relay gets before the first clock runs."""
-    await ingest(target, ammunition.warm_up, 5, "warm-up")
+    await ingest(target, prepared.warm_up, 5, "warm-up")
 
 
 class Duo:
@@ -317,5 +317,5 @@ class Duo:
 
 async def _until(end: float, done: Callable[[], bool]) -> None:
     """Wait until `end` (time.perf_counter()), or until `done`."""
-    while time.perf_counter() < end and not done():  # noqa: ASYNC110 -- costs the load least
+    while time.perf_counter() < end and not done():  # noqa: ASYNC110 -- costs the load generator least
         await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The owner's lists on disk, and his calls over HTTP (NIP-86, NIP-98)."""
+"""The owner's lists on disk, and their calls over HTTP (NIP-86, NIP-98)."""
 
 import base64
 import json

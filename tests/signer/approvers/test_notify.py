@@ -104,7 +104,7 @@ def test_bad_hooks(text: str) -> None:
 
 
 async def test_a_question_is_passed_on(server: Server) -> None:
-    """The owner learns who wants what, how long he has and where to answer; never the content."""
+    """The owner learns who wants what, until when, and where to answer; never the content."""
     notifier = Notifier(
         [parse_hook(f"webhook:{server.url}/")], "https://me.example/{id}", lambda: 100.0
     )

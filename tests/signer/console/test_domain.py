@@ -159,7 +159,7 @@ async def test_the_story_at_a_name(up: Installed, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_who_comes_is_said_by_caddy_alone(up: Installed) -> None:
-    """Guessing is slowed by the guesser's address, which he can't choose; others come in still."""
+    """Guessing is slowed by an address that the guesser can't choose; others come in still."""
     async with up.client() as guesser, up.client("127.0.0.2") as owner:
         for number in range(8):
             said = {"x-forwarded-for": f"10.0.0.{number}"}

@@ -143,7 +143,7 @@ async def test_a_grant_of_another_app_stays(on: Stage, chromium: "Browser") -> N
 
 
 async def test_lock_and_unlock(chromium: "Browser", on: Stage) -> None:
-    """A request to a locked key waits, and goes on when the owner unlocks it on his phone."""
+    """A request to a locked key waits, and goes on when the owner unlocks it on their phone."""
     uri = await on.new_uri(Profile.BASIC)
     async with visitor(chromium, on.origin) as phone, RemoteSigner.from_uri(uri) as app:
         await bind(phone, await on.new_link())

@@ -87,7 +87,7 @@ def test_faulty_signature_is_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_encrypts_to_a_peer_and_back() -> None:
-    """A peer who knows his own key alone reads and answers, in NIP-44 and NIP-04."""
+    """A peer who knows their own key alone reads and answers, in NIP-44 and NIP-04."""
     peer = SecretKey.generate()
     with NSE(MASTER) as nse:
         pubkey = nse.generate().pubkey

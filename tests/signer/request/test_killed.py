@@ -98,7 +98,7 @@ async def test_killed_at_any_step(relay_url: str, data: Path, step: str) -> None
             await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at + 1)
         if step != "after:note":  # delivered and noted: nothing is left to do
             answers.append(await client.receive())
-        # whatever happened, who repeats himself gets the same again
+        # whatever happened, whoever asks again gets the same again
         again = await client.ask("sign_event", TEMPLATE, rid="x", created_at=created_at + 2)
         answers += [again, *(item for item in client.seen if item.json["id"] == "x")]
     signatures = {signature(item) for item in answers}

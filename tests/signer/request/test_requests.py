@@ -209,7 +209,7 @@ async def test_a_burst_is_one_question(relay_url: str, data: Path) -> None:
 
 
 async def test_what_comes_later_was_not_approved(relay_url: str, data: Path) -> None:
-    """A request that arrives while the owner reads is not covered by his yes to the others."""
+    """A request that arrives while the owner reads is not covered by their yes to the others."""
     owner = Owner()
     async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
         await client.send("sign_event", note("harmless"), rid="1")

@@ -61,7 +61,7 @@ def test_devices_have_a_number(accounts: Accounts) -> None:
 
 
 def test_without_a_passkey_none_is_asked_for(accounts: Accounts) -> None:
-    """Who removes his last passkey is not locked out of his own answers."""
+    """Whoever removes their last passkey is not locked out of their own answers."""
     for name in (b"one", b"two"):
         accounts.add_passkey(Passkey(name, b"key", 0, "Phone", NOW))
     accounts.set_confirm(True)

@@ -11,7 +11,7 @@ import { NativeProgram } from "../homes/native.js";
 import { needsKey, readCall } from "./call.js";
 import { Prompts, relaysOf } from "./prompts.js";
 import { Homes } from "./homes.js";
-import { Load } from "./load.js";
+import { Budget } from "./budget.js";
 import { State } from "./state.js";
 import { PromptWindow } from "./window.js";
 
@@ -26,7 +26,7 @@ const OWN = api.runtime.getURL("");
 /** @typedef {import("./prompts.js").Reply} Reply */
 /** @typedef {Awaited<ReturnType<typeof start>>} Started */
 
-const load = new Load();
+const budget = new Budget();
 let busy = 0;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let awake;
@@ -111,7 +111,7 @@ async function called(message, sender) {
   /** @type {() => void} */
   let done;
   try {
-    done = load.take(origin, text.length);
+    done = budget.take(origin, text.length);
   } catch (error) {
     return { error: /** @type {Error} */ (error).message };
   }

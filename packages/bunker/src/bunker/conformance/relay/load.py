@@ -67,7 +67,7 @@ async def slow_reader(relay: RelayKit) -> None:
         for event in made:
             accepted, reason = await client.publish(event)
             if not accepted:
-                raise NotOffered(f"takes no such load: {reason}")
+                raise NotOffered(f"takes no such crowd: {reason}")
 
     async def read() -> None:
         for event in made:

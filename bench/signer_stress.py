@@ -1,10 +1,10 @@
-"""The signer under load, as real processes: everything at once, or for a while.
+"""The signer under stress, as real processes: everything at once, or for a while.
 
-    python -m bench.signer_load burst --clients 32 --requests 1000
-    python -m bench.signer_load soak --seconds 600
+    python -m bench.signer_stress burst --clients 32 --requests 1000
+    python -m bench.signer_stress soak --seconds 600
 
 `burst` asks for all signatures at once, measures until the last one was verified, and then reads in
-the audit log that each was made once. `soak` keeps a steady load, with clients that come and go,
+the audit log that each was made once. `soak` keeps up a steady rate, with clients that come and go,
 and watches the signer's memory and file handles. Both end after `--limit` seconds at the latest.
 """
 

@@ -11,14 +11,14 @@ import pytest
 from _require import need
 from client.nip07._stage import Stage, bundled, site
 
-MODULE = Path(__file__).parents[3] / "packages/client/extension/background/load.js"
+MODULE = Path(__file__).parents[3] / "packages/client/extension/background/budget.js"
 CHECK = """
-const load = new Load();
+const budget = new Budget();
 const refused = (origin, size) => {
-  try { load.take(origin, size)(); return ""; } catch (error) { return error.message; }
+  try { budget.take(origin, size)(); return ""; } catch (error) { return error.message; }
 };
 const out = {};
-const calls = Array.from({ length: 2048 }, () => load.take("https://a.example", 100));
+const calls = Array.from({ length: 2048 }, () => budget.take("https://a.example", 100));
 out.full = refused("https://a.example", 1);
 out.other = refused("https://b.example", 1);
 calls.pop()();
@@ -26,7 +26,7 @@ out.again = refused("https://a.example", 1);
 calls.forEach((done) => done());
 out.most = refused("https://a.example", 16 * 1024 * 1024);
 out.large = refused("https://a.example", 16 * 1024 * 1024 + 1);
-const sites = Array.from({ length: 64 }, (_, n) => load.take(`https://${n}.example`, 1));
+const sites = Array.from({ length: 64 }, (_, n) => budget.take(`https://${n}.example`, 1));
 out.sites = refused("https://more.example", 1);
 out.known = refused("https://1.example", 1);
 sites.forEach((done) => done());

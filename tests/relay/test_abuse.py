@@ -1,4 +1,4 @@
-"""Load and abuse: who is slow, floods or offends pays for it himself."""
+"""Abuse: whoever is slow, floods or offends pays for it alone."""
 
 import asyncio
 import base64

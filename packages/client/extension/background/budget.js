@@ -7,7 +7,7 @@ const MAX_CHARACTERS = 16 * 1024 * 1024; // of one site
 const MAX_SITES = 64;
 
 /** Calls that are under way, by site. */
-export class Load {
+export class Budget {
   /** @type {Map<string, { calls: number, characters: number }>} */
   #sites = new Map();
 
