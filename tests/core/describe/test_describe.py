@@ -145,6 +145,14 @@ def test_app_data_by_size() -> None:
     assert dangers(other) == []
 
 
+@pytest.mark.parametrize("kind", [int(kind) for kind in KINDS.split()])
+def test_tags_of_nothing_are_no_stumbling_block(kind: int) -> None:
+    """NIP-01 asks of a tag nothing but that it is an array of strings."""
+    tags = ((), ("e",), ("a",), ("p",), ("d",), ("r",), ("u",), ("",))
+    described = told(event(kind, "", *tags), event(kind, "{}", *tags))
+    assert lines(described, EN)
+
+
 def test_deletions_with_their_text() -> None:
     """What is deleted is shown as far as it is known; many are dangerous, all together too."""
     known = Known(notes={"ab" * 32: "good morning"})

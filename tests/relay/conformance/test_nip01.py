@@ -242,8 +242,9 @@ async def test_kinds_between_the_ranges_are_kept(peer: Peer, key: SecretKey) -> 
 
 
 async def test_an_event_without_tags_is_fine(peer: Peer, key: SecretKey) -> None:
-    """Empty tags, empty tag arrays and empty values are events."""
+    """Empty tags, empty tag arrays and empty values are events, of whatever kind."""
     for tags in ((), ((),), (("t", ""),), (("t",),)):
-        event = sign_event(EventTemplate(kind=1, tags=tags, created_at=NOW), key)
-        assert (await peer.publish(event))[0]
+        for kind in (1, 24133):
+            event = sign_event(EventTemplate(kind=kind, tags=tags, created_at=NOW), key)
+            assert (await peer.publish(event))[0]
     assert len(await peer.ids({"authors": [key.pubkey], "#t": [""]})) == 1

@@ -176,7 +176,10 @@ def _dangers(
     found = dict.fromkeys(danger for change in changes for danger in change.dangers)
     if kind == 5:
         targets = sum(
-            tag[0] in ("e", "a") for item in asked if item.template for tag in item.template.tags
+            tag[:1] in (("e",), ("a",))
+            for item in asked
+            if item.template
+            for tag in item.template.tags
         )
         found = dict.fromkeys(deletes(targets))  # of all together
     if kind == 62:

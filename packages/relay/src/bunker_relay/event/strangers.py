@@ -26,7 +26,7 @@ class Strangers:
     def __init__(self, config: Config) -> None:
         # The value is the first of two who wrote, or True when both have; always True for `signers`
         self._met: Generations[str | bool] = Generations(_REMEMBERED)
-        self._rates = Buckets(config.rates.strangers_per_ip)
+        self.rates: Final = Buckets(config.rates.strangers_per_ip)  # by address
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -34,10 +34,10 @@ class Strangers:
         self._signers = frozenset(config.signers)
         rate = config.rates.strangers_per_ip
         times = 1 if config.signers else _OPEN_TO_ALL
-        self._rates.configure(FixedRate(rate.per_second * times, rate.burst * times))
+        self.rates.configure(FixedRate(rate.per_second * times, rate.burst * times))
 
     def look(self, event: Event) -> str | bool | None:
-        """Return what is known of an event's author and recipient, for `has_room` and `met`."""
+        """Return what is known of an event's author and recipient, for `is_stranger` and `met`."""
         if self._signers:
             return event.pubkey in self._signers or self._met.get(event.pubkey)
         return self._met.use(_pair(event))
@@ -45,10 +45,6 @@ class Strangers:
     def is_stranger(self, event: Event, known: str | bool | None) -> bool:
         """Tell whether the author has no answer of whom they write to yet."""
         return known is not True and (not known or known == event.pubkey)
-
-    def take(self, address: str, now: float) -> bool:
-        """Take a token of the share that the strangers of an address have; False without one."""
-        return self._rates.take(address, now)
 
     def met(self, event: Event, known: str | bool | None) -> None:
         """Note an event that holds; `known` is what `look` said of it."""
@@ -62,8 +58,9 @@ class Strangers:
 
 def _pair(event: Event) -> str:
     """Return a name for author and recipient, whoever is which, by 128 bits of each."""
+    one = event.pubkey
     for tag in event.tags:
-        if tag[0] == "p" and len(tag) > 1:
-            one, other = event.pubkey, tag[1]
+        if len(tag) > 1 and tag[0] == "p":
+            other = tag[1]
             return one[:32] + other[:32] if one < other else other[:32] + one[:32]
-    return event.pubkey
+    return one
