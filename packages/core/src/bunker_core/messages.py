@@ -144,9 +144,9 @@ def parse_client_message(data: str | bytes) -> ClientMessage:
         message = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise InvalidMessage("invalid: message is not valid JSON", **_client_hint(data)) from None
-    verb = _type_of(message)
-    if verb == "EVENT":  # nearly all that a busy relay reads
+    if type(message) is list and message and message[0] == "EVENT":  # nearly all that it reads
         return _event_of(message)
+    verb = _type_of(message)
     if verb == "AUTH" and len(message) == 2 and isinstance(message[1], dict):
         return Auth(_event_of(message))
     if verb in ("REQ", "COUNT"):

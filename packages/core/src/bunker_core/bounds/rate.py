@@ -1,5 +1,6 @@
 """How often something may happen: token buckets, one alone or one for each key."""
 
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 from bunker_core.bounds.generations import Generations
@@ -36,7 +37,7 @@ class TokenBucket:
         self._per_second = per_second
         self._burst = burst
         self._tokens = burst
-        self._at: float | None = None  # when the tokens were counted last
+        self._at = inf  # when the tokens were counted last; at first nothing is to be added
 
     def configure(self, per_second: float, burst: float) -> None:
         """Take a new rate; the tokens stay, up to the new size."""
@@ -46,7 +47,7 @@ class TokenBucket:
     def take(self, now: float) -> bool:
         """Take a token; False when there is none."""
         tokens, at, self._at = self._tokens, self._at, now
-        if at is not None and now > at:
+        if now > at:
             tokens += (now - at) * self._per_second
         if tokens > self._burst:
             tokens = self._burst
@@ -66,43 +67,42 @@ class TokenBucket:
         return True
 
 
-class Buckets:
+class Buckets(Generations[TokenBucket]):
     """One token bucket for each key.
 
     A key that nobody used for as long as it takes 50,000 others to come by is forgotten, which
     fills its bucket.
     """
 
-    __slots__ = ("_buckets", "_rate")
+    __slots__ = ("_rate",)
 
     def __init__(self, rate: Rate, keys: int = KEYS) -> None:
+        super().__init__(keys)
         self._rate = rate
-        self._buckets: Generations[TokenBucket] = Generations(keys)
-
-    def __len__(self) -> int:
-        return len(self._buckets)
 
     def configure(self, rate: Rate) -> None:
         """Take a new rate; what is in the buckets stays, up to the new size."""
         self._rate = rate
-        for bucket in self._buckets.values():
+        for bucket in self.values():
             bucket.configure(rate.per_second, rate.burst)
 
     def take(self, key: str, now: float) -> bool:
         """Take a token from the bucket of `key` at `now` (seconds); False when it is empty."""
-        bucket = self._buckets.use(key)
+        bucket = self._young.get(key)  # in most cases; without a call, for every event asks twice
+        if bucket is None:
+            bucket = self.use(key)
         if bucket is None:
             bucket = TokenBucket(self._rate.per_second, self._rate.burst)
-            self._buckets.put(key, bucket)
+            self.put(key, bucket)
         return bucket.take(now)
 
     def holds(self, key: str, now: float) -> bool:
         """Tell whether there is a token to take; a key that was never used costs no memory."""
-        bucket = self._buckets.get(key)
+        bucket = self.get(key)
         return bucket is None or bucket.holds(now)
 
     def give_back(self, key: str) -> None:
         """Undo the latest `take` of `key`, which was allowed."""
-        bucket = self._buckets.get(key)
+        bucket = self.get(key)
         if bucket is not None:
             bucket.give_back()

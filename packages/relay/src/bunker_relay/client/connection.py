@@ -194,32 +194,34 @@ class Connection:
                 text.decode()  # only here: orjson takes nothing that is not UTF-8
             effects = protocol.refuse(error, now)
         else:
-            if text is not None and len(text) > self._most and not _is_signing(message):
+            if text is None or message is None:
+                effects = protocol.receive_binary(now)
+            elif len(text) > self._most and not _is_signing(message):
                 effects = protocol.refuse(_too_large(message, self._most), now)
             elif isinstance(message, Event):  # nearly all that a busy relay reads
                 self._publish(message, now)
                 return
             else:
-                effects = protocol.answer(message, now) if message else protocol.receive_binary(now)
+                effects = protocol.answer(message, now)
         for effect in effects:
             self._carry_out(effect, now)
             if self._ended:  # it did not read, and the last frame was one too many
                 return
 
     def _publish(self, event: Event, now: float) -> None:
-        deaf = self._protocol.challenge_for_deaf(event)
-        if deaf is not None:
-            self._outbox.put(deaf)
-        ok = self._relay.ingest.submit(
-            event, self._protocol.address, self._protocol.pubkeys, now, self._later
-        )
+        protocol, outbox = self._protocol, self._outbox
+        if not protocol.subscriptions:
+            deaf = protocol.challenge_for_deaf(event)
+            if deaf is not None:
+                outbox.put(deaf)
+        ok = self._relay.ingest.submit(event, protocol.address, protocol.pubkeys, now, self._later)
         if ok is None:
             self._pending_saves += 1
-        else:
-            challenge = self._protocol.challenge_for(ok)
-            if challenge is not None:
-                self._outbox.put(challenge)
-            self._outbox.put(ok)
+            return
+        challenge = protocol.challenge_for(ok)
+        if challenge is not None:
+            outbox.put(challenge)
+        outbox.put(ok)
 
     def _carry_out(self, effect: Effect, now: float) -> None:
         match effect:
@@ -311,11 +313,11 @@ class Connection:
             self._done()
 
 
-def _is_signing(message: ClientMessage | None) -> bool:
+def _is_signing(message: ClientMessage) -> bool:
     return isinstance(message, Event) and message.kind == NOSTR_CONNECT
 
 
-def _too_large(message: ClientMessage | None, most: int) -> InvalidMessage:
+def _too_large(message: ClientMessage, most: int) -> InvalidMessage:
     reason = f"invalid: too large, over {most} bytes; only kind {NOSTR_CONNECT} may be larger"
     match message:
         case Event() | Auth(Event()):

@@ -133,8 +133,8 @@ class Cork:
         self._waiting = waiting = transport.get_write_buffer_size()
         self._room = self._half - waiting - self._reserved
         self.crowded = False
-        much = waiting > self._window or self._unread.counted
-        if much and not self._unread.count(waiting):
+        unread = self._unread
+        if (waiting > self._window or unread.counted) and not unread.count(waiting):
             self._overrun()
             return
         if self._room < 0:

@@ -248,7 +248,7 @@ class FastPathProtocol(PatientProtocol):
 
     def _read(self, data: bytes, take: Take) -> None:
         """Hand out the frames in `data`; see RFC 6455, section 5.2."""
-        at, size = 0, len(data)
+        at, size, most = 0, len(data), self.config.ws_max_size
         while at < size:
             if self._theirs or self.close_sent:
                 at = self._pass_on(data, at)
@@ -257,12 +257,12 @@ class FastPathProtocol(PatientProtocol):
             wanted = 2
             if size - at >= 2:
                 length = data[at + 1] - 0x80  # negative without a mask
-                if length < 126:
-                    start = at + 6
-                elif length == 126:
+                if length == 126:  # nearly every event
                     start = at + 8
                     wanted = 4
                     length = int.from_bytes(data[at + 2 : at + 4])
+                elif length < 126:
+                    start = at + 6
                 else:
                     start = at + 14
                     wanted = 10
@@ -273,7 +273,7 @@ class FastPathProtocol(PatientProtocol):
             end = start + length
             if (
                 data[at] != _TEXT
-                or not 0 <= length <= self.config.ws_max_size
+                or not 0 <= length <= most
                 or self.conn.current_size is not None  # a fragmented message is on its way
             ):
                 self._theirs = end - at if length >= 0 else _ALL

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from bunker_core.bounds.rate import Buckets
 from bunker_core.errors import InvalidAuth, InvalidMessage
 from bunker_core.event import Event
@@ -62,7 +64,9 @@ class HangUp:
     """The client goes on sending what can't be read: close the connection."""
 
 
-_ASKS_FOR_AUTH: Final = (b',"auth-required:', b',"restricted:')
+_ASKS_FOR_AUTH: Final = ("auth-required:", "restricted:")  # NIP-42
+_ACCEPTED: Final = b",true,"
+_BEHIND_ID: Final = len('["OK",""') + 64  # where it stands in the frame of an OK
 
 Effect = bytes | Query | Unsubscribe | CountQuery | HangUp
 
@@ -107,15 +111,16 @@ class RelayProtocol:
         self._relay_urls = relay_urls
         self._overflowed = overflowed
 
-    def challenge_for(self, answer: bytes) -> bytes | None:
-        """Return the challenge (NIP-42) that goes before `answer`, a frame; None for most.
+    def challenge_for(self, ok: bytes) -> bytes | None:
+        """Return the challenge (NIP-42) that goes before `ok`, the frame of an OK; None for most.
 
         It is sent once, when it can open something. There are clients that close what they have
         subscribed to on sight of it, and nearly none that has to answer it.
         """
-        if self._challenged or not any(word in answer for word in _ASKS_FOR_AUTH):
+        if self._challenged or ok.startswith(_ACCEPTED, _BEHIND_ID):  # nearly every OK
             return None
-        return self._first_challenge()
+        reason = orjson.loads(ok)[3]
+        return self._first_challenge() if reason.startswith(_ASKS_FOR_AUTH) else None
 
     def challenge_for_deaf(self, event: Event) -> bytes | None:
         """Return the challenge for a client that asks a signer and listens to no answer.
@@ -210,11 +215,9 @@ class RelayProtocol:
         yield Query(subscription)
 
     def _close(self, subscription_id: str, reason: str) -> Iterator[bytes]:
-        answer = frame(Closed(subscription_id, reason))
-        challenge = self.challenge_for(answer)
-        if challenge is not None:
-            yield challenge
-        yield answer
+        if not self._challenged and reason.startswith(_ASKS_FOR_AUTH):
+            yield self._first_challenge()
+        yield frame(Closed(subscription_id, reason))
 
     def _take_memory(self, size: int) -> str:
         """Count what filters take, or return why they are refused."""

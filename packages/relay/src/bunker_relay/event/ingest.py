@@ -16,7 +16,7 @@ from bunker_relay.event.limits import Budget, memory_of_event
 from bunker_relay.event.policy import FROM_THE_FUTURE, Policy
 from bunker_relay.event.strangers import Strangers
 from bunker_relay.metrics import Counters
-from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, UNKNOWN, Alone, Bus
+from bunker_relay.nodes.bus import HAD_IT, MAX_WAKING, Alone, Bus
 from bunker_relay.store.outcome import Outcome, StoreError, is_damage
 from bunker_relay.troubles import Troubles
 
@@ -107,7 +107,7 @@ class Ingest:
             return encode_ok(event.id, False, refusal)
         if self.clock is not None and self.clock.doubted and not self._policy.visibility.probes:
             self.clock.agrees(event, self._policy.trusted, now)
-        if is_ephemeral(event.kind):
+        if event.kind == NOSTR_CONNECT or is_ephemeral(event.kind):
             return self._forward(event, known, now, later)
         if self._store is None:
             raise AssertionError  # the policy of a relay without a store takes no such kind
@@ -171,14 +171,15 @@ class Ingest:
         refusal = self._policy.event_refusal(event, pubkeys, int(now))
         if refusal:
             return refusal
-        signing = event.kind == NOSTR_CONNECT
-        acquaintance: str | bool | None = None
-        by_address: Buckets | Strangers = self._per_ip
-        if signing:
+        acquaintance: str | bool | None = True
+        by_address, by_pubkey = self._per_ip, self._per_pubkey
+        if signing := event.kind == NOSTR_CONNECT:
+            by_address, by_pubkey = self._signing_per_ip, self._signing_per_pubkey
             # Whoever was answered keeps its share, whatever strangers send from there.
-            acquaintance = self._strangers.look(event)
-            is_stranger = self._strangers.is_stranger(event, acquaintance)
-            by_address = self._strangers if is_stranger else self._signing_per_ip
+            strangers = self._strangers
+            acquaintance = strangers.look(event)
+            if acquaintance is not True and strangers.is_stranger(event, acquaintance):
+                by_address = strangers.rates
         if not by_address.take(address, now):
             return _RATE_LIMITED
         if known is None or known[0] != event.sig:
@@ -186,17 +187,16 @@ class Ingest:
                 verify(event)  # it costs ten times all the rest, hence so late
             except InvalidEvent as error:
                 return f"invalid: {error}"
-        if signing and event.pubkey in self._policy.signers:
+        if signing and acquaintance is True and event.pubkey in self._policy.signers:
             # The owner's own signer answers for all its apps. It took a token, as before the
             # signature is checked anyone may claim to be it; now it gets that back.
             self._signing_per_ip.give_back(address)
             self._strangers.met(event, acquaintance)
             return ""
         # Only now: before the signature is checked, anyone could empty another pubkey's bucket.
-        by_pubkey = self._signing_per_pubkey if signing else self._per_pubkey
         if not by_pubkey.take(event.pubkey, now):
             return _RATE_LIMITED
-        if signing and acquaintance is not True:
+        if acquaintance is not True:
             self._strangers.met(event, acquaintance)
         return ""
 
@@ -209,9 +209,15 @@ class Ingest:
             self.bus.publish(event, None)
             self._counters.events_delivered += receivers
             return self._forwarded(event)
-        if self.bus.publish(event, lambda others: later(self._heard(event, known, others, now))):
+        if not self.bus.alone and self._ask_others(event, known, now, later):
             return None
         return self._heard(event, known, 0, now)
+
+    def _ask_others(
+        self, event: Event, known: tuple[str, int] | None, now: float, later: Later
+    ) -> bool:
+        """Send an event to the other nodes, if one of them may have somebody for it."""
+        return self.bus.publish(event, lambda others: later(self._heard(event, known, others, now)))
 
     def _forwarded(self, event: Event) -> bytes:
         self._seen.put(event.id, (event.sig, self._hub.serial))
@@ -221,9 +227,9 @@ class Ingest:
 
     def _heard(self, event: Event, known: tuple[str, int] | None, others: int, now: float) -> bytes:
         """Answer for an event that nobody here got, and `others` on other nodes."""
-        if others > 0 or others == UNKNOWN:
+        if others and others != HAD_IT:  # so many, or UNKNOWN
             return self._forwarded(event)
-        if others == HAD_IT or (known and known[1]):
+        if others or (known and known[1]):
             self._seen.put(event.id, (event.sig, self._hub.serial))
             return encode_ok(event.id, True, "duplicate: already forwarded")
         self._counters.events_muted += 1

@@ -86,15 +86,30 @@ class Policy:
         )
 
     def _shape_refusal(self, event: Event, now: int) -> str:
-        if event.kind == CLIENT_AUTH:
-            return "invalid: kind 22242 is for AUTH"  # NIP-42: never broadcast
         if len(event.tags) > self._max_tags:
             return f"invalid: too large, more than {self._max_tags} tags"
+        if event.kind != NOSTR_CONNECT:
+            refusal = self._refusal_by_kind(event, now)
+            if refusal:
+                return refusal
+        if event.created_at > now + self._max_ahead:
+            return FROM_THE_FUTURE
+        if self._max_age and event.created_at < now - self._max_age:
+            return "invalid: created_at is too far in the past"
+        expires_at = nip40.expiration(event)
+        if expires_at is not None and expires_at <= now:
+            return "invalid: event has expired"
+        return ""
+
+    def _refusal_by_kind(self, event: Event, now: int) -> str:
+        """Return what is asked of every kind but 24133, or ""."""
+        if event.kind == CLIENT_AUTH:
+            return "invalid: kind 22242 is for AUTH"  # NIP-42: never broadcast
         # NIP-11 has one number for all kinds: the one that holds for all of them. A signing request
         # may be as long as its message.
-        if len(event.content) > self._max_content and event.kind != NOSTR_CONNECT:
+        if len(event.content) > self._max_content:
             return f"invalid: too large, content over {self._max_content} characters"
-        if self._min_pow and event.kind != NOSTR_CONNECT:
+        if self._min_pow:
             too_easy = nip13.refusal(event, self._min_pow)
             if too_easy:
                 return too_easy
@@ -103,19 +118,12 @@ class Policy:
                 "blocked: requests to vanish (NIP-62) are not taken here;"
                 " delete with kind 5, or ask the relay's owner"
             )
-        if event.created_at > now + self._max_ahead:
-            return FROM_THE_FUTURE
-        if self._max_age and event.created_at < now - self._max_age:
-            return "invalid: created_at is too far in the past"
         if (
             self._kept_for
             and event.created_at < now - self._kept_for
             and storage(event.kind) is Storage.REGULAR
         ):
             return f"invalid: too old, this relay keeps events for {self._kept_for // 86_400} days"
-        expires_at = nip40.expiration(event)
-        if expires_at is not None and expires_at <= now:
-            return "invalid: event has expired"
         return ""
 
     def _author_refusal(self, event: Event) -> str:
