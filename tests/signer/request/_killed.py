@@ -65,6 +65,7 @@ def arm(service: Service, step: str) -> None:
     when, _, name = step.partition(":")
     targets = {
         "decide": (service.jobs, "_admit"),
+        "decided": (service.jobs, "_admitted"),
         "ask": (service.approvals, "ask"),
         "approve": (service.jobs, "_approve"),
         "open": (service.identities[0], "sign"),
@@ -72,6 +73,8 @@ def arm(service: Service, step: str) -> None:
         "publish": (service.agent.pool, "publish"),
         "note": (service.agent._courier, "_on_delivered"),
     }
+    if step == "after:decide":  # that is when the decision is committed
+        when, name = "before", "decided"
     target, attribute = targets[name]
 
     def die() -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from _scripted import scripted_relay
 from bunker.harness import running_relay
@@ -11,6 +14,7 @@ from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response
+from bunker_core.pool import Incoming
 from bunker_signer.request.delivery import RETRIES, TOO_MUCH, Courier
 from bunker_signer.request.parked import ParkingLot
 from bunker_signer.request.reply import Reply
@@ -104,6 +108,46 @@ async def test_a_slow_relay_gets_the_reply_too(relay_url: str, data: Path) -> No
             assert (await elsewhere.receive()).json["id"] == "x"
 
 
+async def test_a_grant_is_answered_without_a_task(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the event to the relay's OK; what is asked of a person takes a task of its own."""
+    async with rig(relay_url, data) as signer, signer.client(allow="sign_event:1") as client:
+        begun: list[str] = []
+        for owner in (signer.agent, signer.agent._courier):
+            monkeypatch.setattr(owner, "_spawn", spawning(owner._spawn, begun))
+        for number in range(3):
+            answer = await client.ask("sign_event", NOTE, rid=f"{number}")
+            assert verify(parse_event_json(answer.json["result"])).content == "hello"
+        assert begun == []
+        denied = await client.ask("sign_event", NOTE.replace(": 1,", ": 4,"), rid="4")
+        assert denied.json["error"] == "denied: sign_event:4 is not allowed"
+        assert begun == ["Agent._serve"]
+        # Those whose OK is not here yet; all are counted, by client and together.
+        assert sum(signer.agent._at_work.values()) == signer.agent._on_the_way <= 1
+
+
+async def test_what_is_written_down_while_the_signer_stops_is_left_to_the_journal(
+    relay_url: str, data: Path
+) -> None:
+    """Nothing is sent by an agent that has ended; the next run finds the answer and sends it."""
+    key = SecretKey.generate()
+    async with rig(relay_url, data) as signer:
+        async with signer.client(allow="sign_event:1", key=key) as client:
+            request = json.dumps({"id": "x", "method": "sign_event", "params": [NOTE]})
+            event = client.event(request)
+        came = Incoming(verify(event), relay_url)
+        signer.agent._take(came)  # handed in, to be written in the next turn
+        signer.agent._closed = True
+        await asyncio.sleep(0)
+        (entry,) = undone(signer.database)
+        assert entry.state is State.ANSWERED
+        assert not signer.agent._courier._tasks
+    async with wire(relay_url, signer.pubkey, key) as client, rig(relay_url, data):
+        late = await client.receive(timeout=20)
+        assert verify(parse_event_json(late.json["result"])).content == "hello"
+
+
 async def no_later(seconds: float) -> None:
     """Wait the pauses of the first tries; what is tried later is not tried at all."""
     await (asyncio.sleep(seconds) if seconds in RETRIES else asyncio.Event().wait())
@@ -132,7 +176,9 @@ async def test_a_reply_that_goes_for_others_is_not_tried_again(relay_url: str, d
         for number in range(9):
             response = Response(f"{number}", "pong")
             key = deaf[number % 3]
-            await courier.send(Reply(signer.identity, key, response, Scheme.NIP44, (), 0))
+            tried = asyncio.Event()
+            courier.send(Reply(signer.identity, key, response, Scheme.NIP44, (), 0), tried.set)
+            await tried.wait()
         assert [len(courier._parked.of(key)) for key in deaf] == [1, 2, 2]
         async with asyncio.timeout(10):
             while len(courier._tasks) > 5:
@@ -207,3 +253,13 @@ async def test_a_relay_that_it_is_too_much_for(data: Path, tmp_path: Path) -> No
             await client.receive(30)
         assert {item.json["id"] for item in one.seen} == {"1", *"abcdef"}
         assert TOO_MUCH in waits
+
+
+def spawning(spawn: Callable[[Coroutine[Any, Any, None]], Any], begun: list[str]) -> Any:
+    """Return `spawn`, noting what it is given."""
+
+    def noted(work: Coroutine[Any, Any, None]) -> Any:
+        begun.append(getattr(work, "__qualname__", ""))
+        return spawn(work)
+
+    return noted

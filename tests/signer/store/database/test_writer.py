@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from bunker_signer.store import Database, Writer, audit_log, journal
 from bunker_signer.store.database.engine import FILE_NAME
+from bunker_signer.store.database.writer import CHECKPOINT
 from bunker_signer.store.journal import Entry, State
 
 NOW = 1_800_000_000
@@ -64,10 +65,8 @@ def finish(digest: str, connection: Connection) -> None:
     journal.finish(connection, digest)
 
 
-def test_one_by_one_the_log_is_copied_after_hundreds_of_requests_and_never_by_a_commit(
-    tmp_path: Path,
-) -> None:
-    """Of a hundred requests none waits for the disk, in the middle: after each copy one may."""
+def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(tmp_path: Path) -> None:
+    """A request takes two steps, so that the log is copied after every 128 of them."""
     database = Watched(tmp_path / FILE_NAME)
     writer = Writer(database)
 
@@ -82,9 +81,9 @@ def test_one_by_one_the_log_is_copied_after_hundreds_of_requests_and_never_by_a_
     asyncio.run(ask())
     writer.close()
     database.close()
-    assert 1 <= len(database.log) <= REQUESTS // 300
+    assert len(database.log) == 2 * REQUESTS // CHECKPOINT
     # A commit that had copied it would have begun it anew, and it would be short.
-    assert all(LONGEST_LOG // 2 < pages < LONGEST_LOG for pages in database.log), database.log
+    assert all(LONGEST_LOG // 8 < pages < LONGEST_LOG for pages in database.log), database.log
 
 
 def test_a_group_writes_down_once_where_the_chain_ends(tmp_path: Path) -> None:
@@ -112,6 +111,38 @@ def test_a_group_writes_down_once_where_the_chain_ends(tmp_path: Path) -> None:
     with database.read() as connection:
         assert audit_log.check(connection)[0] == 33
     database.close()
+
+
+def test_who_is_told_and_fails_keeps_nobody_else_of_its_group(tmp_path: Path) -> None:
+    """What follows from a step is told in the turn that commits it, to each for itself."""
+    database = Database(tmp_path / FILE_NAME)
+    writer = Writer(database)
+    told: list[object] = []
+
+    def fail(_: object) -> None:
+        raise ValueError("broken")
+
+    async def ask() -> None:
+        over = asyncio.Event()
+        writer.hand_in(lambda to: journal.mark_handled(to, "a" * 64, NOW), fail, told.append)
+        writer.hand_in(lambda to: journal.mark_handled(to, "b" * 64, NOW), told.append, fail)
+        writer.hand_in(fail, told.append, fail)
+
+        def written(result: object) -> None:  # hands in what belongs to the next group
+            told.append(result)
+            writer.hand_in(lambda _: "next", last, fail)
+
+        def last(result: object) -> None:
+            told.append(result)
+            over.set()
+
+        writer.hand_in(lambda to: journal.mark_handled(to, "b" * 64, NOW), written, fail)
+        await asyncio.wait_for(over.wait(), 10)
+
+    asyncio.run(ask())
+    writer.close()
+    database.close()
+    assert told == [True, False, "next"]
 
 
 def test_a_group_whose_last_step_fails_leaves_a_whole_chain(tmp_path: Path) -> None:

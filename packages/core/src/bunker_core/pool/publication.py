@@ -59,6 +59,7 @@ class Publication:
         self._forget = forget
         self._on_receipt = on_receipt
         self._changed = asyncio.Event()
+        self._watcher: Callable[[], object] | None = None
 
     @property
     def complete(self) -> bool:
@@ -81,6 +82,18 @@ class Publication:
         """Stop waiting for one relay."""
         self._awaited.discard(relay_url)
         self._changed.set()
+        if self._watcher is not None:
+            self._watcher()
+
+    def watch(self, watcher: Callable[[], object] | None) -> None:
+        """Have `watcher` called after each change, instead of a task that waits; None ends it."""
+        self._watcher = watcher
+
+    def is_decided(self, any_of: Collection[str] | None = None) -> bool:
+        """Tell whether a relay delivered, all refused, or one of `any_of` did."""
+        if self.complete or any(receipt.delivered for receipt in self.receipts.values()):
+            return True
+        return any_of is not None and not self.receipts.keys().isdisjoint(any_of)
 
     async def delivered(
         self, timeout: float, any_of: Collection[str] | None = None
@@ -92,14 +105,10 @@ class Publication:
         """
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    found = next((r for r in self.receipts.values() if r.delivered), None)
-                    if found or self.complete:
-                        return found
-                    if any_of and not self.receipts.keys().isdisjoint(any_of):
-                        return None
+                while not self.is_decided(any_of):
                     self._changed.clear()
                     await self._changed.wait()
+            return next((item for item in self.receipts.values() if item.delivered), None)
         except TimeoutError:
             return None
 

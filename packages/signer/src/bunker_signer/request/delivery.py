@@ -15,6 +15,7 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
+from bunker_signer.nse import NSEError
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.fair_semaphore import FairSemaphore
@@ -90,17 +91,63 @@ class Courier:
         self._in_flight = FairSemaphore(IN_FLIGHT, IN_FLIGHT_EACH)
         self._held_back = FairSemaphore(HELD_BACK, HELD_BACK_EACH)
         self._again = FairSemaphore(ALL, AGAIN_EACH)  # as many as are kept: by client alone
+        self._closed = False
         self._trying: dict[Parked, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, reply: Reply) -> None:
+    def send(self, reply: Reply, tried: Callable[[], object] = lambda: None) -> None:
         """Try once; what no relay of ours delivers is seen to beside, and kept for a while.
 
         Then it is tried now and then, and as soon as `relay_opened` or `heard_of` gives hope.
+        `tried` is called when the first try is over. No task waits for that, unless there are too
+        many in flight.
         """
-        publication = await self._publish(reply)
-        if self._is_delivered(reply, publication):
+        if self._in_flight.try_acquire(reply.client_pubkey):
+            self._try_first(reply, tried)
+        else:
+            self._spawn(self._try_in_turn(reply, tried))
+
+    async def _try_in_turn(self, reply: Reply, tried: Callable[[], object]) -> None:
+        await self._in_flight.acquire(reply.client_pubkey)
+        self._try_first(reply, tried)
+
+    def _try_first(self, reply: Reply, tried: Callable[[], object]) -> None:
+        """Send, being in flight, and go on when one of our own relays has answered."""
+        try:
+            event = reply.event(int(self._corrected()))
+            publication = self._pool.publish(event, self._targets(reply))
+        except Exception as error:  # noqa: BLE001 -- one reply must not cost the others
+            # The type alone, unless it is ours: a text could repeat what was signed.
+            ours = isinstance(error, BunkerError | NSEError)
+            said = str(error) if ours else type(error).__name__
+            log.error("reply failed", client=reply.client_pubkey, error=said)
+            self._in_flight.release(reply.client_pubkey)
+            tried()
             return
+        own = self._own_open()
+
+        def look() -> None:
+            if publication.is_decided(own):
+                timer.cancel()
+                over()
+
+        def over() -> None:
+            publication.watch(None)
+            if self._closed:
+                return
+            self._in_flight.release(reply.client_pubkey)
+            if not self._is_delivered(reply, publication):
+                self._keep(reply, publication)
+            tried()
+
+        if not own or publication.is_decided(own):
+            over()
+        else:
+            timer = asyncio.get_running_loop().call_later(RECEIPT_TIMEOUT, over)
+            publication.watch(look)
+
+    def _keep(self, reply: Reply, publication: Publication) -> None:
+        """Park a reply that the first try did not deliver, and have a task see to it."""
         parked = Parked(reply.afresh(), self._clock())
         task = self._spawn(self._keep_trying(parked, publication))
         self._trying[parked] = task
@@ -146,6 +193,7 @@ class Courier:
 
     async def close(self) -> None:
         """Stop; what is undelivered is in the journal."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -264,7 +312,7 @@ class Courier:
         log.warning("reply too large", client=reply.client_pubkey, reason=reason)
         instead = await self._on_too_large(reply, reason)
         if instead is not None:
-            await self.send(instead)
+            self.send(instead)
 
     async def _woken(self, parked: Parked, seconds: float) -> bool:
         """Return True as soon as there is hope, False after `seconds` without."""

@@ -16,12 +16,17 @@ class FairSemaphore:
         self._held: Counter[str] = Counter()
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
+    def try_acquire(self, client: str) -> bool:
+        """Be one of the `total` now, until `release`; False if one has to wait for that."""
+        if not self._free or self._held[client] >= self._each:
+            return False
+        self._free -= 1
+        self._held[client] += 1
+        return True
+
     async def acquire(self, client: str) -> None:
         """Be one of the `total`, until `release`."""
-        if self._free and self._held[client] < self._each:
-            self._free -= 1
-            self._held[client] += 1
-        else:
+        if not self.try_acquire(client):
             await self._wait(client)
 
     def release(self, client: str) -> None:

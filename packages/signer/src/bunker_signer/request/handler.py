@@ -6,6 +6,7 @@ The order is fixed: fresh, decrypt, parse, client, policy, approval, and only th
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -21,6 +22,7 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import FREE
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.course import Remaining, Rest, Then, awaited
 from bunker_signer.request.decision import Job
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.keyless import KeylessMethods
@@ -115,14 +117,22 @@ class Handler:
         None is also the answer to a repetition of what is being worked on: that one is answered.
         Raises StoreError while the database is out of reach.
         """
+        return await awaited(partial(self.start, event, relay_url))
+
+    def start(self, event: VerifiedEvent, relay_url: str, then: Then, otherwise: Rest) -> None:
+        """As `handle`, by callbacks (`course.py`), of which one is called once. Raises StoreError.
+
+        A request that a grant allows needs no task until its answer is written down.
+        """
         came = self._read(event, relay_url)
         if came is None or isinstance(came, Reply):
-            return came
-        if came.client is None:
-            return self._stranger(came)
-        if came.off:
-            return await self._clock_is_off(came)
-        return await self._client(came, came.client)
+            then(came)
+        elif came.client is None:
+            then(self._stranger(came))
+        elif came.off:
+            otherwise(self._clock_is_off(came))
+        else:
+            self._client(came, came.client, then, otherwise)
 
     def turn_away(self, event: VerifiedEvent, relay_url: str) -> Reply | None:
         """Return the reply to a request while too many others are worked on; None drops it.
@@ -182,22 +192,28 @@ class Handler:
             came, error=f"invalid: your clock is {how} the relay's, set it and retry"
         )
 
-    async def _client(self, came: "_Came", client: Client) -> Reply | None:
+    def _client(self, came: "_Came", client: Client, then: Then, otherwise: Rest) -> None:
         """Answer a known client."""
         identity, event, request, now = came.identity, came.event, came.request, came.now
         if not self._has_room(identity, event.pubkey):
-            return self._reply(came, error="rate-limited: too many requests")
+            then(self._reply(came, error="rate-limited: too many requests"))
+            return
         method = _FREE.get(request.method)
-        if method is None:
-            # 5 policy, 6 approval, 7 the key
-            received_at = int(self._clock())
-            job = Job(
-                identity, client, event, request, came.scheme, set(came.relays), received_at, now
-            )
-            answered = await self._jobs.run(job)
-            if answered is not None and answered.response.error is not None:
-                log.info("request refused", event_id=event.id, error=answered.response.error)
-            return answered
+        if method is not None:
+            otherwise(self._keyless_method(came, client, method))
+            return
+        # 5 policy, 6 approval, 7 the key
+        received_at = int(self._clock())
+        job = Job(identity, client, event, request, came.scheme, set(came.relays), received_at, now)
+        self._jobs.start(
+            job,
+            lambda reply: then(_told(event, reply)),
+            lambda rest: otherwise(_told_at_the_end(event, rest)),
+        )
+
+    async def _keyless_method(self, came: "_Came", client: Client, method: Method) -> Reply | None:
+        """Answer what needs no key, once it is written down."""
+        identity, event, request, now = came.identity, came.event, came.request, came.now
         if method is Method.LOGOUT and event.created_at < client.paired_at:
             return self._drop(event, "logout of an earlier session")
 
@@ -276,3 +292,14 @@ class Handler:
         self._metrics.drop(reason)
         log.debug("event dropped", event_id=event.id, client=event.pubkey, reason=reason)
         return None
+
+
+def _told(event: Event, reply: Reply | None) -> Reply | None:
+    """Return `reply`; the owner's log has why a request was refused."""
+    if reply is not None and reply.response.error is not None:
+        log.info("request refused", event_id=event.id, error=reply.response.error)
+    return reply
+
+
+async def _told_at_the_end(event: Event, rest: Remaining) -> Reply | None:
+    return _told(event, await rest)

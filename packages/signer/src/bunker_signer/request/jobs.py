@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from bunker_core.errors import BunkerError
@@ -25,6 +26,7 @@ from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request import decision
 from bunker_signer.request.approval import DEADLINE, MAX_WAITING, Approvals, Item, TooMany
+from bunker_signer.request.course import Rest, Then, awaited, raising
 from bunker_signer.request.decision import Admitted, Job
 from bunker_signer.request.operation import Operation, Refused, hosts_of, read_operation
 from bunker_signer.request.refusals import Refusals
@@ -90,35 +92,35 @@ class Jobs:
 
     async def run(self, job: Job) -> Reply | None:
         """Return the answer to a request; None when one being worked on is the same."""
+        return await awaited(partial(self.start, job))
+
+    def start(self, job: Job, then: Then, otherwise: Rest) -> None:
+        """As `run`, without a task for what a grant allows: `then` is called with the answer.
+
+        For whatever takes longer `otherwise` is called, with the coroutine that is left to run.
+        """
         if not self.space.enough:
             full = "error: the signer's disk is nearly full"
-            return self._refuse(job, Refused(full, lasting=False))
+            then(self._refuse(job, Refused(full, lasting=False)))
+            return
         try:
             operation = self._read(job.request, job.identity, job.dated)
         except Refused as refusal:
-            event_id, now = job.event.id, job.received_at
-            await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
-            return self._refuse(job, refusal)
+            otherwise(self._unreadable(job, refusal))
+            return
         job.relays.update(job.client.relays)
         same = self._running.get(job.digest)
         if same is not None:
             # Before it is written down: the answer may be on its way when that is done.
             same.relays |= job.relays
-            await self._admit(job, operation, running=True)
-            return None
-        self._running[job.digest] = job
-        try:
-            admitted = await self._admit(job, operation, running=False)
-            if admitted is None:
-                return None
-            if admitted.reply is not None:
-                return self._release(job, admitted.reply)
-            if admitted.refusal is not None:
-                await self._note(job, operation, admitted.refusal)
-                return self._refuse(job, admitted.refusal)
-            return await self._carry_on(job, operation, admitted.entry)
-        finally:
-            del self._running[job.digest]
+        else:
+            self._running[job.digest] = job
+        self._admit(job, operation, then, otherwise, running=same is not None)
+
+    async def _unreadable(self, job: Job, refusal: Refused) -> Reply:
+        event_id, now = job.event.id, job.received_at
+        await self._writer.write(lambda to: journal.mark_handled(to, event_id, now))
+        return self._refuse(job, refusal)
 
     async def resume(self, identity: Identity, entry: Entry) -> Reply | None:
         """Take up a request where an earlier run left it; None when its client is gone."""
@@ -180,16 +182,60 @@ class Jobs:
 
     # --- step 5: policy ----------------------------------------------------------------------
 
-    async def _admit(self, job: Job, operation: Operation, *, running: bool) -> Admitted | None:
+    def _admit(
+        self, job: Job, operation: Operation, then: Then, otherwise: Rest, *, running: bool
+    ) -> None:
         """Write the request down with the policy's decision (see `decision.admit`).
 
         Decision, count of the grant's use and journal are one transaction, so a grant for one use
         is used once; and if nobody has to be asked, the answer belongs to it, too.
         """
         now, attended = int(self._clock()), self._approvals.attended
-        return await self._writer.write(
-            lambda to: decision.admit(to, job, operation, now, running=running, attended=attended)
+
+        def written(admitted: Admitted | None) -> None:
+            if running:
+                then(None)
+            else:
+                self._admitted(job, operation, admitted, then, otherwise)
+
+        def failed(error: Exception) -> None:
+            if not running:
+                del self._running[job.digest]
+            otherwise(raising(error))
+
+        self._writer.hand_in(
+            lambda to: decision.admit(to, job, operation, now, running=running, attended=attended),
+            written,
+            failed,
         )
+
+    def _admitted(
+        self,
+        job: Job,
+        operation: Operation,
+        admitted: Admitted | None,
+        then: Then,
+        otherwise: Rest,
+    ) -> None:
+        """Go on with a request that is written down."""
+        reply: Reply | None = None
+        if admitted is not None:
+            if admitted.reply is None:
+                otherwise(self._finish(job, operation, admitted))
+                return
+            reply = self._release(job, admitted.reply)
+        del self._running[job.digest]
+        then(reply)
+
+    async def _finish(self, job: Job, operation: Operation, admitted: Admitted) -> Reply | None:
+        """Refuse, ask or wait: what does not end with the decision."""
+        try:
+            if admitted.refusal is not None:
+                await self._note(job, operation, admitted.refusal)
+                return self._refuse(job, admitted.refusal)
+            return await self._carry_on(job, operation, admitted.entry)
+        finally:
+            del self._running[job.digest]
 
     async def _note(self, job: Job, operation: Operation, refusal: Refused) -> None:
         """Have a refusal in the audit log: the first of its kind, or the sum of the others."""

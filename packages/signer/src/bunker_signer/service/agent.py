@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 from bunker_core.errors import BunkerError, PoolError
+from bunker_core.event import Event, VerifiedEvent
 from bunker_core.filter import Filter
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips.bunker_uri import BunkerURI, NostrConnectURI
@@ -17,6 +19,7 @@ from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
+from bunker_signer.request.course import Remaining
 from bunker_signer.request.delivery import Courier
 from bunker_signer.request.handler import CLIENT_RATE, FRESH, MAX_CORRECTION, REMEMBER, Handler
 from bunker_signer.request.jobs import Jobs
@@ -94,11 +97,13 @@ class Agent:
             clock=clock,
             corrected=self._corrected,
         )
-        jobs.on_interim = lambda reply: self._spawn(self._send(reply))
+        jobs.on_interim = self._courier.send
         self._subscription: Subscription | None = None
         self.on_owner: Callable[[], None] = lambda: None  # called for what the owner does
         self._told_off = 0  # seconds that the owner was told the clock is off
         self._at_work: dict[str, int] = {}  # requests of each client
+        self._on_the_way = 0  # requests of all that no task works on
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -128,6 +133,7 @@ class Agent:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop taking requests and leave what is undone to the journal."""
+        self._closed = True
         if self._subscription:
             self._subscription.close()
         for task in list(self._tasks):
@@ -245,34 +251,62 @@ class Agent:
     # --- requests ----------------------------------------------------------------------------
 
     def _take(self, incoming: Incoming) -> None:
-        pubkey = incoming.event.pubkey
-        if len(self._tasks) >= AT_WORK or self._at_work.get(pubkey, 0) >= AT_WORK_EACH:
+        event, pubkey = incoming.event, incoming.event.pubkey
+        busy = self._on_the_way + len(self._tasks) >= AT_WORK
+        if busy or self._at_work.get(pubkey, 0) >= AT_WORK_EACH:
             self._turn_away(incoming)
             return
         self._at_work[pubkey] = self._at_work.get(pubkey, 0) + 1
-        self._spawn(self._serve(incoming)).add_done_callback(lambda _: self._is_done(pubkey))
+        self._on_the_way += 1
+        try:
+            self.handler.start(
+                event,
+                incoming.relay_url,
+                partial(self._answer, pubkey),
+                partial(self._see_to, event),
+            )
+        except Exception as error:  # noqa: BLE001 -- one event must not end the signer
+            _tell_failure(event, error)
+            self._is_done(pubkey)
+
+    def _answer(self, pubkey: str, reply: Reply | None) -> None:
+        """Send what is written down; what comes when we stop is left to the journal."""
+        if self._closed:
+            return
+        self._courier.heard_of(pubkey)
+        if reply is None:
+            self._is_done(pubkey)
+        else:
+            self._courier.send(reply, partial(self._is_done, pubkey))
+
+    def _see_to(self, event: VerifiedEvent, rest: Remaining) -> None:
+        """Have a task do what takes longer than a transaction."""
+        if self._closed:
+            rest.close()
+            return
+        self._on_the_way -= 1
+        self._spawn(self._serve(event, rest))
 
     def _is_done(self, pubkey: str) -> None:
+        self._on_the_way -= 1
+        self._leave_work(pubkey)
+
+    def _leave_work(self, pubkey: str) -> None:
         left = self._at_work[pubkey] - 1
         if left:
             self._at_work[pubkey] = left
         else:
             del self._at_work[pubkey]
 
-    async def _serve(self, incoming: Incoming) -> None:
+    async def _serve(self, event: VerifiedEvent, rest: Remaining) -> None:
         try:
-            reply = await self.handler.handle(incoming.event, incoming.relay_url)
-        except StoreError as error:
-            # Nothing was written, so a repetition is looked at afresh.
-            log.error("database failed", event_id=incoming.event.id, error=str(error))
-            return
+            reply = await rest
         except Exception as error:  # noqa: BLE001 -- one event must not end the signer
-            # The type alone: a text could repeat what was to be signed.
-            log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
+            _tell_failure(event, error)
+            self._leave_work(event.pubkey)
             return
-        self._courier.heard_of(incoming.event.pubkey)
-        if reply is not None:
-            await self._send(reply)
+        self._on_the_way += 1
+        self._answer(event.pubkey, reply)
 
     def _turn_away(self, incoming: Incoming) -> None:
         """Answer a client, once, that this is too much; nothing is kept of the request."""
@@ -285,12 +319,6 @@ class Agent:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
         except Exception as error:  # noqa: BLE001 -- one event must not cost the connection
             log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
-
-    async def _send(self, reply: Reply) -> None:
-        try:
-            await self._courier.send(reply)
-        except (BunkerError, NSEError) as error:
-            log.error("reply failed", client=reply.client_pubkey, error=str(error))
 
     def _resume(self) -> None:
         """Take up what an earlier run left in the journal."""
@@ -305,7 +333,7 @@ class Agent:
     async def _resume_one(self, identity: Identity, entry: journal.Entry) -> None:
         reply = await self._jobs.resume(identity, entry)
         if reply is not None:
-            await self._send(reply)
+            self._courier.send(reply)
 
     # --- the clock ---------------------------------------------------------------------------
 
@@ -384,3 +412,12 @@ class Agent:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _tell_failure(event: Event, error: Exception) -> None:
+    if isinstance(error, StoreError):
+        # Nothing was written, so a repetition is looked at afresh.
+        log.error("database failed", event_id=event.id, error=str(error))
+    else:
+        # The type alone: a text could repeat what was to be signed.
+        log.error("event failed", event_id=event.id, error=type(error).__name__)

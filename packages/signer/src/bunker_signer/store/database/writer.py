@@ -23,19 +23,19 @@ SOON: Final = 0.1
 GROUP: Final = 16
 # Steps after which the database's log is copied, by a thread: SQLite would do it within a commit,
 # and every request on the way would wait for the disk. One commit waits for it all the same, the
-# first into the log that begins anew. So no sooner than the log needs: 384 requests one by one, two
-# steps each, take 5,200 of the 8,000 pages that it may have.
-CHECKPOINT: Final = 768
+# first into the log that begins anew; three times as rarely it waits for longer.
+CHECKPOINT: Final = 256
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Something to write, and who waits for it."""
+    """Something to write, and who is told what came of it, if anybody."""
 
     work: Callable[[Connection], Any]
-    written: asyncio.Future[Any] | None
+    written: Callable[[Any], object] | None
+    failed: Callable[[Exception], object] | None
 
 
 class Writer:
@@ -66,17 +66,39 @@ class Writer:
         What raises is not written, whatever else is in its group. `last` says that an answer can
         go when this is written: it comes before what only begins.
         """
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[T] = loop.create_future()
-        (self._last_steps if last else self._steps).append(_Step(work, written))
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def written(result: T) -> None:
+            if not outcome.done():
+                outcome.set_result(result)
+
+        def failed(error: Exception) -> None:
+            if not outcome.done():
+                outcome.set_exception(error)
+
+        self.hand_in(work, written, failed, last=last)
+        return await outcome
+
+    def hand_in(
+        self,
+        work: Callable[[Connection], T],
+        written: Callable[[T], object],
+        failed: Callable[[Exception], object],
+        *,
+        last: bool = False,
+    ) -> None:
+        """As `write`, for who does not wait: calls one of the two, which must not raise.
+
+        `written` is called as soon as the result is committed, in the same turn of the loop.
+        """
+        (self._last_steps if last else self._steps).append(_Step(work, written, failed))
         if self._flush is None:
             # In the next turn: what is being read from the relays now belongs to the same group.
-            self._flush = loop.call_soon(self._write_group)
-        return await written
+            self._flush = asyncio.get_running_loop().call_soon(self._write_group)
 
     def write_soon(self, work: Callable[[Connection], object]) -> None:
         """Have `work` done with the next group, or a moment later; nothing waits for it."""
-        self._notes.append(_Step(work, None))
+        self._notes.append(_Step(work, None, None))
         if self._flush is None and self._flush_soon is None:
             self._flush_soon = asyncio.get_running_loop().call_later(SOON, self._write_group)
 
@@ -96,7 +118,7 @@ class Writer:
         self._flush = self._flush_soon = None
         self._commit(self._group())
         self._checkpoint_if_due()
-        if self._steps or self._last_steps or self._notes:
+        if self._flush is None and (self._steps or self._last_steps or self._notes):
             self._flush = asyncio.get_running_loop().call_soon(self._write_group)
 
     def _group(self) -> list[_Step]:
@@ -131,10 +153,10 @@ class Writer:
                     _fail(step, error)
                 steps = [] if at is None else steps[:at] + steps[at + 1 :]
             else:
-                for step, result in zip(steps, results, strict=True):
-                    if step.written is not None and not step.written.done():
-                        step.written.set_result(result)
                 self._since_checkpoint += len(steps)
+                for step, result in zip(steps, results, strict=True):
+                    if step.written is not None:
+                        _tell(step.written, result)
                 return
 
     def _checkpoint_if_due(self) -> None:
@@ -157,8 +179,17 @@ class Writer:
 
 
 def _fail(step: _Step, error: Exception) -> None:
-    if step.written is None:
+    if step.failed is None:
         reason = str(error) if isinstance(error, StoreError) else type(error).__name__
         log.error("a note was not written", error=reason)
-    elif not step.written.done():
-        step.written.set_exception(error)
+    else:
+        _tell(step.failed, error)
+
+
+def _tell(listener: Callable[[T], object], outcome: T) -> None:
+    """Tell one of a group; what is wrong with it is not the others' fault."""
+    try:
+        listener(outcome)
+    except Exception as error:  # noqa: BLE001
+        # The type alone: a text could repeat what was to be signed.
+        log.error("a written step was not followed", error=type(error).__name__)
