@@ -1,6 +1,5 @@
 """Where an installation made by `bunker up` keeps what, and what can be read there of it."""
 
-import fcntl
 import os
 import stat
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bunker_core.errors import BunkerError
+from bunker_core.local import locks
 from bunker_core.local.files import private_folder
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
@@ -88,12 +88,11 @@ def hold(installation: Installation) -> None:
     Also through an exec. Raises BunkerError when another `bunker up` holds it, OSError.
     """
     private_folder(installation.data)
-    handle = os.open(installation.data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    path = installation.data / LOCK
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = locks.hold(path)
     except BlockingIOError:
-        process = os.read(handle, 32).decode(errors="replace").strip()
-        os.close(handle)
+        process = path.read_bytes()[:32].decode(errors="replace").strip()
         raise BunkerError(
             f"nostr-bunker is running already on {installation.data} (process {process}): "
             "`bunker status` shows how it stands, `bunker signer pair` pairs another app"

@@ -4,10 +4,8 @@ They lie in a file of their own, so that they hold without the database, and whe
 commands of `bunker relay` and NIP-86 write it; a running relay notices that within a second.
 """
 
-import fcntl
 import ipaddress
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Final
 
 from bunker_core.event import is_hex
 from bunker_core.local.files import write_private
+from bunker_core.local.locks import changing
 
 FILE: Final = "lists.json"
 PROTECTED: Final = "protected.json"  # beside it, written by the relay as it runs
@@ -132,16 +131,12 @@ class Lists:
 
         Other workers' changes are read first, and wait until this one is done. Raises ListsError.
         """
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with changing(self._path.parent):
             self.load()
             yield
             content = json.dumps(self.to_dict(), indent=1).encode()
             write_private(self._path, content, replace=True)
             self._version = self._look()
-        finally:
-            os.close(folder)  # and with it the lock
 
     def allow_kind(self, kind: int) -> None:
         """Take `kind`: lift its ban, or if it had none, take it and only what else is allowed."""

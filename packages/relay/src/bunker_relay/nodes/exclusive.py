@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
-import fcntl
+import os
 import socket
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
+
+from bunker_core.local.locks import hold
 
 LOCK: Final = "lock"  # in the data directory
 _BACKLOG: Final = 2_048  # connections not yet accepted; as many as uvicorn's own
@@ -60,22 +62,22 @@ def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
 
 
 @contextlib.contextmanager
-def lock(data: Path) -> Generator[IO[str]]:
+def lock(data: Path) -> Iterator[None]:
     """Make the data directory and hold it for this relay alone; raises StartError."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = (data / LOCK).open("a")  # its time is left as it is, see `event.clock`
+        handle = hold(data / LOCK)  # its time is left as it is, see `event.clock`
+    except BlockingIOError as error:
+        raise StartError(
+            f"the data directory {data} is in use by another relay;"
+            " stop that one, or choose another directory with --data"
+        ) from error
     except OSError as error:
         raise StartError(
             f"can't write to the data directory {data}: {error.strerror};"
             " choose another with --data"
         ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StartError(
-                f"the data directory {data} is in use by another relay;"
-                " stop that one, or choose another directory with --data"
-            ) from error
-        yield handle
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -1,7 +1,6 @@
 """`bunker signer run`."""
 
 import asyncio
-import fcntl
 import gc
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.locks import hold
 from bunker_core.nips.bunker_uri import (
     UNPROTECTED,
     NostrConnectURI,
@@ -375,14 +375,11 @@ def _locked(data: Path) -> Iterator[None]:
     """Hold the data directory: two signers on it would both answer every request."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = hold(data / LOCK)
+    except BlockingIOError:
+        raise BunkerError(f"another signer is running on {data}; stop it first") from None
     except OSError as error:
         raise BunkerError(f"{data} can't be used: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise BunkerError(f"another signer is running on {data}; stop it first") from None
     try:
         yield
     finally:

@@ -7,7 +7,6 @@ overwrite each other's key. `FileStorage` opens the files of the reference packa
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import threading
@@ -18,6 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 from urllib.parse import quote, unquote
 
 from bunker_core.local.files import sync_folder, write_private
+from bunker_core.local.locks import changing
 from bunker_signer.nse.errors import NSEError, NSEErrorCode
 
 MAX_BLOB_BYTES: Final = 64 * 1024  # ten slots of the largest kind take a fifth of it
@@ -176,12 +176,8 @@ class FileStorage:
     def _locked(self) -> Iterator[None]:
         """Keep other threads and processes out of the directory's changes; make it at first."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with changing(self._directory):
             yield
-        finally:
-            os.close(fd)  # releases the lock
 
 
 def _file_name(key: str) -> str:

@@ -2,7 +2,7 @@
 
 The policy's decision, a grant's use, the owner's approval, what the key made of it, the journal's
 entry and the line in the audit log are changed together or not at all. Nothing here waits, and
-nothing calls back to who does (`jobs.py`).
+nothing calls back to what does (`jobs.py`).
 """
 
 from dataclasses import dataclass, field
