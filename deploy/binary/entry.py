@@ -5,7 +5,14 @@ import sys
 
 # What `bunker_core.local.process.module_command` is asked for. Nothing else: the executable is no
 # Python for whoever finds it.
-MODULES = ("bunker", "bunker.up.serve", "bunker_client.nip07", "bunker_signer.qr.child")
+MODULES = (
+    "bunker",
+    "bunker.up.serve",
+    "bunker_client.nip07",
+    "bunker_relay",
+    "bunker_signer",
+    "bunker_signer.qr.child",
+)
 
 if sys.argv[1:2] == ["-m"] and sys.argv[2:3] and sys.argv[2] in MODULES:
     module = sys.argv[2]

@@ -38,7 +38,7 @@ ROOMS = {
         "cli nip07 signers sync sessions doctor pair remote_signer request keys errors"
     ),
     "bunker_core": (
-        "pool signer describe nips local bounds messages filter event kinds keys errors"
+        "pool local signer describe nips bounds messages filter event kinds keys errors"
     ),
     "bunker_phone": "cli server app site phones",
     "bunker_relay": ("cli http relay client event push nodes store troubles metrics logs config"),

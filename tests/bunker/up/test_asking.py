@@ -72,7 +72,7 @@ def _signer_of(pid: int) -> list[str]:
     """Return the words with which the signer under `up` was started."""
     pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     commands = [Path(f"/proc/{child}/cmdline").read_text().split("\0") for child in pids]
-    return next(words for words in commands if "signer" in words)
+    return next(words for words in commands if "bunker_signer" in words)
 
 
 async def _waiting(data: Path) -> str:

@@ -70,10 +70,13 @@ async def uri_of(process: asyncio.subprocess.Process) -> tuple[str, list[str]]:
 
 
 def children(process: asyncio.subprocess.Process) -> dict[str, int]:
-    """The processes that `up` started, by their subcommand."""
+    """The processes that `up` started, `relay` and `signer`."""
     pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in pids}
-    return {words[words.index("run") - 1]: pid for pid, words in commands.items()}
+    return {
+        words[words.index("run") - 1].removeprefix("bunker_"): pid
+        for pid, words in commands.items()
+    }
 
 
 async def test_up_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:

@@ -1,13 +1,12 @@
 """The one command `bunker`: its subcommands are the entry points of `bunker.commands`."""
 
-import io
-import os
-import sys
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Final
 
 import click
+
+from bunker_core.local.commands import Program
 
 GROUP: Final = "bunker.commands"
 # How the help lists them, each with the sentence that it has itself: nothing is imported to show
@@ -53,7 +52,7 @@ _OTHERS: Final = "More"
 _WHOLE: Final = 1_000  # characters: no sentence is longer
 
 
-class InstalledCommands(click.Group):
+class InstalledCommands(Program):
     """A group whose commands are looked up when they are asked for, so that each starts quickly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
@@ -97,24 +96,6 @@ class InstalledCommands(click.Group):
             and name in command.list_commands(ctx)
         ]
         return [f"bunker {found}" for found in (*close, *inside)]
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Whose words an error repeats is not known here: a terminal shows them."""
-        try:
-            return super().invoke(ctx)
-        except click.ClickException as error:
-            from bunker_core.describe import plain
-
-            vars(error)["message"] = plain.text(error.message)
-            raise
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line: what it writes is its owner's alone, and nothing is unprintable."""
-        os.umask(0o077)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows `?`
-        return super().main(*args, **kwargs)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by what they are for, each with its first sentence, uncut."""

@@ -252,7 +252,7 @@ class _Show:
 
 
 def _relay(plan: Plan, port: int, config: Path | None = None) -> Child:
-    command = module_command("bunker", "relay", "run", "--host", "127.0.0.1")
+    command = module_command("bunker_relay", "run", "--host", "127.0.0.1")
     command += ["--port", str(port), "--data", plan.relay_data]
     if config is not None:  # its list of signers grows while the relay runs: no flag
         command += ["--config", str(config)]
@@ -278,7 +278,7 @@ def _caddy(site: "Site") -> Child:
 
 
 def _signer(plan: Plan, url: str, site: "Site | None", environment: dict[str, str]) -> Child:
-    command = module_command("bunker", "signer", "run", "--data", plan.signer_data)
+    command = module_command("bunker_signer", "run", "--data", plan.signer_data)
     command += ["--relay", url, "--profile", plan.profile, "--allow", plan.allow]
     command.append("--pair" if plan.pairs else "--no-pair")
     if plan.master_key_file:
