@@ -109,6 +109,23 @@ def stage(setup: Setup) -> Stage:
     return setup.stage
 
 
+async def pair(stage: Stage, signer: RunningSigner) -> str:
+    """Pair with one more signer; return the identity's id."""
+    tab = await stage.options()
+    await stage.fill(tab, "#uri", signer.uri)
+    await stage.click(tab, "Pair")
+    await stage.said(tab)
+    identities = (await stage.state())["identities"]
+    [found] = [one for one in identities if one["pubkey"] == parse_pubkey(signer.npub)]
+    return str(found["id"])
+
+
+async def tell(stage: Stage, message: dict[str, str]) -> None:
+    """Have the settings' page send what one of its buttons would."""
+    tab = await stage.options()
+    await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(message)})")
+
+
 async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
     setup: Setup, page: Any, origin: str
 ) -> None:
@@ -278,6 +295,29 @@ async def test_a_flood_of_one_site_is_bounded_and_leaves_room_for_others(
     await stage.browser.close(other)
 
 
+async def test_a_site_whose_requests_the_signer_sits_on_leaves_others_theirs(
+    setup: Setup, page: Any, origin: str, tmp_path: Path
+) -> None:
+    """One site has 60 requests that wait for the signer's owner; another one's note is signed."""
+    stage = setup.stage
+    arguments = ("--profile", "basic", "--ask")
+    async with running_signer(tmp_path, [setup.relay], arguments=arguments) as signer:
+        identity = await pair(stage, signer)
+        at = origin.replace("127.0.0.1", "localhost")
+        other = await stage.browser.open(at)
+        for site in (origin, at):
+            await tell(stage, {"type": "choose", "origin": site, "identity": identity})
+        asked = "window.nostr.signEvent({kind: 1081, content: '', tags: []})"
+        ask = f"void ({asked}).then(() => (window.over = true), () => (window.over = true))"
+        await stage.browser.evaluate(page, ask)
+        await stage.press(await stage.prompt(), "always")
+        await stage.browser.evaluate(page, f"void Array.from({{length: 60}}, () => {ask})")
+        assert (await stage.always(other, NOTE))["pubkey"] == parse_pubkey(signer.npub)
+        assert await stage.browser.evaluate(page, "window.over") is None  # not one was answered
+        await tell(stage, {"type": "remove", "id": identity})
+        await stage.browser.close(other)
+
+
 async def test_four_hundred_messages_are_read_after_one_question(setup: Setup, page: Any) -> None:
     """An inbox is opened: one answer for all of them, and every one comes, over the relay."""
     stage = setup.stage
@@ -340,16 +380,9 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
         port = int(relay.url.rstrip("/").rpartition(":")[2])
         arguments = ("--profile", "full")
         async with running_signer(tmp_path / "s", [relay.url], arguments=arguments) as signer:
-            tab = await stage.options()
-            await stage.fill(tab, "#uri", signer.uri)
-            await stage.click(tab, "Pair")
-            await stage.said(tab)
-            pubkey = parse_pubkey(signer.npub)
-            [mine] = [one for one in (await stage.state())["identities"] if one["pubkey"] == pubkey]
-            tab = await stage.options()
+            identity, pubkey = await pair(stage, signer), parse_pubkey(signer.npub)
             at = origin.replace("127.0.0.1", "localhost")
-            choose = {"type": "choose", "origin": at, "identity": mine["id"]}
-            await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(choose)})")
+            await tell(stage, {"type": "choose", "origin": at, "identity": identity})
             page = await stage.browser.open(at)
             assert (await stage.always(page, NOTE))["pubkey"] == pubkey
             await relay.terminate()
@@ -363,9 +396,7 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
 
                 assert (await until(signed))["pubkey"] == pubkey
             await stage.browser.close(page)
-            remove = {"type": "remove", "id": mine["id"]}
-            tab = await stage.options()
-            await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(remove)})")
+            await tell(stage, {"type": "remove", "id": identity})
 
 
 async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any, origin: str) -> None:

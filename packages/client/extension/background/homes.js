@@ -42,13 +42,13 @@ export class Homes {
     return identity.home === "sealed" && this.sealed.locked(identity.id);
   }
 
-  /** Do what was granted; throws BunkerError. @param {Identity} identity @param {Operation} operation */
-  async perform(identity, operation) {
+  /** Do what a site was granted; throws BunkerError. @param {string} site @param {Identity} identity @param {Operation} operation */
+  async perform(site, identity, operation) {
     if (operation.action.method === "get_public_key" && identity.pubkey) return identity.pubkey;
     if (identity.home === "native") return this.on.native(operation);
-    if (identity.home === "sealed") return this.sealed.perform(identity.id, operation);
+    if (identity.home === "sealed") return this.sealed.perform(site, identity.id, operation);
     const signer = await this.#remote(identity);
-    return signer.perform(operation, identity.pubkey);
+    return signer.perform(site, operation, identity.pubkey);
   }
 
   /** @param {Identity} identity */

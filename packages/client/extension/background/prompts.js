@@ -40,7 +40,7 @@ const MAX_ERROR = 300; // characters of a signer's error that a page is told
  * @typedef {object} Outside
  * @property {() => number} now Unix seconds
  * @property {(question: Question | null) => void} show the question that is to be on the screen
- * @property {(identity: Identity, operation: Operation) => Promise<any>} perform
+ * @property {(origin: string, identity: Identity, operation: Operation) => Promise<any>} perform
  * @property {(identity: Identity) => boolean} locked
  * @property {() => void} changed something waits, or does not any more
  */
@@ -95,7 +95,7 @@ export class Prompts {
         await note("denied");
         return { error: "denied: the user does not allow it" };
       }
-      const result = method === "getRelays" ? relaysOf(state.kept.settings.relays) : await outside.perform(identity, operation);
+      const result = method === "getRelays" ? relaysOf(state.kept.settings.relays) : await outside.perform(origin, identity, operation);
       await note("allowed");
       return { result };
     } catch (error) {

@@ -14,13 +14,14 @@ import { Relays } from "../../../phone/web/net/relay.js";
 import { newSecret as newKey } from "../../../phone/web/secp256k1.js";
 import { TokenBucket } from "../../../phone/web/signer/limits.js";
 import { Transport } from "../../../phone/web/signer/transport.js";
+import { Places } from "./places.js";
 
 const READY = 10_000; // milliseconds for a first relay
 const APPROVAL = 180_000; // milliseconds for a person to find their phone and read
 const OFFLINE = 10_000; // milliseconds for a signer that restarts
 const PAUSES = [250, 2000]; // milliseconds between two attempts to reach it
 const AT_ONCE = 32; // requests on the way: more would fill the relay's buffer for the signer
-const MAX_QUEUED = 2048;
+const MAX_WAITING = 2048; // of one site
 const STRANGERS = [5, 20]; // messages a second, and at once, that an invitation looks into
 const MAX_RELAYS = 20;
 
@@ -33,9 +34,7 @@ const MAX_RELAYS = 20;
 export class RemoteSigner {
   /** @type {Map<string, Pending>} */
   #pending = new Map();
-  /** @type {(() => void)[]} */
-  #queue = [];
-  #running = 0;
+  #places = new Places(AT_ONCE, MAX_WAITING);
   #strangers = new TokenBucket(STRANGERS[0], STRANGERS[1]);
   /** @type {((author: string, secret: string) => void) | null} */
   #invited = null;
@@ -73,21 +72,6 @@ export class RemoteSigner {
 
   /** Ask the signer; throws BunkerError with its words. @param {string} method @param {string[]} params @param {number} patience milliseconds for the answer @returns {Promise<string>} */
   async request(method, params, patience = APPROVAL) {
-    if (this.#running >= AT_ONCE) {
-      if (this.#queue.length >= MAX_QUEUED) throw new BunkerError("rate-limited: too many requests wait for the signer");
-      await new Promise((resolve) => this.#queue.push(() => resolve(null)));
-    }
-    this.#running += 1;
-    try {
-      return await this.#one(method, params, patience);
-    } finally {
-      this.#running -= 1;
-      this.#queue.shift()?.();
-    }
-  }
-
-  /** @param {string} method @param {string[]} params @param {number} patience @returns {Promise<string>} */
-  async #one(method, params, patience) {
     await this.ready();
     const id = toHex(random(16));
     const content = await this.transport.seal(this.remote.signer, JSON.stringify({ id, method, params }), "nip44");
@@ -183,11 +167,12 @@ export class RemoteSigner {
     return true;
   }
 
-  /** Do what a site was granted; throws BunkerError. @param {Operation} operation @param {string} user @returns {Promise<any>} */
-  async perform({ action, template, text }, user) {
+  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {Operation} operation @param {string} user @returns {Promise<any>} */
+  async perform(site, { action, template, text }, user) {
     if (action.method === "get_public_key") return user;
-    if (!template) return this.request(action.method, [action.peer ?? "", text]);
-    const said = await this.request("sign_event", [JSON.stringify({ ...template, pubkey: user })]);
+    const params = template ? [JSON.stringify({ ...template, pubkey: user })] : [action.peer ?? "", text];
+    const said = await this.#places.run(site, () => this.request(template ? "sign_event" : action.method, params));
+    if (!template) return said;
     let event;
     try {
       event = parseEvent(JSON.parse(said));

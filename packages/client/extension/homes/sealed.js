@@ -16,9 +16,12 @@ import { newSecret } from "../../../phone/web/secp256k1.js";
 import { TokenBucket } from "../../../phone/web/signer/limits.js";
 import { Exchange } from "./exchange.js";
 import { AskedPasskey, passkeySlot } from "./passkey.js";
+import { Places } from "./places.js";
 
 const SHORTEST = 12; // characters of a passphrase
 const ATTEMPTS = [0.2, 5]; // wrong unlocks a second, and in a row
+const AT_ONCE = 4; // operations under way
+const MAX_WAITING = 2048; // of one site
 
 /** @typedef {import("../background/call.js").Operation} Operation */
 /** @typedef {import("../../../phone/web/secp256k1.js").Secp256k1} Secp256k1 */
@@ -31,6 +34,7 @@ export class SealedKeys {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
   #attempts = new TokenBucket(ATTEMPTS[0], ATTEMPTS[1]);
+  #places = new Places(AT_ONCE, MAX_WAITING);
   exchange = new Exchange();
 
   /** @param {{ awake: (change: number) => void }} on a browser that ends us would lock the key */
@@ -98,11 +102,13 @@ export class SealedKeys {
     for (const id of [...this.#vaults.keys()]) this.lock(id);
   }
 
-  /** Do what a site was granted; throws BunkerError. @param {string} id @param {Operation} operation @returns {Promise<any>} */
-  async perform(id, { action, template, text }) {
-    const vault = this.#vault(id);
-    if (template) return signEvent(template, { pubkey: vault.pubkey, sign: (message) => vault.sign(message) });
-    return vault.crypt(action.method, action.peer ?? "", text);
+  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {string} id @param {Operation} operation @returns {Promise<any>} */
+  perform(site, id, { action, template, text }) {
+    return this.#places.run(site, async () => {
+      const vault = this.#vault(id);
+      if (template) return signEvent(template, { pubkey: vault.pubkey, sign: (message) => vault.sign(message) });
+      return vault.crypt(action.method, action.peer ?? "", text);
+    });
   }
 
   /** @param {string} id */
