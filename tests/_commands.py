@@ -1,8 +1,8 @@
 """`bunker` as processes of their own that start at once: forked from one that has imported it all.
 
-A test that looks at a line of output or an exit code gets a real process with its own arguments,
-environment, standard streams and exit code; what it is spared is half a second of imports. The
-start of the real program has tests of its own.
+A test that looks at a line of output or an exit code, or wants a relay, gets a real process with
+its own arguments, environment, standard streams and exit code; what it is spared is half a second
+of imports. The start of the real program has tests of its own, and so has the memory that it takes.
 """
 
 import array
@@ -17,9 +17,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 TIMEOUT = 60  # seconds; what is slow here waits for something that does not come
 _MAX_REQUEST = 1024 * 1024
@@ -32,37 +34,135 @@ def run(
     module: str = "bunker.cli:main",
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `module`'s command with `arguments` to its end, in a session of its own."""
-    request = {
-        "arguments": list(arguments),
-        "environment": dict(os.environ if environment is None else environment),
-        "folder": str(Path.cwd()),
-        "module": module,
-    }
     with (
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
     ):
         given.write(stdin)
         given.seek(0)
-        connection.settimeout(TIMEOUT)
-        connection.connect(_server())
-        handles = array.array("i", [given.fileno(), out.fileno(), err.fileno()])
-        body = json.dumps(request).encode()
-        connection.sendmsg(
-            [len(body).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)]
-        )
-        connection.sendall(body)
-        pid = int.from_bytes(_exactly(connection, 4))
-        try:
-            code = int.from_bytes(_exactly(connection, 4), signed=True)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise
+        with Forked(arguments, environment, module, given, out, err) as process:
+            try:
+                code = process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(list(arguments), code, out.read(), err.read())
+
+
+class Forked:
+    """A command that runs, to be used as a `subprocess.Popen` is. The streams stay the caller's."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
+        module: str,
+        *streams: IO[Any],
+    ) -> None:
+        request = {
+            "arguments": list(arguments),
+            "environment": dict(os.environ if environment is None else environment),
+            "folder": str(Path.cwd()),
+            "module": module,
+        }
+        body = json.dumps(request).encode()
+        assert len(streams) == 3
+        handles = array.array("i", [stream.fileno() for stream in streams])
+        self.returncode: int | None = None
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.settimeout(TIMEOUT)
+        self._connection.connect(_server())
+        self._connection.sendmsg(
+            [len(body).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handles)]
+        )
+        self._connection.sendall(body)
+        self.pid = int.from_bytes(_exactly(self._connection, 4))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, negative after a signal; raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            self._connection.settimeout(timeout)
+            try:
+                self.returncode = int.from_bytes(_exactly(self._connection, 4), signed=True)
+            except (TimeoutError, BlockingIOError) as error:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0) from error
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.wait()
+        self._connection.close()
+
+
+Process = subprocess.Popen[str] | Forked
+
+
+@contextmanager
+def started(
+    arguments: Sequence[str],
+    errors: IO[str],
+    environment: Mapping[str, str] | None = None,
+    module: str = "bunker.cli:main",
+    *,
+    fork: bool = True,
+) -> Iterator[tuple[Process, IO[str]]]:
+    """Start a command; yield it and its standard output. It is killed when the block ends.
+
+    Not forked it imports everything anew, as where the kernel has no pidfd (Linux 5.3).
+    """
+    if not fork or not hasattr(os, "pidfd_open"):
+        place, _, name = module.partition(":")
+        path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+        program = f"{path}; from {place} import {name}; {name}(prog_name='bunker')"
+        with subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process, process.stdout
+            finally:
+                process.kill()
+        return
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as output:
+        with os.fdopen(writing, "w") as given, Path(os.devnull).open() as nothing:
+            forked = Forked(arguments, environment, module, nothing, given, errors)
+        with forked:
+            try:
+                yield forked, output
+            finally:
+                forked.kill()
 
 
 @functools.cache
@@ -163,8 +263,10 @@ def _load() -> None:
         "bunker_client.remote_signer",
         "bunker_client.doctor",
         "bunker_core.pool",
-        "bunker_relay.config",
+        "bunker_relay.http.server",
         "bunker_relay.store.store",
+        "sqlalchemy.dialects.sqlite",
+        "uvloop",
         "bunker_signer.nse.wrap.master_key",
         "bunker_signer.nse.wrap.passphrase",
         "bunker_signer.process.logs",

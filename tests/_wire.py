@@ -7,18 +7,18 @@ import re
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+import _commands
 from bunker.conformance.wire import peer as wire
 from bunker.conformance.wire.peer import NOBODY as NOBODY
 from bunker.conformance.wire.peer import Message as Message
@@ -118,10 +118,13 @@ def request(author: SecretKey, recipient: str, content: str = "") -> VerifiedEve
 
 
 class RelayProcess:
-    """Our own relay, running."""
+    """Our own relay, running. `output` is what it has yet to say on standard output."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, data: Path, log: Path) -> None:
+    def __init__(
+        self, process: _commands.Process, output: IO[str], url: str, data: Path, log: Path
+    ) -> None:
         self.process = process
+        self.output = output
         self.url = url
         self.data = data
         self._log = log
@@ -170,31 +173,32 @@ Start = Callable[..., RelayProcess]
 
 @contextmanager
 def running_relay(
-    data: Path, *flags: str, config: str = "", environ: dict[str, str] | None = None
+    data: Path,
+    *flags: str,
+    config: str = "",
+    environ: dict[str, str] | None = None,
+    forked: bool = False,
 ) -> Iterator[RelayProcess]:
-    """Run our relay on a free port; `config` is TOML. Kills it when the block ends."""
-    command = [sys.executable, "-c", "from bunker_relay.cli import relay; relay()", "run"]
-    command += ["--port", "0", "--data", str(data), *flags]
+    """Run our relay on a free port; `config` is TOML. Kills it when the block ends.
+
+    One that is `forked` starts at once, but its memory is not that of a relay.
+    """
+    arguments = ["run", "--port", "0", "--data", str(data), *flags]
     data.parent.mkdir(parents=True, exist_ok=True)
     if config:
         file = data.with_suffix(".toml")
         file.write_text(config)
-        command += ["--config", str(file)]
+        arguments += ["--config", str(file)]
     log = data.with_suffix(".log")
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | (environ or {}),
-        )
-    with process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            prefix = "relay listening on "
-            assert line.startswith(prefix), log.read_text()
-            yield RelayProcess(process, line.removeprefix(prefix).strip(), data, log)
-        finally:
-            process.kill()  # how it ends by itself is for the tests that ask it to
+    environment = os.environ | (environ or {})
+    module = "bunker_relay.cli:relay"
+    # How a relay ends by itself is for the tests that ask it to.
+    with (
+        log.open("w") as errors,
+        _commands.started(arguments, errors, environment, module, fork=forked) as begun,
+    ):
+        process, output = begun
+        line = output.readline()
+        prefix = "relay listening on "
+        assert line.startswith(prefix), log.read_text()
+        yield RelayProcess(process, output, line.removeprefix(prefix).strip(), data, log)

@@ -56,7 +56,10 @@ def stored(database: Database) -> str:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a relay of our own: start(*flags, config=TOML). Stopped after the test."""
+    """Start a relay of our own: start(*flags, config=TOML). Stopped after the test.
+
+    Forked, as it starts at once then; who looks at its memory says `forked=False`.
+    """
     with ExitStack() as stack:
         count = 0
 
@@ -64,6 +67,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             nonlocal count
             count += 1
             folder = data or tmp_path / f"relay-{count}"
+            options = {"forked": True} | options
             return stack.enter_context(running_relay(folder, *flags, **options))
 
         yield run

@@ -31,13 +31,14 @@ async def test_a_client_that_does_not_read_is_closed_alone(start: Start) -> None
     """40 MB flow past a subscriber that never reads: it alone is closed, and counted."""
     port = _free_port()
     relay = start(
+        forked=False,
         config=f"""
         limits.max_outbox_bytes = 1_048_576
         limits.max_signing_bytes = 262_144
         rates.signing_per_ip = {UNLIMITED}
         rates.signing_per_pubkey = {UNLIMITED}
         metrics.port = {port}
-        """
+        """,
     )
     key, client = SecretKey.generate(), SecretKey.generate()
     deaf = Peer(relay.url, max_queue=1, close_timeout=0.1)

@@ -63,11 +63,10 @@ def test_the_bunker_profile_does_not_load_a_database() -> None:
 
 def test_one_line_when_it_listens(start: Start) -> None:
     """Standard output has exactly the line that harnesses wait for; standard error is silent."""
-    running = start()
+    running = start(forked=False)
     assert httpx.get(running.http_url + "/healthz").text == "ok\n"
     assert running.stop() == 0
-    assert running.process.stdout is not None
-    assert running.process.stdout.read() == ""
+    assert running.output.read() == ""
     assert running.log() == ""
 
 

@@ -34,7 +34,7 @@ async def _wide_queries(peer: Peer, queries: int) -> list[str]:
 
 async def test_filters_take_a_bounded_share_of_memory(start: Start) -> None:
     """Four connections that ask for 912,000 pubkeys add less than 64 MiB, and give it back."""
-    relay = start()
+    relay = start(forked=False)
     async with Peer(relay.url) as first:
         await _wide_queries(first, 2)  # what every relay loads once
     before = relay.rss()
@@ -71,7 +71,7 @@ async def test_clients_that_do_not_read_their_answers_cost_little(
 ) -> None:
     """15 that ask for 60 MB and leave it add less than 128 MiB; who reads gets all of it."""
     _fill(tmp_path / "data", 300, 200_000)
-    relay = start(data=tmp_path / "data")
+    relay = start(forked=False, data=tmp_path / "data")
     async with Peer(relay.url) as first:
         assert len(await first.ids({"limit": 1})) == 1
     before = relay.rss()
@@ -87,7 +87,7 @@ async def test_clients_that_do_not_read_their_answers_cost_little(
 
 async def test_subscribers_that_read_nothing_cost_little_together(start: Start) -> None:
     """60 of one address, past which 8 MB flow, add less than 128 MiB; it was 4 MiB for each."""
-    relay = start(config="rates.events_per_ip = {per_second = 9999, burst = 9999}")
+    relay = start(forked=False, config="rates.events_per_ip = {per_second = 9999, burst = 9999}")
     key = SecretKey.generate()
     async with AsyncExitStack() as stack:
         for _ in range(60):

@@ -115,7 +115,7 @@ async def test_a_request_without_an_end_is_dropped() -> None:
 
 async def test_requests_in_a_row_are_few(start: Start) -> None:
     """40 connections that send 14,000 at once add less than 32 MiB; 9 in a row are answered."""
-    relay = start()
+    relay = start(forked=False)
     least = b"GET /healthz HTTP/1.1\r\n\r\n"
     with socket.create_connection(("127.0.0.1", relay.port), timeout=PATIENCE) as polite:
         polite.sendall(least * 9)

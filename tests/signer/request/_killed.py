@@ -1,10 +1,8 @@
 """A signer that kills itself (SIGKILL) at a chosen step: a program for test_killed.py.
 
-    python _killed.py DATA RELAY [STEP [PERMISSION]]
-
-STEP is `before:NAME` or `after:NAME`, a call of the request path. Every question is answered with
-"once"; what PERMISSION grants is not asked. What is asked and signed is noted in DATA, one line
-each, so that a test can count it.
+Its arguments are DATA RELAY [STEP [PERMISSION]]. STEP is `before:NAME` or `after:NAME`, a call of
+the request path. Every question is answered with "once"; what PERMISSION grants is not asked. What
+is asked and signed is noted in DATA, one line each, so that a test can count it.
 """
 
 import asyncio
@@ -109,5 +107,6 @@ async def main(data: Path, relay: str, step: str = "", permission: str = "") -> 
         await service.agent.serve()
 
 
-if __name__ == "__main__":
+def run(prog_name: str) -> None:
+    """Run it with the arguments of this process."""
     asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -6,7 +6,6 @@ The steps are those of the request path, each before and after it happened.
 import asyncio
 import json
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import _commands
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_signer.store import Database, audit_log, journal
 from signer._wire import Answer, Wire, wire
 
-PROGRAM = Path(__file__).with_name("_killed.py")
+PROGRAM = "signer.request._killed:run"
 # The template has no created_at: its time is the request's, however late it is signed.
 TEMPLATE = json.dumps({"kind": 1, "content": "once"})
 
@@ -53,27 +53,17 @@ USED_TWICE = ["after:open", "before:answer"]
 @asynccontextmanager
 async def signer(
     data: Path, relay: str, step: str = "", permission: str = ""
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, BunkerURI]]:
+) -> AsyncIterator[tuple[_commands.Process, BunkerURI]]:
     """Run the program; yield when it serves."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PROGRAM),
-        str(data),
-        relay,
-        step,
-        permission,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        line = (await process.stdout.readline()).decode()
-        assert line, (await process.communicate())[1].decode()
+    log = data.with_suffix(".log")
+    arguments = (str(data), relay, step, permission)
+    with (
+        log.open("a+") as errors,
+        _commands.started(arguments, errors, module=PROGRAM) as (process, output),
+    ):
+        line = await asyncio.to_thread(output.readline)
+        assert line, log.read_text()
         yield process, parse_bunker_uri(line)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 def lines(path: Path) -> int:
@@ -90,8 +80,7 @@ async def test_killed_at_any_step(relay_url: str, data: Path, step: str) -> None
         async with wire(relay_url, remote, key) as client:
             assert (await client.ask("connect", "", uri.secret)).json["result"] == "ack"
             await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at)
-            async with asyncio.timeout(10):
-                assert await process.wait() == -signal.SIGKILL
+            assert await asyncio.to_thread(process.wait, 10) == -signal.SIGKILL
             answers = [item for item in client.seen if item.json["id"] == "x"]
     async with wire(relay_url, remote, key) as client, signer(data, relay_url):
         if step in FORGOTTEN:
@@ -123,8 +112,7 @@ async def test_killed_on_a_granted_request(relay_url: str, data: Path, step: str
         remote = uri.remote_signer_pubkey
         await client.ask("connect", "", uri.secret, rid="c")
         await client.send("sign_event", TEMPLATE, rid="x", created_at=created_at)
-        async with asyncio.timeout(10):
-            assert await process.wait() == -signal.SIGKILL
+        assert await asyncio.to_thread(process.wait, 10) == -signal.SIGKILL
         answers = [item for item in client.seen if item.json["id"] == "x"]
     assert not (answers and step in UNWRITTEN)
     database = Database(data / "signer.sqlite3")
@@ -160,8 +148,7 @@ async def test_killed_among_many(relay_url: str, data: Path, step: str) -> None:
     ):
         await client.ask("connect", "", uri.secret, rid="c")
         await send_all(client, now - 3)
-        async with asyncio.timeout(10):
-            assert await process.wait() == -signal.SIGKILL
+        assert await asyncio.to_thread(process.wait, 10) == -signal.SIGKILL
         answers = [item for item in client.seen if item.json["id"] != "c"]
     async with wire(relay_url, uri.remote_signer_pubkey, key) as client, signer(data, relay_url):
         await send_all(client, now - 2)
