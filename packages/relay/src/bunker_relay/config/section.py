@@ -2,7 +2,9 @@
 
 They come as they stand in a TOML file, a variable or a flag, and are what the annotations say from
 then on. All that is wrong is said at once. pydantic does the same and more; at rest it takes eleven
-of a relay's fifty megabytes, and a fifth of its start.
+of a relay's fifty megabytes, and a fifth of its start. The light ones were tried: msgspec (1.1 MiB)
+says the first mistake alone and takes neither `on` nor a list with commas; attrs with cattrs (2.0)
+does not say which key is out of bounds. What they could do is a quarter of this file.
 """
 
 from collections.abc import Callable, Iterable, Mapping
