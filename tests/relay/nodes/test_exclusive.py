@@ -1,10 +1,15 @@
-"""The address that a relay takes before it serves anybody."""
+"""The address and the data directory that a relay takes before it serves anybody."""
 
 import contextlib
+import errno
+import fcntl
 import socket
+from pathlib import Path
 from typing import Final
 
-from bunker_relay.nodes.exclusive import bind
+import pytest
+
+from bunker_relay.nodes.exclusive import LOCK, StartError, bind, lock
 
 CLIENTS: Final = 300
 PATIENCE: Final = 10.0  # seconds
@@ -17,3 +22,26 @@ def test_clients_that_come_during_the_start_are_let_in() -> None:
         stack.enter_context(listener)
         for _ in range(CLIENTS):
             stack.enter_context(socket.create_connection(listener.getsockname(), PATIENCE))
+
+
+def test_a_data_directory_is_for_one_relay(tmp_path: Path) -> None:
+    """A second one is told what holds it, until the first ends; the lock keeps its time."""
+    with lock(tmp_path):
+        before = (tmp_path / LOCK).stat().st_mtime_ns
+        with pytest.raises(StartError, match="in use by another relay"), lock(tmp_path):
+            pass
+    with lock(tmp_path):
+        assert (tmp_path / LOCK).stat().st_mtime_ns == before
+
+
+def test_a_file_system_without_locks_is_no_other_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file system says is passed on: nobody looks for a relay that is not there."""
+
+    def none(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(StartError, match="No locks available"), lock(tmp_path):
+        pass

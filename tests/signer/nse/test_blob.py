@@ -26,6 +26,8 @@ def stored() -> str:
     [
         ("id", "", "no id or no type"),
         ("type", "x" * 65, "no id or no type"),
+        ("type", "raw\x1b[2J", "no id or no type"),  # it is shown at a terminal
+        ("id", 1, "no id or no type"),
         ("hw", 0, "flag is not true or false"),
         ("bound", "no", "flag is not true or false"),
         ("params", [], "parameters are not an object"),
