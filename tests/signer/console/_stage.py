@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
@@ -25,14 +25,22 @@ from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.async_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Locator,
+        Page,
+        Request,
+    )
 
     from bunker_core.event import VerifiedEvent
 
+Role = Literal["button", "link"]
 HERE = Path(__file__).parent
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 800}
-TIMEOUT = 15_000.0  # milliseconds for what takes a moment
+TIMEOUT = 30_000.0  # milliseconds for what takes a moment, on a machine with much else to do
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -110,18 +118,24 @@ async def stage(relay: str, data: Path, arguments: Sequence[str] = CONSOLE) -> A
 # Browsers
 
 
-def chromium() -> str:
-    """Return the path of Chromium; skip without it."""
+def chromium(*, shell: bool = False) -> str:
+    """Return the path of Chromium; skip without it.
+
+    With `shell`, of its pages alone where that is installed: half the work for the processor. It
+    has no notifications, no extensions and no client of push services.
+    """
     need(find_spec("playwright"), "playwright, of requirements/interop.txt")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium-headless-shell",) if shell else ()
+    found = map(shutil.which, (*names, "chromium", "chromium-browser"))
+    path = next((path for path in found if path), None)
     need(path, "Chromium, of .ci/apt-console.txt")
     return str(path)
 
 
 @asynccontextmanager
-async def browser(*flags: str) -> AsyncIterator["Browser"]:
-    """Run a headless Chromium."""
-    path = chromium()
+async def browser(*flags: str, shell: bool = False) -> AsyncIterator["Browser"]:
+    """Run a headless Chromium, or only what draws its pages (`shell`)."""
+    path = chromium(shell=shell)
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -177,19 +191,35 @@ def watched(context: "BrowserContext", *allowed: str) -> list[str]:
     return faults
 
 
+async def follow(control: "Locator") -> None:
+    """Tap on what leads to a page, and wait for that page with its style and its scripts.
+
+    A click by itself returns before: who looks next then sees the page from which it led away.
+    """
+    await control.wait_for()
+    async with control.page.expect_navigation():
+        await control.click()
+
+
+async def tap(
+    where: "Page | Locator", name: str, *, role: "Role" = "button", exact: bool = False
+) -> None:
+    """Follow the button (or the link) of that name."""
+    await follow(where.get_by_role(role, name=name, exact=exact))
+
+
 async def bind(page: "Page", link: str, name: str = "Phone") -> None:
     """Scan the link: open it, name the device, bind it."""
     await page.goto(link)
     await page.get_by_label("Name of this device").fill(name)
-    await page.get_by_role("button", name="Bind").click()
-    await page.wait_for_url("**/requests*")
+    await tap(page, "Bind")
 
 
 async def sure(page: "Page", what: str, yes: str) -> None:
     """Tap on something that asks back, and then on the answer."""
     asks = page.locator(f'summary[aria-label="{what}"], summary:text-is("{what}")').first
     await asks.click()
-    await asks.locator("xpath=..").get_by_role("button", name=yes).click()
+    await tap(asks.locator("xpath=.."), yes)
 
 
 def node_script(name: str) -> tuple[str, str]:

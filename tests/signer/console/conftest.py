@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> "AsyncIterator[Browser]":
     """A headless Chromium."""
-    async with browser() as started:
+    async with browser(shell=True) as started:
         yield started
 
 

@@ -18,7 +18,19 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.policy import Profile
 from signer.console._pictures import TARGET, keep
-from signer.console._stage import DESK, PHONE, Stage, bind, browser, sign, stage, sure, visitor
+from signer.console._stage import (
+    DESK,
+    PHONE,
+    Stage,
+    bind,
+    browser,
+    follow,
+    sign,
+    stage,
+    sure,
+    tap,
+    visitor,
+)
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -91,8 +103,7 @@ async def strangers(
         for name, path in (("login", "login"), ("link-gone", "bind/none"), ("bind", "")):
             await page.goto(f"{on.origin}/{path}" if path else await on.new_link())
             await page.screenshot(path=TARGET / f"{name}-{look}.png")
-        await page.get_by_role("button").click()
-        await page.wait_for_url("**/requests*")
+        await follow(page.get_by_role("button"))
         for path in PAGES:
             await page.goto(f"{on.origin}/{path}")
             await page.screenshot(path=TARGET / f"{path.replace('/', '-')}-de-{look}.png")
@@ -113,7 +124,7 @@ async def paired(on: Stage, first: "Page") -> list[RemoteSigner]:
         for number in range(count):
             await sign(app, f"note {number}")
     refused = sign(apps[2], "", kind=10002)
-    await first.get_by_role("button", name="Deny").click()
+    await tap(first, "Deny")
     await asyncio.gather(refused, return_exceptions=True)
     return apps
 
@@ -128,10 +139,10 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
         await page.goto(f"{on.origin}/{path}")
         await shot(path.replace("/", "-"))
     await page.goto(f"{on.origin}/apps")
-    await page.locator(".list a.row").first.click()
+    await follow(page.locator(".list a.row").first)
     await shot("app")
     await page.goto(f"{on.origin}/apps/new")
-    await page.get_by_role("button", name="Show the code").click()
+    await tap(page, "Show the code")
     await page.locator(".qr").wait_for()
     await shot("invite")
 
@@ -140,18 +151,18 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     async with Pairing([on.relay], permissions=wishes, metadata=about) as pairing:
         await page.goto(f"{on.origin}/apps/new")
         await page.get_by_label("its address, pasted").fill(str(pairing.uri))
-        await page.get_by_role("button", name="Continue").click()
+        await tap(page, "Continue")
         await page.get_by_role("heading", name="Pair this app?").wait_for()
         await shot("review")
     await page.goto(f"{on.origin}/devices")
-    await page.get_by_role("button", name="Add a device").click()
+    await tap(page, "Add a device")
     await page.locator(".qr").wait_for()
     await shot("link")
     await page.goto(f"{on.origin}/keys")
     await sure(page, "Lock", "Lock now")
     await page.get_by_text("The key is locked").wait_for()
     await shot("locked")
-    await page.get_by_role("button", name="Unlock").click()
+    await tap(page, "Unlock")
     await page.get_by_text("The key is unlocked").wait_for()
     await page.goto(f"{on.origin}/requests/{'0' * 64}")
     await shot("over")
@@ -169,17 +180,17 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     await page.locator(".longer summary").click()
     await shot("answers")
     await page.locator(".longer summary").click()
-    await page.get_by_role("link", name="Change your profile").click()
+    await tap(page, "Change your profile", role="link")
     await page.locator(".warning").wait_for()
     await settled(page)
     await shot("warning")
-    await page.get_by_role("link", name="Read a message").click()
+    await tap(page, "Read a message", role="link")
     await page.get_by_text("able to read the message").wait_for()
     await settled(page)
     await shot("decrypt")
     for _ in waiting:
         await page.goto(f"{on.origin}/requests")
-        await page.get_by_role("button", name="Deny").click()
+        await tap(page, "Deny")
         await page.wait_for_url("**done=denied")
     await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -188,7 +199,7 @@ async def pictures(page: "Page", on: Stage, apps: list[RemoteSigner], look: str)
     await page.get_by_text("4 of 4").wait_for()
     await settled(page)
     await shot("burst")
-    await page.get_by_role("button", name="Deny").click()
+    await tap(page, "Deny")
     await page.wait_for_url("**done=denied")
     await asyncio.gather(*several, return_exceptions=True)
 
@@ -206,19 +217,19 @@ async def new_cards(page: "Page", on: Stage, apps: list[RemoteSigner], look: str
     await page.locator(".question").wait_for()
     if await page.locator("input[name=sure]").count():
         await page.locator("input[name=sure]").check()
-    await page.get_by_role("button", name="Allow once").click()
+    await tap(page, "Allow once")
     await signing
     signing = sign(apps[0], "", kind=3, tags=people[:8])
     await page.get_by_text("22 fewer than now").wait_for()
     await shot("follows")
-    await page.get_by_role("button", name="Deny").click()
+    await tap(page, "Deny")
     await asyncio.gather(signing, return_exceptions=True)
     await page.wait_for_url("**done=denied")
     peer = SecretKey.generate().pubkey
     asking = asyncio.create_task(apps[0].nip44_encrypt(peer, "Meet me at noon, by the canal."))
     await page.get_by_text("Meet me at noon").wait_for()
     await shot("encrypt")
-    await page.get_by_role("button", name="Deny").click()
+    await tap(page, "Deny")
     await asyncio.gather(asking, return_exceptions=True)
     await page.wait_for_url("**done=denied")
     await on.command("lock")
@@ -226,11 +237,11 @@ async def new_cards(page: "Page", on: Stage, apps: list[RemoteSigner], look: str
     await page.get_by_role("button", name="Unlock and allow").wait_for()
     await shot("locked-card")
     await page.get_by_text("Allow for longer…").click()
-    await page.locator("button[value='1h']").click()
+    await follow(page.locator("button[value='1h']"))
     await signing
     await page.locator(".toast").wait_for()
     await page.screenshot(path=TARGET / f"undo-{look}.png")
-    await page.get_by_role("button", name="Undo").click()
+    await tap(page, "Undo")
     await page.goto(f"{on.origin}/stop")
     await page.screenshot(path=TARGET / f"stop-{look}.png")
     await page.goto(f"{on.origin}/activity")

@@ -15,11 +15,13 @@ from signer.console._stage import (
     Stage,
     axe,
     bind,
+    follow,
     key_of,
     paired,
     sign,
     stage,
     sure,
+    tap,
     visitor,
 )
 
@@ -41,7 +43,8 @@ RUN = "axe.run(document, { resultTypes: ['violations'] })"
 
 async def faults(page: "Page") -> list[str]:
     """Return what axe-core finds, of every weight."""
-    await page.wait_for_load_state()  # a click returns before the page it leads to has its colours
+    await page.wait_for_load_state()
+    await page.evaluate("document.fonts.ready.then(() => null)")
     # Through the page's own world, past its CSP as an extension would be.
     await page.evaluate(axe())
     found = await page.evaluate(RUN)
@@ -85,8 +88,8 @@ async def test_no_fault(
         found["question"] = await faults(page)
         await page.get_by_text("Allow for longer…").click()
         found["answers"] = await faults(page)
-        await page.get_by_role("button", name="Deny").click()
-        await page.wait_for_url("**done=denied")
+        await tap(page, "Deny")
+        assert page.url.endswith("done=denied")
         found["done"] = await faults(page)
         with pytest.raises(RequestDenied):
             await signing
@@ -106,23 +109,23 @@ async def test_no_fault(
             await page.goto(f"{on.origin}/{path}")
             found[path[:20]] = await faults(page)
         await page.goto(f"{on.origin}/apps/new")
-        await page.get_by_role("button", name="Show the code").click()
+        await tap(page, "Show the code")
         await page.locator("svg.qr").wait_for()
         found["invite"] = await faults(page)
         await page.goto(f"{on.origin}/devices")
-        await page.get_by_role("button", name="Add a device").click()
+        await tap(page, "Add a device")
         await page.locator("svg.qr").wait_for()
         found["link"] = await faults(page)
         await page.goto(f"{on.origin}/apps/new")
         await page.get_by_label("Or its address, pasted").fill(theirs())
-        await page.get_by_role("button", name="Continue").click()
+        await tap(page, "Continue")
         await page.get_by_role("heading", name="Pair this app?").wait_for()
         found["review"] = await faults(page)
         await page.goto(f"{on.origin}/keys")
         await sure(page, "Lock", "Lock now")
         await page.get_by_text("The key is locked").wait_for()
         found["locked"] = await faults(page)
-        await page.get_by_role("button", name="Unlock").click()
+        await tap(page, "Unlock")
         await page.get_by_text("The key is unlocked").wait_for()
     print(f"axe-core, {scheme}: {len(found)} pages, {sum(map(len, found.values()))} faults")
     assert {path: list_ for path, list_ in found.items() if list_} == {}
@@ -144,7 +147,7 @@ async def test_no_fault_after_a_panic(
     async with stage(relay_url, folder) as on, visitor(chromium, on.origin, **options) as page:
         await bind(page, await on.new_link())
         await page.goto(f"{on.origin}/stop")
-        await page.get_by_role("button", name="Panic").click()
+        await tap(page, "Panic")
         await page.get_by_role("heading", name="Everything is off").wait_for()
         assert await faults(page) == []
 
@@ -167,8 +170,7 @@ async def test_a_thumb_hits_it(chromium: "Browser", on: Stage) -> None:
     """What can be tapped on a phone is 44 pixels high, and nothing sticks out, also in German."""
     async with visitor(chromium, on.origin, locale="de-DE") as page, paired(on) as app:
         await page.goto(await on.new_link())
-        await page.get_by_role("button").click()
-        await page.wait_for_url("**/requests*")
+        await follow(page.get_by_role("button"))
         signing = sign(app, "small?")
         await page.locator("fieldset:not(:disabled)").wait_for()
         small: dict[str, list[str]] = {}
@@ -181,7 +183,7 @@ async def test_a_thumb_hits_it(chromium: "Browser", on: Stage) -> None:
             small[path] = await page.evaluate(SMALL)
             assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         await page.goto(f"{on.origin}/requests")
-        await page.get_by_role("button", name=texts_of("de")("answer.deny")).click()
+        await tap(page, texts_of("de")("answer.deny"))
         with pytest.raises(RequestDenied):
             await signing
         assert {path: list_ for path, list_ in small.items() if list_} == {}

@@ -15,7 +15,7 @@ from PIL import Image
 from bunker_client import Pairing, RequestDenied
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.qr.pictures import FRAME_EVERY, Busy, Pictures
-from signer.console._stage import Stage, bind, bound, browser, http, sign, visitor
+from signer.console._stage import Stage, bind, bound, browser, http, sign, tap, visitor
 
 if TYPE_CHECKING:
     import httpx
@@ -63,7 +63,7 @@ async def chromium(seen: Path) -> AsyncIterator["Browser"]:
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-video-capture={seen}",
     )
-    async with browser(*flags) as started:
+    async with browser(*flags, shell=True) as started:
         yield started
 
 
@@ -90,12 +90,12 @@ async def test_the_camera_pairs_an_app(chromium: "Browser", on: Stage, seen: Pat
             await phone.get_by_role("button", name="Scan with the camera").click()
             await phone.get_by_role("heading", name="Pair this app?").wait_for()
             await phone.get_by_text(pairing.uri.client_pubkey).wait_for()
-            await phone.get_by_role("button", name="Pair", exact=True).click()
+            await tap(phone, "Pair", exact=True)
             app = await pairing.wait()
             await phone.get_by_text("The app is paired", exact=True).wait_for()
             signing = sign(app)
             await phone.goto(f"{on.origin}/requests")
-            await phone.get_by_role("button", name="Deny").click()
+            await tap(phone, "Deny")
             with pytest.raises(RequestDenied):
                 await signing
 
@@ -154,9 +154,9 @@ async def test_a_photo_without_javascript(chromium: "Browser", on: Stage, tmp_pa
         field = phone.get_by_label("Or a photo of the code")
         assert await field.get_attribute("capture") == "environment"
         await field.set_input_files(photo)
-        await phone.get_by_role("button", name="Continue").click()
+        await tap(phone, "Continue")
         await phone.get_by_text("Everyday things").click()
-        await phone.get_by_role("button", name="Pair", exact=True).click()
+        await tap(phone, "Pair", exact=True)
         app = await pairing.wait()
         assert (await sign(app, "as chosen after looking")).kind == 1
 

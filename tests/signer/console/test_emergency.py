@@ -9,7 +9,18 @@ import pytest
 from bunker_client import RemoteSigner, RequestDenied
 from bunker_core.keys import SecretKey
 from bunker_signer.policy import Profile
-from signer.console._stage import Stage, bind, http, key_of, paired, sign, stage, visitor
+from signer.console._stage import (
+    Stage,
+    bind,
+    follow,
+    http,
+    key_of,
+    paired,
+    sign,
+    stage,
+    tap,
+    visitor,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +41,7 @@ async def test_a_locked_key_is_unlocked_and_allowed(chromium: "Browser", on: Sta
         await on.command("lock")
         signing = sign(app, "opened by the answer")
         await phone.get_by_text("The key is locked. Allowing this unlocks it.").wait_for()
-        await phone.get_by_role("button", name="Unlock and allow").click()
+        await tap(phone, "Unlock and allow")
         assert (await signing).content == "opened by the answer"
         assert "unlocked" in json.dumps(json.loads(await on.command("status", "--json")))
 
@@ -43,8 +54,8 @@ async def test_what_waits_for_an_unlock_is_said(chromium: "Browser", on: Stage) 
         await on.command("lock")
         signing = sign(app, "patience")
         await phone.get_by_text("1 request waits for the key default").wait_for()
-        await phone.get_by_role("link", name="Unlock").click()
-        await phone.get_by_role("button", name="Unlock").click()
+        await tap(phone, "Unlock", role="link")
+        await tap(phone, "Unlock")
         assert (await signing).content == "patience"
 
 
@@ -56,12 +67,12 @@ async def test_pause_and_resume(chromium: "Browser", on: Stage) -> None:
         for path in ("requests", "apps", "keys", "activity", "health", "devices"):
             await phone.goto(f"{on.origin}/{path}")
             assert await phone.get_by_role("link", name="Stop").is_visible()
-        await phone.get_by_role("link", name="Stop").click()
-        await phone.get_by_role("button", name="Pause").click()
+        await tap(phone, "Stop", role="link")
+        await tap(phone, "Pause")
         await phone.get_by_text("Paused: everything is refused").wait_for()
         with pytest.raises(Exception, match="paused"):
             await sign(app, "refused")
-        await phone.get_by_role("button", name="Resume").click()
+        await tap(phone, "Resume")
         await phone.get_by_text("Going on").wait_for()
         assert (await sign(app, "again")).kind == 1
 
@@ -76,9 +87,9 @@ async def test_panic_from_the_phone(chromium: "Browser", relay_url: str, folder:
         await bind(phone, await on.new_link())
         waiting = sign(app, "too late")
         await phone.locator(".question").wait_for()
-        await phone.get_by_role("link", name="Stop").click()
+        await tap(phone, "Stop", role="link")
         await phone.get_by_text("ends the access of all apps (1)").wait_for()
-        await phone.get_by_role("button", name="Panic").click()
+        await tap(phone, "Panic")
         await phone.get_by_role("heading", name="Everything is off").wait_for()
         with pytest.raises(RequestDenied):
             await waiting
@@ -96,15 +107,15 @@ async def test_always_can_be_undone(chromium: "Browser", on: Stage) -> None:
         await bind(phone, await on.new_link())
         signing = sign(app, "first")
         await phone.get_by_text("Allow for longer…").click()
-        await phone.locator("button[value=always]").click()
+        await follow(phone.locator("button[value=always]"))
         await signing
         toast = phone.locator(".toast")
         assert "Habla may always do this without asking: Post a note" in await toast.inner_text()
         assert (await sign(app, "without asking")).content == "without asking"
-        await phone.get_by_role("button", name="Undo").click()
+        await tap(phone, "Undo")
         await phone.get_by_text("The permission is taken back").wait_for()
         asked = sign(app, "asks again")
-        await phone.get_by_role("button", name="Deny").click()
+        await tap(phone, "Deny")
         with pytest.raises(RequestDenied):
             await asked
 
@@ -120,7 +131,7 @@ async def test_a_follow_list_that_shrinks(chromium: "Browser", on: Stage) -> Non
         await bind(phone, await on.new_link())
         signing = sign(app, "", kind=3, tags=follows)
         await phone.get_by_text("You would follow 30 people.").wait_for()
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         await signing
         signing = sign(app, "", kind=3, tags=follows[:4])
         await phone.get_by_text("26 fewer than now.").wait_for()
@@ -136,7 +147,7 @@ async def test_a_follow_list_that_shrinks(chromium: "Browser", on: Stage) -> Non
         assert answer.status_code == 409
         assert not signing.done()
         await phone.get_by_label("I have read what would be lost").check()
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         assert len((await signing).tags) == 4
 
 
@@ -147,7 +158,7 @@ async def test_a_text_to_encrypt_is_on_the_card(chromium: "Browser", on: Stage) 
         await bind(phone, await on.new_link())
         asking: Any = asyncio.create_task(app.nip44_encrypt(peer, "meet me at noon"))
         await phone.get_by_text("meet me at noon").wait_for()
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         assert await asking
 
 
@@ -162,13 +173,13 @@ async def test_an_answer_stays_on_the_page(
             signing = sign(app, "still here")
             await phone.locator("fieldset:not(:disabled)").wait_for()
             await on.signer.kill()
-            await phone.get_by_role("button", name="Allow once").click()
+            await phone.get_by_role("button", name="Allow once").click()  # and stays
             await phone.get_by_text("Your answer is not sent").wait_for()
             assert await phone.get_by_role("button", name="Allow once").is_enabled()
             console = ("--console", f"127.0.0.1:{port}")
             async with stage(relay_url, folder, console):
                 await phone.locator("#offline").wait_for(state="hidden")
-                await phone.get_by_role("button", name="Allow once").click()
+                await tap(phone, "Allow once")
                 assert (await signing).content == "still here"
 
 
@@ -210,8 +221,7 @@ async def test_large_letters_and_narrow_screens(
     }
     async with visitor(chromium, on.origin, **options) as phone, paired(on) as app:
         await phone.goto(await on.new_link())
-        await phone.locator("button").click()
-        await phone.wait_for_url("**/requests*")
+        await follow(phone.locator("button"))
         signing = sign(app, "large?")
         await phone.locator("fieldset:not(:disabled)").wait_for()
         paths = ("", "apps", f"apps/default/{key_of(app)}", "apps/new", "keys", "activity",
@@ -224,6 +234,6 @@ async def test_large_letters_and_narrow_screens(
             assert small >= (22 if text == "200%" else 11), path
             assert left >= -1, path
         await phone.goto(f"{on.origin}/requests")
-        await phone.locator("button[value=deny]").click()
+        await follow(phone.locator("button[value=deny]"))
         with pytest.raises(RequestDenied):
             await signing

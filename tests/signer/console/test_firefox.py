@@ -125,7 +125,7 @@ async def test_a_request_is_approved_in_firefox(browser: Firefox, on: Stage) -> 
         for name, viewport in SIZES.items():
             await page.size(viewport)
             await page.picture(f"card-{name}")
-            assert await page.js(FITS), name
+            assert await page.until(FITS), name
         await page.tap("Allow once")
         event = await signing
         assert verify(event).content == "Hello from the desk"
@@ -139,7 +139,7 @@ async def test_stop_in_firefox(browser: Firefox, on: Stage) -> None:
         for name, viewport in SIZES.items():
             await page.size(viewport)
             await page.picture(f"stop-{name}")
-            assert await page.js(FITS), name
+            assert await page.until(FITS), name
             for word in ("Pause", "Lock", "Panic"):
                 assert word in await page.text()
         await page.tap("Pause")

@@ -8,7 +8,7 @@ import pytest
 from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
 from bunker_core.nips.nip46 import ClientMetadata
-from signer.console._stage import DESK, PHONE, Stage, bind, key_of, paired, sign, visitor
+from signer.console._stage import DESK, PHONE, Stage, bind, key_of, paired, sign, tap, visitor
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -24,8 +24,8 @@ SCRIPT = (
 
 
 async def refuse(phone: "Page", signing: object) -> None:
-    await phone.get_by_role("button", name="Deny").click()
-    await phone.wait_for_url("**done=denied")
+    await tap(phone, "Deny")
+    assert phone.url.endswith("done=denied")
     with pytest.raises(ClientError):
         await signing  # type: ignore[misc]
 
@@ -42,6 +42,7 @@ async def test_script_tags_are_text(chromium: "Browser", on: Stage) -> None:
             assert SCRIPT[:60] in await phone.locator(".tags").inner_text()
             assert await phone.get_by_role("button", name="Allow once").count() == 1
             assert await phone.locator("main img, main script, main svg:not(.icon)").count() == 0
+            assert await phone.evaluate("window.hacked") is None
             await phone.reload()
         await refuse(phone, signing)
         for path in ("apps", f"apps/default/{key_of(app)}", "activity"):
@@ -49,7 +50,7 @@ async def test_script_tags_are_text(chromium: "Browser", on: Stage) -> None:
             assert (
                 await phone.locator("main script, main img, main a[href^=javascript]").count() == 0
             )
-        assert await phone.evaluate("window.hacked") is None
+            assert await phone.evaluate("window.hacked") is None
 
 
 async def test_direction_marks_turn_nothing_round(chromium: "Browser", on: Stage) -> None:
@@ -82,7 +83,7 @@ async def test_100_kb_and_a_thousand_tags(chromium: "Browser", on: Stage) -> Non
         await phone.get_by_text("Show 101200 more characters").click()
         assert await phone.locator("details .content").text_content() == text[1200:]
         assert await phone.evaluate("document.documentElement.scrollWidth") <= 390
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         assert (await signing).content == text
 
 

@@ -19,6 +19,7 @@ from signer.console._stage import (
     DESK,
     Stage,
     bind,
+    follow,
     http,
     key_of,
     node_script,
@@ -26,6 +27,7 @@ from signer.console._stage import (
     sign,
     stage,
     sure,
+    tap,
     visitor,
 )
 
@@ -41,11 +43,11 @@ async def test_pair_by_a_code_of_ours(chromium: "Browser", on: Stage) -> None:
     """The code on the page pairs one app, with the permissions that were chosen."""
     async with visitor(chromium, on.origin) as phone:
         await bind(phone, await on.new_link())
-        await phone.get_by_role("link", name="Apps").click()
-        await phone.get_by_role("link", name="Pair an app").click()
+        await tap(phone, "Apps", role="link")
+        await tap(phone, "Pair an app", role="link")
         shown = phone.locator("section", has_text="Show it a code")
         await shown.get_by_text("Everyday things").click()
-        await shown.get_by_role("button", name="Show the code").click()
+        await tap(shown, "Show the code")
         await phone.locator("svg.qr").wait_for()
         uri = await phone.locator("#uri").inner_text()
         async with RemoteSigner.from_uri(uri, metadata=ClientMetadata("Damus")) as app:
@@ -66,17 +68,17 @@ async def test_pair_by_a_code_of_theirs(chromium: "Browser", on: Stage) -> None:
         await bind(phone, await on.new_link())
         await phone.goto(f"{on.origin}/apps/new")
         await phone.get_by_label("Or its address, pasted").fill(str(pairing.uri))
-        await phone.get_by_role("button", name="Continue").click()
+        await tap(phone, "Continue")
         await phone.get_by_role("heading", name="Pair this app?").wait_for()
         await phone.get_by_text("Amethyst", exact=True).wait_for()
         assert await phone.get_by_text(pairing.uri.client_pubkey).is_visible()
         assert await phone.get_by_text("Read all your messages").is_visible()
-        await phone.get_by_role("button", name="Pair", exact=True).click()
+        await tap(phone, "Pair", exact=True)
         app = await pairing.wait()
         await phone.get_by_text("The app is paired", exact=True).wait_for()
         signing = sign(app)
         await phone.goto(f"{on.origin}/requests")
-        await phone.get_by_role("button", name="Deny").click()  # so it was asked
+        await tap(phone, "Deny")  # so it was asked
         with pytest.raises(RequestDenied):
             await signing
 
@@ -87,7 +89,7 @@ async def test_an_address_that_is_none(chromium: "Browser", on: Stage) -> None:
         await bind(phone, await on.new_link())
         await phone.goto(f"{on.origin}/apps/new")
         await phone.get_by_label("Or its address, pasted").fill("bunker://nonsense")
-        await phone.get_by_role("button", name="Continue").click()
+        await tap(phone, "Continue")
         await phone.get_by_text("not a nostrconnect:// URI").wait_for()
 
 
@@ -102,7 +104,7 @@ async def test_rename_take_away_and_revoke(chromium: "Browser", on: Stage) -> No
         await bind(phone, await on.new_link())
         await phone.goto(f"{on.origin}/apps/default/{key_of(app)}")
         await phone.get_by_label("Name", exact=True).fill("My reader")
-        await phone.get_by_role("button", name="Save").click()
+        await tap(phone, "Save")
         await phone.get_by_role("heading", name="My reader").wait_for()
         await sign(app, "without asking")
         await sure(phone, "Take away: Post a note", "Yes, take it away")
@@ -111,7 +113,7 @@ async def test_rename_take_away_and_revoke(chromium: "Browser", on: Stage) -> No
         await phone.goto(f"{on.origin}/requests")
         await phone.get_by_role("heading", name="Post a note").wait_for()
         assert await phone.locator(".who strong").inner_text() == "My reader"
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         await phone.get_by_text("Allowed", exact=True).wait_for()
         await signing
         await phone.goto(f"{on.origin}/apps/default/{key_of(app)}")
@@ -156,7 +158,7 @@ async def test_lock_and_unlock(chromium: "Browser", on: Stage) -> None:
         await sure(phone, "Lock", "Lock now")
         await phone.get_by_text("Locked", exact=True).wait_for()
         signing = sign(app, "patience")
-        await phone.get_by_role("button", name="Unlock").click()
+        await tap(phone, "Unlock")
         await phone.get_by_text("Unlocked", exact=True).wait_for()
         assert (await signing).content == "patience"
 
@@ -170,16 +172,16 @@ async def test_unlock_by_passphrase(chromium: "Browser", relay_url: str, folder:
         await phone.get_by_text("Locked", exact=True).wait_for()
         assert await phone.get_by_text("Passphrase or PIN").first.is_visible()
         await phone.get_by_label("Passphrase or PIN").fill("wrong")
-        await phone.get_by_role("button", name="Unlock").click()
+        await tap(phone, "Unlock")
         await phone.get_by_text("The key stays locked").wait_for()
         await phone.goto(f"{on.origin}/keys")
         await phone.get_by_label("Passphrase or PIN").fill("correct horse")
-        await phone.get_by_role("button", name="Unlock").click()
+        await tap(phone, "Unlock")
         await phone.get_by_text("Unlocked", exact=True).wait_for()
         async with paired(on) as app:
             signing = sign(app, "opened")
             await phone.goto(f"{on.origin}/requests")
-            await phone.get_by_role("button", name="Allow once").click()
+            await tap(phone, "Allow once")
             assert (await signing).content == "opened"
 
 
@@ -196,7 +198,7 @@ async def test_activity(chromium: "Browser", on: Stage) -> None:
         for number in range(3):
             await sign(busy, str(number))
         refused = sign(quiet, "", kind=10002)
-        await phone.get_by_role("button", name="Deny").click()
+        await tap(phone, "Deny")
         with pytest.raises(RequestDenied):
             await refused
         await phone.goto(f"{on.origin}/activity")
@@ -205,15 +207,14 @@ async def test_activity(chromium: "Browser", on: Stage) -> None:
         assert "by Anna’s phone" in await top.inner_text()
         assert "Denied" in await top.inner_text()
         await phone.get_by_label("App").select_option(key_of(busy))
-        await phone.get_by_role("button", name="Filter").click()
+        await tap(phone, "Filter")
         chart = phone.get_by_role("img", name="3 requests in the last 14 days")
-        await chart.wait_for()  # a click returns before the page that it leads to is there
         assert await chart.locator("rect").count() == 1
         rows = await phone.locator("ul.list li").all_inner_texts()
         assert sum("Post a note" in row for row in rows) == 3
         assert not any("relay list" in row for row in rows)
         await phone.get_by_label("Outcome").select_option("denied")
-        await phone.get_by_role("button", name="Filter").click()
+        await tap(phone, "Filter")
         await phone.get_by_text("Nothing here").wait_for()
 
 
@@ -221,7 +222,7 @@ async def test_health(chromium: "Browser", on: Stage) -> None:
     """Each relay with its state and a round trip that was measured for this look."""
     async with visitor(chromium, on.origin) as phone:
         await bind(phone, await on.new_link())
-        await phone.get_by_role("link", name="Health").click()
+        await tap(phone, "Health", role="link")
         await phone.get_by_text("Connected", exact=True).wait_for()
         facts = await phone.locator(".facts").inner_text()
         milliseconds = float(facts.split("Round trip")[1].split()[0])
@@ -244,13 +245,13 @@ async def test_another_language(chromium: "Browser", on: Stage) -> None:
     german = texts_of("de")
     async with visitor(chromium, on.origin, locale="de-AT") as phone:
         await phone.goto(await on.new_link())
-        await phone.get_by_role("button", name=german("bind.button")).click()
+        await tap(phone, german("bind.button"))
         await phone.get_by_role("heading", name=german("requests.empty")).wait_for()
         assert await phone.locator("html").get_attribute("lang") == "de"
         await phone.goto(f"{on.origin}/devices")
         await phone.get_by_label(german("devices.language")).select_option("en")
         language = phone.locator("form[action='/language']")
-        await language.get_by_role("button").click()
+        await follow(language.get_by_role("button"))
         await phone.get_by_role("heading", name="Bound devices").wait_for()
 
 
@@ -269,10 +270,10 @@ async def test_a_link_from_elsewhere_arrives(chromium: "Browser", on: Stage) -> 
 
         await phone.context.route(f"{other}/**", elsewhere)
         await phone.goto(f"{other}/page")
-        await phone.get_by_text("open").click()
+        await follow(phone.get_by_text("open"))
         await phone.wait_for_url(f"**/requests/{request_id}")
         assert await phone.locator(".content").inner_text() == "linked"
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         await signing
 
 
@@ -306,7 +307,7 @@ async def test_auth_url_and_notification(
         assert "asked by nostr-tools" not in json.dumps(notice)
         await phone.goto(notice["link"])
         assert await phone.locator(".content").inner_text() == "asked by nostr-tools"
-        await phone.get_by_role("button", name="Allow once").click()
+        await tap(phone, "Allow once")
         assert (await peer.until("signed"))["content"] == "asked by nostr-tools"
 
 

@@ -9,7 +9,19 @@ import pytest
 from bunker_client import RequestDenied
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 from signer.console._authenticator import Authenticator
-from signer.console._stage import BUILT_IN, Stage, bind, bound, http, paired, sign, sure, visitor
+from signer.console._stage import (
+    BUILT_IN,
+    Stage,
+    bind,
+    bound,
+    follow,
+    http,
+    paired,
+    sign,
+    sure,
+    tap,
+    visitor,
+)
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -32,14 +44,14 @@ async def sensor(page: "Page", **options: Any) -> AsyncIterator[tuple[Any, str]]
 
 async def add_passkey(page: "Page", origin: str) -> None:
     await page.goto(f"{origin}/devices")
-    await page.get_by_role("button", name="Add a passkey").click()
+    await tap(page, "Add a passkey")
     await page.get_by_text("The passkey is added").wait_for()
 
 
 async def ask_each_time(page: "Page", *, wanted: bool) -> None:
     box = page.get_by_label(ASK)
     await (box.check() if wanted else box.uncheck())
-    await page.locator("form", has_text=ASK).get_by_role("button", name="Save").click()
+    await tap(page.locator("form", has_text=ASK), "Save")
     await page.get_by_text("Saved", exact=True).wait_for()
 
 
@@ -49,7 +61,7 @@ async def forget_all(page: "Page", origin: str) -> None:
     asks = page.locator("form[action='/passkeys/remove'] summary")
     while await asks.count():
         await asks.first.click()
-        await page.get_by_role("button", name="Yes, remove it").first.click()
+        await follow(page.get_by_role("button", name="Yes, remove it").first)
         await page.get_by_text("The passkey is removed").wait_for()
 
 
@@ -59,10 +71,10 @@ async def test_log_in_by_passkey(chromium: "Browser", on: Stage) -> None:
         await bind(phone, await on.new_link())
         await add_passkey(phone, on.origin)
         await sure(phone, "Unbind this device", "Yes, unbind this device")
-        await phone.wait_for_url("**/login")
+        assert phone.url.endswith("/login")
         await phone.goto(f"{on.origin}/activity")
-        await phone.get_by_role("button", name="Log in with a passkey").click()
-        await phone.wait_for_url("**/activity")
+        await tap(phone, "Log in with a passkey")
+        assert phone.url.endswith("/activity")
         await phone.get_by_role("heading", name="Requests by day").wait_for()
         await forget_all(phone, on.origin)
 
@@ -76,7 +88,7 @@ async def test_a_removed_passkey_is_none(chromium: "Browser", on: Stage) -> None
         other = Authenticator(on.origin)  # on another device: log-in is offered still
         other.register(on.data)
         await sure(phone, "Unbind this device", "Yes, unbind this device")
-        await phone.get_by_role("button", name="Log in with a passkey").click()
+        await tap(phone, "Log in with a passkey")
         await phone.get_by_text("The passkey was not accepted").wait_for()
         await phone.goto(f"{on.origin}/requests")
         await phone.get_by_role("heading", name="This device is not bound").wait_for()
@@ -94,7 +106,7 @@ async def test_approve_by_passkey(chromium: "Browser", on: Stage) -> None:
         await phone.goto(f"{on.origin}/requests")
         async with paired(on) as app:
             signing = sign(app, "with a finger")
-            await phone.get_by_role("button", name="Allow once").click()
+            await tap(phone, "Allow once")
             assert (await signing).content == "with a finger"
             assert await _uses(session, sensor_id) == 3  # registered, then to turn the question on
 
@@ -102,8 +114,8 @@ async def test_approve_by_passkey(chromium: "Browser", on: Stage) -> None:
                 "WebAuthn.setUserVerified", {"authenticatorId": sensor_id, "isUserVerified": False}
             )
             refused = sign(app, "somebody else's finger")
-            await phone.get_by_role("button", name="Allow once").click()
-            await phone.get_by_role("button", name="Deny").click()
+            await phone.get_by_role("button", name="Allow once").click()  # and stays
+            await tap(phone, "Deny")
             with pytest.raises(RequestDenied):
                 await refused
             await session.send(
@@ -141,7 +153,7 @@ async def test_what_needs_the_passkey(chromium: "Browser", on: Stage) -> None:
                     answer = await thief.post(path, data={"csrf": token, "proof": proof, **form})
                     assert answer.status_code == 403, path
             assert await question.is_visible()
-            await phone.get_by_role("button", name="Deny").click()
+            await tap(phone, "Deny")
             with pytest.raises(RequestDenied):
                 await signing
         await phone.goto(f"{on.origin}/devices")
@@ -170,7 +182,7 @@ async def test_a_confirmation_is_for_one_form(chromium: "Browser", on: Stage) ->
                 await route.continue_(post_data=body.replace("answer=once", "answer=always"))
 
             await phone.route("**/requests/*", turn)
-            await phone.get_by_role("button", name="Allow once").click()
+            await tap(phone, "Allow once")
             await phone.get_by_text("The passkey was not accepted").wait_for()
             assert "answer=once" in sent[0]
             assert "proof=" in sent[0]
