@@ -343,6 +343,7 @@ async def test_offline_page(chromium: "Browser", relay_url: str, folder: "Path")
             "/offline",
             "/static/console.css",
             "/static/console.js",
+            "/static/redraw.js",
             "/static/icon.svg",
         }
 

@@ -59,10 +59,11 @@ async def _stream(visit: Visit, console: Console, shown: str, *, over: bool) -> 
                 if told and card != told:
                     template = "_question.html"
                 told = card
-            # After it is known what is shown: that one is not in the list of the others.
-            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
             if template:
                 yield _event("question", console.fragment(visit, template, shown=shown))
+            # Last: by it a page that was cut off knows that it is up to date. Nor is what is shown
+            # in this list of the others.
+            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
             async for beat in _until(change, console):
                 yield beat
     finally:

@@ -1,4 +1,6 @@
 // The console's script. Every page works without it, but for passkeys and the camera.
+import { redraw, unpressed } from "./redraw.js";
+
 const html = (text) => text;
 const policy = window.trustedTypes
   ? trustedTypes.createPolicy("console", { createHTML: html, createScriptURL: html })
@@ -6,9 +8,13 @@ const policy = window.trustedTypes
 const byId = (id) => document.getElementById(id);
 
 // What the server made, with every stranger's text escaped already. Scripts in it would not run.
+// Returns whether there was anything new.
 function put(element, text) {
-  element.innerHTML = policy.createHTML(text);
-  enhance(element);
+  const made = element.cloneNode(false);
+  made.innerHTML = policy.createHTML(text);
+  enhance(made);
+  countDown(made);
+  return redraw(element, made);
 }
 
 // The reader's own way to write a date, in the page's language.
@@ -39,8 +45,8 @@ function enhance(root) {
 
 // Requests, live
 
-function countDown() {
-  const question = document.querySelector(".question");
+function countDown(root) {
+  const question = root.querySelector(".question");
   const left = question?.querySelector(".left");
   if (!left) return;
   const seconds = Math.max(0, Math.round(Number(question.dataset.deadline) - Date.now() / 1000));
@@ -48,34 +54,57 @@ function countDown() {
   left.textContent = `${text} ${left.dataset.left}`;
 }
 
+function showWaiting(text) {
+  put(byId("waiting"), text);
+  const count = Number(byId("waiting-count").dataset.count);
+  byId("count").textContent = count;
+  byId("count").hidden = count === 0;
+  document.title = document.title.replace(/^(\(\d+\) )?/, count ? `(${count}) ` : "");
+}
+
+function showQuestion(text) {
+  const question = byId("question");
+  const before = question.querySelector(".question");
+  if (!put(question, text)) return;
+  const said = question.querySelector("h1")?.textContent ?? "";
+  if (byId("announce").textContent !== said) byId("announce").textContent = said;
+  const card = question.querySelector(".question");
+  if (card) rest(card.querySelector("fieldset"), card === before);
+}
+
+const REST = 350; // milliseconds
+let resting = 0;
+
+// Who was about to tap on something else shall not have allowed this. In a card that was there
+// before, only what answers rests, and what its reader has confirmed is to be read again.
+function rest(fields, known) {
+  const focused = document.activeElement;
+  for (const part of known ? fields.querySelectorAll("button") : [fields]) part.disabled = true;
+  for (const box of fields.querySelectorAll("[name=sure]")) box.checked = false;
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    for (const part of [fields, ...fields.elements]) part.disabled = false;
+    const lost = document.activeElement === document.body && fields.contains(focused);
+    if (lost) focused.focus({ preventScroll: true });
+  }, REST);
+}
+
+function showOffline(gone) {
+  // What appears above moves what is below it away from under the finger.
+  unpressed("offline", () => {
+    byId("offline").hidden = !gone;
+  });
+}
+
 function listen(live) {
   const over = document.querySelector(".over") ? "1" : "";
   const query = new URLSearchParams({ shown: live.dataset.shown, over });
   const source = new EventSource(`/events?${query}`);
-  source.onopen = () => {
-    byId("offline").hidden = true;
-  };
-  source.addEventListener("waiting", (event) => {
-    put(byId("waiting"), event.data);
-    const count = Number(byId("waiting-count").dataset.count);
-    byId("count").textContent = count;
-    byId("count").hidden = count === 0;
-    document.title = document.title.replace(/^(\(\d+\) )?/, count ? `(${count}) ` : "");
+  source.addEventListener("waiting", ({ data }) => {
+    unpressed("waiting", () => showWaiting(data));
+    showOffline(false); // not before: it comes last, when the page is what the signer has
   });
-  source.addEventListener("question", (event) => {
-    const question = byId("question");
-    put(question, event.data);
-    countDown();
-    byId("announce").textContent = question.querySelector("h1")?.textContent ?? "";
-    // Who was about to tap on something else shall not have allowed this.
-    const fields = question.querySelector("fieldset");
-    if (fields) {
-      fields.disabled = true;
-      setTimeout(() => {
-        fields.disabled = false;
-      }, 350);
-    }
-  });
+  source.addEventListener("question", ({ data }) => unpressed("question", () => showQuestion(data)));
   source.addEventListener("shown", (event) => {
     live.dataset.shown = event.data;
   });
@@ -86,7 +115,7 @@ function listen(live) {
   source.onerror = () => {
     // Not the browser's own reconnect: it would ask for what was shown when the page was made.
     source.close();
-    byId("offline").hidden = false;
+    showOffline(true);
     setTimeout(() => listen(live), 1000);
   };
 }
@@ -140,12 +169,17 @@ function fieldsOf(form, button) {
   return fields;
 }
 
-function keep(form, name, value) {
-  const field = document.createElement("input");
-  field.type = "hidden";
-  field.name = name;
-  field.value = value;
-  form.append(field);
+// Sends what stood in a form when it was submitted, whatever has become of it since.
+function send(action, fields) {
+  const form = document.createElement("form");
+  Object.assign(form, { method: "post", action, hidden: true });
+  for (const [name, value] of fields) {
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name, value });
+    form.append(field);
+  }
+  document.body.append(form);
+  form.submit();
 }
 
 // Every form that sends something, if the owner wants that; but for locking, denying and the like.
@@ -154,16 +188,15 @@ function confirmed(form, button) {
   return "confirm" in form.dataset || ("confirm" in document.body.dataset && !("free" in form.dataset));
 }
 
-async function submitWithPasskey(form, button) {
+async function submitWithPasskey(form, fields, asked) {
   const { passkey: kind, options } = form.dataset;
-  if (kind) keep(form, "credential", await passkey(kind, options, fieldsOf(form, button)));
-  if (confirmed(form, button)) {
-    const fields = fieldsOf(form, button);
-    fields.set("confirm_path", new URL(form.action).pathname);
-    keep(form, "proof", await passkey("get", "/confirm/options", fields));
+  if (kind) fields.set("credential", await passkey(kind, options, fields));
+  if (asked) {
+    const path = new URL(form.action).pathname;
+    const proven = [...fields, ["confirm_path", path]];
+    fields.set("proof", await passkey("get", "/confirm/options", proven));
   }
-  if (button?.name) keep(form, button.name, button.value);
-  form.submit();
+  send(form.action, fields);
 }
 
 // Whether the signer is there: an answer that it would not get stays on the page.
@@ -175,29 +208,33 @@ async function alive() {
   }
 }
 
-async function submitIfAlive(form, button) {
-  if (await alive()) {
-    if (button?.name) keep(form, button.name, button.value);
-    form.submit();
-    return;
+async function submitIfAlive(form, fields) {
+  if (!(await alive())) {
+    byId("offline").hidden = false;
+    byId("offline").scrollIntoView({ block: "nearest" });
+    throw new Error("The signer can't be reached");
   }
-  byId("offline").hidden = false;
-  byId("offline").scrollIntoView({ block: "nearest" });
+  send(form.action, fields);
 }
+
+let sent = new WeakSet(); // what was tapped: a second tap while the first is on its way adds nothing
+addEventListener("pageshow", () => {
+  sent = new WeakSet(); // also of a page that the browser has kept
+});
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.matches(".answers:has(fieldset)") && !confirmed(form, event.submitter)) {
-    event.preventDefault();
-    submitIfAlive(form, event.submitter);
-    return;
-  }
-  if (!form.dataset.passkey && !confirmed(form, event.submitter)) return;
+  const asked = confirmed(form, event.submitter);
+  const withPasskey = form.dataset.passkey || asked;
+  if (!withPasskey && !form.matches(".answers:has(fieldset)")) return;
   event.preventDefault();
-  submitWithPasskey(form, event.submitter).catch(() => {
-    // Cancelled, or no sensor: take back what was added, so that it can be tried again.
-    for (const name of ["credential", "proof"]) form.querySelector(`[name=${name}]`)?.remove();
-  });
+  const tapped = event.submitter ?? form;
+  if (sent.has(tapped)) return;
+  sent.add(tapped);
+  const fields = fieldsOf(form, event.submitter);
+  const sending = withPasskey ? submitWithPasskey(form, fields, asked) : submitIfAlive(form, fields);
+  // Cancelled, no sensor, nobody there: it can be tried again.
+  sending.catch(() => sent.delete(tapped));
 });
 
 // Copy
@@ -246,8 +283,8 @@ if (wakeForm && "PushManager" in window && "Notification" in window && navigator
 // Start
 
 enhance(document);
-countDown();
-setInterval(countDown, 1000);
+countDown(document);
+setInterval(() => countDown(document), 1000);
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
 }

@@ -1,7 +1,8 @@
 // Shows the offline page when the signer can't be reached. Keeps nothing else: no page of the
 // console, no answer, no secret is ever cached.
-const CACHE = "console-5";
-const KEPT = ["/offline", "/static/console.css", "/static/console.js", "/static/icon.svg"];
+const CACHE = "console-6";
+const STATIC = ["console.css", "console.js", "redraw.js", "icon.svg"];
+const KEPT = ["/offline", ...STATIC.map((name) => `/static/${name}`)];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(KEPT)).then(() => self.skipWaiting()));
