@@ -16,6 +16,7 @@ import { requests } from "./requests.js";
 import { offered, settings } from "./settings.js";
 import { textsFor } from "./texts.js";
 import { unlockDialog } from "./unlock.js";
+import { whileOpen } from "./while_open.js";
 
 /** @typedef {Awaited<ReturnType<typeof start>>} Started */
 /** @typedef {import("../store/database.js").KeyRow} KeyRow */
@@ -102,9 +103,14 @@ export class App {
     return vault;
   }
 
+  /** Do what needs open keys. */
+  whileOpen = whileOpen(async () => Boolean(await this.database.setting("stay")), () => this.lockAll());
+
   /** Lock what is not to stay open. */
-  async relock() {
-    if (((await this.database.setting("stay")) ?? 0) === 0) for (const vault of this.vaults.values()) vault.lock();
+  relock = () => this.whileOpen(async () => {});
+
+  lockAll() {
+    for (const vault of this.vaults.values()) vault.lock();
   }
 
   /** Show a sentence above the page, once. @param {string} text */
@@ -143,8 +149,10 @@ export class App {
     await this.refresh();
   }
 
-  /** Draw again if what is shown has changed. */
-  async refresh() {
+  /** Draw again if what is shown has changed. Never twice at once: an older look would be drawn last. */
+  refresh = inTurn(() => this.#refresh());
+
+  async #refresh() {
     const { name, rest } = this.route;
     void this.signer.waiting().then((jobs) => document.querySelector("nav a[href='#requests']")?.toggleAttribute("data-waiting", jobs.length > 0));
     const unfinished = this.keys.find((key) => !key.recovered);
@@ -185,6 +193,7 @@ export class App {
     const content = await make();
     if (this.#drawn !== what) return; // something else was wanted in the meantime
     this.main.replaceChildren(...[content].flat().filter(Boolean));
+    this.main.dataset.page = what.split(" ")[0];
     const title = this.main.querySelector("h1")?.textContent ?? "";
     document.title = `${title} · ${this.t("site.name")}`;
     // Gone to, a page is read from its beginning; a question that appears on it is announced.
@@ -228,7 +237,7 @@ export class App {
 
   /** Lock everything, end every app's access and pause. */
   async panic() {
-    for (const vault of this.vaults.values()) vault.lock();
+    this.lockAll();
     const now = this.signer.clock();
     await this.database.write(record.ALL, async (tx) => {
       for (const client of await tx.all("clients")) await record.removeClient(tx, client.pubkey, "revoke", now, "panic");

@@ -88,6 +88,6 @@ async function accept(app, asked, key, grants) {
   const text = responseText({ id: newSecret(), result: asked.secret ?? "ack" });
   const content = await app.transport.seal(asked.client, text, "nip44");
   const sent = await app.relays.send({ client: asked.client, content, relays: asked.relays, notBefore: 0, digest: "" }, now);
-  app.go("apps");
+  if (app.route.name === "pair") app.go("apps"); // who has gone on meanwhile is not fetched back
   app.say(app.t(sent ? "pair.paired" : "pair.silent"), !sent);
 }

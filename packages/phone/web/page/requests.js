@@ -67,9 +67,10 @@ function lockedPanel(app, jobs) {
   return h("section", { class: "panel" },
     h("h2", {}, app.t("requests.locked", { count: jobs.length })),
     button(app.t("requests.unlock"), () => app.attempt(async () => {
-      for (const key of new Set(jobs.map((job) => job.entry.key))) await app.unlock(key);
-      await app.sweep();
-      await app.relock();
+      await app.whileOpen(async () => {
+        for (const key of new Set(jobs.map((job) => job.entry.key))) await app.unlock(key);
+        await app.sweep();
+      });
       await app.refresh();
     }), "primary"));
 }
@@ -99,11 +100,12 @@ function question(app, jobs, behind, known) {
       const content = told.dangers.map((said) => h("p", {}, texts.say(said)));
       if (!(await confirmDialog(app, t("requests.sure"), content, t("answer.yes")))) return;
     }
-    if (allows) await app.unlock(entry.key);
-    await app.signer.decide(jobs, { verdict, seconds, by: "owner" });
-    await app.relock();
-    app.say(t(allows ? "done.allowed" : "done.denied"), !allows);
+    await app.whileOpen(async () => {
+      if (allows) await app.unlock(entry.key);
+      await app.signer.decide(jobs, { verdict, seconds, by: "owner" });
+    });
     await app.refresh(); // before a button of what is answered can be tapped again
+    app.say(t(allows ? "done.allowed" : "done.denied"), !allows);
   });
   const what = texts.say(title(action, 1, known));
   /** @param {string} key @param {"always" | "never"} verdict @param {number | null} seconds */

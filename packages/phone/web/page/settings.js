@@ -44,7 +44,7 @@ export async function settings(app) {
       })),
       choice(t("settings.stay"), ["0", "5", "30"].map((minutes) => [minutes, t(`settings.stay_${minutes}`)]), String(stay ?? 0), async (value) => {
         await database.set("stay", Number(value));
-        for (const vault of app.vaults.values()) vault.lock();
+        app.lockAll();
         await app.draw();
       }).node,
       h("small", {}, t("settings.stay_text")),
