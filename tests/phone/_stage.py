@@ -92,8 +92,22 @@ class Phone:
     faults: list[str] = field(default_factory=list)
 
     async def show(self, name: str) -> None:
-        """Go to one of the sections."""
+        """Go to one of the sections, and wait until it is there."""
         await self.page.get_by_role("link", name=name, exact=True).click()
+        await self.shown(name.lower())
+
+    async def go(self, name: str) -> None:
+        """Open a page by its address, and wait until it is there."""
+        await self.page.goto(f"{origin_of(self.page)}/#{name}")
+        await self.shown(name)
+
+    async def shown(self, name: str) -> None:
+        """Wait until what is to be seen is the page of that name, and no other any more."""
+        await self.page.locator(f"main[data-page={name}]").wait_for()
+
+    async def pinned(self) -> None:
+        """Wait until the worker has the page's files: from the next visit on they are its own."""
+        await self.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
 
     async def first_run(self, link: str, *, passkey: bool = True) -> None:
         """Open the link, make a key, seal it, save the recovery copy, join the relay."""
@@ -110,8 +124,7 @@ class Phone:
         if passkey:
             await page.get_by_role("button", name="Seal with a passkey").click()
             return
-        if await page.get_by_label("The same again").is_hidden():
-            await page.get_by_text("Or with a passphrase").click()
+        await page.locator("details:not([open])", has_text="Or with a passphrase").click()
         await page.get_by_label("Passphrase (12 characters or more)").fill(PASSPHRASE)
         await page.get_by_label("The same again").fill(PASSPHRASE)
         await page.get_by_role("button", name="Seal with the passphrase").click()
@@ -133,7 +146,7 @@ class Phone:
     async def pair_uri(self, profile: str = "ask", *, key: str | None = None) -> str:
         """Let the phone show a code for one app, of `key` if it has several; return its address."""
         page = self.page
-        await page.goto(f"{origin_of(page)}/#pair")
+        await self.go("pair")
         if key is not None:
             keys = page.locator("label", has_text=re.compile("^Key"))
             await keys.get_by_role("combobox").select_option(key)
@@ -146,8 +159,21 @@ class Phone:
         await self.page.get_by_role("button", name="Allow once").wait_for()
 
     async def allow(self) -> None:
-        """Answer the question."""
-        await self.page.get_by_role("button", name="Allow once").click()
+        """Answer the question, and wait until the page says what came of it."""
+        await self.answer("Allow once")
+
+    async def deny(self) -> None:
+        """Refuse, and wait until the page says so."""
+        await self.answer("Deny")
+
+    async def answer(self, button: str) -> None:
+        """Tap; what is said afterwards stands above what is true then (page/requests.js)."""
+        await self.tap(button)
+        await self.page.locator("#said .banner").wait_for()
+
+    async def tap(self, button: str) -> None:
+        """Press a button, and leave to the test what comes of it."""
+        await self.page.get_by_role("button", name=button).click()
 
 
 def origin_of(page: "Page") -> str:

@@ -82,13 +82,14 @@ async def test_the_camera_brings_the_key_the_relay_and_an_app(
 
         async with Pairing([served.relay], metadata=ClientMetadata("Amethyst")) as pairing:
             hold(film, str(pairing.uri))
-            await page.goto(f"{served.origin}/#pair")
+            await made.go("pair")
             await page.get_by_role("button", name="Scan with the camera").click()
             await page.get_by_role("heading", name="Pair this app?").wait_for()
             assert await is_out(page)
             await page.get_by_text("Amethyst").wait_for()
             await page.get_by_role("button", name="Pair", exact=True).click()
-            app = await pairing.wait(30)
+            app = await pairing.wait(60)
+            await page.get_by_text("The app is paired").wait_for()
             await made.show("Requests")
             asking = sign(app)
             await made.allow()

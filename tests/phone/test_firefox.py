@@ -25,6 +25,12 @@ user_pref("browser.download.always_ask_before_handling_new_types", false);
 """
 
 
+async def saved(folder: Path) -> Path | None:
+    """Return the file that was saved, once it is whole."""
+    found = [path for path in folder.glob("*.txt") if path.read_text().endswith("\n")]
+    return found[0] if found else None
+
+
 class Handset(Page):
     """A tab with the signer's page."""
 
@@ -105,13 +111,14 @@ async def test_a_passphrase_seals_the_key_in_firefox(tmp_path: Path, served: Ser
             await page.tap("Unlock")
             event = verify(await asking)
             assert event.content == "Signed in Firefox"
-        [copy] = downloads.iterdir()
+        copy = await browser.until(lambda: saved(downloads))
         secret = bytearray(32)
         nip49.decrypt(copy.read_text().strip(), words, secret)
         assert SecretKey(secret).pubkey == event.pubkey  # the copy that was saved is this very key
 
+        await page.js("navigator.serviceWorker.ready.then(() => true)")  # it has the page's files
         await page.open(f"{served.origin}/#settings")
-        await page.js("location.reload()")
+        await page.js("void setTimeout(() => location.reload())")
         await page.reads("Sealed by a passphrase")
         await page.until(
             f"document.querySelector('#page-hash')?.innerText === {json.dumps(served.site.hash)}"

@@ -22,7 +22,7 @@ from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_phone.site import Page, Site
-from phone._stage import PASSPHRASE, Phone, Served, app_of, origin_of, phone, serving, sign
+from phone._stage import PASSPHRASE, Phone, Served, app_of, phone, serving, sign
 from signer.console.test_screen_reader import spoken
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ async def test_first_signature(chromium: "Browser", served: Served) -> None:
         async with app_of(await made.pair_uri()) as app:
             await made.show("Requests")
             asking = sign(app)
-            await made.asked()
-            assert await made.page.get_by_role("heading", name="Post a note").is_visible()
+            await made.page.get_by_role("heading", name="Post a note").wait_for()
             await made.allow()
             event = await asking
             assert event.pubkey == await app.get_public_key()
@@ -81,7 +80,7 @@ async def test_denied(handset: Phone) -> None:
     async with app_of(await handset.pair_uri()) as app:
         await handset.show("Requests")
         asking = sign(app)
-        await handset.page.get_by_role("button", name="Deny").click()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await asking
 
@@ -110,20 +109,18 @@ async def test_a_tap_that_was_meant_for_another_question_allows_nothing(handset:
         await page.get_by_role("heading", name="Post a note").wait_for()
         reaction = sign(app, "+", kind=7)
         await page.get_by_text("1 more wait behind this one").wait_for()
-        tapped = asyncio.create_task(
-            page.evaluate(
-                """new Promise((done) => new MutationObserver(() => {
-                  if (document.querySelector("#asked")?.innerText !== "React to a post") return;
-                  const button = document.querySelector(".answers .allow");
-                  button.click();
-                  done(button.disabled);
-                }).observe(document.querySelector("main"), { childList: true, subtree: true }))"""
-            )
+        await page.evaluate(
+            """void (window.tapped = new Promise((done) => new MutationObserver(() => {
+              if (document.querySelector("#asked")?.innerText !== "React to a post") return;
+              const button = document.querySelector(".answers .allow");
+              button.click();
+              done(button.disabled);
+            }).observe(document.querySelector("main"), { childList: true, subtree: true })))"""
         )
         await handset.allow()
         assert (await note).kind == 1
-        assert await tapped is True
-        await page.get_by_role("button", name="Deny").click()
+        assert await page.evaluate("window.tapped") is True
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await reaction
 
@@ -135,19 +132,18 @@ async def test_always_is_a_grant_and_it_can_be_taken_away(handset: Phone) -> Non
         await handset.show("Requests")
         asking = sign(app)
         await page.get_by_text("Allow or deny for longer").click()
-        await page.get_by_role("button", name="Always allow").click()
+        await handset.answer("Always allow")  # and the key is locked again
         await asking
-        await page.get_by_text("Allowed", exact=True).wait_for()  # and the key is locked again
         second = sign(app, "allowed, and the key is sealed")
         await page.get_by_role("button", name="Unlock").click()
         assert (await second).content.startswith("allowed")
         await handset.show("Apps")
-        await page.get_by_text("Grants").click()
+        await page.locator(".list .row", has_text="Grants").click()
         await page.get_by_role("button", name="Take away").click()
         await page.get_by_text("Nothing. It asks each time.").wait_for()
         await handset.show("Requests")
         third = sign(app)
-        await page.get_by_role("button", name="Deny").click()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await third
 
@@ -164,23 +160,24 @@ async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served:
         asking = login(app, "https://files.example/a")
         await page.get_by_text("Allow or deny for longer").click()
         await page.get_by_text("You have never logged in there with this key").wait_for()
-        await page.get_by_role("button", name="Always allow").click()
+        await handset.tap("Always allow")
         await page.get_by_role("dialog").get_by_role("button", name="Allow").click()
-        await asking
         await page.get_by_text("Allowed", exact=True).wait_for()  # and the key is locked again
+        await asking
         again = login(app, "https://files.example/b")
         await page.get_by_role("button", name="Unlock").click()
         await again
         other = login(app, "https://other.example/")
         await page.get_by_text("https://other.example/").first.wait_for()
-        assert await page.get_by_text("Allow or deny for longer").count() == 1
-        await page.get_by_role("button", name="Deny").click()
+        await page.get_by_text("Allow or deny for longer").wait_for()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await other
         two = login(app, "https://files.example/", "https://other.example/")
-        await handset.asked()
-        assert await page.get_by_text("Allow or deny for longer").count() == 0
-        await page.get_by_role("button", name="Deny").click()
+        await page.get_by_text("https://files.example/").first.wait_for()
+        await page.get_by_text("https://other.example/").first.wait_for()
+        assert await page.get_by_text("Allow or deny for longer").count() == 0  # of this question
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await two
         own = login(app, served.relay.replace("ws", "http", 1))
@@ -224,11 +221,11 @@ async def test_what_a_list_would_lose_is_told_and_asked_twice(handset: Phone) ->
         fewer = sign(app, "", kind=3, tags=follows[:4])
         await page.get_by_text("6 fewer than now.").wait_for()
         await page.get_by_text("Gone are: friend 5, friend 6, friend 7").wait_for()
-        await handset.allow()
+        await handset.tap("Allow once")
         dialog = page.get_by_role("dialog")
         await dialog.get_by_text("More than a fifth of the list would be gone.").wait_for()
         await dialog.get_by_role("button", name="Back").click()
-        await page.get_by_role("button", name="Deny").click()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await fewer
 
@@ -274,7 +271,7 @@ async def test_the_owners_relays_are_asked_only_if_they_are_named(
             await made.show("Requests")
             await page.get_by_text("about would be gone (before: old)").wait_for()
             await page.get_by_text("Anna, npub1").wait_for()  # the key, by its own profile's name
-            await page.get_by_role("button", name="Deny").click()
+            await made.deny()
             with pytest.raises(RequestDenied):
                 await asking
 
@@ -289,7 +286,8 @@ async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -
         await page.get_by_role("button", name="Continue").click()
         await page.get_by_text("Other app").wait_for()
         await page.get_by_role("button", name="Pair", exact=True).click()
-        app = await pairing.wait(30)
+        app = await pairing.wait(60)
+        await page.get_by_text("The app is paired").wait_for()  # said on the page of the apps
         await handset.show("Requests")
         asking = sign(app)
         await handset.asked()
@@ -367,11 +365,11 @@ async def test_without_prf_a_passphrase_seals(chromium: "Browser", served: Serve
         async with app_of(await made.pair_uri()) as app:
             await made.show("Requests")
             asking = sign(app)
-            await made.allow()
+            await made.tap("Allow once")
             await page.get_by_label("Passphrase", exact=True).fill("wrong passphrase")
             await page.get_by_role("button", name="Unlock").click()
             await page.get_by_text("wrong passphrase").wait_for()
-            await made.allow()
+            await made.tap("Allow once")
             await page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
             await page.get_by_role("button", name="Unlock").click()
             assert (await asking).content == "Signed by the phone"
@@ -403,7 +401,7 @@ async def test_hostile_requests(handset: Phone, served: Served) -> None:
         asking = sign(app, "\u202eevil", kind=30023)
         await page.get_by_text("U+202E").wait_for()
         await page.get_by_text("invisible or direction-changing").wait_for()
-        await page.get_by_role("button", name="Deny").click()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await asking
 
@@ -432,6 +430,7 @@ async def test_another_version_is_taken_only_when_the_owner_agrees(
     async with phone(chromium, served) as made:
         page = made.page
         await made.first_run(served.link)
+        await made.pinned()
         await page.reload()
         await made.show("Settings")
         running = await page.locator("#page-hash").inner_text()
@@ -460,6 +459,7 @@ async def test_the_version_that_the_owner_agrees_to_runs_from_then_on(
     async with phone(chromium, served) as made:
         page = made.page
         await made.first_run(served.link)
+        await made.pinned()
         await page.reload()
         before = dict(served.site.pages)
         try:
@@ -513,7 +513,7 @@ async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
         await handset.seal()
         await handset.save_recovery()
         await page.get_by_role("heading", name="Nothing is waiting").wait_for()
-        await page.goto(f"{origin_of(page)}/#pair")
+        await handset.go("pair")
         select = page.locator("label", has_text=re.compile("^Key")).get_by_role("combobox")
         await select.wait_for()
         offered = select.locator("option")
@@ -547,7 +547,7 @@ async def test_a_relay_restart_is_survived(chromium: "Browser", tmp_path: Path) 
             await made.asked()
             await relay.terminate()
             await page.get_by_text("Your answer goes out when it is back.").wait_for()
-            await made.allow()
+            await made.tap("Allow once")
             await page.get_by_role("heading", name="Your relay is not connected").wait_for()
             assert await page.get_by_text("Nothing is waiting").count() == 0
             await page.get_by_text(relay.url).wait_for()
@@ -599,9 +599,9 @@ async def test_a_key_that_was_sealed_at_another_name_says_so(handset: Phone) -> 
         await page.reload()
         await handset.show("Requests")
         asking = sign(app)
-        await handset.allow()
+        await handset.tap("Allow once")
         await page.get_by_text("this key was sealed at phone.example.org").wait_for()
-        await page.get_by_role("button", name="Deny").click()
+        await handset.deny()
         with pytest.raises(RequestDenied):
             await asking
 
@@ -623,7 +623,7 @@ async def test_the_page_is_at_one_name_alone(chromium: "Browser", served: Served
 async def test_a_link_of_another_page_is_refused(handset: Phone, served: Served) -> None:
     """It would make this phone the signer of somebody else's relay; nothing is sent there."""
     page = handset.page
-    await page.goto(f"{served.origin}/#relay")
+    await handset.go("relay")
     await page.get_by_label("The link, pasted").fill("https://phone.evil.example/#join=x")
     await page.get_by_role("button", name="Join", exact=True).click()
     await page.get_by_text("This link is for https://phone.evil.example").wait_for()
