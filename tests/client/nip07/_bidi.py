@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 ONE_LOOK: Final = 5.0  # seconds
 PATIENCE: Final = 90.0  # seconds: a machine may be busy with other tests
+EVERY: Final = 0.03  # seconds between two looks
 _LISTENS: Final = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
 # A browser of a test asks nobody for anything, and a tab behind another is no slower.
 _PREFERENCES: Final = """
@@ -109,7 +110,7 @@ class Firefox:
                     async with asyncio.timeout(ONE_LOOK):
                         if found := await look():
                             return found
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(EVERY)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bunker_client.nip07.install import CHROMIUM_ORIGIN, FIREFOX_ID
-from client.nip07._bidi import ONE_LOOK, PATIENCE, BidiError, Firefox
+from client.nip07._bidi import EVERY, ONE_LOOK, PATIENCE, BidiError, Firefox
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
@@ -104,8 +104,16 @@ class Chromium:
 
     async def stop_background(self) -> None:
         devtools = await self.context.new_cdp_session(self.context.pages[0])
+        stopped = asyncio.Event()
+
+        def updated(event: dict[str, Any]) -> None:
+            if any(version["runningStatus"] == "stopped" for version in event["versions"]):
+                stopped.set()
+
         await devtools.send("ServiceWorker.enable")
         await devtools.send("ServiceWorker.stopAllWorkers")
+        devtools.on("ServiceWorker.workerVersionUpdated", updated)
+        await asyncio.wait_for(stopped.wait(), PATIENCE)  # a message to one that ends is lost
         await devtools.detach()
 
     async def scheme(self, tab: "Page", scheme: str) -> None:
@@ -193,4 +201,4 @@ async def until(look: Callable[[], Awaitable[Any]]) -> Any:
                 async with asyncio.timeout(ONE_LOOK):
                     if found := await look():
                         return found
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(EVERY)

@@ -18,7 +18,7 @@ from typing import Any
 from _require import need
 from bunker_client.nip07 import install as module
 from bunker_core.event import parse_event, verify
-from client.nip07._bidi import firefox
+from client.nip07._bidi import EVERY, PATIENCE, firefox
 from client.nip07._browsers import (
     FIREFOX_PREFERENCES,
     Browser,
@@ -65,31 +65,59 @@ class Stage:
         return await until(ready)
 
     async def press(self, window: Any, button: str) -> None:
-        """Press a button of a question and wait until its window is gone."""
-        with contextlib.suppress(Unready):  # it may be gone before the click has come back
-            click = f"void document.querySelector('button[value={button}]').click()"
-            await self.browser.evaluate(window, click)
+        """Press a button of a question, once it can be, and wait until its window is gone.
 
-        async def gone() -> bool:
+        Pressed after the call has come back: what fails was not pressed, since its window was on
+        its way out, and then the question is in another one.
+        """
+        click = f"""((b) => !!b && !b.disabled && !!setTimeout(() => b.click()))(
+            document.querySelector('button[value={button}]'))"""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    if await self.browser.evaluate(window, click):
+                        break
+                except Unready:
+                    window = await self.prompt()
+                await asyncio.sleep(EVERY)
+        await self.gone(window)
+
+    async def gone(self, window: Any) -> None:
+        """Wait until a window is closed, so that no question is looked for in it."""
+
+        async def closed() -> bool:
             return not await self.browser.there(window)
 
-        await until(gone)
+        await until(closed)
+
+    async def no_prompt(self) -> None:
+        """Wait until no question is shown."""
+
+        async def none() -> bool:
+            return await self.browser.find("prompt.html") is None
+
+        await until(none)
 
     async def answered(self, tab: Any, expression: str, button: str) -> Any:
         """Call, answer the question in its window, return what the page gets."""
         task = asyncio.create_task(self.call(tab, expression))
-        await self.press(await self.prompt(), button)
+        await self.press(await self.asked_by(task), button)
         return await task
+
+    async def asked_by(self, task: "asyncio.Task[Any]") -> Any:
+        """Return the window with the question of a call; fail if it is answered without one."""
+        asking = asyncio.create_task(self.prompt())
+        await asyncio.wait([asking, task], return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            asking.cancel()
+            raise AssertionError(f"no question was asked: {task.result()}")
+        return asking.result()
 
     async def enter(self, window: Any) -> None:
         """Press Enter in a question and wait until its window is gone."""
         pressing = asyncio.create_task(self.browser.type(window, "\n"))
-
-        async def gone() -> bool:
-            return not await self.browser.there(window)
-
         try:
-            await until(gone)
+            await self.gone(window)
         finally:
             pressing.cancel()  # what went with its window gives no answer
 
@@ -103,12 +131,21 @@ class Stage:
     async def options(self) -> Any:
         """Return the settings' page, which came up after the installation, loaded anew."""
         tab = await until(lambda: self.browser.find("options.html"))
-        await self.browser.evaluate(
-            tab, "void (window.old = true, setTimeout(() => location.reload()))"
-        )
+        reload = "window.old = !!setTimeout(() => location.reload())"
+        await until(lambda: self.browser.evaluate(tab, reload))
         await until(lambda: self.browser.evaluate(tab, "!window.old && !!document.forms"))
         await self.see(tab, "h1")
         return tab
+
+    async def tell(self, kind: str, **fields: Any) -> Any:
+        """Send the background what the extension's own pages send; return its result."""
+        tab = await until(lambda: self.browser.find("options.html"))
+        message = json.dumps({"type": kind, **fields})
+        # A background that is ending takes a message along: the next one gets its answer.
+        sent = f"chrome.runtime.sendMessage({message}).catch(() => undefined)"
+        reply = await until(lambda: self.browser.evaluate(tab, f"globalThis.chrome && {sent}"))
+        assert "error" not in reply, reply
+        return reply.get("result")
 
     async def see(self, tab: Any, selector: str) -> Any:
         """Wait until a page has an element; return its text."""
@@ -116,19 +153,22 @@ class Stage:
         return await until(lambda: self.browser.evaluate(tab, look))
 
     async def fill(self, tab: Any, selector: str, text: str) -> None:
-        """Write into a field."""
-        value = f"document.querySelector({json.dumps(selector)}).value = {json.dumps(text)}"
-        await self.browser.evaluate(tab, value)
+        """Write into a field, once it is there."""
+        write = f"""((field) => !!field && ((field.value = {json.dumps(text)}), true))(
+            document.querySelector({json.dumps(selector)}))"""
+        await until(lambda: self.browser.evaluate(tab, write))
 
     async def click(self, tab: Any, label: str) -> None:
-        """Press the button of that name."""
-        find = f"[...document.querySelectorAll('button')].find((b) => b.textContent === '{label}')"
-        await until(lambda: self.browser.evaluate(tab, f"Boolean({find})"))
-        await self.browser.evaluate(tab, f"void {find}.click()")
+        """Press the button of that name, once it can be pressed."""
+        press = f"""((b) => !!b && !b.click())([...document.querySelectorAll('button')]
+            .find((b) => b.textContent === {json.dumps(label)} && !b.disabled))"""
+        await until(lambda: self.browser.evaluate(tab, press))
 
-    async def said(self, tab: Any, wanted: str = "good") -> str:
-        """Wait until the settings' page says how something went."""
-        return str(await self.see(tab, f"#said .{wanted}"))
+    async def said(self, tab: Any) -> str:
+        """Wait until the settings' page says how something went; fail if it went wrong."""
+        text = str(await self.see(tab, "#said .good, #said .bad"))
+        assert await self.browser.evaluate(tab, "!document.querySelector('#said .bad')"), text
+        return text
 
     async def allow_all(self, origin: str) -> None:
         """Grant a site everything that the tests of libraries ask, as its user would one by one."""
@@ -145,16 +185,14 @@ class Stage:
         task = asyncio.create_task(self.call(tab, expression))
         while not task.done():
             if await self.browser.find("prompt.html"):
-                await self.press(await self.prompt(), "always")
+                await self.press(await self.asked_by(task), "always")
                 break
-            await asyncio.wait([task], timeout=0.02)
+            await asyncio.wait([task], timeout=EVERY)
         return await task
 
     async def state(self) -> Any:
         """Return what the extension's own pages are told."""
-        tab = await self.options()
-        told = "chrome.runtime.sendMessage({type: 'state'}).then((reply) => reply.result)"
-        return await self.browser.evaluate(tab, told)
+        return await self.tell("state")
 
 
 async def check_every_method(stage: Stage, page: Any, pubkey: str) -> None:
@@ -234,7 +272,7 @@ async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stag
             ],
             ignore_default_args=["--disable-extensions"],
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE * 1000)
         try:
             yield Stage(name, Chromium(context), folder)
         finally:

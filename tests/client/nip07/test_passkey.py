@@ -25,7 +25,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Passphrase
-from client.nip07._browsers import Chromium, until
+from client.nip07._browsers import Chromium
 from client.nip07._stage import NOTE, Stage, built, site, staged
 from client.nip07.test_pages import judged
 from client.nip07.test_sealed import COPY, PASSPHRASE, lock, seal, unlocked
@@ -103,7 +103,7 @@ class Holder:
     async def answered(self, page: Any, expression: str, button: str = "once") -> Any:
         """Call, answer the question in this tab, where the authenticator is."""
         task = asyncio.create_task(self.stage.call(page, expression))
-        window = await self.stage.prompt()
+        window = await self.stage.asked_by(task)
         await self.tab.goto(f"{self.stage.browser.own}prompt.html")
         await self.tab.bring_to_front()
         await self.tab.evaluate("void (window.close = () => {})")  # the authenticator would go
@@ -111,7 +111,7 @@ class Holder:
         try:
             return await task
         finally:
-            await gone(self.stage, window)
+            await self.stage.gone(window)
             await self.settings()
 
     async def unlock(self) -> None:
@@ -127,15 +127,6 @@ class Holder:
         number = {"authenticatorId": self.number}
         found = await self.devtools.send("WebAuthn.getCredentials", number)
         return cast(list[dict[str, Any]], found["credentials"])
-
-
-async def gone(stage: Stage, window: Any) -> None:
-    """Wait until a window is closed, so that no question is looked for in it."""
-
-    async def closed() -> bool:
-        return not await stage.browser.there(window)
-
-    await until(closed)
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +213,7 @@ async def test_the_background_that_ended_has_locked_the_key(
     stage: Stage, holder: Holder, page: Any
 ) -> None:
     """What the passkey opened is gone with it; the passkey opens it again, from what is stored."""
-    await holder.devtools.send("ServiceWorker.enable")
-    await holder.devtools.send("ServiceWorker.stopAllWorkers")
+    await stage.browser.stop_background()
     await holder.settings()
     assert (await stage.state())["identities"][0]["locked"]
     verify(parse_event(await holder.answered(page, NOTE)))
@@ -238,16 +228,15 @@ async def test_its_pages_are_for_everyone(stage: Stage, holder: Holder, page: An
             ("en", "Remove the passkey", "Use the passphrase"),
         ):
             await lock(stage)
-            settings = f"{{type: 'settings', settings: {{language: '{language}'}}}}"
-            await tab.evaluate(f"chrome.runtime.sendMessage({settings})")
+            await stage.tell("settings", settings={"language": language})
             await holder.settings()
             await tab.locator(".for-passkey").evaluate(
                 "(field) => field.closest('details').open = true"
             )
-            assert await tab.get_by_role("button", name=remove).is_visible()
+            await tab.get_by_role("button", name=remove).wait_for()
             await judged(stage, tab, "options.html")
             task = asyncio.create_task(stage.call(page, NOTE))
-            prompt: Any = await stage.prompt()
+            prompt: Any = await stage.asked_by(task)
             await prompt.wait_for_function("document.activeElement?.value === 'deny'")
             await judged(stage, prompt, "prompt.html")
             await prompt.get_by_text(instead).focus()
@@ -257,11 +246,9 @@ async def test_its_pages_are_for_everyone(stage: Stage, holder: Holder, page: An
             with contextlib.suppress(Exception):  # the window may be gone before it has come back
                 await prompt.keyboard.press("Enter")
             verify(parse_event(await task))
-            await gone(stage, prompt)
+            await stage.gone(prompt)
     finally:
-        await tab.evaluate(
-            "chrome.runtime.sendMessage({type: 'settings', settings: {language: ''}})"
-        )
+        await stage.tell("settings", settings={"language": ""})
 
 
 async def test_another_authenticator_does_not_open_it(
@@ -299,9 +286,7 @@ async def test_what_a_page_hands_over_is_checked(stage: Stage, holder: Holder) -
     )
     for change in changes:
         message = {"type": "unlock", "id": told["id"], "opener": {"passkey": {**good, **change}}}
-        answer = await holder.tab.evaluate(
-            "(message) => chrome.runtime.sendMessage(message)", message
-        )
+        answer = await holder.tab.evaluate(SEND, message)
         assert answer["error"].startswith(("what the passkey derived", "stored key")), change
     wrong = await holder.tab.evaluate(HAND, [told["id"], told["passkey"], point["result"]])
     assert wrong == {"error": "slot k2 does not open: wrong key, or the file was changed"}
@@ -350,7 +335,7 @@ async def test_after_a_restart_the_passkey_is_asked(tmp_path: Path, origin: str)
         page = await stage.browser.open(origin)
         await stage.always(page, "window.nostr.getPublicKey()")
         task = asyncio.create_task(stage.call(page, NOTE))
-        await stage.prompt()
+        await stage.asked_by(task)
         await holder.tab.goto(f"{stage.browser.own}prompt.html")
         await holder.tab.bring_to_front()
         await holder.tab.evaluate("void (window.close = () => {})")

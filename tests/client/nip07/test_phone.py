@@ -89,10 +89,10 @@ async def test_a_site_logs_in_with_the_key_on_the_phone(
     await stage.press(await stage.prompt(), "once")  # getPublicKey
     done("getPublicKey")
     await stage.press(await stage.prompt(), "once")  # signEvent, which now goes to the phone
-    await handset.asked()
+    await handset.page.get_by_text("You have never logged in there with this key").wait_for()
     done("signEvent asked on the phone")
     assert await stage.browser.evaluate(page, "document.querySelector('output').value") == ""
-    await handset.allow()  # confirmed once more, where the key has never logged in
+    await handset.tap("Allow once")  # confirmed once more, where the key has never logged in
     await handset.page.get_by_role("dialog").get_by_role("button", name="Allow").click()
     said = await stage.see(page, "output:not(:empty)")
     done("logged in")

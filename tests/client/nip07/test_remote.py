@@ -1,7 +1,6 @@
 """The extension with a remote signer: pair, log in, sign, over our relay, in both browsers."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,12 +119,6 @@ async def pair(stage: Stage, signer: RunningSigner) -> str:
     return str(found["id"])
 
 
-async def tell(stage: Stage, message: dict[str, str]) -> None:
-    """Have the settings' page send what one of its buttons would."""
-    tab = await stage.options()
-    await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(message)})")
-
-
 async def test_a_site_signs_encrypts_and_reads_once_the_user_agreed(
     setup: Setup, page: Any, origin: str
 ) -> None:
@@ -229,10 +222,11 @@ async def test_what_is_asked_goes_with_its_page(setup: Setup, origin: str) -> No
     await stage.browser.close(closed)
     await stage.browser.evaluate(loaded, "void location.reload()")
 
-    async def none() -> bool:
-        return await stage.browser.find("prompt.html") is None
+    async def nothing_waits() -> bool:
+        return not (await stage.state())["waiting"]
 
-    await until(none)
+    await until(nothing_waits)
+    await stage.no_prompt()
     await until(lambda: stage.browser.evaluate(loaded, "!!window.nostr"))
     assert (await stage.answered(loaded, FORTUNE, "once"))["pubkey"] == setup.pubkey
     await stage.browser.close(loaded)
@@ -306,7 +300,7 @@ async def test_a_site_whose_requests_the_signer_sits_on_leaves_others_theirs(
         at = origin.replace("127.0.0.1", "localhost")
         other = await stage.browser.open(at)
         for site in (origin, at):
-            await tell(stage, {"type": "choose", "origin": site, "identity": identity})
+            await stage.tell("choose", origin=site, identity=identity)
         asked = "window.nostr.signEvent({kind: 1081, content: '', tags: []})"
         ask = f"void ({asked}).then(() => (window.over = true), () => (window.over = true))"
         await stage.browser.evaluate(page, ask)
@@ -314,7 +308,7 @@ async def test_a_site_whose_requests_the_signer_sits_on_leaves_others_theirs(
         await stage.browser.evaluate(page, f"void Array.from({{length: 60}}, () => {ask})")
         assert (await stage.always(other, NOTE))["pubkey"] == parse_pubkey(signer.npub)
         assert await stage.browser.evaluate(page, "window.over") is None  # not one was answered
-        await tell(stage, {"type": "remove", "id": identity})
+        await stage.tell("remove", id=identity)
         await stage.browser.close(other)
 
 
@@ -382,10 +376,16 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
         async with running_signer(tmp_path / "s", [relay.url], arguments=arguments) as signer:
             identity, pubkey = await pair(stage, signer), parse_pubkey(signer.npub)
             at = origin.replace("127.0.0.1", "localhost")
-            await tell(stage, {"type": "choose", "origin": at, "identity": identity})
+            await stage.tell("choose", origin=at, identity=identity)
             page = await stage.browser.open(at)
             assert (await stage.always(page, NOTE))["pubkey"] == pubkey
             await relay.terminate()
+
+            async def cut() -> bool:
+                there = {one["id"]: one for one in (await stage.state())["identities"]}
+                return not any(relay["ok"] for relay in there[identity]["relays"])
+
+            await until(cut)
             said = await stage.call(page, NOTE)
             assert said.startswith("refused: error: no relay ")
             async with running_relay(tmp_path / "relay", port=port):
@@ -396,7 +396,7 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
 
                 assert (await until(signed))["pubkey"] == pubkey
             await stage.browser.close(page)
-            await tell(stage, {"type": "remove", "id": identity})
+            await stage.tell("remove", id=identity)
 
 
 async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any, origin: str) -> None:

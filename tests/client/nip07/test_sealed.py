@@ -1,7 +1,6 @@
 """The extension with a key that is sealed in it: made, saved, locked, opened, in both browsers."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -30,14 +29,13 @@ async def seal(stage: Stage, key: str = "", key_passphrase: str = "") -> None:
 
 async def lock(stage: Stage) -> None:
     """Lock, as the popup's button does."""
-    tab = await stage.options()
-    await stage.browser.evaluate(tab, "chrome.runtime.sendMessage({type: 'lock'})")
+    await stage.tell("lock")
 
 
 async def unlocked(stage: Stage, page: Any, expression: str, button: str = "once") -> Any:
     """Call while the key is locked; type the passphrase beside the answer."""
     task = asyncio.create_task(stage.call(page, expression))
-    window = await stage.prompt()
+    window = await stage.asked_by(task)
     await stage.fill(window, "input[type=password]", PASSPHRASE)
     await stage.press(window, button)
     return await task
@@ -101,9 +99,7 @@ async def test_each_site_deals_with_the_identity_that_was_chosen(
     told = await stage.state()
     first, second = told["identities"]
     assert second["pubkey"] == key.pubkey
-    choose = {"type": "choose", "origin": origin, "identity": second["id"]}
-    tab = await stage.options()
-    await stage.browser.evaluate(tab, f"chrome.runtime.sendMessage({json.dumps(choose)})")
+    await stage.tell("choose", origin=origin, identity=second["id"])
     assert await stage.call(page, "window.nostr.getPublicKey()") == key.pubkey
     assert verify(parse_event(await stage.call(page, NOTE))).pubkey == key.pubkey
     other = NOTE.replace("kind: 1", f"pubkey: '{first['pubkey']}', kind: 1")
