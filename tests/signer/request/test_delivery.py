@@ -15,6 +15,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response
 from bunker_core.pool import Incoming
+from bunker_core.pool.publication import Publication
 from bunker_signer.request.delivery import RETRIES, TOO_MUCH, Courier
 from bunker_signer.request.parked import ParkingLot
 from bunker_signer.request.reply import Reply
@@ -86,6 +87,51 @@ async def test_a_client_that_speaks_again(relay_url: str, data: Path) -> None:
             await client.send("ping", rid="p")
             ids = {(await client.receive()).json["id"] for _ in range(2)}
             assert ids == {"x", "p"}
+
+
+async def test_where_one_reply_arrives_the_others_follow(relay_url: str, data: Path) -> None:
+    """All that a client missed goes out when one of it has found the client again."""
+    key = SecretKey.generate()
+    async with rig(relay_url, data) as signer:
+        courier = signer.agent._courier
+        courier._sleep = lambda _: asyncio.Event().wait()  # nothing is tried again by itself
+        for number in range(3):
+            response = Response(f"{number}", "pong")
+            tried = asyncio.Event()
+            courier.send(
+                Reply(signer.identity, key.pubkey, response, Scheme.NIP44, (), 0), tried.set
+            )
+            await tried.wait()
+        async with wire(relay_url, signer.pubkey, key) as client:
+            courier.heard_of(key.pubkey)
+            ids = {(await client.receive()).json["id"] for _ in range(3)}
+            assert ids == {"0", "1", "2"}
+
+
+async def test_a_relay_that_stays_away_is_not_waited_for_any_longer(
+    relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After LINGER a reply that another relay delivered is not kept for it."""
+    monkeypatch.setattr("bunker_signer.request.delivery.LINGER", 0.01)
+    forgotten, forget = asyncio.Event(), Publication.forget
+
+    def noted(publication: Publication) -> None:
+        forget(publication)
+        forgotten.set()
+
+    async with (
+        scripted_relay() as slow,
+        rig(relay_url, data, relays=[slow.url]) as signer,
+        signer.client() as client,
+    ):
+        owed = list(signer.agent.pool._publications.values())
+        await asyncio.gather(*(publication.answered(10) for publication in owed))
+        await slow.kill()
+        monkeypatch.setattr(Publication, "forget", noted)
+        assert (await client.ask("ping", rid="x")).json["result"] == "pong"
+        async with asyncio.timeout(10):
+            await forgotten.wait()
+        assert not signer.agent.pool._publications
 
 
 async def test_a_slow_relay_gets_the_reply_too(relay_url: str, data: Path) -> None:
