@@ -274,6 +274,22 @@ def test_a_short_time_is_enough_to_ask_what_becomes_of_a_request() -> None:
         assert request.review(first, DELIVERED)[0] == [Action.PROBE]
 
 
+def test_a_relays_word_can_wait_for_the_next_look() -> None:
+    """Delivered from the moment of the relay's OK on, without a review, if nothing is due soon."""
+    request = call()
+    request.review(0.0, SENT)
+    assert request.delivered(0.5)
+    assert request.step is Step.DELIVERED
+    assert request.review(1.0, DELIVERED)[0] == []
+    assert request.review(5.49, DELIVERED)[0] == []
+    assert request.review(5.5, DELIVERED)[0] == [Action.PROBE]
+    assert not request.delivered(6.0)  # another relay's: there is a question to look at
+    short = call(Patience(10, 100, total=0.8))
+    short.review(0.0, SENT)
+    assert not short.delivered(0.1)
+    assert short.step is Step.SENT
+
+
 def test_a_key_that_is_locked_and_unlocked_again() -> None:
     """The latest ping says which: locked, then waiting for approval, and the error accordingly."""
     request = call()

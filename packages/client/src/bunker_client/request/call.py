@@ -130,6 +130,17 @@ class Call:
         self._sent_at = now
         self._checked = False
 
+    def delivered(self, now: float) -> bool:
+        """Take a relay's word that the signer has it; return whether the next review can wait.
+
+        It can as long as nothing is due before the latest moment for that: then nobody need be
+        woken for the relay's OK, which comes while the signer is at work.
+        """
+        if self.step is not Step.SENT or self._probe_pause < _LONGEST_PAUSE:
+            return False
+        self._enter(Step.DELIVERED, now)
+        return True
+
     def ask_user(self, url: str, now: float) -> bool:
         """Note that the signer sends its owner to a page; return whether that is news."""
         if self.auth_url is not None:

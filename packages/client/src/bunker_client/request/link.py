@@ -34,7 +34,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip46 import ASK_STATE, Method, Request, Response
-from bunker_core.pool import ConnectionState, Incoming, RelayPool, Subscription
+from bunker_core.pool import ConnectionState, Incoming, Receipt, RelayPool, Subscription
 
 # Seconds into the past from which on answers are wanted. A signer's clock may be behind ours, and
 # ours may be ahead: relays apply `since` to live events too. Requests have ids that nobody else
@@ -276,10 +276,19 @@ class Link:
         if pending.publication:
             pending.publication.forget()
         pending.publication = self.pool.publish(
-            self._seal(pending.call.request), on_receipt=lambda _: pending.wake()
+            self._seal(pending.call.request),
+            on_receipt=lambda receipt: self._take_receipt(pending, receipt),
         )
         pending.tried = self.pool.open_relays
         pending.call.sent(asyncio.get_running_loop().time())
+
+    def _take_receipt(self, pending: Pending, receipt: Receipt) -> None:
+        """Take a relay's OK; the task that waits for the answer is woken if it has to act."""
+        now = asyncio.get_running_loop().time()
+        if receipt.delivered and pending.call.delivered(now):
+            self._show(pending)
+        else:
+            pending.wake()
 
     def _seal(self, request: Request) -> Event:
         remote, content = self._remote.seal(request)
