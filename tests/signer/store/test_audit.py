@@ -102,6 +102,16 @@ def fill(database: Database, count: int, start: int = 0) -> None:
             )
 
 
+def test_a_fact_that_no_entry_has_is_a_mistake(tmp_path: Path) -> None:
+    """It would be in the hash and not in the row, and the chain would be broken."""
+    with (
+        database_in(tmp_path / "db") as database,
+        database.write() as connection,
+        pytest.raises(TypeError, match="no colour"),
+    ):
+        audit_log.append(connection, 1, "request", "default", colour="red")
+
+
 def test_appended_entries_form_a_chain(tmp_path: Path) -> None:
     """What is appended, by one process or by two, is one chain."""
     with database_in(tmp_path / "db") as database, database_in(tmp_path / "db") as other:

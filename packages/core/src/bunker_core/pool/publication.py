@@ -58,7 +58,7 @@ class Publication:
         self._awaited = set(relay_urls)
         self._forget = forget
         self._on_receipt = on_receipt
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # made by who waits: most do not
         self._watcher: Callable[[], object] | None = None
 
     @property
@@ -81,7 +81,8 @@ class Publication:
     def drop(self, relay_url: str) -> None:
         """Stop waiting for one relay."""
         self._awaited.discard(relay_url)
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
         if self._watcher is not None:
             self._watcher()
 
@@ -106,8 +107,7 @@ class Publication:
         try:
             async with asyncio.timeout(timeout):
                 while not self.is_decided(any_of):
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._change()
             return next((item for item in self.receipts.values() if item.delivered), None)
         except TimeoutError:
             return None
@@ -117,11 +117,16 @@ class Publication:
         try:
             async with asyncio.timeout(timeout):
                 while not self.complete:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._change()
         except TimeoutError:
             pass
         return self.receipts
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        self._changed.clear()
+        await self._changed.wait()
 
     def forget(self) -> None:
         """Stop sending the event to relays that have not answered."""

@@ -100,6 +100,7 @@ class FileStorage:
             if not stat.S_ISDIR(self._directory.stat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         self._paths: dict[str, Path] = {}
+        self._names: dict[str, str] = {}  # the same as text, for what is asked at each use
         self._read: dict[str, tuple[_Seen, str]] = {}  # what was read last, and of which file
 
     def __repr__(self) -> str:
@@ -111,11 +112,13 @@ class FileStorage:
         A file that looks as it did when it was read is not opened: that is asked for at each use
         of a key, also by a process that has no descriptor left.
         """
-        path = self._path(key)
         read = self._read.get(key)
+        name = self._names.get(key)
         try:
-            if read is not None and _seen(path.lstat()) == read[0]:
+            if read is not None and name is not None and _seen(os.lstat(name)) == read[0]:
                 return read[1]
+            path = self._path(key)
+            self._names[key] = str(path)
             # No symlink is followed: it could point at a file of another owner.
             fd = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -127,7 +130,7 @@ class FileStorage:
             self._read.pop(key, None)
             return None
         except OSError as error:
-            raise _failed("can't read the key file", path, error) from None
+            raise _failed("can't read the key file", self._path(key), error) from None
         if len(data) > MAX_BLOB_BYTES:
             raise NSEError(f"key file is too large: {path}", NSEErrorCode.STORAGE_ERROR)
         try:
