@@ -319,3 +319,12 @@ def test_its_end_is_the_end_of_its_children() -> None:
         assert select.select([child], [], [], 30)[0]
     finally:
         os.close(child)
+
+
+def test_what_only_watches_holds_little_in_memory() -> None:
+    """A usual `bunker up` needs neither asyncio nor TLS, and nothing of relay and signer."""
+    program = "import bunker.up.serve, sys; print(*sys.modules)"
+    done = subprocess.run(python(program), capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "selectors" in loaded
+    assert not loaded & {"asyncio", "ssl", "logging", "click", "bunker_relay", "bunker_signer"}
