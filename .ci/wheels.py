@@ -18,7 +18,8 @@ PLATFORMS: Final = {
     "macOS ARM64": "aarch64-apple-darwin",
     "macOS x86-64": "x86_64-apple-darwin",
 }
-# Python 3.15 came out a month before these pins: orjson has no wheels of it for glibc yet.
+# Python 3.15 came out a month before these pins: of orjson it has wheels for glibc 2.39 and newer
+# alone, and uv asks for 2.28.
 # cryptography has none for Intel Macs any more: there it is built, with Rust.
 KNOWN: Final = {
     ("3.15", "Linux x86-64"),
