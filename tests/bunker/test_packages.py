@@ -4,10 +4,13 @@ import ast
 import re
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bunker_core.local.commands import Program
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
@@ -70,6 +73,17 @@ def test_package_declares_what_it_imports(package: str) -> None:
     for name in imported(package):
         distribution = COMES_WITH.get(name, DISTRIBUTIONS.get(name, name))
         assert {distribution, name} & declared, f"{package} imports {name}"
+
+
+def test_every_program_is_safe_at_a_terminal() -> None:
+    """What each writes is its owner's alone, and no error repeats what moves a cursor."""
+    scripts = [
+        item for package in PACKAGES for item in project(package).get("scripts", {}).values()
+    ]
+    assert len(scripts) > 3
+    for script in scripts:
+        module, _, name = script.partition(":")
+        assert isinstance(getattr(import_module(module), name), Program), script
 
 
 def test_all_packages_have_one_version() -> None:

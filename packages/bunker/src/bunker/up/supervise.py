@@ -157,7 +157,7 @@ class Supervisor:
                 child.life.close()
                 child.life = None
         signal.set_wakeup_fd(self._before[0])
-        signal.signal(signal.SIGCHLD, self._before[1])
+        signal.signal(signal.SIGCHLD, self._before[1] or signal.SIG_DFL)
         self._selector.close()
         os.close(self._woken)
         os.close(self._wake)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from bunker_core.local.commands import Program
 from bunker_signer.cli.key_context import (
     Context,
     common,
@@ -26,7 +27,7 @@ CONFIRM_CHARACTERS: Final = 8
 _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=Program)
 def key() -> None:
     """Make, guard, move and remove sealed keys."""
 
