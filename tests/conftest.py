@@ -11,7 +11,8 @@ import pytest
 
 from _postgres import PostgresServer, running_postgres
 
-WORKERS_PER_CORE = 2  # most tests wait for another process more than they work
+WORKERS_PER_CORE = 2.5  # most tests wait for another process more than they work
+COMPUTING = 2  # of five workers; the others begin with what waits longest
 TEST_LIMIT = 300  # seconds for one test with what it starts; the longest takes a third of it
 MAX_WORKERS = 16  # each has its own relays, signers and browsers
 # Rooms whose files wait more than they compute: for browsers, processes and other libraries. The
@@ -26,12 +27,12 @@ SLOW_ROOMS = (
 def pytest_xdist_auto_num_workers() -> int:
     """Say how many tests `-n auto` runs at once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(MAX_WORKERS, WORKERS_PER_CORE * (cores or 1))
+    return min(MAX_WORKERS, int(WORKERS_PER_CORE * (cores or 1)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Have one worker begin with what is not slow, and one run all of interop.
+    """Have two workers of five begin with what is not slow, and one run all of interop.
 
     What waits and what computes keep the processors busy together, which neither does alone. The
     files of interop start a dozen libraries each, in real time.
@@ -42,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     file_of, assign = scheduling._split_scope, scheduling._assign_work_unit
 
     def assign_from_either_end(node: Any) -> None:
-        if node.gateway.id == "gw0":
+        if int(node.gateway.id.removeprefix("gw")) % 5 < COMPUTING:
             scheduling.workqueue.move_to_end(next(reversed(scheduling.workqueue)), last=False)
         assign(node)
 
