@@ -16,7 +16,7 @@ from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response
 from bunker_core.pool import Incoming
 from bunker_core.pool.publication import Publication
-from bunker_signer.request.delivery import RETRIES, TOO_MUCH, Courier
+from bunker_signer.request.delivery import IN_FLIGHT, RETRIES, TOO_MUCH, Courier
 from bunker_signer.request.parked import ParkingLot
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import Database, journal
@@ -171,6 +171,40 @@ async def test_a_grant_is_answered_without_a_task(
         assert begun == ["Agent._serve"]
         # Those whose OK is not here yet; all are counted, by client and together.
         assert sum(signer.agent._at_work.values()) == signer.agent._on_the_way <= 1
+
+
+@pytest.mark.parametrize(
+    ("whose", "failing"),
+    [("jobs", "_release"), ("courier", "_is_delivered"), ("courier", "_targets")],
+)
+async def test_a_fault_on_the_way_out_holds_no_place(
+    whose: str, failing: str, relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever raises after the commit, the next request is served, and nothing is counted twice.
+
+    A place that stayed taken would make the signer deaf after so many faults.
+    """
+    async with rig(relay_url, data) as signer, signer.client(allow="sign_event:1") as client:
+        courier = signer.agent._courier
+        target = courier if whose == "courier" else signer.service.jobs
+
+        reached = asyncio.Event()
+
+        def fail(*_: object) -> None:
+            reached.set()
+            raise ValueError("a fault")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target, failing, fail)
+            await client.send("sign_event", NOTE, rid="x")
+            await asyncio.wait_for(reached.wait(), 10)
+        answer = await client.ask("sign_event", NOTE, rid="y")
+        if answer.json["id"] == "x":  # it had left before the fault
+            answer = await client.receive()
+        assert answer.json["id"] == "y"
+        assert signer.service.jobs.running == 0
+        assert sum(signer.agent._at_work.values()) == signer.agent._on_the_way <= 1
+        assert IN_FLIGHT - courier._in_flight._free <= 1  # the last one's OK is on its way
 
 
 async def test_what_is_written_down_while_the_signer_stops_is_left_to_the_journal(

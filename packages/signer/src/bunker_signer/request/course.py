@@ -7,6 +7,7 @@ from typing import Any
 from bunker_signer.request.reply import Reply
 
 Remaining = Coroutine[Any, Any, Reply | None]
+# Neither of the two may raise: whoever calls it has let go of the request.
 Then = Callable[[Reply | None], None]  # is given the answer, or None when there is none to give
 Rest = Callable[[Remaining], None]  # is given what takes longer, and has to see that it runs
 

@@ -117,10 +117,7 @@ class Courier:
             event = reply.event(int(self._corrected()))
             publication = self._pool.publish(event, self._targets(reply))
         except Exception as error:  # noqa: BLE001 -- one reply must not cost the others
-            # The type alone, unless it is ours: a text could repeat what was signed.
-            ours = isinstance(error, BunkerError | NSEError)
-            said = str(error) if ours else type(error).__name__
-            log.error("reply failed", client=reply.client_pubkey, error=said)
+            _tell_failure(reply, error)
             self._in_flight.release(reply.client_pubkey)
             tried()
             return
@@ -133,12 +130,14 @@ class Courier:
 
         def over() -> None:
             publication.watch(None)
-            if self._closed:
-                return
             self._in_flight.release(reply.client_pubkey)
-            if not self._is_delivered(reply, publication):
-                self._keep(reply, publication)
-            tried()
+            try:
+                if not self._closed and not self._is_delivered(reply, publication):
+                    self._keep(reply, publication)
+            except Exception as error:  # noqa: BLE001 -- as above
+                _tell_failure(reply, error)
+            finally:
+                tried()
 
         if not own or publication.is_decided(own):
             over()
@@ -154,9 +153,7 @@ class Courier:
 
         def done(_: object) -> None:  # also when it was given up before it began
             if not task.cancelled() and (error := task.exception()):
-                # The type alone, unless it is ours: a text could repeat what was signed.
-                said = str(error) if isinstance(error, BunkerError) else type(error).__name__
-                log.error("reply failed", client=reply.client_pubkey, error=said)
+                _tell_failure(reply, error)
             publication.forget()
             self._parked.drop(parked)
             del self._trying[parked]
@@ -348,3 +345,9 @@ class Courier:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _tell_failure(reply: Reply, error: BaseException) -> None:
+    # The type alone, unless it is ours: a text could repeat what was signed.
+    said = str(error) if isinstance(error, BunkerError | NSEError) else type(error).__name__
+    log.error("reply failed", client=reply.client_pubkey, error=said)

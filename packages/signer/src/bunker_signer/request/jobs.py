@@ -219,11 +219,16 @@ class Jobs:
     ) -> None:
         """Go on with a request that is written down."""
         reply: Reply | None = None
-        if admitted is not None:
-            if admitted.reply is None:
-                otherwise(self._finish(job, operation, admitted))
-                return
-            reply = self._release(job, admitted.reply)
+        try:
+            if admitted is not None:
+                if admitted.reply is None:
+                    otherwise(self._finish(job, operation, admitted))
+                    return
+                reply = self._release(job, admitted.reply)
+        except Exception as error:  # noqa: BLE001 -- raised where the rest is awaited
+            del self._running[job.digest]
+            otherwise(raising(error))
+            return
         del self._running[job.digest]
         then(reply)
 

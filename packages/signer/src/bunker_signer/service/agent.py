@@ -276,7 +276,7 @@ class Agent:
         self._courier.heard_of(pubkey)
         if reply is None:
             self._is_done(pubkey)
-        else:
+        else:  # it calls that whatever becomes of the try
             self._courier.send(reply, partial(self._is_done, pubkey))
 
     def _see_to(self, event: VerifiedEvent, rest: Remaining) -> None:
