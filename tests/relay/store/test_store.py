@@ -1,11 +1,14 @@
 """The store on a real SQLite file and a real PostgreSQL server."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -238,6 +241,52 @@ async def test_a_query_has_a_time_limit(store: Store) -> None:
         await _query(store, [heavy], NOW, default=100, most=100)
     store.query_timeout = 5.0
     assert await store.count([heavy], NOW) == 10
+
+
+async def test_the_time_may_end_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two statements or within any of them: the client is told, and in these words."""
+    store = Store(tmp_path / FILE)
+    events = [_event(number, tags=(("t", "x"), ("t", "y"))) for number in range(200)]
+    await save(store, *events)
+    monkeypatch.setattr("bunker_relay.store.database.engine._PROGRESS_STEPS", 100)
+    wanted = [Filter(kinds=frozenset({1}), tags=(("t", frozenset("xz")), ("t", frozenset("yz"))))]
+    reasons = []
+    for looks in itertools.count(1):
+        left = iter([0.0] * looks)  # and then it is late
+        clock = SimpleNamespace(monotonic=lambda left=left: next(left, inf))
+        monkeypatch.setattr("bunker_relay.store.database.engine.time", clock)
+        try:
+            found = await _query(store, wanted, NOW, default=100, most=100)
+        except StoreError as error:
+            reasons.append(str(error))
+        else:
+            assert len(found) == 100
+            break
+    assert len(reasons) > 20
+    assert set(reasons) == {"query took too long"}
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "first"),
+    [(400, 120, 100), (3_000, 120, 78), (30_000, 20, 8), (300_000, 2, 0)],
+)
+async def test_an_answer_of_whatever_size_comes_whole(
+    store: Store, size: int, count: int, first: int
+) -> None:
+    """What comes with the ids, what is read in pages, and what is a page by itself: all of it."""
+    events = [_event(number, content="x" * size) for number in range(count)]
+    await save(store, *events)
+    found, stored = await store.find([Filter()], NOW, default=100, most=1_000)
+    assert len(stored) == first
+    while len(stored) < len(found):
+        indices, _ = found.page(len(stored))
+        stored += await store.read(found, indices)
+    expected = [(event.id, event.to_json()) for event in events[:100]]
+    assert expected == stored
+    assert [item.id for item in stored] == list(found.ids)
 
 
 async def test_retention_and_expiry_sweep(database: Database) -> None:

@@ -2,9 +2,8 @@
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 PAGE_BYTES: Final = 262_144  # of JSON that is read at once, but for one event that is larger
 _PAGE_EVENTS: Final = 500
@@ -29,8 +28,7 @@ class Outcome(Enum):
     DELETED = "deleted"  # its author asked for its deletion
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A stored event as it goes out."""
 
     id: str
@@ -45,12 +43,18 @@ class Found:
 
     __slots__ = ("_ids", "more", "seqs", "sizes")
 
-    def __init__(self, rows: Iterable[tuple[bytes, int, int]] = (), *, more: bool = False) -> None:
-        """`rows` are id, `seq` and bytes of JSON; `more` tells whether a limit cut some off."""
-        rows = list(rows)
-        self._ids = b"".join(row[0] for row in rows)
-        self.seqs = array("q", [row[1] for row in rows])
-        self.sizes = array("q", [row[2] for row in rows])
+    def __init__(
+        self,
+        ids: Iterable[bytes] = (),
+        seqs: Iterable[int] = (),
+        sizes: Iterable[int] = (),
+        *,
+        more: bool = False,
+    ) -> None:
+        """`sizes` are bytes of JSON; `more` tells whether a limit cut some off."""
+        self._ids = b"".join(ids)
+        self.seqs = array("q", seqs)
+        self.sizes = array("q", sizes)
         self.more = more
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ takes as long as the rarer one is, and ends at the time limit.
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from typing import Any, Final
@@ -30,24 +31,27 @@ from sqlalchemy.engine import Connection
 
 from bunker_core.filter import Filter
 from bunker_core.kinds import MESSAGES
-from bunker_relay.store.database.engine import is_postgres
-from bunker_relay.store.outcome import Found, Stored
+from bunker_relay.store.database.engine import is_postgres, sqlite
+from bunker_relay.store.outcome import PAGE_BYTES, Found, Stored
 from bunker_relay.store.sql import SQL, Plan, Way, matching, newest, tagged, written
 
 _MOST_PAIRS: Final = 4_000  # of author and kind; beyond them the author alone is a source
 _WHOLE: Final = 4  # times the largest limit: what all filters of a query bring together
 _ROWS: Final = 500  # read in one statement
 _FEW, _MANY = 100, 1_000  # events: so few lead well, more than so many are not counted
+_ALONG: Final = 4 * PAGE_BYTES  # of JSON that may come with what is found, for all its events
+_LEAST: Final = 300  # bytes: hardly an event is smaller
 
 Check = Callable[[], None]
+_Row = tuple[int, bytes, int, int, bytes | None]  # -created_at, id, seq, size and, if small, JSON
 
 
 def select_events(
     connection: Connection, filters: Iterable[Filter], now: int, *, default: int, most: int
 ) -> list[Stored]:
     """Return all that `find_events` finds, with its JSON."""
-    found = find_events(connection, filters, now, default=default, most=most)
-    return read_events(connection, found, range(len(found)))
+    found, stored = find_events(connection, filters, now, default=default, most=most)
+    return stored + read_events(connection, found, range(len(stored), len(found)))
 
 
 def find_events(
@@ -59,20 +63,29 @@ def find_events(
     most: int,
     readers: frozenset[str] | None = None,
     check: Check = lambda: None,
-) -> Found:
+) -> tuple[Found, list[Stored]]:
     """Find what any filter matches, newest first, the lowest id first in a tie.
+
+    With it comes the first page of the events themselves; nothing when that is one large event.
 
     Each filter brings at most its `limit`, or `default`, and never more than `most`; all of them
     together four times that. Messages are found for `readers` alone, if given: pubkeys that wrote
     or receive them. `check` is called between statements, and may raise.
     """
-    found: dict[bytes, tuple[int, bytes, int, int]] = {}
+    found: dict[bytes, _Row] = {}
     expired = _some_expired(connection, now)
     length = "octet_length" if is_postgres(connection) else "length"
     more = False
-    for item in filters:
-        limit = default if item.limit is None else min(item.limit, most)
-        if item.never or limit == 0:
+    limits = [
+        (item, default if item.limit is None else min(item.limit, most))
+        for item in filters
+        if not item.never
+    ]
+    # What is so small that all may come at once is not asked for in a second statement.
+    small = _ALONG // max(1, sum(limit for _, limit in limits))
+    json = f"CASE WHEN {length}(json) <= {small} THEN json END" if small >= _LEAST else "NULL"
+    for item, limit in limits:
+        if limit == 0:
             continue
         check()
         plan = replace(_plan(connection, item), readers=_readers_for(item, readers))
@@ -84,18 +97,27 @@ def find_events(
         seqs = matching(sql, plan, expired)
         rows = _run(
             connection,
-            f"SELECT created_at, id, seq, {length}(json) FROM events WHERE seq IN"
+            f"SELECT -created_at, id, seq, {length}(json), {json} FROM events WHERE seq IN"
             f" ({seqs} ORDER BY e.created_at DESC, e.id LIMIT {sql.value(limit)})",
             sql,
         )
         more = more or len(rows) >= limit
-        for created_at, identifier, seq, size in rows:
-            found[identifier] = (-created_at, identifier, seq, size)
+        found.update((row[1], row) for row in rows)
         if len(found) > 2 * _WHOLE * most:
             found = {row[1]: row for row in sorted(found.values())[: _WHOLE * most]}
             more = True
     ordered = sorted(found.values())[: _WHOLE * most]
-    return Found((row[1:] for row in ordered), more=more or len(ordered) < len(found))
+    if not ordered:
+        return Found(), []
+    _, ids, numbers, sizes, texts = zip(*ordered, strict=True)
+    result = Found(ids, numbers, sizes, more=more or len(ordered) < len(found))
+    indices, size = result.page(0)
+    if size > PAGE_BYTES:
+        return result, []
+    first = texts[: indices.stop]
+    if None in first:
+        return result, read_events(connection, result, indices)
+    return result, list(map(Stored, map(bytes.hex, ids), first))
 
 
 def read_events(connection: Connection, found: Found, indices: range) -> list[Stored]:
@@ -222,9 +244,7 @@ def _bound_of_each(
     since = plan.item.since or 0
     dates: list[int] = []  # a heap of the newest: the oldest of them is on top
     counted: set[int] = set()  # an event may carry two of the tags asked for
-    raw: Any = connection.connection.driver_connection
-    cursor = raw.cursor()
-    try:
+    with sqlite(connection) as raw, closing(raw.cursor()) as cursor:
         for source in product(*sources):
             check()
             for created_at, event in cursor.execute(text, (*source, since, *sql.values)):
@@ -239,8 +259,6 @@ def _bound_of_each(
                     break  # what follows in this source is no newer
             if len(dates) == limit:
                 since = dates[0]
-    finally:
-        cursor.close()
     return dates[0] if len(dates) == limit else None
 
 
@@ -266,4 +284,8 @@ def _bound_of_all(
 
 
 def _run(connection: Connection, text: str, sql: SQL) -> Sequence[Any]:
-    return connection.exec_driver_sql(text, tuple(sql.values)).fetchall()
+    if sql.postgres:
+        rows = connection.exec_driver_sql(text, tuple(sql.values)).fetchall()
+        return list(map(tuple, rows))
+    with sqlite(connection) as raw:
+        return raw.execute(text, sql.values).fetchall()

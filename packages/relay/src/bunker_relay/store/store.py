@@ -31,7 +31,7 @@ from bunker_relay.store.database.engine import (
     open_engine,
     unhurried,
 )
-from bunker_relay.store.outcome import PAGE_BYTES, Found, Outcome, Stored, StoreError
+from bunker_relay.store.outcome import Found, Outcome, Stored, StoreError
 from bunker_relay.store.query import Check, count_events, find_events, read_events
 from bunker_relay.store.readers import Readers
 from bunker_relay.store.write import forget_old, save_all, too_many_old
@@ -120,18 +120,16 @@ class Store:
         readers: frozenset[str] | None = None,
         key: str = "",
     ) -> tuple[Found, list[Stored]]:
-        """Find what matches (see `query.find_events`) and read the first page of it.
+        """Find what matches, and the first page of it (see `query.find_events`).
 
         `key` is the address that takes its turn. Raises StoreError when the database fails or the
         time is up.
         """
 
         def read(connection: Connection, check: Check) -> tuple[Found, list[Stored]]:
-            found = find_events(
+            return find_events(
                 connection, filters, now, default=default, most=most, readers=readers, check=check
             )
-            indices, size = found.page(0)
-            return found, read_events(connection, found, indices) if size <= PAGE_BYTES else []
 
         return await self._read(read, key)
 
