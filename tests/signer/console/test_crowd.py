@@ -10,7 +10,7 @@ import pytest
 from bunker_client import RemoteSigner
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile
-from bunker_signer.service.entrance import MOST
+from bunker_signer.service.listener import MOST
 from signer.console._stage import CONSOLE, http, sign, stage
 
 CROWD = 2000

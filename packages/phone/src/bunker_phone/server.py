@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Guest(uvicorn.Server):
+class _Embedded(uvicorn.Server):
     """A server in somebody else's process, whose signals are not its own."""
 
     @contextlib.contextmanager
@@ -41,7 +41,7 @@ def server(app: ASGIApp, *, signals: bool = True) -> uvicorn.Server:
 
     Without `signals`, SIGINT and SIGTERM are left to the program around it.
     """
-    kind = uvicorn.Server if signals else _Guest
+    kind = uvicorn.Server if signals else _Embedded
     return kind(
         uvicorn.Config(
             app,

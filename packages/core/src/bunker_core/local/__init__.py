@@ -1,1 +1,1 @@
-"""This machine: private files, the peers of Unix sockets, the terminal. No protocol, no network."""
+"""This machine: private files, locks, sockets, processes, systemd. No protocol, no network."""

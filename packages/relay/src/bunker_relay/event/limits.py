@@ -1,18 +1,16 @@
-"""Whose rate limits a connection counts for."""
+"""What is bounded by address: bytes in use, and which address a connection counts for."""
 
 import ipaddress
-from functools import lru_cache
 from sys import getsizeof
 from typing import Any, Final
 
 from starlette.types import Scope
 
+from bunker_core.bounds.customer import customer_of, parse_address
 from bunker_core.event import Event
 
-_IPV6_CUSTOMER: Final = 64  # bits: what one customer gets; single addresses are free to rotate
 _SMALL: Final = 8_192  # bytes: what one small subscription or event takes
 _MAX_HOPS: Final = 32
-_CACHED: Final = 1_024  # addresses parsed of late
 
 
 class Budget:
@@ -80,7 +78,7 @@ class Addresses:
         X-Forwarded-For is read from the right, and only as far as each hop is a listed proxy:
         whatever stands further left the client may have written itself.
         """
-        peer = _address((scope.get("client") or ("",))[0])
+        peer = parse_address((scope.get("client") or ("",))[0])
         if peer is None:
             return "unknown"  # a Unix socket
         hops = [
@@ -90,20 +88,20 @@ class Addresses:
             for part in value.decode("latin-1").split(",")
         ][-_MAX_HOPS:]
         while self._is_trusted(peer) and hops:
-            hop = _address(hops.pop())
+            hop = parse_address(hops.pop())
             if hop is None:
                 break
             peer = hop
-        return _customer(peer)
+        return customer_of(peer)
 
     def is_proxy(self, host: str) -> bool:
         """Tell whether a peer may bring clients of many addresses."""
-        peer = _address(host)
+        peer = parse_address(host)
         return peer is not None and self._is_trusted(peer)
 
     def through_stranger(self, scope: Scope) -> bool:
         """Tell whether a neighbour passes a client on and is not in the list."""
-        peer = _address((scope.get("client") or ("",))[0])
+        peer = parse_address((scope.get("client") or ("",))[0])
         return (
             peer is not None
             and peer.is_private
@@ -113,22 +111,3 @@ class Addresses:
 
     def _is_trusted(self, address: Any) -> bool:
         return any(address.version == net.version and address in net for net in self._trusted)
-
-
-# The functions are pure, and many connections come from few addresses.
-@lru_cache(maxsize=_CACHED)
-def _customer(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if peer.version == 6:
-        return str(ipaddress.ip_network((peer, _IPV6_CUSTOMER), strict=False))
-    return str(peer)
-
-
-@lru_cache(maxsize=_CACHED)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if address.version == 6 and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address

@@ -1,7 +1,7 @@
 """The bus: how the processes that are one relay together hear of each other's events.
 
 A node is one such process. It says which topics its subscriptions want, and hears these alone.
-`Alone` is one process by itself, `mesh.Mesh` the workers of one machine, `nats.Nats` several
+`Alone` is one process by itself, `mesh.Mesh` the workers of one machine, `nats_bus.Nats` several
 machines, `Buses` both of these at once.
 """
 

@@ -1,6 +1,6 @@
 """The reading half of the store: what of the stored events a filter wants, newest first.
 
-How a filter is answered. One statement says what the filter means (`statement.matching`), and it
+How a filter is answered. One statement says what the filter means (`sql.matching`), and it
 would do alone; but for "the newest 50 of these 300 authors" it would fetch all that the 300 have
 ever written, and sort it. So the store first asks for a bound: a date since when there are enough
 matches. The filter is taken apart into sources, each one stretch of an index that lies in the

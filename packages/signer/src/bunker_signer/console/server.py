@@ -27,7 +27,7 @@ from bunker_signer.console.auth.address import Address, parse_address, reachable
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.key.identity import Identity
 from bunker_signer.process.logs import get_logger
-from bunker_signer.service.entrance import EntranceServer
+from bunker_signer.service.listener import BoundedServer
 from bunker_signer.service.service import Service
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 
@@ -128,7 +128,7 @@ class Listening:
                 self.waiting.tell()  # the page says that something waits for an unlock
 
             service.jobs.on_locked = locked_out
-            server = EntranceServer(self._uvicorn(pages), self._config.proxies)
+            server = BoundedServer(self._uvicorn(pages), self._config.proxies)
             task = asyncio.create_task(server.serve(sockets=[self._socket]))
             try:
                 yield accounts
@@ -163,7 +163,7 @@ class Listening:
             proxy_headers=bool(self._config.proxies),
             forwarded_allow_ips=list(self._config.proxies),
             loop="none",
-            http="h11",  # as in `entrance`
+            http="h11",  # as in `listener`
             ws="none",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_TIMEOUT,

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from bunker_core.errors import BunkerError
 from bunker_signer.service.agent import Agent
-from bunker_signer.service.entrance import EntranceServer
+from bunker_signer.service.listener import BoundedServer
 from bunker_signer.store import StoreError, settings
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -67,7 +67,7 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         listener.close()
         raise BunkerError(f"--http {address} can't be served: {error}") from None
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
-    server = EntranceServer(config)
+    server = BoundedServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"

@@ -1,9 +1,9 @@
 """What the signer remembers: clients, grants, secrets, requests and their answers, the audit log.
 
-`database.py` is the engine and its transactions, `schema.py` the tables; `writer.py` makes one
-transaction of what arrives together, `statement.py` the request path's SQL quick; each other file
-holds the functions of one thing. All of them take a connection, so that what belongs together is
-written in one transaction:
+In `database/` are the engine and its transactions (`engine.py`), the tables (`schema.py`), what
+makes one transaction of what arrives together (`writer.py`) and the request path quick
+(`prepared.py`, `cache.py`). Each file here holds the functions of one thing, and all of them take a
+connection, so that what belongs together is written in one transaction:
 
     with database.write() as connection:
         journal.finish(connection, ...)

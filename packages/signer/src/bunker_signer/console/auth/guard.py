@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bunker_core.bounds.customer import customer
 from bunker_core.bounds.rate import Buckets, FixedRate, TokenBucket
 from bunker_signer.console.auth.address import Address
 from bunker_signer.qr.pictures import MAX_PHOTO, MAX_SIDE
-from bunker_signer.service.entrance import household
 from bunker_signer.store.accounts import Accounts
 
 MAX_BODY: Final = 64 * 1024  # bytes: the longest form is a nostrconnect:// URI
@@ -97,11 +97,11 @@ class Tries:
 
     def allowed(self, peer: str, now: float) -> bool:
         """Tell whether a try from `peer` is looked at."""
-        return self._all.holds(now) and self._by_address.holds(household(peer), now)
+        return self._all.holds(now) and self._by_address.holds(customer(peer), now)
 
     def failed(self, peer: str, now: float) -> None:
         """Count a failure; what succeeds costs nothing."""
-        self._by_address.take(household(peer), now)
+        self._by_address.take(customer(peer), now)
         self._all.take(now)
 
 
@@ -168,7 +168,7 @@ class Guard:
         now = self._monotonic()
         peer = scope["client"][0] if scope.get("client") else ""
         # Not of all, if this one has none left: one address must not use up everybody's.
-        return self._stranger.take(household(peer), now) and self._strangers.take(now)
+        return self._stranger.take(customer(peer), now) and self._strangers.take(now)
 
 
 def _cookie(headers: Headers, name: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_network
 
 import pytest
 import uvicorn
@@ -12,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bunker_signer.service import entrance
-from bunker_signer.service.entrance import EntranceServer, Guest, House, household
+from bunker_signer.service import listener as module
+from bunker_signer.service.listener import BoundedServer, Connection, Connections, Listener
 
 HEAD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 SLOW_BODY = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab"
@@ -25,70 +26,67 @@ def ends() -> tuple[list[int], Callable[[int], Callable[[], object]]]:
 
 
 def test_who_waits_longest_goes() -> None:
-    """A full house takes the new one in; who is being answered stays."""
+    """A new connection finds room when one waits; one that is being answered stays."""
     gone, end = ends()
-    house = House(most=3, most_each=3)
-    guests = [house.enter(f"a{number}", end(number), number) for number in range(3)]
-    assert all(guests)
-    house.wait(guests[0], waiting=False)  # type: ignore[arg-type]
-    assert house.enter("b", end(3), 3) is not None
+    connections = Connections(most=3, most_each=3)
+    opened = [connections.enter(f"a{number}", end(number), number) for number in range(3)]
+    assert all(opened)
+    connections.wait(opened[0], waiting=False)  # type: ignore[arg-type]
+    assert connections.enter("b", end(3), 3) is not None
     assert gone == [1]
-    assert len(house) == 3
+    assert len(connections) == 3
 
 
 def test_one_address_pushes_out_its_own() -> None:
     """However many come from one address, another's stay."""
     gone, end = ends()
-    house = House(most=10, most_each=2)
-    house.enter("owner", end(-1), 0)
+    connections = Connections(most=10, most_each=2)
+    connections.enter("owner", end(-1), 0)
     for number in range(50):
-        house.enter("stranger", end(number), number)
+        connections.enter("stranger", end(number), number)
     assert gone == list(range(48))
-    assert len(house) == 3
+    assert len(connections) == 3
 
 
-def test_a_house_full_of_answers_is_full() -> None:
+def test_no_room_is_made_where_all_are_answered() -> None:
     """Then a new one is not let in, and nobody is cut off."""
     gone, end = ends()
-    house = House(most=1, most_each=1)
-    guest = house.enter("a", end(0), 0)
-    assert isinstance(guest, Guest)
-    house.wait(guest, waiting=False)
-    assert house.enter("b", end(1), 1) is None
-    house.leave(guest)
-    house.leave(guest)
-    assert house.enter("b", end(1), 1) is not None
+    connections = Connections(most=1, most_each=1)
+    opened = connections.enter("a", end(0), 0)
+    assert isinstance(opened, Connection)
+    connections.wait(opened, waiting=False)
+    assert connections.enter("b", end(1), 1) is None
+    connections.leave(opened)
+    connections.leave(opened)
+    assert connections.enter("b", end(1), 1) is not None
     assert gone == []
 
 
 def test_proxies_stand_for_many() -> None:
     """A proxy has no limit of its own but that of all."""
     gone, end = ends()
-    house = House(most=10, most_each=2)
+    connections = Connections(most=10, most_each=2)
     for number in range(10):
-        house.enter("", end(number), number)
+        connections.enter("", end(number), number)
     assert gone == []
 
 
 @pytest.mark.parametrize(
-    ("peer", "name"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-        ("", ""),
-    ],
+    ("peer", "is_proxy"),
+    [("127.0.0.1", True), ("::ffff:127.0.0.1", True), ("::1", False), ("192.0.2.1", False)],
 )
-def test_a_household_is_one_persons(peer: str, name: str) -> None:
-    """RFC 6177: in IPv6 a person has a network."""
-    assert household(peer) == name
+def test_a_proxy_is_known_on_a_socket_for_both(peer: str, is_proxy: bool) -> None:
+    """Over IPv6 an address of IPv4 comes in another form (RFC 4291, 2.5.5.2)."""
+    with socket.socket() as listening:
+        server = Listener(listening, [ip_network("127.0.0.0/8")], None, lambda *_: None)  # type: ignore[arg-type]
+        assert server._is_proxy(peer) is is_proxy
 
 
 @asynccontextmanager
 async def serving(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> AsyncIterator[int]:
     """Serve an app; yields the port. `seconds` shorten the deadlines."""
     for name, value in seconds.items():
-        monkeypatch.setattr(entrance, name.upper(), value)
+        monkeypatch.setattr(module, name.upper(), value)
 
     async def index(request: Request) -> Response:
         await request.body()
@@ -106,7 +104,7 @@ async def serving(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> AsyncIte
         app, lifespan="off", access_log=False, log_config=None, loop="none", ws="none",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    server = EntranceServer(config)
+    server = BoundedServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         task = asyncio.create_task(server.serve(sockets=[listener]))

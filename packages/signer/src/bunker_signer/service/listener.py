@@ -1,8 +1,8 @@
 """Where browsers come in: counted before anything is read, with a deadline for every phase.
 
-Who has not asked yet (no head, or a body that does not end) is waiting, and whoever waits longest
-goes when somebody new comes to a full house: idle connections keep nobody out, also from the
-owner's own address. Who is being answered stays.
+A connection that has not asked yet (no head, or a body that does not end) is waiting, and the one
+that waits longest is closed when a new one finds no room: idle connections keep nobody out, also
+from the owner's own address. One that is being answered stays.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bunker_core.bounds.customer import customer, parse_address
 from bunker_signer.process.descriptors import share
 from bunker_signer.process.logs import get_logger
 
@@ -34,92 +35,81 @@ log = get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
-class Guest:
+class Connection:
     """One connection. `waiting` says that nothing of ours depends on it yet."""
 
-    household: str
+    customer: str
     end: Callable[[], object]
     since: float
     waiting: bool = True
 
 
-class House:
-    """Counts who is in, and says who has to go. `now` is seconds of a clock that only goes on."""
+class Connections:
+    """Those that are open, the longest unused first; `now` is seconds of a monotonic clock."""
 
     def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
         self._most = most
         self._most_each = most_each
-        self._guests: dict[Guest, None] = {}
-        self._households: dict[str, dict[Guest, None]] = {}
+        self._all: dict[Connection, None] = {}
+        self._by_customer: dict[str, dict[Connection, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._guests)
+        return len(self._all)
 
-    def enter(self, household: str, end: Callable[[], object], now: float) -> Guest | None:
-        """Let somebody in, and out who waits longest if there is no room; None if nobody waits.
+    def enter(self, customer: str, end: Callable[[], object], now: float) -> Connection | None:
+        """Count a connection, and `end` the one that waits longest if there is no room for it.
 
-        "" is a household without a limit of its own: a proxy that stands for many.
+        None if none waits. "" has no limit of its own: a proxy, which stands for many customers.
         """
-        mine = self._households.get(household, {})
-        crowded = bool(household) and len(mine) >= self._most_each
-        if crowded or len(self._guests) >= self._most:
-            waiting = (guest for guest in (mine if crowded else self._guests) if guest.waiting)
-            oldest = next(waiting, None)  # guests stand in the order of their last request
+        mine = self._by_customer.get(customer, {})
+        crowded = bool(customer) and len(mine) >= self._most_each
+        if crowded or len(self._all) >= self._most:
+            waiting = (item for item in (mine if crowded else self._all) if item.waiting)
+            oldest = next(waiting, None)  # connections stand in the order of their last request
             if oldest is None:
                 return None
             self.leave(oldest)
             oldest.end()
-        guest = Guest(household, end, now)
-        self._guests[guest] = None
-        self._households.setdefault(household, {})[guest] = None
-        return guest
+        connection = Connection(customer, end, now)
+        self._all[connection] = None
+        self._by_customer.setdefault(customer, {})[connection] = None
+        return connection
 
-    def wait(self, guest: Guest, *, waiting: bool) -> None:
-        """Note that `guest` waits for its next request, or is being answered."""
-        if guest not in self._guests or guest.waiting is waiting:
+    def wait(self, connection: Connection, *, waiting: bool) -> None:
+        """Note that `connection` waits for its next request, or is being answered."""
+        if connection not in self._all or connection.waiting is waiting:
             return
-        guest.waiting = waiting
-        for place in (self._guests, self._households[guest.household]):
-            del place[guest]
-            place[guest] = None
+        connection.waiting = waiting
+        for place in (self._all, self._by_customer[connection.customer]):
+            del place[connection]
+            place[connection] = None
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, connection: Connection) -> None:
         """Forget a connection; one that is gone already stays gone."""
-        if self._guests.pop(guest, guest) is guest:
+        if self._all.pop(connection, connection) is connection:
             return
-        mine = self._households[guest.household]
-        del mine[guest]
+        mine = self._by_customer[connection.customer]
+        del mine[connection]
         if not mine:
-            del self._households[guest.household]
-
-
-def household(peer: str) -> str:
-    """Return what one person has of addresses: in IPv6 a network of them (RFC 6177)."""
-    try:
-        address = IPv6Address(peer)
-    except ValueError:
-        return peer
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((address, 64), strict=False))
+            del self._by_customer[connection.customer]
 
 
 @dataclass(slots=True)
-class Entrance:
-    """Accepts on `listener` while it is open, for a uvicorn server: one of its `servers`."""
+class Listener:
+    """Accepts at a socket while it is open, for a uvicorn server: one of its `servers`."""
 
-    listener: socket.socket
+    listening: socket.socket
     proxies: Sequence[IPv4Network | IPv6Network]
     tls: ssl.SSLContext | None
-    make: Callable[["Guest", "House"], "Doorway"]
-    house: House = field(default_factory=lambda: House(share(MOST)))
+    make: Callable[[Connection, Connections], "TimedProtocol"]
+    connections: Connections = field(default_factory=lambda: Connections(share(MOST)))
     clock: Callable[[], float] = time.monotonic
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _accepting: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Begin to accept."""
-        self.listener.setblocking(False)
+        self.listening.setblocking(False)
         self._accepting = asyncio.create_task(self._accept())
 
     def close(self) -> None:
@@ -139,7 +129,7 @@ class Entrance:
         said = False
         while True:
             try:
-                connection, address = await loop.sock_accept(self.listener)
+                accepted, address = await loop.sock_accept(self.listening)
             except ConnectionError:
                 continue  # gone before it was taken
             except OSError as error:
@@ -149,21 +139,21 @@ class Entrance:
                 await asyncio.sleep(_FULL_PAUSE)
                 continue
             said = False
-            self._take(connection, str(address[0]))
+            self._take(accepted, str(address[0]))
 
-    def _take(self, connection: socket.socket, peer: str) -> None:
-        name = "" if self._is_proxy(peer) else household(peer)
+    def _take(self, accepted: socket.socket, peer: str) -> None:
+        name = "" if self._is_proxy(peer) else customer(peer)
         opening: list[asyncio.Task[None]] = []
-        guest = self.house.enter(name, lambda: opening[0].cancel(), self.clock())
-        if guest is None:
-            connection.close()
+        connection = self.connections.enter(name, lambda: opening[0].cancel(), self.clock())
+        if connection is None:
+            accepted.close()
             return
-        task = asyncio.create_task(self._open(connection, guest))
+        task = asyncio.create_task(self._open(accepted, connection))
         opening.append(task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _open(self, connection: socket.socket, guest: Guest) -> None:
+    async def _open(self, accepted: socket.socket, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         connected = False
         options: dict[str, Any] = {}
@@ -172,39 +162,38 @@ class Entrance:
         try:
             with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
                 await loop.connect_accepted_socket(
-                    lambda: self.make(guest, self.house), connection, **options
+                    lambda: self.make(connection, self.connections), accepted, **options
                 )
                 connected = True
         finally:
             if not connected:
-                self.house.leave(guest)
-                connection.close()
+                self.connections.leave(connection)
+                accepted.close()
 
     def _is_proxy(self, peer: str) -> bool:
-        try:
-            address = ip_address(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in self.proxies)
+        address = parse_address(peer)
+        return address is not None and any(address in network for network in self.proxies)
 
 
-class Doorway(H11Protocol):
+class TimedProtocol(H11Protocol):
     """One connection of HTTP/1.1, each phase of it with a deadline that runs from its start."""
 
-    def __init__(self, guest: Guest, house: House, **uvicorn_own: Any) -> None:
+    def __init__(
+        self, connection: Connection, connections: Connections, **uvicorn_own: Any
+    ) -> None:
         super().__init__(**uvicorn_own)
-        self._guest = guest
-        self._house = house
+        self._connection = connection
+        self._connections = connections
         self._phase = ""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._guest.end = transport.abort
+        self._connection.end = transport.abort
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._house.leave(self._guest)
+        self._connections.leave(self._connection)
         self._enter("", None)
         super().connection_lost(exc)
 
@@ -227,7 +216,7 @@ class Doorway(H11Protocol):
         else:
             endless = self.scope is not None and self.scope["path"] == STREAM
             self._enter("answer", None if endless else ANSWER_SECONDS)
-        self._house.wait(self._guest, waiting=self._phase in ("head", "body"))
+        self._connections.wait(self._connection, waiting=self._phase in ("head", "body"))
 
     def _enter(self, phase: str, seconds: float | None) -> None:
         running = self._timer is not None
@@ -241,31 +230,31 @@ class Doorway(H11Protocol):
         )
 
 
-class EntranceServer(uvicorn.Server):
-    """A uvicorn server that lets browsers in by an Entrance, and leaves signals to the signer."""
+class BoundedServer(uvicorn.Server):
+    """A uvicorn server that accepts by a Listener, and leaves signals to the signer."""
 
     def __init__(self, config: uvicorn.Config, proxies: Sequence[str] = ()) -> None:
         super().__init__(config)
         self._proxies = [ip_network(item, strict=False) for item in proxies]
-        self.entrances: list[Entrance] = []
+        self.listeners: list[Listener] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
 
-        def make(guest: Guest, house: House) -> Doorway:
-            return Doorway(
-                guest,
-                house,
+        def make(connection: Connection, connections: Connections) -> TimedProtocol:
+            return TimedProtocol(
+                connection,
+                connections,
                 config=self.config,
                 server_state=self.server_state,
                 app_state=self.lifespan.state,
             )
 
-        for listener in sockets or []:
-            entrance = Entrance(listener, self._proxies, self.config.ssl, make)
-            entrance.open()
-            self.entrances.append(entrance)
-        self.servers = self.entrances  # type: ignore[assignment]  # it closes them, no more
+        for listening in sockets or []:
+            listener = Listener(listening, self._proxies, self.config.ssl, make)
+            listener.open()
+            self.listeners.append(listener)
+        self.servers = self.listeners  # type: ignore[assignment]  # it closes them, no more
         self.started = True
 
     @contextlib.contextmanager
