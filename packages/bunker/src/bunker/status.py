@@ -197,8 +197,9 @@ def _files(installation: Installation, master: Path) -> Iterator[Finding]:
     if not loose:
         yield Finding(Level.OK, "only you can read the keys")
     if master.exists() and master.stat().st_dev == installation.keys.stat().st_dev:
-        text = f"the master key {master} lies on the same disk as the keys it opens: who has one "
-        yield Finding(Level.WARN, text + "has both; --master-key-file can name another place")
+        text = f"the master key {master} lies on the same disk as the keys it opens: "
+        text += "whoever has one has both; --master-key-file can name another place"
+        yield Finding(Level.WARN, text)
 
 
 def _database(path: Path, name: str) -> Finding:

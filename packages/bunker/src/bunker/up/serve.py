@@ -297,7 +297,7 @@ def _signer(plan: Plan, url: str, site: "Site | None", environment: dict[str, st
     if plan.auth_url:
         command += ["--auth-url", plan.auth_url]
     if plan.notify:
-        # Not as options: who knows the topic reads along, and options are for all to see.
+        # Not as options: whoever knows the topic reads along, and options are for all to see.
         environment = {**environment, "BUNKER_SIGNER_NOTIFY": "\n".join(plan.notify)}
     # All functions are looked up at the start: doing it later saves registers on the stack, in
     # which a secret may be (see bunker_signer.nse.memory).

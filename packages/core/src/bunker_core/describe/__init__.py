@@ -7,7 +7,7 @@
     lines.py         a description as lines of text, for a terminal
 
 Pure, and the one source for console, terminal, command line, notification, NIP-07 prompt and phone:
-who is asked sees the same. `texts/*.json` is read by JavaScript as well.
+whoever is asked sees the same. `texts/*.json` is read by JavaScript as well.
 """
 
 from bunker_core.describe.change import Known

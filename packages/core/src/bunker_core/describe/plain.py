@@ -23,7 +23,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is shown of a text: the beginning, and the rest for who asks for it."""
+    """What is shown of a text: the beginning, and the rest for whoever asks for it."""
 
     head: tuple[Piece, ...]
     rest: tuple[Piece, ...]

@@ -1,6 +1,6 @@
 """NIP-06: a private key from seed words (BIP-39), by the path m/44'/1237'/account'/0/0 (BIP-32).
 
-NIP-06 is not recommended for new keys; who has such words gets their key out of them. The words
+NIP-06 is not recommended for new keys; whoever has such words gets their key out of them. The words
 may be in any language of BIP-39; a passphrase beside the words (BIP-39) is not known to NIP-06.
 """
 

@@ -34,7 +34,7 @@ _RECORD: Final = 4096  # bytes: what every push service takes (RFC 8030, section
 class PushTarget:
     """A browser's PushSubscription. `key` is its P-256 point (65 bytes), `secret` 16 bytes."""
 
-    endpoint: str = field(repr=False)  # who has it can bother its owner
+    endpoint: str = field(repr=False)  # whoever has it can bother its owner
     key: bytes = field(repr=False)
     secret: bytes = field(repr=False)
 

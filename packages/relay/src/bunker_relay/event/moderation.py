@@ -17,7 +17,7 @@ HIDDEN: Final = "hidden"  # in the data directory: events of banned pubkeys, a f
 
 
 class Moderation:
-    """Acts on one relay. Raises ListsError, OSError and StoreError; then what it says is undone."""
+    """Acts on one relay. Raises ListsError, OSError and StoreError; then it was not done."""
 
     def __init__(self, lists: Lists, data: Path, database: Path | str | None) -> None:
         """`database` is None for a relay that stores nothing, or nothing yet."""

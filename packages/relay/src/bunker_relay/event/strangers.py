@@ -1,4 +1,4 @@
-"""Who is no stranger to whom they write to: signing requests of strangers share a rate by address.
+"""Who is a stranger to whom they write to: their signing requests share a rate by address.
 
 A signer looks into a few hundred events of strangers a second, as a new app is one. Junk of one
 address must leave it time for the others.

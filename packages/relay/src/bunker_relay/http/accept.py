@@ -1,8 +1,8 @@
 """The connections that are no WebSocket yet: how many there may be, and how long each phase lasts.
 
 Whoever connects and says nothing costs a descriptor, and the relay has only so many. Beyond its
-bound an address loses the oldest connection that has not asked for anything, so that who speaks at
-once is heard however many keep silent.
+bound an address loses the oldest connection that has not asked for anything, so that a client
+that speaks at once is heard, however many keep silent.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The request to a push service: HTTP/1.1 over TLS, to public addresses alone, bounded.
 
-Who may register a subscription chooses where this relay connects to. So a name is resolved once,
-and the connection goes to the very address that `webpush.address_of` has looked at.
+Whoever may register a subscription chooses where this relay connects to. So a name is resolved
+once, and the connection goes to the very address that `webpush.address_of` has looked at.
 """
 
 import asyncio

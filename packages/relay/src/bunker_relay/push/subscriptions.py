@@ -40,7 +40,7 @@ class Subscription:
     outcome: str = ""
     seen_at: int | None = None
 
-    def __repr__(self) -> str:  # who has the endpoint can bother its owner
+    def __repr__(self) -> str:  # whoever has the endpoint can bother its owner
         return f"Subscription({urlsplit(self.endpoint).hostname!r})"
 
 

@@ -83,7 +83,7 @@ class Listening:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, int(port)))
-            self._socket.listen(128)  # who is told the address may come at once
+            self._socket.listen(128)  # whoever is told the address may come at once
             tls = config.certificate is not None
             self.address: Final[Address] = (
                 parse_address(config.url)

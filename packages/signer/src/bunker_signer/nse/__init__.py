@@ -8,7 +8,7 @@
         signed = nse.sign(NostrEvent(kind=1, content="hello", created_at=1700000000))
 
 The import needs `cryptography`, libsecp256k1, `orjson` and `bunker_core`, nothing of the agent.
-`AsyncNSE` is imported when it is asked for: who has no event loop needs no asyncio.
+`AsyncNSE` is imported when it is asked for: a program without an event loop needs no asyncio.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """Slowing down who guesses a passphrase or PIN at a running enclave.
 
-Who has the file can guess elsewhere: against them stands the cost of Argon2id alone. So nothing is
+Whoever has the file can guess elsewhere: only the cost of Argon2id slows them. So nothing is
 written to disk; the count is the enclave's.
 """
 

@@ -61,8 +61,8 @@ class BlobV1:
 class Slot:
     """One way to the data key: which protector, what it stored, and the data key under it.
 
-    `hw`: the wrapping key can't leave a device; `bound`: who loses the device or service loses
-    what the slot opens.
+    `hw`: the wrapping key can't leave a device; `bound`: without the device or service
+    nothing opens the slot.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Give a process up: from then on it can compute, read and write what it holds, and nothing else.
+"""Confine a process: from then on it can compute, read and write what it holds, and nothing else.
 
 For code that looks at a stranger's bytes with a decoder in C. Linux's seccomp takes everything from
 it that reaches outside: files, network, processes, other processes' memory.

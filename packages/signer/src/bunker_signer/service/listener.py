@@ -113,7 +113,7 @@ class Listener:
         self._accepting = asyncio.create_task(self._accept())
 
     def close(self) -> None:
-        """Accept nobody any more; who is in stays."""
+        """Accept no connection any more; those that are open stay."""
         if self._accepting is not None:
             self._accepting.cancel()
         for task in list(self._tasks):

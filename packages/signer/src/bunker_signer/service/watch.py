@@ -1,8 +1,8 @@
 """What a signer does by itself for an owner who is not there.
 
-Once a day it tells where the audit log's chain ends, in its log and to the notification hooks: who
-rewrites the database later can't rewrite that. And if the owner chose it, it locks the keys when
-nothing was heard of them for so many days (a dead man's switch).
+Once a day it tells where the audit log's chain ends, in its log and to the notification hooks:
+whoever rewrites the database later can't rewrite that. And if the owner chose it, it locks the keys
+when nothing was heard of them for so many days (a dead man's switch).
 """
 
 import asyncio

@@ -62,7 +62,7 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host.strip("[]"), int(port)))
-        listener.listen()  # who is told the URL may call at once
+        listener.listen()  # whoever is told the URL may call at once
     except (OSError, ValueError, OverflowError) as error:
         listener.close()
         raise BunkerError(f"--http {address} can't be served: {error}") from None

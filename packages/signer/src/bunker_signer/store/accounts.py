@@ -1,8 +1,8 @@
 """Who may use the console: bound devices, the links that bind one, passkeys.
 
 A file of its own beside the signer's database: it is about this one page, and `bunker signer
-devices` looks at it without a signer. Tokens lie in it only as their SHA-256, so that who reads the
-file can't come in.
+devices` looks at it without a signer. Tokens lie in it only as their SHA-256, so that whoever reads
+the file can't come in.
 """
 
 import secrets

@@ -1,6 +1,6 @@
 """The audit log's chain, without a database: each entry holds the hash of the one before.
 
-A changed, removed or re-ordered entry breaks the chain at its place. Who can write the database
+A changed, removed or re-ordered entry breaks the chain at its place. Whoever can write the database
 could compute a whole new chain, so the hash of the last entry is worth noting elsewhere:
 `bunker signer audit verify` prints it and takes it back.
 """

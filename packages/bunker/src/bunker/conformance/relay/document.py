@@ -49,6 +49,6 @@ async def max_message_length(relay: RelayKit) -> None:
 
 @case("relay/nip11/names-42", Level.SHOULD, "NIP-11, Supported NIPs")
 async def names_42(relay: RelayKit) -> None:
-    """Who sends a challenge, at the start or when it is needed, says NIP 42. Sent: GET."""
+    """Whoever sends a challenge, at the start or when it is needed, says NIP 42. Sent: GET."""
     await challenged(relay)
     expect(42 in (await relay.document()).get("supported_nips", []), "42 is not in supported_nips")

@@ -157,7 +157,7 @@ async def stored(relay: RelayKit, peer: Peer) -> Any:
 
 @case("relay/event/stored", Level.SHOULD, "NIP-01, Kinds: regular")
 async def stored_event(relay: RelayKit) -> None:
-    """A note is there for who asks later. Sent: EVENT of kind 1, then REQ for its id."""
+    """A note is there for whoever asks later. Sent: EVENT of kind 1, then REQ for its id."""
     peer = await relay.peer()
     event = await stored(relay, peer)
     found = await (await relay.peer("reader")).subscribe("s", {"ids": [event.id]})

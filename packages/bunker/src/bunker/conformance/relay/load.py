@@ -1,4 +1,4 @@
-"""Many, and slow ones: who does not read delays nobody else. Each case runs alone."""
+"""Many, and slow ones: whoever does not read delays nobody else. Each case runs alone."""
 
 import asyncio
 from contextlib import suppress
@@ -41,7 +41,7 @@ async def twenty_connections(relay: RelayKit) -> None:
 
 @case("relay/load/unread-replies", Level.MUST, SLOW, alone=True)
 async def unread_replies(relay: RelayKit) -> None:
-    """Who reads no replies delays nobody else. Sent: 500 EVENTs unread, then a request."""
+    """Whoever reads no replies delays nobody else. Sent: 500 EVENTs unread, then a request."""
     signer, client, key = await pair(relay)
     deaf = await relay.peer("deaf")
     author, nobody = relay.key(), relay.key().pubkey
@@ -55,7 +55,7 @@ async def unread_replies(relay: RelayKit) -> None:
 
 @case("relay/load/slow-reader", Level.MUST, SLOW, alone=True)
 async def slow_reader(relay: RelayKit) -> None:
-    """Who reads nothing delays no other subscriber. Sent: 6 MB to two, of whom one reads."""
+    """Whoever reads nothing delays no other subscriber. Sent: 6 MB to two, of whom one reads."""
     signer, client, key = await pair(relay)
     asleep = await relay.peer("asleep")
     await asleep.subscribe("s", to(key.pubkey))

@@ -143,17 +143,17 @@ async def denied(signer: SignerKit) -> None:
 
 @case("signer/error/stranger", Level.MAY, SILENCE)
 async def stranger(signer: SignerKit) -> None:
-    """Who is not paired is refused, not ignored. Sent: sign_event of an unknown client."""
+    """Whoever is not paired is refused, not ignored. Sent: sign_event of an unknown client."""
     try:
         answer = await (await signer.stranger()).ask("sign_event", json.dumps(template()))
     except Silence:
-        raise NotOffered("is silent to who is not paired") from None
+        raise NotOffered("is silent to whoever is not paired") from None
     answer.refused()
 
 
 @case("signer/error/stranger-unsigned", Level.MUST, "NIP-46, Initiating a connection")
 async def stranger_unsigned(signer: SignerKit) -> None:
-    """Nothing is signed for who is not paired. Sent: sign_event of an unknown client."""
+    """Nothing is signed for whoever is not paired. Sent: sign_event of an unknown client."""
     client = await signer.stranger()
     await client.send({"id": "s", "method": "sign_event", "params": [json.dumps(template())]})
     await (await signer.paired()).settled()

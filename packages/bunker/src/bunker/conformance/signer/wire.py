@@ -108,7 +108,7 @@ async def forged(signer: SignerKit) -> None:
     await client.send(value, sig=note(client.key).sig)
     await client.settled()
     signed = [a for a in await client.came() if a.value.get("id") == "forged" and not a.error]
-    expect(not signed, "signed for who can't sign as the client")
+    expect(not signed, "signed for whoever can't sign as the client")
 
 
 @case("signer/wire/garbage", Level.MUST, HARMLESS, keyless=True, alone=True)

@@ -29,11 +29,11 @@ class Visitor:
         self.subscriptions: dict[str, tuple[Filter, ...]] = {}
 
     async def send(self, *message: Any) -> None:
-        """Send a message; who has gone gets none."""
+        """Send a message; a client that has gone gets none."""
         await self.send_text(json.dumps(message))
 
     async def send_text(self, text: str) -> None:
-        """Send what need not be a message; who has gone gets none."""
+        """Send what need not be a message; a client that has gone gets none."""
         with contextlib.suppress(ConnectionClosed):
             await self.socket.send(text)
 

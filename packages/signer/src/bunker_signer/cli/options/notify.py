@@ -1,4 +1,4 @@
-"""How hooks are given: who knows an ntfy topic reads along, so it is no option for all to see."""
+"""How hooks are given: whoever knows an ntfy topic reads along, so it is not an option."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -35,7 +35,7 @@ COOKIE_AGE: Final = 400 * 24 * 3600  # seconds; browsers take no more (RFC 6265b
 _FAILURES: Final = FixedRate(1 / 5, 5)
 _ALL_FAILURES: Final = FixedRate(5, 50)
 _ADDRESSES: Final = 1024
-# Requests of who is not bound: each costs the time in which the signer signs nothing.
+# Requests of devices that are not bound: each costs the time in which the signer signs nothing.
 _STRANGER: Final = FixedRate(20, 200)
 _STRANGERS: Final = FixedRate(100, 400)
 
@@ -164,7 +164,7 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _has_room(self, scope: Scope) -> bool:
-        """Tell whether one more request of who is not bound is looked at."""
+        """Tell whether one more request of a device that is not bound is looked at."""
         now = self._monotonic()
         peer = scope["client"][0] if scope.get("client") else ""
         # Not of all, if this one has none left: one address must not use up everybody's.

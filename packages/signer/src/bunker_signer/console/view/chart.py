@@ -19,7 +19,7 @@ _GAP: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The picture, what its colours mean, and the numbers for who can't see it."""
+    """The picture, what its colours mean, and the numbers for those who can't see it."""
 
     svg: Markup
     legend: tuple[tuple[int, str], ...]  # number of the colour, name

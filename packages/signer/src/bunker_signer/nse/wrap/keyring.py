@@ -28,7 +28,7 @@ class Keyring:
 
     type: Final = "keyring"
     hardware: Final = False
-    device_bound: Final = True  # who loses the keyring's file loses the slot
+    device_bound: Final = True  # whoever loses the keyring's file loses the slot
 
     def create(self, pubkey: str, key: memoryview) -> Params:
         item = secrets.token_hex(_ITEM_BYTES)

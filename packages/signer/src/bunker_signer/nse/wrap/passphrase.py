@@ -1,4 +1,4 @@
-"""Slot type `passphrase`: a person remembers it; Argon2id or scrypt makes guessing it dear."""
+"""Slot type `passphrase`: a person remembers it; Argon2id or scrypt makes guessing it expensive."""
 
 import os
 import unicodedata

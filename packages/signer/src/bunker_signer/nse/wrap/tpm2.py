@@ -2,7 +2,7 @@
 
 The sealed object keeps the TPM's dictionary lockout: after a number of wrong PINs (32 on most) the
 TPM refuses everybody for a while, so that a short PIN is enough. All sessions are salted and
-encrypted: who listens on the bus between CPU and TPM sees no key and no PIN.
+encrypted: whoever listens on the bus between CPU and TPM sees no key and no PIN.
 """
 
 # mypy: disable-error-code="import-untyped,import-not-found"
