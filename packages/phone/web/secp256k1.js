@@ -7,7 +7,7 @@
  */
 
 import { InvalidInput } from "./errors.js";
-import { random, same, wipe } from "./bytes.js";
+import { random, same, unmoved, wipe } from "./bytes.js";
 
 /** @typedef {import("./bytes.js").Bytes} Bytes */
 /**
@@ -27,6 +27,9 @@ const ORDER = new Uint8Array([
   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe,
   0xba, 0xae, 0xdc, 0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41,
 ]);
+
+// As long as a private key: copied behind one, it takes its place in the processor's registers.
+const NOTHING = new Uint8Array(32);
 
 export class Secp256k1 {
   /** @type {Exports & Record<string, any>} */
@@ -60,7 +63,7 @@ export class Secp256k1 {
   /** Return the 32-byte x-only pubkey of a private key; throws InvalidInput. @param {Uint8Array} secret */
   pubkey(secret) {
     return this.#use(() => {
-      this.#put("PRIVATE_INPUT", checkSecret(secret));
+      this.#putSecret("PRIVATE_INPUT", checkSecret(secret));
       this.#wasm.xOnlyPointFromScalar();
       return this.#take("X_ONLY_PUBLIC_KEY_INPUT", 32);
     });
@@ -73,7 +76,7 @@ export class Secp256k1 {
   sign(secret, message) {
     const pubkey = this.pubkey(secret);
     const signature = this.#use(() => {
-      this.#put("PRIVATE_INPUT", checkSecret(secret));
+      this.#putSecret("PRIVATE_INPUT", checkSecret(secret));
       this.#put("HASH_INPUT", message);
       this.#put("EXTRA_DATA_INPUT", random(32));
       this.#wasm.signSchnorr(1);
@@ -111,18 +114,21 @@ export class Secp256k1 {
     return this.#use(() => {
       const share = newScalar();
       try {
-        this.#put("PRIVATE_INPUT", secret);
-        this.#put("TWEAK_INPUT", share);
+        this.#putSecret("PRIVATE_INPUT", secret);
+        this.#putSecret("TWEAK_INPUT", share);
         if (this.#wasm.privateSub() !== 1) throw new InvalidInput("not a private key");
         this.#memory.copyWithin(this.#at("TWEAK_INPUT"), this.#at("PRIVATE_INPUT"), this.#at("PRIVATE_INPUT") + 32);
         const first = this.#multiplied(pubkey);
-        this.#put("TWEAK_INPUT", share);
+        this.#putSecret("TWEAK_INPUT", share);
         const second = this.#multiplied(pubkey);
         this.#put("PUBLIC_KEY_INPUT", first);
         this.#put("PUBLIC_KEY_INPUT2", second);
         wipe(first, second);
         if (this.#wasm.pointAdd(33, 33, 33) !== 1) throw new InvalidInput("not a public key");
-        return this.#take("PUBLIC_KEY_INPUT", 33).slice(1);
+        const point = this.#take("PUBLIC_KEY_INPUT", 33);
+        const shared = point.slice(1);
+        wipe(point);
+        return shared;
       } finally {
         wipe(share);
       }
@@ -144,6 +150,7 @@ export class Secp256k1 {
     try {
       return operation();
     } finally {
+      this.#put("HASH_INPUT", NOTHING);
       this.#memory.set(this.#pristine);
     }
   }
@@ -156,6 +163,17 @@ export class Secp256k1 {
   /** @param {string} name @param {Uint8Array} value */
   #put(name, value) {
     this.#memory.set(value, this.#at(name));
+  }
+
+  /**
+   * A copy goes by way of vector registers, and there it stays until the next. When the browser's
+   * own sandbox or memory protection raises a signal meanwhile, the kernel writes all of them on a
+   * stack that nobody wipes (seen in Firefox). So another copy of that length follows at once.
+   * @param {string} name @param {Uint8Array} secret
+   */
+  #putSecret(name, secret) {
+    this.#put(name, secret);
+    this.#put("HASH_INPUT", NOTHING);
   }
 
   /** @param {string} name @param {number} length */
@@ -189,7 +207,7 @@ function checkSecret(secret) {
 }
 
 function newScalar() {
-  const out = new Uint8Array(32);
+  const out = unmoved(32);
   newSecret(out);
   return out;
 }
