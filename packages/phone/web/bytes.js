@@ -72,13 +72,24 @@ export function concat(...parts) {
 /** Return fresh random bytes. @param {number} length @returns {Bytes} */
 export const random = (length) => crypto.getRandomValues(new Uint8Array(length));
 
+const OUTSIDE = 256; // bytes: a buffer of so many lies outside of every browser's heap
+
 /**
- * Return a buffer for a secret that JavaScript makes. A typed array of 64 bytes or fewer lies in the
- * heap, where a garbage collection, or its first use by WebCrypto, moves it and leaves a copy; an
- * ArrayBuffer never moves.
+ * Return a buffer for a secret. A typed array of 64 bytes or fewer, in Firefox also an ArrayBuffer of
+ * up to 96, lies in the heap, where a garbage collection, or its first use by WebCrypto, moves it and
+ * leaves a copy; a larger one never moves.
  * @param {number} length @returns {Bytes}
  */
-export const unmoved = (length) => new Uint8Array(new ArrayBuffer(length));
+export const unmoved = (length) => new Uint8Array(new ArrayBuffer(Math.max(length, OUTSIDE)), 0, length);
+
+/** Take a secret out of a buffer that WebCrypto made, which is wiped. @param {ArrayBuffer} buffer */
+export function takeSecret(buffer) {
+  const made = new Uint8Array(buffer);
+  const secret = unmoved(made.length);
+  secret.set(made);
+  wipe(made);
+  return secret;
+}
 
 /** Overwrite every buffer with zeros. @param {...(Uint8Array | null | undefined)} buffers */
 export function wipe(...buffers) {

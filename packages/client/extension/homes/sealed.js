@@ -5,7 +5,7 @@
  * over; the private key is there for one operation and wiped. No page of ours ever holds it.
  */
 
-import { toHex, wipe } from "../../../phone/web/bytes.js";
+import { toHex, unmoved, wipe } from "../../../phone/web/bytes.js";
 import { BunkerError, NSEError } from "../../../phone/web/errors.js";
 import { signEvent } from "../../../phone/web/nips/event.js";
 import { parseNsec } from "../../../phone/web/nips/nip19.js";
@@ -121,7 +121,7 @@ export class SealedKeys {
 
 /** Make a key, or take the one that is given as nsec or ncryptsec, and seal it. Throws BunkerError. @param {Secp256k1} curve @param {{ key: string, keyPassphrase: string }} given `key`: "" for a new one @param {Opener} opener @param {number} now Unix seconds */
 export async function sealKey(curve, { key, keyPassphrase }, opener, now) {
-  const secret = new Uint8Array(32);
+  const secret = unmoved(32);
   const protector = protectorOf(opener, true);
   try {
     if (!key) newSecret(secret);

@@ -40,9 +40,7 @@ export async function decrypt(ncryptsec, passphrase, out) {
   if (aad[0] > 2) throw new InvalidInput("ncryptsec has an unknown key security byte");
   const key = await derive(passphrase, salt, logN);
   try {
-    const secret = xchacha20poly1305(key, nonce, aad).decrypt(data.subarray(43));
-    out.set(secret);
-    wipe(secret);
+    xchacha20poly1305(key, nonce, aad).decrypt(data.subarray(43), out);
   } catch {
     throw new CryptoError();
   } finally {

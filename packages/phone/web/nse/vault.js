@@ -5,7 +5,7 @@
  * key is there from `#open` to its `finally` and in no other place of this page.
  */
 
-import { fromBase64, fromHex, random, toBase64, toHex, wipe } from "../bytes.js";
+import { fromBase64, fromHex, random, takeSecret, toBase64, toHex, unmoved, wipe } from "../bytes.js";
 import { NSEError } from "../errors.js";
 import * as nip04 from "../nips/nip04.js";
 import { encodeNpub } from "../nips/nip19.js";
@@ -22,7 +22,7 @@ import { blobText, keyAad, macAad, MAX_SLOTS, parseBlob, slotAad } from "./blob.
 /** Seal `secret` for `protectors`; returns the blob's text. The caller wipes `secret`. @param {import("../secp256k1.js").Secp256k1} curve @param {Uint8Array} secret @param {Protector[]} protectors @param {number} now Unix seconds */
 export async function seal(curve, secret, protectors, now) {
   const pubkey = toHex(curve.pubkey(secret));
-  const dataKey = random(32);
+  const dataKey = crypto.getRandomValues(unmoved(32));
   try {
     const slots = [];
     for (const [index, protector] of protectors.entries()) slots.push(await newSlot(dataKey, pubkey, `k${index + 1}`, protector));
@@ -41,6 +41,8 @@ export class Vault {
   #blob;
   /** @type {Bytes | null} */
   #dataKey = null;
+  /** @type {CryptoKey | null} the same for WebCrypto: one object, as its copies are nobody's to wipe */
+  #aes = null;
   /** @type {number} milliseconds, of the same clock as `now` */
   #until = 0;
 
@@ -71,8 +73,10 @@ export class Vault {
   /** Have the data key for `seconds`; throws NSEError. @param {Protector} protector @param {number} seconds */
   async unlock(protector, seconds) {
     const dataKey = await this.#openDataKey(protector);
+    const aes = await aesKey(dataKey, "decrypt");
     wipe(this.#dataKey);
     this.#dataKey = dataKey;
+    this.#aes = aes;
     this.#until = this.now() + seconds * 1000;
   }
 
@@ -80,6 +84,7 @@ export class Vault {
   lock() {
     wipe(this.#dataKey);
     this.#dataKey = null;
+    this.#aes = null;
   }
 
   /** Return a checked BIP-340 signature. @param {Uint8Array} message 32 bytes */
@@ -145,8 +150,8 @@ export class Vault {
 
   /** @template T @param {(secret: Bytes) => T | Promise<T>} operation @returns {Promise<T>} */
   async #open(operation) {
-    if (this.locked || !this.#dataKey) throw new NSEError("the key is locked", "locked");
-    const secret = await open(this.#dataKey, this.#blob.iv, this.#blob.ciphertext, keyAad(this.#blob));
+    if (this.locked || !this.#aes) throw new NSEError("the key is locked", "locked");
+    const secret = await openWith(this.#aes, this.#blob.iv, this.#blob.ciphertext, keyAad(this.#blob));
     try {
       if (toHex(this.#curve.pubkey(secret)) !== this.#blob.pubkey) {
         throw new NSEError("sealed key is not the one of its public key: the file was changed", "damaged");
@@ -228,10 +233,12 @@ async function encrypt(key, iv, secret, additionalData) {
 }
 
 /** @param {Uint8Array} key @param {string} iv @param {string} ciphertext @param {Bytes} additionalData @returns {Promise<Bytes>} */
-async function open(key, iv, ciphertext, additionalData) {
+const open = async (key, iv, ciphertext, additionalData) => openWith(await aesKey(key, "decrypt"), iv, ciphertext, additionalData);
+
+/** @param {CryptoKey} aes @param {string} iv @param {string} ciphertext @param {Bytes} additionalData @returns {Promise<Bytes>} */
+async function openWith(aes, iv, ciphertext, additionalData) {
   try {
-    const aes = await aesKey(key, "decrypt");
-    return new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: fromHex(iv), additionalData }, aes, fromHex(ciphertext)));
+    return takeSecret(await crypto.subtle.decrypt({ name: "AES-GCM", iv: fromHex(iv), additionalData }, aes, fromHex(ciphertext)));
   } catch {
     throw new NSEError("sealed key can't be opened: wrong key, or the file was changed", "wrong");
   }

@@ -1,6 +1,6 @@
 /** The first run: a key, its seal, its recovery copy, and the relay that this phone signs for. */
 
-import { random, toHex, wipe } from "../bytes.js";
+import { random, toHex, unmoved, wipe } from "../bytes.js";
 import { BunkerError } from "../errors.js";
 import { parseNsec } from "../nips/nip19.js";
 import { authorization } from "../nips/nip98.js";
@@ -29,7 +29,7 @@ export function firstRun(app) {
     app.lost ? h("p", { class: "banner bad", role: "alert" }, t("welcome.lost")) : h("p", {}, t("welcome.text")),
     h("div", { class: "stack" },
       button(t("welcome.new"), () => {
-        const secret = new Uint8Array(32);
+        const secret = unmoved(32);
         newSecret(secret);
         sealing(secret);
       }, "primary big"),
@@ -57,7 +57,7 @@ export function firstRun(app) {
           }
         }),
         button(t("bring.next"), () => app.attempt(async () => {
-          const secret = new Uint8Array(32);
+          const secret = unmoved(32);
           const text = key.input.value.trim();
           if (text.startsWith("ncryptsec1")) await nip49.decrypt(text, passphrase.input.value, secret);
           else parseNsec(text, secret);
@@ -127,7 +127,7 @@ export function finishKey(app, key) {
         again.node,
         button(t("recovery.check"), () => app.attempt(async () => {
           if (!kept) throw new BunkerError(t("recovery.first_save"));
-          const secret = new Uint8Array(32);
+          const secret = unmoved(32);
           try {
             await nip49.decrypt(copy, again.input.value.trim(), secret);
             if (toHex(app.curve.pubkey(secret)) !== key.pubkey) throw new BunkerError("");
