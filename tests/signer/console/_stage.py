@@ -150,14 +150,16 @@ async def browser(*flags: str, shell: bool = False) -> AsyncIterator["Browser"]:
 
 @asynccontextmanager
 async def visitor(
-    browser: "Browser", origin: str, beside: str = "", **options: Any
+    browser: "Browser", origin: str, beside: str = "", *, worker: bool = False, **options: Any
 ) -> AsyncIterator["Page"]:
     """Open a browser profile that nobody knows yet, the size of a phone; fail on script errors.
 
-    So does a picture, script or page from anywhere but the console (and `beside`).
+    So does a picture, script or page from anywhere but the console (and `beside`). Only with
+    `worker` there is the service worker, for which a browser starts one more process.
     """
     options.setdefault("viewport", PHONE)
     options.setdefault("locale", "en-GB")
+    options.setdefault("service_workers", "allow" if worker else "block")
     context: BrowserContext = await browser.new_context(**options)
     context.set_default_timeout(TIMEOUT)
     faults = watched(context, origin, beside or origin)

@@ -9,7 +9,9 @@ import pytest
 from bunker_client import RemoteSigner
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Profile
-from signer.console._stage import bound, http, key_of, sign, stage
+from signer.console._stage import Stage, bound, http, key_of, sign, stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_names_as_they_were(relay_url: str, folder: Path) -> None:
@@ -43,9 +45,9 @@ async def test_names_as_they_were(relay_url: str, folder: Path) -> None:
         assert "My notes" in audit
 
 
-async def test_search(relay_url: str, folder: Path) -> None:
+async def test_search(on: Stage) -> None:
     """By what was done, by app, by who decided; a text that is nowhere finds nothing."""
-    async with stage(relay_url, folder) as on, http(on) as browser:
+    async with http(on) as browser:
         await bound(on, browser, "Phone")
         for name, kind in (("Notes", 1), ("Reader", 7)):
             uri = await on.new_uri(Profile.BASIC)
@@ -68,9 +70,9 @@ async def test_search(relay_url: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/activity", "/activity/export"])
-async def test_odd_questions(relay_url: str, folder: Path, path: str) -> None:
+async def test_odd_questions(on: Stage, path: str) -> None:
     """Whatever stands in the address, there is a page."""
-    async with stage(relay_url, folder) as on, http(on) as browser:
+    async with http(on) as browser:
         await bound(on, browser)
         for query in ({"app": "x" * 500}, {"outcome": "made up"}, {"q": "\x00%_'\""}):
             assert (await browser.get(path, params=query)).status_code == 200

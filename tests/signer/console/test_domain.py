@@ -129,7 +129,7 @@ async def test_the_story_at_a_name(up: Installed, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(up.authority / "root.crt"))
     async with (
         browser(*flags(up), shell=True) as chromium,
-        visitor(chromium, up.origin) as phone,
+        visitor(chromium, up.origin, worker=True) as phone,
         sensor(phone),
     ):
         await bind(phone, up.link)

@@ -258,7 +258,7 @@ async def test_another_language(chromium: "Browser", on: Stage) -> None:
 async def test_a_link_from_elsewhere_arrives(chromium: "Browser", on: Stage) -> None:
     """A request's link in another site's page opens it, though the cookie is SameSite=Strict."""
     other = "http://127.0.0.1:1"  # another site: 127.0.0.1 is not localhost
-    async with visitor(chromium, on.origin, beside=other) as phone, paired(on) as app:
+    async with visitor(chromium, on.origin, beside=other, worker=True) as phone, paired(on) as app:
         await bind(phone, await on.new_link())
         signing = sign(app, "linked")
         await phone.locator(".question").wait_for()
@@ -325,7 +325,7 @@ async def test_installable(chromium: "Browser", on: Stage) -> None:
 
 async def test_offline_page(chromium: "Browser", relay_url: str, folder: "Path") -> None:
     """Without the signer the installed app says so, and shows nothing that was there before."""
-    async with stage(relay_url, folder) as on, visitor(chromium, on.origin) as phone:
+    async with stage(relay_url, folder) as on, visitor(chromium, on.origin, worker=True) as phone:
         await bind(phone, on.link)
         await phone.goto(f"{on.origin}/keys")
         await phone.evaluate("navigator.serviceWorker.ready.then(() => null)")

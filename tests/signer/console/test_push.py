@@ -137,7 +137,7 @@ async def test_a_notification_opens_the_card_and_goes(relay_url: str, folder: Pa
     async with (
         started() as chromium,
         stage(relay_url, folder) as on,
-        visitor(chromium, on.origin) as page,
+        visitor(chromium, on.origin, worker=True) as page,
     ):
         await bind(page, on.link)
         await page.context.grant_permissions(["notifications"], origin=on.origin)

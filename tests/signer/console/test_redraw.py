@@ -49,12 +49,10 @@ WARNED = ('<section class="panel event">', '<p class="new">Look!</p><section cla
 
 @asynccontextmanager
 async def asked(
-    chromium: "Browser", on: Stage, content: str = "asked", **options: Any
+    chromium: "Browser", on: Stage, content: str = "asked"
 ) -> "AsyncIterator[tuple[Page, RemoteSigner, Any]]":
     """Show a bound phone a question; yields its page, the app that asks, and the app's task."""
-    # The worker fetches past the routes of a test.
-    options = {"service_workers": "block", **options}
-    async with visitor(chromium, on.origin, **options) as page, paired(on) as app:
+    async with visitor(chromium, on.origin) as page, paired(on) as app:
         await page.add_init_script(STREAM)
         await bind(page, await on.new_link())
         signing = sign(app, content)

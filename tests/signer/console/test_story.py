@@ -36,7 +36,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 async def test_a_request_is_approved_on_the_phone(chromium: "Browser", on: Stage) -> None:
     """What the desktop asks for appears on the phone, and a tap there signs it."""
-    async with visitor(chromium, on.origin) as phone:
+    async with visitor(chromium, on.origin, worker=True) as phone:
         await bind(phone, await on.new_link())
         await phone.get_by_role("heading", name="Nothing is waiting").wait_for()
         async with paired(on, "Coracle") as app:
@@ -157,7 +157,7 @@ async def test_both_tap_at_the_same_time(chromium: "Browser", on: Stage) -> None
 
 async def test_reload_in_the_middle(chromium: "Browser", on: Stage) -> None:
     """A page that is loaded anew shows the same question, which can still be answered."""
-    async with visitor(chromium, on.origin) as phone, paired(on) as app:
+    async with visitor(chromium, on.origin, worker=True) as phone, paired(on) as app:
         await bind(phone, await on.new_link())
         signing = sign(app, "still here")
         await phone.locator(".question").wait_for()
@@ -263,7 +263,7 @@ async def test_signer_restarted_in_the_middle(
     async with stage(relay_url, folder) as first:
         port = first.origin.rpartition(":")[2]
         same = ("--console", f"127.0.0.1:{port}", "--qr")
-        async with visitor(chromium, first.origin) as phone, paired(first) as app:
+        async with visitor(chromium, first.origin, worker=True) as phone, paired(first) as app:
             await bind(phone, first.link)
             signing = sign(app, "survives")
             await phone.locator(".question").wait_for()

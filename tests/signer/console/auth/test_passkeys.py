@@ -67,7 +67,7 @@ async def forget_all(page: "Page", origin: str) -> None:
 
 async def test_log_in_by_passkey(chromium: "Browser", on: Stage) -> None:
     """A passkey lets an unbound browser in, to where it wanted to go."""
-    async with visitor(chromium, on.origin) as phone, sensor(phone):
+    async with visitor(chromium, on.origin, worker=True) as phone, sensor(phone):
         await bind(phone, await on.new_link())
         await add_passkey(phone, on.origin)
         await sure(phone, "Unbind this device", "Yes, unbind this device")
@@ -163,9 +163,8 @@ async def test_what_needs_the_passkey(chromium: "Browser", on: Stage) -> None:
 
 async def test_a_confirmation_is_for_one_form(chromium: "Browser", on: Stage) -> None:
     """What a passkey confirmed for one answer is worth nothing for another, nor a second time."""
-    # The worker sends what is submitted itself, past the route that this test turns.
-    blocked = {"service_workers": "block"}
-    async with visitor(chromium, on.origin, **blocked) as phone, sensor(phone):
+    # Without the worker, which sends what is submitted itself, past the route that this test turns.
+    async with visitor(chromium, on.origin) as phone, sensor(phone):
         await bind(phone, await on.new_link())
         await add_passkey(phone, on.origin)
         await ask_each_time(phone, wanted=True)
