@@ -1,4 +1,4 @@
-"""Unix sockets: the peer that the kernel names, and addresses that fit."""
+"""Sockets that listen; of Unix sockets the peer that the kernel names, and addresses that fit."""
 
 import os
 import socket
@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from bunker_core.local.sockets import peer_uid, short_path
+from bunker_core.local.sockets import listen, peer_uid, short_path
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_socket_listens_when_it_is_there(host: str) -> None:
+    """Somebody may come before anything is accepted; the port is then nobody else's."""
+    with listen(host, 0) as listening:
+        port = listening.getsockname()[1]
+        socket.create_connection((host, port), 10).close()
+        with pytest.raises(OSError, match="in use"):
+            listen(host, port)
+
+
+def test_a_number_that_is_no_port_is_an_error() -> None:
+    """It is not taken modulo 65536."""
+    with pytest.raises(OverflowError):
+        listen("127.0.0.1", 65_536)
 
 
 class Darwin:

@@ -8,6 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from bunker_core.errors import BunkerError
+from bunker_core.local import sockets
 
 
 class CantListen(BunkerError):
@@ -15,17 +16,11 @@ class CantListen(BunkerError):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; raises CantListen."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    """Return a socket that listens; raises CantListen."""
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
+        return sockets.listen(host, port)
     except OSError as error:
-        listener.close()
         raise CantListen(f"can't listen on {host}:{port}: {error.strerror}") from None
-    return listener
 
 
 class _Embedded(uvicorn.Server):

@@ -1,1 +1,1 @@
-"""This machine: private files, locks, sockets, processes, systemd. No protocol, no network."""
+"""This machine: private files, locks, sockets, processes, systemd. Nothing goes elsewhere."""

@@ -1,4 +1,4 @@
-"""Unix sockets: who is at the other end, and names that fit into their addresses."""
+"""Sockets of this machine: one that listens, and who is at the other end of a Unix socket."""
 
 import os
 import socket
@@ -17,6 +17,7 @@ _XUCRED_BYTES: Final = 128  # more than any of them has
 _XUCRED_VERSION: Final = 0
 _SOL_LOCAL: Final = 0
 _LOCAL_PEERCRED: Final = 1
+_BACKLOG: Final = 128  # connections that are not accepted yet
 _MAX_PATH: Final = 103  # bytes of a socket's address on macOS; Linux has four more
 
 
@@ -24,6 +25,22 @@ class Peer(Protocol):
     """What a socket and asyncio's view of one have in common."""
 
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a TCP socket that listens already: whoever is told the address may come at once.
+
+    Port 0 picks one. Raises OSError, and OverflowError for a number that is no port.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except (OSError, OverflowError):
+        listening.close()
+        raise
+    return listening
 
 
 def peer_uid(connection: Peer) -> int:

@@ -6,7 +6,6 @@ that is answered at a terminal or by a notification can do without.
 
 import asyncio
 import gc
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 import uvicorn
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.sockets import listen
 from bunker_signer.approvers.pusher import Pusher
 from bunker_signer.console import LIBRARIES
 from bunker_signer.console.auth.address import Address, parse_address, reachable_address
@@ -78,22 +78,18 @@ class Listening:
                 ip_network(proxy)
         except ValueError:
             raise BunkerError(f"--console-proxy {proxy} is no address and no network") from None
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, int(port)))
-            self._socket.listen(128)  # whoever is told the address may come at once
+            self._socket = listen(host, int(port))
+        except (OSError, ValueError, OverflowError) as error:
+            raise BunkerError(f"--console {config.listen} can't be served: {error}") from None
+        try:
             tls = config.certificate is not None
             self.address: Final[Address] = (
                 parse_address(config.url)
                 if config.url
                 else reachable_address(host, self._socket.getsockname()[1], tls=tls)
             )
-        except (OSError, ValueError, OverflowError) as error:
-            self._socket.close()
-            raise BunkerError(f"--console {config.listen} can't be served: {error}") from None
-        except BunkerError:
+        except (BunkerError, OSError, ValueError):
             self._socket.close()
             raise
         self.waiting: Final = Waiting()

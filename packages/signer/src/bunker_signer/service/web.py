@@ -1,7 +1,6 @@
 """What the signer shows over HTTP: health and metrics. Nothing here can use or change anything."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.sockets import listen
 from bunker_signer.service.agent import Agent
 from bunker_signer.service.listener import BoundedServer
 from bunker_signer.store import StoreError, settings
@@ -58,13 +58,9 @@ def create_app(agent: Agent, waiting: Callable[[], int]) -> Starlette:
 async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
     """Serve `app` at HOST:PORT (port 0 picks one); yields the URL. Raises BunkerError."""
     host, _, port = address.rpartition(":")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), int(port)))
-        listener.listen()  # whoever is told the URL may call at once
+        listener = listen(host.strip("[]"), int(port))
     except (OSError, ValueError, OverflowError) as error:
-        listener.close()
         raise BunkerError(f"--http {address} can't be served: {error}") from None
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
     server = BoundedServer(config)
