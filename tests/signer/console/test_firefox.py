@@ -17,7 +17,7 @@ from _require import need
 from bunker_client.errors import ClientError
 from bunker_core.event import verify
 from client.nip07._bidi import Firefox, firefox
-from signer.console._autopush import autopush
+from signer.console._autopush import Autopush, autopush
 from signer.console._stage import CONSOLE, DESK, PHONE, Stage, paired, sign, stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,9 +84,19 @@ def program() -> str:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Firefox]:
-    """A Firefox with a profile of its own."""
-    async with firefox(program(), tmp_path_factory.mktemp("firefox")) as running:
+async def service() -> AsyncIterator[Autopush]:
+    """A push service."""
+    async with autopush() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(
+    service: Autopush, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Firefox]:
+    """A Firefox with a profile and a push service of its own."""
+    home = tmp_path_factory.mktemp("firefox")
+    async with firefox(program(), home, service.preferences) as running:
         yield running
 
 
@@ -156,17 +166,14 @@ SHOWN: Final = (
 )
 
 
-async def test_a_push_wakes_firefox(relay_url: str, folder: Path) -> None:
+async def test_a_push_wakes_firefox(
+    browser: Firefox, service: Autopush, relay_url: str, folder: Path
+) -> None:
     """Signer, push service, worker: what the signer encrypted is shown, and goes when answered."""
     async with (
-        autopush() as service,
-        firefox(program(), folder.parent / "firefox", service.preferences) as browser,
         stage(relay_url, folder, (*CONSOLE, "--console-push", service.origin)) as on,
+        bound(browser, on) as page,
     ):
-        tab = await browser.open(await on.new_link())
-        page = Page(browser, tab)
-        await page.tap("Bind")
-        await page.until("location.pathname === '/requests' && document.readyState === 'complete'")
         await page.go(f"{on.origin}/devices")
         await page.until("document.querySelector('#wake').hidden === false")
         await page.js("document.querySelector('#wake button').click()")
