@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from _modules import modules_after
 from bunker.up import supervise
 from bunker.up.life import Life
 from bunker.up.supervise import MAX_FAILURES, Child, ChildFailed, Stopped, Supervisor
@@ -323,8 +324,6 @@ def test_its_end_is_the_end_of_its_children() -> None:
 
 def test_what_only_watches_holds_little_in_memory() -> None:
     """A usual `bunker up` needs neither asyncio nor TLS, and nothing of relay and signer."""
-    program = "import bunker.up.serve, sys; print(*sys.modules)"
-    done = subprocess.run(python(program), capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    loaded = {name.partition(".")[0] for name in modules_after("import bunker.up.serve")}
     assert "selectors" in loaded
     assert not loaded & {"asyncio", "ssl", "logging", "click", "bunker_relay", "bunker_signer"}

@@ -1,8 +1,6 @@
 """The console's pages are loaded when the first is asked for, and once."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 from importlib.metadata import requires
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from _modules import modules_after
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.console import listening
 from bunker_signer.console import LIBRARIES, server
@@ -62,17 +61,11 @@ async def _ask(pages: Pages) -> int:
     return int(said[0]["status"])
 
 
-def _loaded_by(program: str) -> set[str]:
-    """Return the modules that a process has loaded after `program`."""
-    command = [sys.executable, "-c", f"{program}; import sys; print(*sys.modules)"]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-
-
 def test_a_console_that_nobody_opens_loads_no_page() -> None:
     """The processes at rest hold neither templates nor the web framework in memory."""
     heavy = {"jinja2", "starlette", "bunker_signer.console.app", "bunker_signer.console.pages"}
-    assert not heavy & _loaded_by("import bunker_signer.console.server")
-    assert heavy <= _loaded_by("import bunker_signer.console.app")  # the test can fail
+    assert not heavy & modules_after("import bunker_signer.console.server")
+    assert heavy <= modules_after("import bunker_signer.console.app")  # the test can fail
 
 
 async def test_the_pages_are_loaded_once_and_by_a_thread() -> None:
@@ -159,5 +152,5 @@ def test_every_module_of_the_console_can_be_loaded() -> None:
         for path in folder.rglob("*.py")
         if path.name != "__init__.py"
     }
-    assert names <= _loaded_by(f"import {', '.join(sorted(names))}")
+    assert names <= modules_after(f"import {', '.join(sorted(names))}")
     assert len(names) > 20
