@@ -94,10 +94,19 @@ async def use(signer: RemoteSigner, user: str, row: Row, not_offered: tuple[str,
     row.expect(not_offered=not_offered)
 
 
-async def test_our_client_uses_ndk_backend(row: Row, tmp_path: Path) -> None:
-    """NDKNip46Backend serves our client through our relay."""
-    row.name = f"our client, {library_version('NDK')} backend"
-    program = node("ndk_backend.mjs")
+@pytest.mark.parametrize(
+    ("library", "what", "script", "lacks"),
+    [
+        ("NDK", "backend", "ndk_backend.mjs", NDK_BACKEND_LACKS),
+        ("applesauce", "provider, bunker://", "applesauce_provider.mjs", APPLESAUCE_LACKS),
+    ],
+)
+async def test_our_client_uses_their_signer(
+    library: str, what: str, script: str, lacks: tuple[str, ...], row: Row, tmp_path: Path
+) -> None:
+    """NDKNip46Backend and NostrConnectProvider serve our client through our relay, by bunker://."""
+    row.name = f"our client, {library_version(library)} {what}"
+    program = node(script)
     async with (
         running_relay(tmp_path / "relay") as relay,
         running(*program, relay.url) as peer,
@@ -105,21 +114,7 @@ async def test_our_client_uses_ndk_backend(row: Row, tmp_path: Path) -> None:
         uri, user = await peer.until("uri"), await peer.until("user")
         async with RemoteSigner.from_uri(uri, timeout=TIMEOUT) as signer:
             row.outcomes["connect"] = OK
-            await use(signer, user, row, NDK_BACKEND_LACKS)
-
-
-async def test_our_client_uses_applesauce_provider(row: Row, tmp_path: Path) -> None:
-    """NostrConnectProvider serves our client through our relay, by bunker://."""
-    row.name = f"our client, {library_version('applesauce')} provider, bunker://"
-    program = node("applesauce_provider.mjs")
-    async with (
-        running_relay(tmp_path / "relay") as relay,
-        running(*program, relay.url) as peer,
-    ):
-        uri, user = await peer.until("uri"), await peer.until("user")
-        async with RemoteSigner.from_uri(uri, timeout=TIMEOUT) as signer:
-            row.outcomes["connect"] = OK
-            await use(signer, user, row, APPLESAUCE_LACKS)
+            await use(signer, user, row, lacks)
 
 
 async def test_our_client_invites_applesauce_provider(row: Row, tmp_path: Path) -> None:

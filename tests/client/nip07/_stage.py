@@ -32,6 +32,7 @@ from signer.console._stage import FLAGS, bunker, chromium
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 NAMES = ("chromium", "firefox")
+REACTION = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
 # What no test has a standing answer for.
 FORTUNE = "window.nostr.signEvent({kind: 1077, content: '', tags: []})"
 DENIED = "refused: denied: the user does not allow it"
@@ -193,6 +194,16 @@ class Stage:
     async def state(self) -> Any:
         """Return what the extension's own pages are told."""
         return await self.tell("state")
+
+
+async def check_refusals(stage: Stage, page: Any) -> None:
+    """Hold a reaction to the ways of a no: by a button, by closing the window, for good."""
+    assert await stage.answered(page, REACTION, "deny") == DENIED
+    task = asyncio.create_task(stage.call(page, REACTION))
+    await stage.browser.close(await stage.asked_by(task))
+    assert await task == DENIED
+    assert await stage.answered(page, REACTION, "never") == DENIED
+    assert await stage.call(page, REACTION) == DENIED  # without a question
 
 
 async def check_every_method(stage: Stage, page: Any, pubkey: str) -> None:

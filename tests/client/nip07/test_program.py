@@ -21,9 +21,11 @@ from client.nip07._stage import (
     NAMES,
     NOTE,
     PEER,
+    REACTION,
     Stage,
     built,
     check_every_method,
+    check_refusals,
     run,
     staged,
 )
@@ -121,15 +123,9 @@ async def test_a_page_that_goes_round_its_script_ends_nobody_elses_signer(
 async def test_no_is_an_error_that_the_page_can_show(setup: Setup, page: Any, origin: str) -> None:
     """Denied by a button, denied by closing the window, and never again."""
     stage = setup.stage
-    expression = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
-    assert await stage.answered(page, expression, "deny") == DENIED
-    task = asyncio.create_task(stage.call(page, expression))
-    await stage.browser.close(await stage.prompt())
-    assert await task == DENIED
-    assert await stage.answered(page, expression, "never") == DENIED
-    assert await stage.call(page, expression) == DENIED  # without a question
+    await check_refusals(stage, page)
     await setup.command("forget", origin)
-    assert isinstance(await stage.answered(page, expression, "once"), dict)
+    assert isinstance(await stage.answered(page, REACTION, "once"), dict)
 
 
 async def test_what_a_site_says_is_shown_as_text(setup: Setup, page: Any, origin: str) -> None:

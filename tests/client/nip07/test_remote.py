@@ -21,10 +21,12 @@ from client.nip07._stage import (
     NAMES,
     NOTE,
     PEER,
+    REACTION,
     Stage,
     built,
     bundled,
     check_every_method,
+    check_refusals,
     packer,
     run,
     site,
@@ -199,17 +201,11 @@ async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: 
 async def test_a_site_can_be_refused_and_forgotten(setup: Setup, page: Any, origin: str) -> None:
     """No by a button, by closing the window, for good; forgotten, the site asks again."""
     stage = setup.stage
-    expression = "window.nostr.signEvent({kind: 7, content: '+', tags: []})"
-    assert await stage.answered(page, expression, "deny") == DENIED
-    task = asyncio.create_task(stage.call(page, expression))
-    await stage.browser.close(await stage.prompt())
-    assert await task == DENIED
-    assert await stage.answered(page, expression, "never") == DENIED
-    assert await stage.call(page, expression) == DENIED  # without a question
+    await check_refusals(stage, page)
     tab = await stage.options()
     await stage.click(tab, "Forget this site")
     assert await stage.said(tab) == "Removed."
-    assert isinstance(await stage.answered(page, expression, "once"), dict)
+    assert isinstance(await stage.answered(page, REACTION, "once"), dict)
 
 
 async def test_what_is_asked_goes_with_its_page(setup: Setup, origin: str) -> None:
