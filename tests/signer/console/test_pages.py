@@ -12,7 +12,7 @@ from bunker_core.nips.nip46 import ClientMetadata, parse_permissions
 from bunker_signer.console.view.texts import texts_of
 from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, create_master_key
 from bunker_signer.nse import NSE, FileStorage
-from bunker_signer.nse.wrap.passphrase import Passphrase
+from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.policy import Profile
 from interop.peers import running
 from signer.console._stage import (
@@ -364,7 +364,7 @@ async def passphrase_only(data: "Path", passphrase: bytes) -> None:
     def make() -> None:
         folder = data / KEYS_DIRECTORY
         folder.mkdir(mode=0o700, parents=True)
-        protector = Passphrase(bytearray(passphrase))
+        protector = Passphrase(bytearray(passphrase), Argon2(memory_kib=1024, passes=1))
         with NSE(storage=FileStorage(folder), protector=protector) as key:
             key.generate()
         protector.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bunker_client import RequestDenied
-from signer.console._stage import Stage, bind, follow, paired, sign, visitor
+from signer.console._stage import Stage, bind, bound, follow, http, paired, sign, visitor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -244,3 +244,28 @@ async def test_the_page_says_when_it_is_up_to_date(chromium: "Browser", on: Stag
         await follow(page.locator(".deny"))
         with pytest.raises(RequestDenied):
             await signing
+
+
+async def test_the_list_comes_last(on: Stage) -> None:
+    """What tells a page that it is up to date comes after the question that it has to show."""
+    names: list[str] = []
+    async with http(on) as phone, paired(on) as app:
+        csrf = await bound(on, phone)
+        async with phone.stream("GET", "/events?shown=&over=", timeout=60) as stream:
+            signing: Any = None
+            async for line in stream.aiter_lines():
+                if line == "event: shown" or (names and line.startswith("event: ")):
+                    names.append(line.removeprefix("event: "))
+                if len(names) == 3:
+                    break
+                signing = signing or sign(app)
+        assert names == ["shown", "question", "waiting"]
+        card = (await phone.get("/requests")).text
+        path = card.split('method="post" action="')[1].split('"')[0]
+        await phone.post(path, data={"csrf": csrf, "answer": "deny", "seen": seen_in(card)})
+        with pytest.raises(RequestDenied):
+            await signing
+
+
+def seen_in(card: str) -> str:
+    return card.split('name="seen" value="')[1].split('"')[0]
