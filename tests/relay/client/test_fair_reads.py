@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
+
+import pytest
 
 from _wire import Peer, Start, note
 from bunker_core.keys import SecretKey
@@ -78,3 +81,43 @@ async def test_a_full_socket_holds_nobody_up(start: Start) -> None:
 
 def _event(content: str, kind: int) -> str:
     return f'["EVENT",{note(KEY, content, kind=kind).to_json().decode()}]'
+
+
+def _masked(opcode: int, payload: bytes) -> bytes:
+    """Return a frame, masked with nothing."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [_masked(9, b"")] * 6_000,
+        [_masked(1, b'["CLOSE","x"]')] * 2_000,
+        [_masked(1, b'["NEG-CLOSE","x"]')] * 2_000,
+        [_masked(1, b'["REQ","x",{"search":"x"}]')] * 1_000,
+    ],
+    ids=["ping", "CLOSE", "NEG-CLOSE", "REQ"],
+)
+async def test_many_small_frames_hold_nobody_up(start: Start, frames: list[bytes]) -> None:
+    """Five clients with 36 KB of the smallest each: another's REQ is answered before any is done.
+
+    Ten connections that sent nothing but pings made a request take 9.5 s.
+    """
+    relay = start()
+    many = b"".join(frames)
+    async with AsyncExitStack() as stack:
+        senders = [
+            await stack.enter_async_context(Peer(relay.url, max_queue=None)) for _ in range(5)
+        ]
+        other = await stack.enter_async_context(Peer(relay.url, max_queue=None))
+        await other.subscribe("s", {"kinds": [20_001], "limit": 0})
+        os.kill(relay.process.pid, signal.SIGSTOP)
+        try:
+            for number, sender in enumerate(senders):
+                sender.socket.transport.write(many)
+                await sender.send_text(_event(str(number), 20_001))
+            await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
+        finally:
+            os.kill(relay.process.pid, signal.SIGCONT)
+        words = [(await other.next())[0] for _ in range(6)]
+    assert words == ["EOSE"] + ["EVENT"] * 5

@@ -34,6 +34,9 @@ EXTENSION: Final = "bunker.fast_path"  # in the scope's `extensions`
 
 LARGE: Final = 262_144  # bytes of one message that every connection may have on its way
 
+FRAMES: Final = 64  # of one connection that are taken before it is everybody's turn again
+_UNSEEN: Final = 64  # bytes that count as one frame where we do not see where one begins
+
 _TEXT: Final = 0x81  # FIN and opcode 1 (RFC 6455, section 5.2)
 _ALL: Final = sys.maxsize
 
@@ -96,6 +99,7 @@ class FastPathProtocol(PatientProtocol):
     _fair_reads: FairReads | None = None
     _address = ""
     _queued = False  # waits for its turn to read on
+    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is still to take
     _later: deque[Text | None] | None = None
     _ours: bytearray | None = None  # the beginning of a frame whose end has not come
     _wanted = 0  # bytes without which `_ours` can't be read on
@@ -207,7 +211,12 @@ class FastPathProtocol(PatientProtocol):
     def read_on(self) -> None:
         """It is its turn (see `fair_reads.Reader`): read, unless the application has paused."""
         self._queued = False
-        if not self._held and not self.transport.is_closing():
+        if self._held or self.transport.is_closing():
+            return
+        if self._rest is not None:
+            (data, at), self._rest = self._rest, None
+            self._take_frames(data, at)
+        if not (self._queued or self._held or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def leave(self) -> None:
@@ -228,28 +237,48 @@ class FastPathProtocol(PatientProtocol):
         if self._take is None:
             super().data_received(data)
             return
-        if len(data) >= LARGE_READ and self._fair_reads is not None:
-            self._queued = True
-            self.transport.pause_reading()
-            self._fair_reads.wait(self._address, self)
+        if len(data) >= LARGE_READ:
+            self._queue()
+        if self._rest is not None:  # it was told to read no further
+            rest, at = self._rest
+            self._rest = rest + data, at
+            return
         if self._ours is not None:
             self._ours += data
             if len(self._ours) < self._wanted:
                 return
             data, self._ours = bytes(self._ours), None
             self._keep(0)
+        self._take_frames(data, 0)
+
+    def _queue(self) -> None:
+        """Read no further until it is its turn."""
+        if self._fair_reads is not None and not self._queued:
+            self._queued = True
+            self.transport.pause_reading()
+            self._fair_reads.wait(self._address, self)
+
+    def _take_frames(self, data: bytes, at: int) -> None:
+        if self._take is None:
+            return
         try:
-            self._read(data, self._take)
+            self._read(data, at, self._take)
         except UnicodeDecodeError:
             self._fail(1007)
         except Exception as error:  # noqa: BLE001
             defect("a message could not be handled", error)
             self.abort()
 
-    def _read(self, data: bytes, take: Take) -> None:
-        """Hand out the frames in `data`; see RFC 6455, section 5.2."""
-        at, size, most = 0, len(data), self.config.ws_max_size
+    def _read(self, data: bytes, at: int, take: Take) -> None:
+        """Hand out the frames in `data` from `at` on; see RFC 6455, section 5.2."""
+        size, most, left = len(data), self.config.ws_max_size, FRAMES
         while at < size:
+            # A read brings 40,000 of the smallest, which would keep everybody else waiting.
+            if not left:
+                self._rest = data, at
+                self._queue()
+                return
+            left -= 1
             if self._theirs or self.close_sent:
                 at = self._pass_on(data, at)
                 continue
@@ -309,6 +338,7 @@ class FastPathProtocol(PatientProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take no more frames to send."""
+        self._rest = None
         if self._cork is not None:
             self._cork.close()
         if self._kept:
@@ -341,8 +371,11 @@ class FastPathProtocol(PatientProtocol):
             self._cork.flush()  # what it answers comes after our answers
         if self.close_sent:
             self._theirs = _ALL
-        end = min(len(data), at + self._theirs)
-        self._theirs -= end - at
+        if self._theirs == _ALL:
+            end = min(len(data), at + _UNSEEN)
+        else:
+            end = min(len(data), at + self._theirs)
+            self._theirs -= end - at
         super().data_received(data[at:end])
         to_come = 0 if self._theirs == _ALL else self._theirs
         kept = len(self.conn.reader.buffer) + (self.conn.current_size or 0) + to_come
