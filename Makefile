@@ -23,7 +23,7 @@ WEB := packages/phone/node_modules/.installed $(shell find packages/phone/web -t
 # What another project's tests have beside the wheels: pytest, and pytest-xdist for parallel runs.
 TESTBED := pytest|pytest-xdist|execnet|iniconfig|packaging|pluggy|pygments
 
-.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary deb packages version audit wheels newest-python mutants release lock \
+.PHONY: help demo up test bench bench-quick gate lint format types peers conformance phone extension screenshots docs dist binary deb packages version audit wheels newest-python newest-uvicorn mutants release lock \
   clean
 
 help: ## Show this list
@@ -177,6 +177,9 @@ wheels: $(VENV)/.dev ## Ask whether every pin has a wheel for each Python and pl
 
 newest-python: ## Run the demo and the tests of the key on Debian sid's Python, in a folder (root, debootstrap)
 	@bash .ci/newest-python
+
+newest-uvicorn: $(VENV)/.dev ## Run the relay's conformance suite with the newest uvicorn, if it is newer than the pinned one
+	@bash .ci/newest-uvicorn
 
 mutants: $(VENV)/.dev ## Change MODULES in place after place, and show what their tests do not notice
 	@test -n "$(MODULES)" || { echo "say which: make mutants MODULES=packages/core/src/..." >&2; exit 1; }
