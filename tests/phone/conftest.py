@@ -18,9 +18,9 @@ __all__ = ["pytest_terminal_summary", "row"]  # the interop matrix, with lines o
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> "AsyncIterator[Browser]":
-    """A headless Chromium."""
-    async with browser() as started:
+async def chromium(request: pytest.FixtureRequest) -> "AsyncIterator[Browser]":
+    """A headless Chromium: of its pages alone, unless the module says WHOLE_BROWSER."""
+    async with browser(shell=not getattr(request.module, "WHOLE_BROWSER", False)) as started:
         yield started
 
 

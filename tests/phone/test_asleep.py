@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser as Chromium
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+WHOLE_BROWSER = True  # the headless shell has no notifications
 
 T = TypeVar("T")
 PATIENCE = 90.0  # seconds: a machine may be busy with other tests

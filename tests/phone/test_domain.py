@@ -28,7 +28,7 @@ async def test_the_story_at_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("SSL_CERT_FILE", str(up.authority / "root.crt"))
         served = Served(origin, relay, Phones(tmp_path / "phone"), site, [])
         trust = flags(up)[1]
-        async with browser(trust) as chromium, phone(chromium, served) as made:
+        async with browser(trust, shell=True) as chromium, phone(chromium, served) as made:
             await made.first_run(link)
             assert [len(joined.pubkey) for joined in served.phones.all()] == [64]
             uri = await made.pair_uri()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+WHOLE_BROWSER = True  # what people's keys are in
 
 KINDS = ("sign", "nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt", "nip44v3")
 COUNT = 100

@@ -15,9 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 ONE_LOOK: Final = 5.0  # seconds
 PATIENCE: Final = 90.0  # seconds: a machine may be busy with other tests
-EVERY: Final = 0.03  # seconds between two looks
+EVERY: Final = 0.05  # seconds between two looks
 _LISTENS: Final = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
-# A browser of a test asks nobody for anything, and a tab behind another is no slower.
+# A browser of a test asks nobody for anything, does nothing ahead of its being wanted, and a tab
+# behind another is no slower.
 _PREFERENCES: Final = """
 user_pref("remote.prefs.recommended", true);
 user_pref("remote.active-protocols", 1);
@@ -31,6 +32,21 @@ user_pref("network.connectivity-service.enabled", false);
 user_pref("dom.min_background_timeout_value", 4);
 user_pref("dom.min_background_timeout_value_without_budget_throttling", 4);
 user_pref("layout.throttled_frame_rate", 60);
+user_pref("ui.prefersReducedMotion", 1);
+user_pref("accessibility.force_disabled", 1);
+user_pref("browser.startup.page", 0);
+user_pref("browser.newtabpage.enabled", false);
+user_pref("browser.newtab.preload", false);
+user_pref("browser.ml.enable", false);
+user_pref("browser.translations.enable", false);
+user_pref("browser.pagethumbnails.capturing_disabled", true);
+user_pref("browser.sessionstore.interval", 3600000);
+user_pref("datareporting.healthreport.uploadEnabled", false);
+user_pref("dom.ipc.processCount", 1);
+user_pref("dom.ipc.processPrelaunch.enabled", false);
+user_pref("media.rdd-process.enabled", false);
+user_pref("media.utility-process.enabled", false);
+user_pref("media.gmp-provider.enabled", false);
 """
 
 

@@ -53,7 +53,7 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
     async with (
         running_relay(folder / "relay") as relay,
         serving(folder, relay.url) as served,
-        browser() as chromium,
+        browser(shell=True) as chromium,
         phone(chromium, served) as handset,
     ):
         await handset.first_run(served.link)
