@@ -44,6 +44,25 @@ async def test_request_and_reply(tmp_path: Path) -> None:
         assert await call(tmp_path, "echo", bytearray(b"\n pass \0")) == [{}, ME, 8]
 
 
+async def test_long_path_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that shortens a long path, as on macOS, can be entered by who is not root."""
+    modes: list[int] = []
+
+    class Folder(tempfile.TemporaryDirectory[str]):
+        def __enter__(self) -> str:
+            modes.append(Path(self.name).stat().st_mode & 0o777)
+            return super().__enter__()
+
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", Folder)
+    data = tmp_path.joinpath(*["a-long-name-of-a-folder"] * 4)
+    data.mkdir(parents=True)
+    async with ControlServer(data, {"echo": echo}, ME):
+        assert (data / "control.sock").stat().st_mode & 0o777 == 0o600
+        assert await call(data, "echo") == [{}, ME, None]
+    assert modes == [0o700, 0o700]  # for the signer, and for who calls it
+
+
 async def test_errors(tmp_path: Path) -> None:
     """What goes wrong is a line for a person, without what an exception might repeat."""
     async with ControlServer(tmp_path, {"echo": echo}, ME):

@@ -58,16 +58,17 @@ class ControlServer:
 
     async def __aenter__(self) -> Self:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)  # the socket is 0600 from its first moment
         try:
             self._path.unlink(missing_ok=True)  # left by a signer that was killed; we hold the lock
-            with short_path(self._path) as short:
-                listener.bind(short)
+            with short_path(self._path) as short:  # may make a folder, which has to be entered
+                before = os.umask(0o177)  # the socket is 0600 from its first moment
+                try:
+                    listener.bind(short)
+                finally:
+                    os.umask(before)
         except OSError as error:
             listener.close()
             raise ControlError(f"{self._path} can't be made: {error.strerror}") from None
-        finally:
-            os.umask(before)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
         self._listener = listener
