@@ -18,6 +18,7 @@ user_pref("extensions.webextensions.uuids", "{{\\"{FIREFOX_ID}\\":\\"{FIREFOX_UU
 user_pref("extensions.webextOptionalPermissionPrompts", false);
 user_pref("xpinstall.signatures.required", false);
 user_pref("intl.accept_languages", "en-GB, en");
+user_pref("network.dns.localDomains", "notes.example");
 """
 
 

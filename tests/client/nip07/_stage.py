@@ -278,6 +278,7 @@ async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stag
             locale="en-GB",
             args=[
                 *FLAGS,
+                "--host-resolver-rules=MAP notes.example 127.0.0.1",
                 f"--load-extension={extension}",
                 f"--disable-extensions-except={extension}",
             ],

@@ -141,11 +141,27 @@ async def test_what_a_site_says_is_shown_as_text(setup: Setup, page: Any, origin
     assert await stage.see(window, "h1") == "Post a note"
     assert await stage.see(window, ".content") == "<img src=x onerror=alert(1)>U+202Egnp"
     assert "invisible" in await stage.see(window, "main")
-    assert await stage.see(window, "#insecure")
+    exposed = "document.querySelector('#insecure') !== null"
+    assert await stage.browser.evaluate(window, exposed) is False  # it is of this machine
     assert "bank.example" not in await stage.see(window, "body")
     assert await stage.browser.evaluate(window, "document.querySelectorAll('img').length") == 0
     await stage.press(window, "deny")
     assert await task == DENIED
+
+
+async def test_a_site_that_is_sent_in_the_clear_is_marked(setup: Setup, origin: str) -> None:
+    """By another machine and without encryption, what a site shows may be somebody else's."""
+    stage = setup.stage
+    at = origin.replace("127.0.0.1", "notes.example")
+    page = await stage.browser.open(at)
+    task = asyncio.create_task(stage.call(page, "window.nostr.getPublicKey()"))
+    window = await stage.prompt()
+    assert await stage.see(window, "#origin") == at
+    assert "no encryption" in await stage.see(window, "#insecure")
+    assert "who you are" in await stage.see(window, "main")
+    await stage.press(window, "deny")
+    assert await task == DENIED
+    await stage.browser.close(page)
 
 
 async def test_a_page_has_it_before_its_own_scripts_and_a_frame_never(

@@ -36,7 +36,8 @@ async function show() {
       h("p", { class: "who" }, h("strong", { id: "origin" }, host)),
       h("h1", {}, told ? texts.say(told.title) : t("prompt.public_key")),
       h("p", { class: "quiet" }, t(unlock ? "prompt.unlock" : "prompt.as_who", { name: nameOf(identity, texts, short) }))),
-    origin.startsWith("http:") && h("section", { class: "warning", id: "insecure", role: "note" }, h("p", {}, t("prompt.insecure"))),
+    exposed(origin) && h("section", { class: "warning", id: "insecure", role: "note" }, h("p", {}, t("prompt.insecure"))),
+    !told && h("section", { class: "panel" }, h("p", {}, t("prompt.public_key_text"))),
     told && told.warnings.length > 0 && h("section", { class: "warning" }, h("h2", {}, t("requests.look")), told.warnings.map((said) => h("p", {}, texts.say(said)))),
     told && told.where.length > 0 && h("section", { class: "panel" }, h("h2", {}, t("requests.where")), told.where.map((where) => h("p", { class: "break" }, where))),
     told?.details.map((detail) => detailPanel(texts, detail)),
@@ -80,6 +81,12 @@ async function show() {
     if (locked && !passkey) passphrase.input.focus();
     else form.querySelector("button.deny").focus();
   }, GUARD);
+}
+
+/** Tell whether others can read and change what a site shows: what comes from this machine, nobody can. @param {string} origin */
+function exposed(origin) {
+  const { protocol, hostname } = new URL(origin);
+  return protocol === "http:" && !/^(127(\.\d+){3}|\[::1\]|(.+\.)?localhost)$/.test(hostname);
 }
 
 void show();
