@@ -7,7 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+import pytest
+from sqlalchemy import Connection, event
 
 from bunker_signer.store import Database, Writer, audit_log, journal
 from bunker_signer.store.database.engine import FILE_NAME
@@ -66,7 +67,7 @@ def finish(digest: str, connection: Connection) -> None:
 
 
 def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(tmp_path: Path) -> None:
-    """A request takes two steps, so that the log is copied after every 128 of them."""
+    """A request takes two steps, so that the log is copied after every 384 of them."""
     database = Watched(tmp_path / FILE_NAME)
     writer = Writer(database)
 
@@ -74,16 +75,60 @@ def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(tmp_path
         for number in range(REQUESTS):
             digest, admit = request(number)
             await writer.write(admit)
-            writer.write_soon(partial(finish, digest))
+            # A pause, in which nothing is committed: a copy begins that is due, and has all of it.
+            await asyncio.sleep(0)
             if writer._checkpoint is not None:
                 await writer._checkpoint
+            writer.write_soon(partial(finish, digest))
 
     asyncio.run(ask())
     writer.close()
     database.close()
     assert len(database.log) == 2 * REQUESTS // CHECKPOINT
     # A commit that had copied it would have begun it anew, and it would be short.
-    assert all(LONGEST_LOG // 8 < pages < LONGEST_LOG for pages in database.log), database.log
+    assert all(LONGEST_LOG // 2 < pages < LONGEST_LOG for pages in database.log), database.log
+
+
+def test_the_first_copy_finds_its_thread_and_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are made as the signer starts; a copy begins when what was answered is on its way."""
+    database = Watched(tmp_path / FILE_NAME)
+    writer = Writer(database)
+    order: list[str] = []
+
+    async def ask() -> None:
+        writer.prepare()
+        assert writer._checkpoint is not None
+        await writer._checkpoint
+        assert len(database.log) == 1
+        (thread,) = writer._copier._threads
+        begin, begun = writer._begin_checkpoint, asyncio.Event()
+
+        def opened(*_: object) -> None:
+            order.append("connection")
+
+        def beginning() -> None:
+            order.append("copy")
+            begin()
+            begun.set()
+
+        def answer(_: object) -> None:
+            asyncio.get_running_loop().call_soon(order.append, "sent")
+
+        event.listen(database._engine, "connect", opened)
+        monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
+        writer._since_checkpoint = CHECKPOINT - 1
+        writer.hand_in(lambda to: journal.mark_handled(to, "a" * 64, NOW), answer, answer)
+        await asyncio.wait_for(begun.wait(), 10)
+        await writer._checkpoint
+        assert list(writer._copier._threads) == [thread]
+
+    asyncio.run(ask())
+    writer.close()
+    database.close()
+    assert order == ["sent", "copy"]
+    assert len(database.log) == 2
 
 
 def test_a_group_writes_down_once_where_the_chain_ends(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ class Agent:
         self.database: Final = database
         self.relays: Final = tuple(relays)
         self.metrics: Final = metrics or Metrics()
+        self._writer = writer
         self._jobs = jobs
         self._clock = clock
         self._audit_days = audit_days
@@ -125,6 +126,7 @@ class Agent:
             await self._subscription.live(START_TIMEOUT)
             self._tell_of_clock()
             self._resume()
+            self._writer.prepare()
             self._spawn(self._keep_house())
         except BaseException:
             await self.pool.__aexit__(None, None, None)
