@@ -27,8 +27,8 @@ _WARM: Final = 200
 # In the comments: about what quiet moments gave, and the worst of an optimized Python or another on
 # a machine with six times more to do than it can.
 MOST: Final = {
-    "signature checks' worth of a request": 28.0,  # 13, 20.5
-    "signature checks' worth of a request alone": 46.0,  # 20, 34
+    "signature checks' worth of a request": 26.0,  # 13, 20.5
+    "signature checks' worth of a request alone": 44.0,  # 20, 34
     "calls of write(2) for a request": 16.0,  # 10, 10.4
 }
 
