@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
-from _wire import Peer, Refused, RelayProcess, Start, note, request, running_relay
+from _wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
 
@@ -239,3 +240,39 @@ async def test_the_owners_signers_are_not_slowed_down(start: Start) -> None:
         for reason in ("invalid", "invalid", "rate-limited"):
             await app.send("EVENT", forged)
             assert (await app.ok(forged["id"]))[1].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("profile", "gated"),
+    [("open", False), ("open", True), ("private", True), ("bunker", False), ("bunker", True)],
+)
+async def test_who_gives_up_on_a_challenge_can_log_in(
+    start: Start, profile: str, gated: bool
+) -> None:
+    """Snort closes what it has subscribed to on sight of AUTH: none comes, in neither flow."""
+    relay = start("--profile", profile, *(["--signer", SIGNER.pubkey] if gated else []))
+    app_key = SecretKey.generate()
+    async with Peer(relay.url) as signer, connect(relay.url, proxy=None) as app:
+
+        async def said(word: str) -> None:
+            message = json.loads(await app.recv())
+            if message[0] == "AUTH":
+                await app.send(json.dumps(["CLOSE", "s"]))
+            assert message[0] == word, message
+
+        async with asyncio.timeout(PATIENCE):
+            if gated:
+                assert (await signer.authenticate(SIGNER))[0]
+            await signer.subscribe("s", {"kinds": [24133], "#p": [SIGNER.pubkey]})
+            wanted = {"kinds": [24133], "#p": [app_key.pubkey], "limit": 0}
+            await app.send(json.dumps(["REQ", "s", wanted]))
+            await said("EOSE")
+            # nostrconnect: the signer speaks first
+            assert await signer.publish(request(SIGNER, app_key.pubkey)) == (True, "")
+            await said("EVENT")
+            # bunker: the app does
+            await app.send(b'["EVENT",%b]' % request(app_key, SIGNER.pubkey).to_json(), text=True)
+            await said("OK")
+            await signer.delivered("s")
+            assert await signer.publish(request(SIGNER, app_key.pubkey, "pong")) == (True, "")
+            await said("EVENT")

@@ -13,8 +13,8 @@ from bunker_relay.store.readers import Readers
 
 @pytest.fixture
 async def readers() -> AsyncIterator[Readers]:
-    """Four threads, two for each address."""
-    readers = Readers(4, 2)
+    """As many threads as a relay has, and as many of them for each address."""
+    readers = Readers()
     yield readers
     readers.close()
 
