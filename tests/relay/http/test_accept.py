@@ -14,6 +14,8 @@ from _wire import PATIENCE, Peer, Start
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http.accept import HTTPProtocol, Waiting
 
+ENDLESS = 256 * 2**20  # bytes; a socket's buffers hold some megabytes of them
+
 
 class Wire(asyncio.Transport):
     """A transport without a socket that shows when it was dropped."""
@@ -157,3 +159,34 @@ async def test_idle_connections_keep_nobody_out(start: Start, attacker: str) -> 
             async with Peer(relay.url) as peer:
                 assert await peer.ids({"kinds": [1]}) == []
         assert len(list((relay.proc / "fd").iterdir())) < before + 210
+
+
+def test_a_body_without_end_is_read_no_further_than_its_answer(start: Start) -> None:
+    """The answer arrives; of what is sent after it the socket's buffers alone are filled.
+
+    Twenty connections whose bodies had no end made everybody else's request take 0.4 s.
+    """
+    relay = start()
+    host, _, port = relay.url.removeprefix("ws://").partition(":")
+    chunk = b"10000\r\n" + bytes(65_536) + b"\r\n"
+    sent = 0
+    with socket.create_connection((host, int(port.strip("/"))), PATIENCE) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+        assert client.recv(4_096).startswith(b"HTTP/1.1 405 ")
+        with suppress(ConnectionError):
+            while sent < ENDLESS:
+                client.sendall(chunk)
+                sent += len(chunk)
+    assert sent < ENDLESS
+
+
+def test_a_body_that_comes_late_costs_only_its_connection(start: Start) -> None:
+    """Whoever is answered before their body has come reads the answer and an orderly end."""
+    relay = start()
+    host, _, port = relay.url.removeprefix("ws://").partition(":")
+    with socket.create_connection((host, int(port.strip("/"))), PATIENCE) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        answer = b""
+        while piece := client.recv(4_096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 405 ")

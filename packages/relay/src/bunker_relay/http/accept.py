@@ -23,6 +23,7 @@ HEAD_BYTES: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
 _DESCRIPTORS: Final = 65_536  # as many as the relay asks for
 _RESERVE: Final = 100  # descriptors for database, log, bus and the connections between workers
+_LINGER: Final = 1.0  # seconds in which whoever still sends a body can read that it is not wanted
 _PIPELINED: Final = 8  # requests that wait for the answer before; no browser sends even one
 _PROXY: Final = ""  # stands for every address that may bring many clients
 
@@ -112,6 +113,7 @@ class HTTPProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _request_timer: asyncio.TimerHandle | None = None
     _upgrades: bool | None = None  # once the head of the request is there
+    _in_body = False  # between the head and the end of what was read last
 
     @classmethod
     def configure(cls, config: Config) -> int:
@@ -177,7 +179,12 @@ class HTTPProtocol(HttpToolsProtocol):
         self._end_of_head()
         self.waiting.speaks(self)
         self._begin_request()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
         """Look through the headers once; uvicorn asks three times."""
@@ -192,6 +199,10 @@ class HTTPProtocol(HttpToolsProtocol):
         else:
             self.waiting.silent(self)
         super().on_response_complete()
+        if self._in_body and not self.pipeline and not self.transport.is_closing():
+            # What follows the answer may have no end, and nobody would count it.
+            self.transport.pause_reading()
+            self._request_timer = self.loop.call_later(_LINGER, self.transport.close)
 
     def handle_websocket_upgrade(self) -> None:
         self._end_of_request()
