@@ -1,17 +1,29 @@
 // The console's script. Every page works without it, but for passkeys and the camera.
 import { redraw, unpressed } from "./redraw.js";
 
-const html = (text) => text;
-const policy = window.trustedTypes
-  ? trustedTypes.createPolicy("console", { createHTML: html, createScriptURL: html })
-  : { createHTML: html, createScriptURL: html };
+/** @typedef {HTMLButtonElement | null} Submitter what a form was submitted by */
+
+const text = (/** @type {string} */ given) => given;
+const rules = { createHTML: text, createScriptURL: text };
+/** @type {typeof rules} */
+const policy = /** @type {any} */ (window).trustedTypes?.createPolicy("console", rules) ?? rules;
+
+/** Return an element that this page may have. @param {string} id */
 const byId = (id) => document.getElementById(id);
 
-// What the server made, with every stranger's text escaped already. Scripts in it would not run.
-// Returns whether there was anything new.
-function put(element, text) {
-  const made = element.cloneNode(false);
-  made.innerHTML = policy.createHTML(text);
+/** Return an element that this page has. @param {string} id */
+const part = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/**
+ * Show what the server made, with every stranger's text escaped already. Scripts in it would not
+ * run. Returns whether there was anything new.
+ *
+ * @param {HTMLElement} element
+ * @param {string} html
+ */
+function put(element, html) {
+  const made = /** @type {HTMLElement} */ (element.cloneNode(false));
+  made.innerHTML = policy.createHTML(html);
   enhance(made);
   countDown(made);
   return redraw(element, made);
@@ -21,10 +33,11 @@ function put(element, text) {
 const language = document.documentElement.lang;
 const locale = navigator.languages.find((code) => code.startsWith(language)) ?? language;
 
+/** @param {Date} when @param {boolean} onlyClock */
 function written(when, onlyClock) {
   const clock = when.toLocaleTimeString(locale, { timeStyle: "short" });
   if (onlyClock) return clock;
-  const midnight = (date) => new Date(date).setHours(0, 0, 0, 0);
+  const midnight = (/** @type {Date | number} */ date) => new Date(date).setHours(0, 0, 0, 0);
   const days = Math.round((midnight(when) - midnight(Date.now())) / 86_400_000);
   if (Math.abs(days) > 1) {
     return when.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
@@ -33,11 +46,12 @@ function written(when, onlyClock) {
   return `${day}, ${clock}`;
 }
 
+/** @param {ParentNode} root */
 function enhance(root) {
-  for (const time of root.querySelectorAll("time[datetime]")) {
+  for (const time of /** @type {NodeListOf<HTMLTimeElement>} */ (root.querySelectorAll("time[datetime]"))) {
     const when = new Date(time.dateTime);
     if (!Number.isNaN(when.getTime()) && !time.title) {
-      time.title = time.textContent;
+      time.title = time.textContent ?? "";
       time.textContent = written(when, Boolean(time.closest(".clock")));
     }
   }
@@ -45,60 +59,74 @@ function enhance(root) {
 
 // Requests, live
 
+/** @param {ParentNode} root */
 function countDown(root) {
-  const question = root.querySelector(".question");
-  const left = question?.querySelector(".left");
-  if (!left) return;
+  const question = /** @type {HTMLElement | null} */ (root.querySelector(".question"));
+  const left = /** @type {HTMLElement | null | undefined} */ (question?.querySelector(".left"));
+  if (!question || !left) return;
   const seconds = Math.max(0, Math.round(Number(question.dataset.deadline) - Date.now() / 1000));
-  const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-  left.textContent = `${text} ${left.dataset.left}`;
+  const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  left.textContent = `${clock} ${left.dataset.left}`;
 }
 
-function showWaiting(text) {
-  put(byId("waiting"), text);
-  const count = Number(byId("waiting-count").dataset.count);
-  byId("count").textContent = count;
-  byId("count").hidden = count === 0;
+/** @param {string} html */
+function showWaiting(html) {
+  put(part("waiting"), html);
+  const count = Number(part("waiting-count").dataset.count);
+  part("count").textContent = String(count);
+  part("count").hidden = count === 0;
   document.title = document.title.replace(/^(\(\d+\) )?/, count ? `(${count}) ` : "");
 }
 
-function showQuestion(text) {
-  const question = byId("question");
+/** @param {string} html */
+function showQuestion(html) {
+  const question = part("question");
   const before = question.querySelector(".question");
-  if (!put(question, text)) return;
+  if (!put(question, html)) return;
   const said = question.querySelector("h1")?.textContent ?? "";
-  if (byId("announce").textContent !== said) byId("announce").textContent = said;
+  if (part("announce").textContent !== said) part("announce").textContent = said;
   const card = question.querySelector(".question");
-  if (card) rest(card.querySelector("fieldset"), card === before);
+  const fields = card?.querySelector("fieldset");
+  if (fields) rest(fields, card === before);
 }
 
 const REST = 350; // milliseconds
 let resting = 0;
 
-// Who was about to tap on something else shall not have allowed this. In a card that was there
-// before, only what answers rests, and what its reader has confirmed is to be read again.
+/**
+ * Take no answer for a moment: who was about to tap on something else shall not have allowed this.
+ * In a card that was there before (`known`), only what answers rests, and what its reader has
+ * confirmed is to be read again.
+ *
+ * @param {HTMLFieldSetElement} fields
+ * @param {boolean} known
+ */
 function rest(fields, known) {
-  const focused = document.activeElement;
-  for (const part of known ? fields.querySelectorAll("button") : [fields]) part.disabled = true;
-  for (const box of fields.querySelectorAll("[name=sure]")) box.checked = false;
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  for (const item of known ? fields.querySelectorAll("button") : [fields]) item.disabled = true;
+  const boxes = /** @type {NodeListOf<HTMLInputElement>} */ (fields.querySelectorAll("[name=sure]"));
+  for (const box of boxes) box.checked = false;
   clearTimeout(resting);
   resting = setTimeout(() => {
-    for (const part of [fields, ...fields.elements]) part.disabled = false;
+    const controls = /** @type {Iterable<HTMLInputElement>} */ (fields.elements);
+    for (const item of [fields, ...controls]) item.disabled = false;
     const lost = document.activeElement === document.body && fields.contains(focused);
-    if (lost) focused.focus({ preventScroll: true });
+    if (lost) focused?.focus({ preventScroll: true });
   }, REST);
 }
 
+/** @param {boolean} gone */
 function showOffline(gone) {
   // What appears above moves what is below it away from under the finger.
   unpressed("offline", () => {
-    byId("offline").hidden = !gone;
+    part("offline").hidden = !gone;
   });
 }
 
+/** @param {HTMLElement} live */
 function listen(live) {
   const over = document.querySelector(".over") ? "1" : "";
-  const query = new URLSearchParams({ shown: live.dataset.shown, over });
+  const query = new URLSearchParams({ shown: live.dataset.shown ?? "", over });
   const source = new EventSource(`/events?${query}`);
   source.addEventListener("waiting", ({ data }) => {
     unpressed("waiting", () => showWaiting(data));
@@ -122,14 +150,15 @@ function listen(live) {
 
 // Passkeys
 
-const decode = (text) =>
-  Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
-const encode = (buffer) =>
+const decode = (/** @type {string} */ base64url) =>
+  Uint8Array.from(atob(base64url.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const encode = (/** @type {ArrayBuffer} */ buffer) =>
   btoa(String.fromCharCode(...new Uint8Array(buffer)))
     .replace(/\+/g, "-")
     .replace(/\//g, "_")
     .replace(/=+$/, "");
 
+/** Put bytes where JSON has base64url (WebAuthn, section 5.1). @param {any} options */
 function prepared(options) {
   options.challenge = decode(options.challenge);
   if (options.user) options.user.id = decode(options.user.id);
@@ -139,14 +168,15 @@ function prepared(options) {
   return options;
 }
 
+/** @param {PublicKeyCredential} credential */
 function asJSON(credential) {
+  const given = /** @type {Record<string, any>} */ (credential.response);
+  /** @type {Record<string, string>} */
   const response = {};
   for (const name of ["clientDataJSON", "attestationObject", "authenticatorData", "signature"]) {
-    if (credential.response[name]) response[name] = encode(credential.response[name]);
+    if (given[name]) response[name] = encode(given[name]);
   }
-  if (credential.response.userHandle) {
-    response.userHandle = encode(credential.response.userHandle);
-  }
+  if (given.userHandle) response.userHandle = encode(given.userHandle);
   return JSON.stringify({
     id: credential.id,
     rawId: encode(credential.rawId),
@@ -156,20 +186,29 @@ function asJSON(credential) {
   });
 }
 
+/**
+ * Ask for a passkey, or make one; returns what the server checks.
+ *
+ * @param {"create" | "get"} kind
+ * @param {string} address of the options
+ * @param {Iterable<[string, FormDataEntryValue]>} fields
+ */
 async function passkey(kind, address, fields) {
-  const answer = await fetch(address, { method: "POST", body: new URLSearchParams(fields) });
+  const body = new URLSearchParams(/** @type {[string, string][]} */ ([...fields]));
+  const answer = await fetch(address, { method: "POST", body });
   if (!answer.ok) throw new Error(String(answer.status));
   const publicKey = prepared(await answer.json());
-  return asJSON(await navigator.credentials[kind]({ publicKey }));
+  return asJSON(/** @type {PublicKeyCredential} */ (await navigator.credentials[kind]({ publicKey })));
 }
 
+/** @param {HTMLFormElement} form @param {Submitter} button */
 function fieldsOf(form, button) {
   const fields = new FormData(form);
   if (button?.name) fields.set(button.name, button.value);
   return fields;
 }
 
-// Sends what stood in a form when it was submitted, whatever has become of it since.
+/** Send what stood in a form when it was submitted, whatever has become of it since. @param {string} action @param {FormData} fields */
 function send(action, fields) {
   const form = document.createElement("form");
   Object.assign(form, { method: "post", action, hidden: true });
@@ -182,24 +221,32 @@ function send(action, fields) {
   form.submit();
 }
 
-// Every form that sends something, if the owner wants that; but for locking, denying and the like.
+/**
+ * Tell whether a passkey confirms it: every form that sends something, if the owner wants that; but
+ * for locking, denying and the like.
+ *
+ * @param {HTMLFormElement} form
+ * @param {Submitter} button
+ */
 function confirmed(form, button) {
   if (form.method !== "post" || button?.value === "deny") return false;
   return "confirm" in form.dataset || ("confirm" in document.body.dataset && !("free" in form.dataset));
 }
 
+/** @param {HTMLFormElement} form @param {FormData} fields @param {boolean} asked */
 async function submitWithPasskey(form, fields, asked) {
-  const { passkey: kind, options } = form.dataset;
-  if (kind) fields.set("credential", await passkey(kind, options, fields));
+  const { passkey: kind, options = "" } = form.dataset;
+  if (kind) {
+    fields.set("credential", await passkey(/** @type {"create" | "get"} */ (kind), options, fields));
+  }
   if (asked) {
     const path = new URL(form.action).pathname;
-    const proven = [...fields, ["confirm_path", path]];
-    fields.set("proof", await passkey("get", "/confirm/options", proven));
+    fields.set("proof", await passkey("get", "/confirm/options", [...fields, ["confirm_path", path]]));
   }
   send(form.action, fields);
 }
 
-// Whether the signer is there: an answer that it would not get stays on the page.
+/** Tell whether the signer is there: an answer that it would not get stays on the page. */
 async function alive() {
   try {
     return (await fetch("/alive", { cache: "no-store", signal: AbortSignal.timeout(3000) })).ok;
@@ -208,10 +255,11 @@ async function alive() {
   }
 }
 
+/** @param {HTMLFormElement} form @param {FormData} fields */
 async function submitIfAlive(form, fields) {
   if (!(await alive())) {
-    byId("offline").hidden = false;
-    byId("offline").scrollIntoView({ block: "nearest" });
+    part("offline").hidden = false;
+    part("offline").scrollIntoView({ block: "nearest" });
     throw new Error("The signer can't be reached");
   }
   send(form.action, fields);
@@ -223,15 +271,16 @@ addEventListener("pageshow", () => {
 });
 
 document.addEventListener("submit", (event) => {
-  const form = event.target;
-  const asked = confirmed(form, event.submitter);
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  const button = /** @type {Submitter} */ (event.submitter);
+  const asked = confirmed(form, button);
   const withPasskey = form.dataset.passkey || asked;
   if (!withPasskey && !form.matches(".answers:has(fieldset)")) return;
   event.preventDefault();
-  const tapped = event.submitter ?? form;
+  const tapped = button ?? form;
   if (sent.has(tapped)) return;
   sent.add(tapped);
-  const fields = fieldsOf(form, event.submitter);
+  const fields = fieldsOf(form, button);
   const sending = withPasskey ? submitWithPasskey(form, fields, asked) : submitIfAlive(form, fields);
   // Cancelled, no sensor, nobody there: it can be tried again.
   sending.catch(() => sent.delete(tapped));
@@ -240,40 +289,43 @@ document.addEventListener("submit", (event) => {
 // Copy
 
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
+  const target = /** @type {Element} */ (event.target);
+  const button = /** @type {HTMLElement | null} */ (target.closest("[data-copy]"));
   if (!button) return;
-  await navigator.clipboard.writeText(byId(button.dataset.copy).textContent.trim());
-  button.textContent = button.dataset.copied;
+  await navigator.clipboard.writeText((part(button.dataset.copy ?? "").textContent ?? "").trim());
+  button.textContent = button.dataset.copied ?? "";
 });
 
 // Waking this device
 
+/** @param {HTMLFormElement} form */
 async function wake(form) {
-  const fields = form.elements;
+  const fields = /** @type {Record<string, any>} */ (form.elements);
   if ((await Notification.requestPermission()) !== "granted") return;
   const { pushManager } = await navigator.serviceWorker.ready;
   const subscription = await pushManager.subscribe({
     userVisibleOnly: true,
-    applicationServerKey: decode(form.dataset.key),
+    applicationServerKey: decode(form.dataset.key ?? ""),
   });
   fields.endpoint.value = subscription.endpoint;
-  fields.key.value = encode(subscription.getKey("p256dh"));
-  fields.secret.value = encode(subscription.getKey("auth"));
+  fields.key.value = encode(/** @type {ArrayBuffer} */ (subscription.getKey("p256dh")));
+  fields.secret.value = encode(/** @type {ArrayBuffer} */ (subscription.getKey("auth")));
   form.requestSubmit();
 }
 
-const wakeForm = byId("wake");
+const wakeForm = /** @type {HTMLFormElement | null} */ (byId("wake"));
 if (wakeForm && "PushManager" in window && "Notification" in window && navigator.serviceWorker) {
   wakeForm.hidden = false;
-  byId("wake-not").hidden = true;
+  part("wake-not").hidden = true;
   wakeForm.addEventListener(
     "submit",
     (event) => {
-      if (wakeForm.elements.endpoint.value) return;
+      const { endpoint } = /** @type {Record<string, any>} */ (wakeForm.elements);
+      if (endpoint.value) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       wake(wakeForm).catch(() => {
-        byId("wake-not").hidden = false;
+        part("wake-not").hidden = false;
       });
     },
     true,
@@ -285,10 +337,12 @@ if (wakeForm && "PushManager" in window && "Notification" in window && navigator
 enhance(document);
 countDown(document);
 setInterval(() => countDown(document), 1000);
-for (const button of document.querySelectorAll("[data-copy]")) {
+const copies = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-copy]"));
+for (const button of copies) {
   button.hidden = !navigator.clipboard;
 }
-if (byId("live")) listen(byId("live"));
+const live = byId("live");
+if (live) listen(live);
 if (byId("away")) {
   const again = setInterval(async () => {
     if (!(await alive())) return;

@@ -49,14 +49,19 @@ function end(/** @type {number} */ milliseconds) {
   }, milliseconds);
 }
 
-/** @param {KeyboardEvent} event */
-const clicks = (event) => event.key === "Enter" || event.key === " ";
+/** Tell whether a key presses what has the focus. @param {Event} event of the keyboard */
+function clicks(event) {
+  const { key } = /** @type {KeyboardEvent} */ (event);
+  return key === "Enter" || key === " ";
+}
+
+const repeats = (/** @type {Event} */ event) => /** @type {KeyboardEvent} */ (event).repeat;
 
 // Before anything that a press leads to, and with whatever is pressed.
 addEventListener("pointerdown", press, true);
 addEventListener("pointerup", () => end(CLICK), true);
 addEventListener("pointercancel", () => end(0), true);
-addEventListener("keydown", (event) => clicks(event) && !event.repeat && press(), true);
+addEventListener("keydown", (event) => clicks(event) && !repeats(event) && press(), true);
 addEventListener("keyup", (event) => clicks(event) && end(CLICK), true);
 addEventListener(
   "click",
