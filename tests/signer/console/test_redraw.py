@@ -66,6 +66,11 @@ async def stop_the_clock(page: "Page") -> None:
     await page.clock.pause_at(time.time() + 60)
 
 
+async def rest(page: "Page") -> None:
+    """Wait until the last click is over: in the turn after it, the page may change again."""
+    await page.evaluate("new Promise((done) => setTimeout(done))")
+
+
 async def press(page: "Page", button: str) -> None:
     """Put a finger on a button."""
     box = await page.locator(button).bounding_box()
@@ -139,6 +144,7 @@ async def test_what_somebody_is_at_stays(chromium: "Browser", on: Stage) -> None
             await summary.click()
         await page.locator("[name=sure]").check()
         await page.locator("[name=passphrase]").fill("half typ")
+        await rest(page)
         await page.evaluate(
             "() => { window.before = [...document.querySelectorAll('button, details, input')];"
             "before.find((field) => field.name === 'passphrase').setSelectionRange(2, 5) }"
@@ -174,6 +180,7 @@ async def test_another_question_is_another_card(chromium: "Browser", on: Stage) 
         assert shown is not None
         await page.evaluate("window.before = document.querySelector('.question .allow')")
         text = await card(page, (shown, "another"))
+        await rest(page)
         seen = await told(
             page,
             "question",
