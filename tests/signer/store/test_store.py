@@ -31,7 +31,7 @@ from bunker_signer.store.database.engine import HEAD
 from bunker_signer.store.database.migrations import config_for, upgrade
 from bunker_signer.store.database.schema import handled as handled_events
 from bunker_signer.store.database.schema import metadata
-from bunker_signer.store.database.writer import CHECKPOINT, GROUP
+from bunker_signer.store.database.writer import GROUP, LATEST
 from bunker_signer.store.journal import KEEP_ANSWERS, Entry, State
 
 NOW = 1_800_000_000
@@ -545,7 +545,7 @@ async def test_the_log_is_copied_beside_the_commits(tmp_path: Path) -> None:
     database = Database(path)
     writer = Writer(database)
     before = path.stat().st_size
-    steps = [replace(entry(f"{number}"), event="e" * 4096) for number in range(CHECKPOINT)]
+    steps = [replace(entry(f"{number}"), event="e" * 4096) for number in range(LATEST)]
 
     def write(step: Entry) -> Any:
         return writer.write(lambda to: journal.add(to, step))
@@ -556,7 +556,7 @@ async def test_the_log_is_copied_beside_the_commits(tmp_path: Path) -> None:
     await asyncio.sleep(0)  # it begins in the turn that sends what was answered
     assert writer._checkpoint is not None
     await writer._checkpoint
-    assert path.stat().st_size > before + 4096 * (CHECKPOINT - 1)
+    assert path.stat().st_size > before + 4096 * (LATEST - 1)
     writer.close()
     database.close()
 

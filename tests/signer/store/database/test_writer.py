@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event
 
 from bunker_signer.store import Database, Writer, audit_log, journal
 from bunker_signer.store.database.engine import FILE_NAME
-from bunker_signer.store.database.writer import CHECKPOINT
+from bunker_signer.store.database.writer import CHECKPOINT, LATEST
 from bunker_signer.store.journal import Entry, State
 
 NOW = 1_800_000_000
@@ -66,8 +66,11 @@ def finish(digest: str, connection: Connection) -> None:
     journal.finish(connection, digest)
 
 
-def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(tmp_path: Path) -> None:
-    """A request takes two steps, so that the log is copied after every 384 of them."""
+def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request takes two steps, so that without a pause the log is copied after 540 of them."""
+    monkeypatch.setattr("bunker_signer.store.database.writer.PAUSE", 3600.0)
     database = Watched(tmp_path / FILE_NAME)
     writer = Writer(database)
 
@@ -84,9 +87,49 @@ def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(tmp_path
     asyncio.run(ask())
     writer.close()
     database.close()
-    assert len(database.log) == 2 * REQUESTS // CHECKPOINT
+    assert len(database.log) == 2 * REQUESTS // LATEST
     # A commit that had copied it would have begun it anew, and it would be short.
     assert all(LONGEST_LOG // 2 < pages < LONGEST_LOG for pages in database.log), database.log
+
+
+def test_the_log_is_copied_when_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has piled up is copied in the first pause, and no sooner while there is work."""
+    monkeypatch.setattr("bunker_signer.store.database.writer.PAUSE", 3600.0)
+    database = Watched(tmp_path / FILE_NAME)
+    writer = Writer(database)
+
+    def note(number: int) -> Callable[[Connection], bool]:
+        return lambda to: journal.mark_handled(to, f"{number:064x}", NOW)
+
+    async def ask() -> None:
+        writer._since_checkpoint = CHECKPOINT - 1
+        await writer.write(note(0))
+        assert writer._checkpoint_soon is not None
+        armed = writer._since_checkpoint
+        await writer.write(note(1))
+        begun = asyncio.Event()
+        begin = writer._begin_checkpoint
+
+        def beginning() -> None:
+            begin()
+            begun.set()
+
+        monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
+        monkeypatch.setattr("bunker_signer.store.database.writer.PAUSE", 0.0)
+        writer._paused(armed)  # something was written meanwhile
+        assert not begun.is_set()
+        await asyncio.wait_for(begun.wait(), 10)
+        assert writer._checkpoint is not None
+        await writer._checkpoint
+        await writer.write(note(2))
+        assert writer._checkpoint_soon is None  # little has come since
+
+    asyncio.run(ask())
+    writer.close()
+    database.close()
+    assert len(database.log) == 1
 
 
 def test_the_first_copy_finds_its_thread_and_its_connection(
@@ -118,7 +161,7 @@ def test_the_first_copy_finds_its_thread_and_its_connection(
 
         event.listen(database._engine, "connect", opened)
         monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
-        writer._since_checkpoint = CHECKPOINT - 1
+        writer._since_checkpoint = LATEST - 1
         writer.hand_in(lambda to: journal.mark_handled(to, "a" * 64, NOW), answer, answer)
         await asyncio.wait_for(begun.wait(), 10)
         await writer._checkpoint
