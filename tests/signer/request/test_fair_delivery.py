@@ -150,6 +150,9 @@ async def test_what_is_kept_for_one_client_is_bounded(relay_url: str, data: Path
             await asyncio.gather(*(deaf.send("ping", rid=f"{first + n}") for n in range(100)))
         async with signer.client() as other:
             assert (await other.ask("ping", rid="p")).json["result"] == "pong"
+        async with asyncio.timeout(30):
+            while signer.agent._at_work.get(key.pubkey):  # each first try that waits has a task
+                await asyncio.wait(courier._tasks, timeout=0.1, return_when="FIRST_COMPLETED")
         kept = courier._parked.of(key.pubkey)
         assert 0 < len(kept) <= EACH
         assert len(courier._tasks) <= EACH + 64
