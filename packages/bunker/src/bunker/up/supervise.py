@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from bunker.up.life import Life
 from bunker_core.local.process import START_TIMEOUT, STOP_TIMEOUT
@@ -107,6 +107,12 @@ class Child:
                 self.hear(b"\n".join([*lines[number:], self._rest]))
                 return True
         return False
+
+    @property
+    def output(self) -> "IO[bytes] | None":
+        """Where the process says it, as long as that is open."""
+        output = self.process.stdout if self.process is not None else None
+        return None if output is None or output.closed else output
 
     @property
     def code(self) -> int:
@@ -254,16 +260,14 @@ class Supervisor:
         child.start()
         if child.life is not None:
             child.life.on_extension = lambda: _extend(child)
-        if child.process is None or child.process.stdout is None:
-            raise AssertionError  # `start` has just made them
-        self._selector.register(
-            child.process.stdout, selectors.EVENT_READ, lambda: self._read(child)
-        )
+        if child.output is None:
+            raise AssertionError  # `start` has just made it
+        self._selector.register(child.output, selectors.EVENT_READ, lambda: self._read(child))
 
     def _read(self, child: Child) -> None:
         """Read what a child says."""
-        output = child.process.stdout if child.process is not None else None
-        if output is None or output.closed:
+        output = child.output
+        if output is None:
             return
         piece = os.read(output.fileno(), _PIECE)
         if not piece:  # it has closed it, or ended: the signal tells
@@ -290,18 +294,17 @@ class Supervisor:
 
     def _drain(self, child: Child) -> None:
         """Read what an ended process has left; a process of its own may still have the pipe."""
-        output = child.process.stdout if child.process is not None else None
-        if output is None or output.closed:
+        if child.output is None:
             return
-        os.set_blocking(output.fileno(), False)
+        os.set_blocking(child.output.fileno(), False)
         with contextlib.suppress(BlockingIOError):
-            while not output.closed:
+            while child.output is not None:
                 self._read(child)
         self._close_output(child)
 
     def _close_output(self, child: Child) -> None:
-        output = child.process.stdout if child.process is not None else None
-        if output is not None and not output.closed:
+        output = child.output
+        if output is not None:
             self._selector.unregister(output)
             output.close()
 
