@@ -29,10 +29,10 @@ def test_who_waits_longest_goes() -> None:
     """A new connection finds room when one waits; one that is being answered stays."""
     gone, end = ends()
     connections = Connections(most=3, most_each=3)
-    opened = [connections.enter(f"a{number}", end(number), number) for number in range(3)]
+    opened = [connections.enter(f"a{number}", end(number)) for number in range(3)]
     assert all(opened)
     connections.wait(opened[0], waiting=False)  # type: ignore[arg-type]
-    assert connections.enter("b", end(3), 3) is not None
+    assert connections.enter("b", end(3)) is not None
     assert gone == [1]
     assert len(connections) == 3
 
@@ -41,9 +41,9 @@ def test_one_address_pushes_out_its_own() -> None:
     """However many come from one address, another's stay."""
     gone, end = ends()
     connections = Connections(most=10, most_each=2)
-    connections.enter("owner", end(-1), 0)
+    connections.enter("owner", end(-1))
     for number in range(50):
-        connections.enter("stranger", end(number), number)
+        connections.enter("stranger", end(number))
     assert gone == list(range(48))
     assert len(connections) == 3
 
@@ -52,13 +52,13 @@ def test_no_room_is_made_where_all_are_answered() -> None:
     """Then a new one is not let in, and nobody is cut off."""
     gone, end = ends()
     connections = Connections(most=1, most_each=1)
-    opened = connections.enter("a", end(0), 0)
+    opened = connections.enter("a", end(0))
     assert isinstance(opened, Connection)
     connections.wait(opened, waiting=False)
-    assert connections.enter("b", end(1), 1) is None
+    assert connections.enter("b", end(1)) is None
     connections.leave(opened)
     connections.leave(opened)
-    assert connections.enter("b", end(1), 1) is not None
+    assert connections.enter("b", end(1)) is not None
     assert gone == []
 
 
@@ -67,7 +67,7 @@ def test_proxies_stand_for_many() -> None:
     gone, end = ends()
     connections = Connections(most=10, most_each=2)
     for number in range(10):
-        connections.enter("", end(number), number)
+        connections.enter("", end(number))
     assert gone == []
 
 

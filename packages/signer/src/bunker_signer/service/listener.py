@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -40,12 +39,11 @@ class Connection:
 
     customer: str
     end: Callable[[], object]
-    since: float
     waiting: bool = True
 
 
 class Connections:
-    """Those that are open, the longest unused first; `now` is seconds of a monotonic clock."""
+    """Those that are open, the longest unused first."""
 
     def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
         self._most = most
@@ -56,7 +54,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
-    def enter(self, customer: str, end: Callable[[], object], now: float) -> Connection | None:
+    def enter(self, customer: str, end: Callable[[], object]) -> Connection | None:
         """Count a connection, and `end` the one that waits longest if there is no room for it.
 
         None if none waits. "" has no limit of its own: a proxy, which stands for many customers.
@@ -70,7 +68,7 @@ class Connections:
                 return None
             self.leave(oldest)
             oldest.end()
-        connection = Connection(customer, end, now)
+        connection = Connection(customer, end)
         self._all[connection] = None
         self._by_customer.setdefault(customer, {})[connection] = None
         return connection
@@ -103,7 +101,6 @@ class Listener:
     tls: ssl.SSLContext | None
     make: Callable[[Connection, Connections], "TimedProtocol"]
     connections: Connections = field(default_factory=lambda: Connections(share(MOST)))
-    clock: Callable[[], float] = time.monotonic
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _accepting: asyncio.Task[None] | None = None
 
@@ -144,7 +141,7 @@ class Listener:
     def _take(self, accepted: socket.socket, peer: str) -> None:
         name = "" if self._is_proxy(peer) else customer(peer)
         opening: list[asyncio.Task[None]] = []
-        connection = self.connections.enter(name, lambda: opening[0].cancel(), self.clock())
+        connection = self.connections.enter(name, lambda: opening[0].cancel())
         if connection is None:
             accepted.close()
             return
