@@ -320,7 +320,7 @@ class Agent:
         except (BunkerError, NSEError) as error:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
         except Exception as error:  # noqa: BLE001 -- one event must not cost the connection
-            log.error("event failed", event_id=incoming.event.id, error=type(error).__name__)
+            _tell_failure(incoming.event, error)
 
     def _resume(self) -> None:
         """Take up what an earlier run left in the journal."""
