@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from _require import need
+from _require import need, need_libsecp256k1
 from bunker_core.keys import libsecp256k1
 
 TESTS = Path(__file__).parents[2]
@@ -27,19 +27,12 @@ QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 ONCE = ("-k", "not device and not fallback and not dummy_decryption_is_needed and not [8]")
 
 
-def _is_there(binding: str) -> bool:
-    try:
-        return libsecp256k1.load(binding)[0] == binding
-    except ImportError:
-        return False
-
-
 @pytest.mark.parametrize("binding", [name for name in BINDINGS if name != libsecp256k1.name])
 def test_each_binding_passes_the_same_tests(binding: str) -> None:
     """Vectors, NSE and memory scan hold with every binding that somebody may have."""
     if binding == "coincurve":
         need(sys.version_info < (3, 14), "coincurve has no wheels from Python 3.14 on")
-    need(_is_there(binding), f"libsecp256k1 by way of {binding} is not installed")
+    need_libsecp256k1(binding)
     code = (
         "import sys, pytest, bunker_core.keys.libsecp256k1 as it; "
         f"assert it.name == {binding!r}; "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from _require import need
+from _require import need, need_libsecp256k1
 from bunker_core.keys import SecretKey, libsecp256k1
 from bunker_core.nips import nip44
 from bunker_signer.nse import NSE, FileStorage
@@ -202,10 +202,7 @@ def test_no_copy_is_left_by_a_call_with_nothing_after_it(tmp_path: Path) -> None
     The wheels' versions clear what they use, but for what the loader may save of a register.
     """
     need(_memfd_secret(), "the kernel has no memfd_secret")
-    try:
-        libsecp256k1.load("system")
-    except ImportError:
-        need(False, "libsecp256k1 of the system")
+    need_libsecp256k1("system")
     found = found_in("alone", 5, tmp_path, binding="system")
     assert {name: copies for name, copies in found.items() if copies.total} == {}
 

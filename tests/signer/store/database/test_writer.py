@@ -66,6 +66,21 @@ def finish(digest: str, connection: Connection) -> None:
     journal.finish(connection, digest)
 
 
+def begun_by(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None
+) -> asyncio.Event:
+    """Return an event that is set when a copy of the log has begun; `before` is called first."""
+    begin, begun = writer._begin_checkpoint, asyncio.Event()
+
+    def beginning() -> None:
+        before()
+        begin()
+        begun.set()
+
+    monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
+    return begun
+
+
 def test_one_by_one_the_log_is_copied_by_a_thread_and_never_by_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,14 +124,7 @@ def test_the_log_is_copied_when_nothing_is_written(
         assert writer._checkpoint_soon is not None
         armed = writer._since_checkpoint
         await writer.write(note(1))
-        begun = asyncio.Event()
-        begin = writer._begin_checkpoint
-
-        def beginning() -> None:
-            begin()
-            begun.set()
-
-        monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
+        begun = begun_by(writer, monkeypatch)
         monkeypatch.setattr("bunker_signer.store.database.writer.PAUSE", 0.0)
         writer._paused(armed)  # something was written meanwhile
         assert not begun.is_set()
@@ -146,21 +154,15 @@ def test_the_first_copy_finds_its_thread_and_its_connection(
         await writer._checkpoint
         assert len(database.log) == 1
         (thread,) = writer._copier._threads
-        begin, begun = writer._begin_checkpoint, asyncio.Event()
 
         def opened(*_: object) -> None:
             order.append("connection")
-
-        def beginning() -> None:
-            order.append("copy")
-            begin()
-            begun.set()
 
         def answer(_: object) -> None:
             asyncio.get_running_loop().call_soon(order.append, "sent")
 
         event.listen(database._engine, "connect", opened)
-        monkeypatch.setattr(writer, "_begin_checkpoint", beginning)
+        begun = begun_by(writer, monkeypatch, lambda: order.append("copy"))
         writer._since_checkpoint = LATEST - 1
         writer.hand_in(lambda to: journal.mark_handled(to, "a" * 64, NOW), answer, answer)
         await asyncio.wait_for(begun.wait(), 10)
