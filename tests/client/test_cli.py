@@ -190,7 +190,9 @@ async def test_each_way_to_fail_has_an_exit_code(dead_url: str, tmp_path: Path) 
             ]
             for response, expected in cases:
                 signer.answer = but(response)
-                code, out, err = await bunker(*sign, signer.uri, *short, "--json", stdin=NOTE)
+                # Only what never comes is waited for briefly: an answer may take its time.
+                waits = short if response is None else ("--approval-timeout", "0.5")
+                code, out, err = await bunker(*sign, signer.uri, *waits, "--json", stdin=NOTE)
                 told = json.loads(err.splitlines()[-1])
                 assert (code, told["type"], out) == (*expected, "")
 
