@@ -1,7 +1,9 @@
 """The import directions of the design, held by reading every source file."""
 
 import ast
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -233,11 +235,36 @@ def test_folders_are_small() -> None:
     """A listing is read at a glance."""
     crowded = {
         str(folder.relative_to(PACKAGES)): len(entries)
-        for folder in PACKAGES.glob("*/src/**/")
+        for folder in chain(
+            *map(PACKAGES.glob, ("*/src/**/", "phone/web/**/", "client/extension/**/"))
+        )
         if not _LEFT_ASIDE.intersection(folder.parts)
         and len(entries := _entries(folder)) > MOST_IN_A_FOLDER
     }
     assert not crowded
+
+
+# The rooms of the page for phones, the highest first; the types of comments are not counted.
+WEB_ROOMS = "worker.js page signer net nse texts describe nips secp256k1.js bytes.js errors.js"
+
+
+def test_the_page_for_phones_imports_only_downwards() -> None:
+    """The page and its worker stand on the signer, the signer on the protocol."""
+    web, rooms = PACKAGES / "phone" / "web", WEB_ROOMS.split()
+    climbs, seen = set(), 0
+    for module in web.rglob("*.js"):
+        room = module.relative_to(web).parts[0]
+        assert room in rooms, f"{module} is in no room"
+        for path in re.findall(r'^import [^;]*? from "(\..*?)"', module.read_text(), re.MULTILINE):
+            imported = (module.parent / path).resolve()
+            if not imported.is_relative_to(web):
+                continue  # bunker_core's descriptions of a request, which are data
+            other = imported.relative_to(web)
+            seen += 1
+            if rooms.index(other.parts[0]) < rooms.index(room):
+                climbs.add((str(module.relative_to(web)), str(other)))
+    assert not climbs
+    assert seen > 100
 
 
 # One NIP a file, one picture, template or page a file: lists, not structure.

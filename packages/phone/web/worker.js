@@ -10,12 +10,12 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { toHex, utf8 } from "./bytes.js";
 import { describe, title } from "./describe/description.js";
 import { line } from "./describe/plain.js";
-import { textsFor } from "./page/texts.js";
+import { Database } from "./signer/database.js";
 import { shown } from "./signer/operation.js";
 import { sameAction } from "./signer/policy.js";
 import { DEADLINE } from "./signer/signer.js";
-import { start } from "./start.js";
-import { Database } from "./store/database.js";
+import { start } from "./signer/start.js";
+import { textsFor } from "./texts/texts.js";
 
 const worker = /** @type {ServiceWorkerGlobalScope & typeof globalThis} */ (/** @type {unknown} */ (self));
 const FILES = BUNKER_FILES; // sha256 by path, of everything but this file and version.json

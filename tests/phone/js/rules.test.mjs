@@ -13,7 +13,7 @@ import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 
 import { describe } from "../../../packages/phone/web/describe/description.js";
 import { DESCRIBE, Texts } from "../../../packages/phone/web/describe/texts.js";
-import { LANGUAGES } from "../../../packages/phone/web/page/texts.js";
+import { LANGUAGES } from "../../../packages/phone/web/texts/texts.js";
 
 const knownOf = ({ events, notes, names, hosts, same_name }) => ({
   events: new Map(events), notes: new Map(Object.entries(notes)), names: new Map(Object.entries(names)),

@@ -5,7 +5,7 @@
  * own included, can't reach it. One row for each part, read once and written whole.
  */
 
-import { done } from "../../../phone/web/store/database.js";
+import { done } from "../../../phone/web/signer/database.js";
 
 const NAME = "nostr-bunker";
 const PARTS = /** @type {const} */ (["identities", "sites", "settings", "activity"]);

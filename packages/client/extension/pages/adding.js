@@ -1,7 +1,7 @@
 /** One more identity: pair with a signer by its address or by a code of ours, or use the program. */
 
 import { encode } from "uqr";
-import { button, drawCode, field, h } from "../../../phone/web/page/dom.js";
+import { button, drawCode, field, h } from "../../../phone/web/page/widgets/dom.js";
 import { api, send } from "./common.js";
 
 /** @param {import("./options.js").Options} page */

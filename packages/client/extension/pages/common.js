@@ -1,7 +1,7 @@
 /** What the extension's own pages share: the way to the background, the texts, saying what went wrong. */
 
 import { Texts } from "../../../phone/web/describe/texts.js";
-import { textsFor } from "../../../phone/web/page/texts.js";
+import { textsFor } from "../../../phone/web/texts/texts.js";
 import de from "../texts/de.json" with { type: "json" };
 import en from "../texts/en.json" with { type: "json" };
 

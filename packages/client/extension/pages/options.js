@@ -1,16 +1,16 @@
 /** The settings: who one is, what sites may do, what was asked. */
 
-import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { title } from "../../../phone/web/describe/description.js";
+import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { line } from "../../../phone/web/describe/plain.js";
 import { encodeNpub } from "../../../phone/web/nips/nip19.js";
-import { when } from "../../../phone/web/page/detail.js";
-import { button, choice, field, h } from "../../../phone/web/page/dom.js";
-import { LANGUAGES } from "../../../phone/web/page/texts.js";
+import { when } from "../../../phone/web/page/widgets/detail.js";
+import { button, choice, field, h } from "../../../phone/web/page/widgets/dom.js";
+import { LANGUAGES } from "../../../phone/web/texts/texts.js";
 import { adding } from "./adding.js";
-import { sealing, unsaved } from "./sealing.js";
 import { nameOf, send, textsOf } from "./common.js";
 import { passkeyPanel } from "./passkey.js";
+import { sealing, unsaved } from "./sealing.js";
 
 /** @typedef {import("../background/state.js").Grant} Grant */
 /** @typedef {{ id: string, home: string, name: string, pubkey: string, unsaved?: boolean, locked: boolean, passkey: import("../../../phone/web/nse/blob.js").Params | null, relays: { url: string, ok: boolean | null, error: string }[] }} Shown */

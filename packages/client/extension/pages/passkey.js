@@ -8,8 +8,8 @@
 import { same, wipe } from "../../../phone/web/bytes.js";
 import { NSEError } from "../../../phone/web/errors.js";
 import { Passkey } from "../../../phone/web/nse/passkey.js";
+import { button, field, h } from "../../../phone/web/page/widgets/dom.js";
 import { hand } from "../homes/exchange.js";
-import { button, field, h } from "../../../phone/web/page/dom.js";
 import { send } from "./common.js";
 
 /** @typedef {import("../../../phone/web/nse/blob.js").Params} Params */

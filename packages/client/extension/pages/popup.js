@@ -1,6 +1,6 @@
 /** What the button in the browser's bar shows: what waits, and the way to the settings. */
 
-import { button, h } from "../../../phone/web/page/dom.js";
+import { button, h } from "../../../phone/web/page/widgets/dom.js";
 import { api, send, textsOf } from "./common.js";
 
 async function show() {

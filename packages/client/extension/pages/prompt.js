@@ -1,10 +1,10 @@
 /** The question: everything that a site says is shown as plain text, nothing of it is fetched. */
 
-import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { describe } from "../../../phone/web/describe/description.js";
+import { nameOf as short } from "../../../phone/web/describe/known.js";
 import { line } from "../../../phone/web/describe/plain.js";
-import { detailPanel, fact } from "../../../phone/web/page/detail.js";
-import { choice, field, h } from "../../../phone/web/page/dom.js";
+import { detailPanel, fact } from "../../../phone/web/page/widgets/detail.js";
+import { choice, field, h } from "../../../phone/web/page/widgets/dom.js";
 import { ruleParam } from "../../../phone/web/signer/policy.js";
 import { nameOf, send, textsOf } from "./common.js";
 import { askPasskey, withoutPasskey } from "./passkey.js";

@@ -1,6 +1,6 @@
 /** A key that is sealed in this browser: made or brought, its recovery copy saved. */
 
-import { button, field, h } from "../../../phone/web/page/dom.js";
+import { button, field, h } from "../../../phone/web/page/widgets/dom.js";
 import { send } from "./common.js";
 
 /** @typedef {import("./options.js").Options} Options */

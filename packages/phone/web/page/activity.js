@@ -4,8 +4,8 @@ import { title } from "../describe/description.js";
 import { line, short } from "../describe/plain.js";
 import { fault } from "../signer/audit_chain.js";
 import { FREE } from "../signer/policy.js";
-import { h } from "./dom.js";
-import { when } from "./detail.js";
+import { when } from "./widgets/detail.js";
+import { h } from "./widgets/dom.js";
 
 const SHOWN = 100;
 
@@ -14,7 +14,7 @@ export async function activity(app) {
   const { t, texts } = app;
   const [entries, clients] = await app.database.read(["audit", "clients"], async (tx) => [
     /** @type {import("../signer/audit_chain.js").Entry[]} */ (await tx.all("audit")),
-    /** @type {import("../store/database.js").ClientRow[]} */ (await tx.all("clients")),
+    /** @type {import("../signer/database.js").ClientRow[]} */ (await tx.all("clients")),
   ]);
   const names = new Map(clients.map((client) => [client.pubkey, line(client.name, 40)]));
   const broken = fault(entries);

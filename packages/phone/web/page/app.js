@@ -1,25 +1,25 @@
 /** The page: one tab at a time is the signer; what it shows follows from what is stored. */
 
 import { Lookup } from "../net/lookup.js";
-import { Passphrase } from "../nse/passphrase.js";
 import { Passkey } from "../nse/passkey.js";
+import { Passphrase } from "../nse/passphrase.js";
 import { Vault } from "../nse/vault.js";
 import * as record from "../signer/record.js";
-import { start } from "../start.js";
+import { start } from "../signer/start.js";
+import { textsFor } from "../texts/texts.js";
 import { activity } from "./activity.js";
 import { apps, appDetail } from "./apps.js";
-import { h } from "./dom.js";
 import { finishKey, firstRun, joinRelay } from "./first_run.js";
 import { inTurn } from "./in_turn.js";
 import { pairing } from "./pair.js";
 import { requests } from "./requests.js";
 import { offered, settings } from "./settings.js";
-import { textsFor } from "./texts.js";
-import { unlockDialog } from "./unlock.js";
 import { whileOpen } from "./while_open.js";
+import { h } from "./widgets/dom.js";
+import { unlockDialog } from "./widgets/unlock.js";
 
 /** @typedef {Awaited<ReturnType<typeof start>>} Started */
-/** @typedef {import("../store/database.js").KeyRow} KeyRow */
+/** @typedef {import("../signer/database.js").KeyRow} KeyRow */
 
 const TABS = ["requests", "apps", "activity", "settings"];
 const MARKER = "bunker.key"; // in localStorage: there was a key, whatever IndexedDB says

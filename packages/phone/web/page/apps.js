@@ -4,12 +4,12 @@ import { title } from "../describe/description.js";
 import { line, short } from "../describe/plain.js";
 import { OF_A_SCOPE } from "../nips/nip46.js";
 import * as record from "../signer/record.js";
-import { button, field, h } from "./dom.js";
-import { fact, when } from "./detail.js";
-import { confirmDialog } from "./unlock.js";
+import { fact, when } from "./widgets/detail.js";
+import { button, field, h } from "./widgets/dom.js";
+import { confirmDialog } from "./widgets/unlock.js";
 
 /** @typedef {import("./app.js").App} App */
-/** @typedef {import("../store/database.js").ClientRow} ClientRow */
+/** @typedef {import("../signer/database.js").ClientRow} ClientRow */
 
 /** @param {App} app */
 export async function apps(app) {
@@ -33,7 +33,7 @@ export async function appDetail(app, pubkey) {
   const { t, texts } = app;
   const [client, grants] = await app.database.read(["clients", "grants"], async (tx) => [
     /** @type {ClientRow | undefined} */ (await tx.get("clients", pubkey)),
-    /** @type {import("../store/database.js").GrantRow[]} */ (await tx.all("grants", "client", pubkey)),
+    /** @type {import("../signer/database.js").GrantRow[]} */ (await tx.all("grants", "client", pubkey)),
   ]);
   const back = h("p", {}, h("a", { class: "back", href: "#apps" }, t("apps.back")));
   if (!client) return [back, h("h1", {}, t("apps.empty"))];

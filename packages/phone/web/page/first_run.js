@@ -3,17 +3,17 @@
 import { random, toHex, unmoved, wipe } from "../bytes.js";
 import { BunkerError } from "../errors.js";
 import { parseNsec } from "../nips/nip19.js";
-import { authorization } from "../nips/nip98.js";
 import * as nip49 from "../nips/nip49.js";
+import { authorization } from "../nips/nip98.js";
 import { parseRelayUrl } from "../nips/relay_url.js";
 import { Passkey } from "../nse/passkey.js";
 import { Passphrase } from "../nse/passphrase.js";
 import { seal } from "../nse/vault.js";
 import { newSecret } from "../secp256k1.js";
 import { audit } from "../signer/record.js";
-import { scan } from "./camera.js";
-import { button, choice, field, h } from "./dom.js";
-import { LANGUAGES, textsFor } from "./texts.js";
+import { LANGUAGES, textsFor } from "../texts/texts.js";
+import { scan } from "./widgets/camera.js";
+import { button, choice, field, h } from "./widgets/dom.js";
 
 /** @typedef {import("./app.js").App} App */
 const SHORTEST = 12; // characters of a passphrase
@@ -106,7 +106,7 @@ export function firstRun(app) {
   return place;
 }
 
-/** The recovery copy: saved, and proven by its passphrase, before the key is used. @param {App} app @param {import("../store/database.js").KeyRow} key */
+/** The recovery copy: saved, and proven by its passphrase, before the key is used. @param {App} app @param {import("../signer/database.js").KeyRow} key */
 export function finishKey(app, key) {
   const { t } = app;
   const place = h("section", { class: "narrow" });

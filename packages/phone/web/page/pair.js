@@ -8,9 +8,9 @@ import { encodeNpub } from "../nips/nip19.js";
 import { responseText } from "../nips/nip46.js";
 import { profileGrants } from "../signer/policy.js";
 import * as record from "../signer/record.js";
-import { scan } from "./camera.js";
-import { button, choice, drawCode, field, h } from "./dom.js";
-import { fact } from "./detail.js";
+import { scan } from "./widgets/camera.js";
+import { fact } from "./widgets/detail.js";
+import { button, choice, drawCode, field, h } from "./widgets/dom.js";
 
 /** @typedef {import("./app.js").App} App */
 const READY = 6000; // milliseconds for a relay to answer

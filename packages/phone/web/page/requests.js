@@ -6,14 +6,14 @@ import { encodeNpub } from "../nips/nip19.js";
 import { shown } from "../signer/operation.js";
 import { actionParam, ruleParam, sameAction } from "../signer/policy.js";
 import { DEADLINE } from "../signer/signer.js";
-import { detailPanel, fact } from "./detail.js";
-import { button, h } from "./dom.js";
-import { notice, reachOf, unreachable } from "./reach.js";
-import { confirmDialog } from "./unlock.js";
+import { detailPanel, fact } from "./widgets/detail.js";
+import { button, h } from "./widgets/dom.js";
+import { notice, reachOf, unreachable } from "./widgets/reach.js";
+import { confirmDialog } from "./widgets/unlock.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("../signer/signer.js").Job} Job */
-/** @typedef {import("../store/database.js").ClientRow} ClientRow */
+/** @typedef {import("../signer/database.js").ClientRow} ClientRow */
 const ITEMS = 20;
 const SETTLES = 350; // milliseconds before a question that appeared takes an answer
 

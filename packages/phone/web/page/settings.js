@@ -3,14 +3,14 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { toHex, utf8 } from "../bytes.js";
 import { short } from "../describe/plain.js";
-import { encodeNpub } from "../nips/nip19.js";
-import * as push from "../net/push.js";
-import * as record from "../signer/record.js";
 import { BunkerError } from "../errors.js";
+import * as push from "../net/push.js";
+import { encodeNpub } from "../nips/nip19.js";
 import { parseRelayUrl } from "../nips/relay_url.js";
-import { button, choice, field, h } from "./dom.js";
-import { LANGUAGES, textsFor } from "./texts.js";
-import { confirmDialog } from "./unlock.js";
+import * as record from "../signer/record.js";
+import { LANGUAGES, textsFor } from "../texts/texts.js";
+import { button, choice, field, h } from "./widgets/dom.js";
+import { confirmDialog } from "./widgets/unlock.js";
 
 /** @typedef {import("./app.js").App} App */
 const MAX_OWN = 4; // relays that are asked what a request would replace

@@ -7,13 +7,13 @@
  */
 
 import { hosts, LOGIN_TAGS } from "../describe/hosts.js";
-import { line } from "../describe/plain.js";
 import { placeOf, plainest } from "../describe/known.js";
+import { line } from "../describe/plain.js";
 import { isObject, isReplaced, NOTE } from "../nips/event.js";
 
 /** @typedef {import("../nips/event.js").Event} Event */
 /** @typedef {import("../describe/known.js").Known} Known */
-/** @typedef {import("../store/database.js").KnownRow} KnownRow */
+/** @typedef {import("./database.js").KnownRow} KnownRow */
 /** @typedef {import("./signer.js").Job} Job */
 
 const MAX_BYTES = 4 * 1024 * 1024; // characters of events, for each key
@@ -26,7 +26,7 @@ export class KnownOwner {
   /** @type {Map<string, string>} */
   #notes = new Map();
 
-  /** @param {import("../store/database.js").Database} database */
+  /** @param {import("./database.js").Database} database */
   constructor(database) {
     this.database = database;
   }
@@ -97,7 +97,7 @@ export class KnownOwner {
 
 const HOST = "host ";
 
-/** Forget the oldest beyond a bound. @param {import("../store/database.js").Transaction} tx @param {string[]} key @param {number} bound */
+/** Forget the oldest beyond a bound. @param {import("./database.js").Transaction} tx @param {string[]} key @param {number} bound */
 async function trim(tx, key, bound) {
   /** @type {KnownRow[]} */
   const rows = await tx.all("known", "key", key);

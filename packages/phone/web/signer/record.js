@@ -18,11 +18,11 @@ const REMEMBER = 2 * 300 + 60; // seconds: longer than a request can stay fresh
 const KEEP_ANSWERS = 3600;
 const KEEP_AUDIT = 50_000; // entries
 
-/** @typedef {import("../store/database.js").Transaction} Transaction */
-/** @typedef {import("../store/database.js").Store} Store */
-/** @typedef {import("../store/database.js").ClientRow} ClientRow */
-/** @typedef {import("../store/database.js").GrantRow} GrantRow */
-/** @typedef {import("../store/database.js").RequestRow} RequestRow */
+/** @typedef {import("./database.js").Transaction} Transaction */
+/** @typedef {import("./database.js").Store} Store */
+/** @typedef {import("./database.js").ClientRow} ClientRow */
+/** @typedef {import("./database.js").GrantRow} GrantRow */
+/** @typedef {import("./database.js").RequestRow} RequestRow */
 /** @typedef {import("./operation.js").Operation} Operation */
 
 /** @type {Store[]} */

@@ -17,8 +17,8 @@ export const FRESH = 300; // seconds that a request may be off our clock, either
 export const DEADLINE = 120; // seconds that a person has
 
 /** @typedef {import("../nips/event.js").Event} Event */
-/** @typedef {import("../store/database.js").RequestRow} RequestRow */
-/** @typedef {import("../store/database.js").ClientRow} ClientRow */
+/** @typedef {import("./database.js").RequestRow} RequestRow */
+/** @typedef {import("./database.js").ClientRow} ClientRow */
 /** @typedef {import("./transport.js").Scheme} Scheme */
 /** @typedef {import("../nips/nip46.js").Request} Request */
 /** @typedef {import("./operation.js").Operation} Operation */
@@ -35,7 +35,7 @@ export class Signer {
 
   /**
    * @param {import("../secp256k1.js").Secp256k1} curve
-   * @param {import("../store/database.js").Database} database
+   * @param {import("./database.js").Database} database
    * @param {import("./transport.js").Transport} transport
    * @param {() => string[]} relays those that we run on
    * @param {(key: string) => import("../nse/vault.js").Vault | null} vaultOf

@@ -30,7 +30,7 @@ export class Transport {
     this.pubkey = toHex(curve.pubkey(secret));
   }
 
-  /** Take the key out of the storage, or make it. @param {import("../secp256k1.js").Secp256k1} curve @param {import("../store/database.js").Database} database */
+  /** Take the key out of the storage, or make it. @param {import("../secp256k1.js").Secp256k1} curve @param {import("./database.js").Database} database */
   static async load(curve, database) {
     const secret = await database.write(["settings"], async (tx) => {
       const known = await tx.setting("transport");

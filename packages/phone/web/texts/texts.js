@@ -1,8 +1,8 @@
 /** What the page says, in the language that was chosen or the browser's. */
 
 import { DESCRIBE, Texts } from "../describe/texts.js";
-import de from "../texts/de.json" with { type: "json" };
-import en from "../texts/en.json" with { type: "json" };
+import de from "./de.json" with { type: "json" };
+import en from "./en.json" with { type: "json" };
 
 /** @type {Record<string, Record<string, string>>} */
 const PAGE = /** @type {any} */ ({ en, de });

@@ -1,9 +1,9 @@
 /** Which relays this page is connected to: without one, no request arrives, and it has to say so. */
 
-import { line } from "../describe/plain.js";
+import { line } from "../../describe/plain.js";
 import { h } from "./dom.js";
 
-/** @typedef {import("./app.js").App} App */
+/** @typedef {import("../app.js").App} App */
 /** @typedef {"none" | "connecting" | "cut" | "some" | "all"} State */
 /** @typedef {{ state: State, lost: { url: string, error: string }[] }} Reach */
 

@@ -6,8 +6,8 @@ const VERSION = 2;
 /** @typedef {"keys" | "settings" | "clients" | "grants" | "secrets" | "handled" | "requests" | "audit" | "known"} Store */
 /** @typedef {{ name: string, blob: string, pubkey: string, created_at: number, recovered: boolean }} KeyRow */
 /** @typedef {{ pubkey: string, key: string, name: string, url: string, renamed: boolean, relays: string[], requested: string, paired_at: number, last_seen: number }} ClientRow */
-/** @typedef {import("../signer/policy.js").Grant & { id?: number, client: string }} GrantRow */
-/** @typedef {{ digest: string, key: string, grants: import("../signer/policy.js").Grant[], relays: string[], created_at: number, used_by: string }} SecretRow */
+/** @typedef {import("./policy.js").Grant & { id?: number, client: string }} GrantRow */
+/** @typedef {{ digest: string, key: string, grants: import("./policy.js").Grant[], relays: string[], created_at: number, used_by: string }} SecretRow */
 // received_at is in seconds and counts for the deadline; arrived, in milliseconds, is the order in which they are asked.
 /** @typedef {"open" | "approved" | "answered" | "done"} State */
 /** @typedef {{ digest: string, key: string, client: string, event: import("../nips/event.js").Event, relay: string, state: State, received_at: number, arrived: number, decided_by: string, answer: string, method: string, param: string, notified: boolean }} RequestRow */

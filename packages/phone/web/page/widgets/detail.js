@@ -1,13 +1,13 @@
 /** What would be signed or encrypted, shown: a stranger's text, with what is invisible made visible. */
 
-import { line, pieces } from "../describe/plain.js";
+import { line, pieces } from "../../describe/plain.js";
 import { h } from "./dom.js";
 
 const HEAD = 1200; // characters that are shown at once
 const LIMIT = 120_000;
 const TAGS = 60;
 
-/** @param {import("../describe/texts.js").Texts} texts @param {import("../describe/description.js").Detail} detail */
+/** @param {import("../../describe/texts.js").Texts} texts @param {import("../../describe/description.js").Detail} detail */
 export function detailPanel(texts, detail) {
   if (detail.created_at === null && !detail.content) return null;
   const t = texts.get.bind(texts);

@@ -1,9 +1,9 @@
 /** Asking for the passphrase of a key. */
 
-import { NSEError } from "../errors.js";
+import { NSEError } from "../../errors.js";
 import { field, h } from "./dom.js";
 
-/** @param {import("./app.js").App} app @returns {Promise<string>} */
+/** @param {import("../app.js").App} app @returns {Promise<string>} */
 export function unlockDialog(app) {
   const { input, node } = field(app.t("unlock.passphrase"), { type: "password", autocomplete: "current-password", required: true });
   return new Promise((resolve, reject) => {
@@ -23,7 +23,7 @@ export function unlockDialog(app) {
   });
 }
 
-/** Ask a question that is answered by yes or no. @param {import("./app.js").App} app @param {string} title @param {any[]} content @param {string} yes @returns {Promise<boolean>} */
+/** Ask a question that is answered by yes or no. @param {import("../app.js").App} app @param {string} title @param {any[]} content @param {string} yes @returns {Promise<boolean>} */
 export function confirmDialog(app, title, content, yes) {
   return new Promise((resolve) => {
     const dialog = h("dialog", { "aria-labelledby": "confirm-title" },

@@ -1,13 +1,13 @@
 /** What page and service worker both start with: WebAssembly, storage, transport key, signer. */
 
-import { Relays } from "./net/relay.js";
-import { Secp256k1 } from "./secp256k1.js";
-import { KnownOwner } from "./signer/known.js";
-import { Signer } from "./signer/signer.js";
-import { Transport } from "./signer/transport.js";
-import { Database } from "./store/database.js";
+import { Relays } from "../net/relay.js";
+import { Secp256k1 } from "../secp256k1.js";
+import { Database } from "./database.js";
+import { KnownOwner } from "./known.js";
+import { Signer } from "./signer.js";
+import { Transport } from "./transport.js";
 
-/** @typedef {import("./nse/vault.js").Vault} Vault */
+/** @typedef {import("../nse/vault.js").Vault} Vault */
 
 /** @param {(key: string) => Vault | null} vaultOf @param {{ state?: () => void, handled?: (work: Promise<void>) => void }} on */
 export async function start(vaultOf, on = {}) {
