@@ -254,8 +254,10 @@ def _remember(connection: Connection, author: bytes, targets: list[bytes], until
         source = "SELECT target, %s, %s FROM unnest(%s::bytea[]) AS target"
         parameters = author, until, targets
     else:
-        marks = ",".join(f"(?{number},?1,?2)" for number in range(3, len(targets) + 3))
-        source, parameters = f"VALUES {marks}", (author, until, *targets)
+        marks = ",".join(["(?)"] * len(targets))
+        # WHERE tells ON CONFLICT from a join's ON.
+        source = f"SELECT column1, ?, ? FROM (VALUES {marks}) WHERE true"
+        parameters = author, until, *targets
     connection.exec_driver_sql(
         f"INSERT INTO deletions (target, pubkey, until) {source}"
         " ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until"
