@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,27 @@ ONCE = Answer(Verdict.ONCE, "test")
 DENY = Answer(Verdict.DENY, "test")
 ALWAYS = Answer(Verdict.ALWAYS, "test")
 NEVER = Answer(Verdict.NEVER, "test")
+
+
+def count_key_uses(identity: Identity) -> list[str]:
+    """Return a list that grows with each use of the user key."""
+    uses: list[str] = []
+    for name in ("sign", "crypt"):
+        original = getattr(identity, name)
+
+        def recorded(*args: Any, original: Any = original, name: str = name) -> Any:
+            uses.append(name)
+            return original(*args)
+
+        setattr(identity, name, recorded)
+    return uses
+
+
+async def unlock(signer: Rig, identity: Identity | None = None) -> None:
+    """Unlock as the command does."""
+    opened = identity or signer.identity
+    opening = partial(signer.service.keystore.unlock, opened.user, None)
+    await opened.access.unlock(opening, "test", on_machine=True)
 
 
 @contextmanager

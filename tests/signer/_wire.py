@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bunker_core.event import Event, VerifiedEvent, sign_event
+from bunker_core.event import Event, VerifiedEvent, parse_event_json, sign_event, verify
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
@@ -17,6 +17,7 @@ from bunker_core.nips.channel import Channel, Scheme, rpc_template
 from bunker_core.pool import RelayPool
 
 TIMEOUT = 10.0  # seconds for an answer that takes milliseconds
+EVERYTHING = "sign_event,nip44_encrypt,nip44_decrypt,nip04_encrypt,nip04_decrypt"
 
 
 @dataclass(slots=True)
@@ -30,6 +31,24 @@ class Answer:
     @property
     def error(self) -> str:
         return str(self.json.get("error", ""))
+
+
+def note(content: str, kind: int = 1) -> str:
+    """Return what a client asks to have signed."""
+    return json.dumps({"kind": kind, "content": content, "created_at": 1_700_000_000})
+
+
+NOTE = note("hello")
+
+
+def signed(answer: Answer) -> VerifiedEvent:
+    """Return the event in an answer, verified."""
+    return verify(parse_event_json(answer.json["result"]))
+
+
+def content_of(answer: Answer) -> str:
+    """Return what the event in an answer says."""
+    return signed(answer).content
 
 
 @dataclass(slots=True)
