@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,7 +113,8 @@ def test_every_hook_reaches_the_signer() -> None:
     """Several stand in one variable, and are several again where it is read."""
     hooks = ("ntfy:https://ntfy.example/topic", "webhook:https://a.example/b", "command:/a b")
     empty: dict[str, Any] = {
-        item.name: item.type() if isinstance(item.type, type) else () for item in fields(Plan)
+        name: kind() if isinstance(kind, type) else ()
+        for name, kind in Plan.__annotations__.items()
     }
     child = _signer(Plan(**{**empty, "notify": hooks}), "ws://127.0.0.1:7777", None, {})
     assert not any("example" in word for word in child.command)  # all users can read them there

@@ -323,7 +323,11 @@ def test_its_end_is_the_end_of_its_children() -> None:
 
 
 def test_what_only_watches_holds_little_in_memory() -> None:
-    """A usual `bunker up` needs neither asyncio nor TLS, and nothing of relay and signer."""
+    """A usual `bunker up` needs neither asyncio nor TLS, and nothing of relay and signer.
+
+    `dataclasses` would bring `inspect` and `ast`, `pathlib` brings `urllib`: a megabyte each.
+    """
     loaded = {name.partition(".")[0] for name in modules_after("import bunker.up.serve")}
     assert "selectors" in loaded
     assert not loaded & {"asyncio", "ssl", "logging", "click", "bunker_relay", "bunker_signer"}
+    assert not loaded & {"dataclasses", "inspect", "ast", "pathlib", "urllib"}

@@ -24,6 +24,12 @@ def default_data() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "nostr-bunker"
 
 
+def shown(path: Path) -> str:
+    """Return `path` as people write it, with ~ for their home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """The directories below `data`: one for the relay, one for the signer, one for Caddy."""

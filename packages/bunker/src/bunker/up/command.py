@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from bunker.installation import Installation, default_data, hold
+from bunker.installation import Installation, default_data, hold, shown
 from bunker.up.caddy import find_caddy
 from bunker.up.console import check_console_domain, check_push, console_address
 from bunker.up.first_run import make_missing
@@ -19,7 +19,6 @@ from bunker.up.questions import (
     first_run_options,
     master_key_option,
 )
-from bunker.up.screen import shown
 from bunker.up.serve import Plan, serve
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.options.asking import (

@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 import click
 
 from bunker.installation import Installation, default_data
+from bunker.installation import shown as shown_path
 from bunker.up.first_run import (
     ImportedKey,
     make_keys,
@@ -17,7 +18,6 @@ from bunker.up.first_run import (
     new_passphrase,
     write_recovery,
 )
-from bunker.up.screen import shown as shown_path
 from bunker.up.strength import strength_of
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.options import granted

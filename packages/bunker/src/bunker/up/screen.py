@@ -1,16 +1,13 @@
 """The one screen of `bunker up`: 80 columns, 24 rows."""
 
 import textwrap
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _LABEL: Final = 10  # characters
 _WIDTH: Final = 79  # the last column is left alone: some terminals break there
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(NamedTuple):
     """What a person should know when it runs. The URI stands between the two halves."""
 
     relay_url: str
@@ -51,12 +48,6 @@ class Screen:
                 f"       a backup       bunker backup{self.data_option} FILE",
             ]
         )
-
-
-def shown(path: Path) -> str:
-    """Return `path` as people write it, with ~ for their home."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def _lines(label: str, text: str) -> str:

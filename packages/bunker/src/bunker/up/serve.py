@@ -11,9 +11,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bunker.up.console import console_port, show_console
 from bunker.up.screen import Screen
@@ -22,6 +20,8 @@ from bunker_core.errors import BunkerError
 from bunker_core.local.process import become, module_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bunker.up.caddy import Site
 
 _RELAY_READY: Final = "relay listening on "
@@ -30,8 +30,7 @@ _MODULE: Final = "bunker.up.serve"
 _WATCHDOG: Final = 7.0  # seconds without a sign of life
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What is to run. Of plain values alone: it goes through a pipe."""
 
     data: str
@@ -78,7 +77,7 @@ def serve(plan: Plan) -> None:
     """Become the process that serves `plan`; never returns."""
     reader, writer = os.pipe()
     with open(writer, "w") as pipe:  # noqa: PTH123 -- a descriptor, not a path
-        json.dump(asdict(plan), pipe)
+        json.dump(plan._asdict(), pipe)
     os.set_inheritable(reader, True)
     become(module_command(_MODULE, str(reader)))
 
@@ -154,6 +153,8 @@ def _with_domain(plan: Plan, supervisor: Supervisor) -> None:
 
 
 def _with_phone(plan: Plan, supervisor: Supervisor, stack: ExitStack) -> None:
+    from pathlib import Path
+
     from bunker.up.caddy import wait_until_page_served, wait_until_served
     from bunker.up.phone import PhonePage
 
@@ -184,7 +185,7 @@ def _with_phone(plan: Plan, supervisor: Supervisor, stack: ExitStack) -> None:
 
 
 def _start_relay(
-    plan: Plan, supervisor: Supervisor, config: Path | None = None
+    plan: Plan, supervisor: Supervisor, config: "Path | None" = None
 ) -> tuple[Child, int, str]:
     """Start the relay; return it, its port, which it keeps if it is restarted, and its URL."""
     relay = _relay(plan, plan.port, config)
@@ -195,6 +196,8 @@ def _start_relay(
 
 
 def _site(plan: Plan, port: int, phone_domain: str = "", phone_port: int = 0) -> "Site":
+    from pathlib import Path
+
     from bunker.up.caddy import Site
 
     return Site(
@@ -251,7 +254,7 @@ class _Show:
         print(screen.what_next(), flush=True)  # noqa: T201
 
 
-def _relay(plan: Plan, port: int, config: Path | None = None) -> Child:
+def _relay(plan: Plan, port: int, config: "Path | None" = None) -> Child:
     command = module_command("bunker_relay", "run", "--host", "127.0.0.1")
     command += ["--port", str(port), "--data", plan.relay_data]
     if config is not None:  # its list of signers grows while the relay runs: no flag

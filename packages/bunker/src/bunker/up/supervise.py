@@ -1,6 +1,7 @@
 """Child processes that are started again when they fail, and end with their parent.
 
-One loop without asyncio, whose modules alone would be half of what this process takes in memory.
+One loop without asyncio, whose modules alone would be half of what this process takes in memory; a
+class without `dataclasses`, which bring Python's compiler with them.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Any, Final, Self
 
@@ -48,30 +48,40 @@ class Stopped(Exception):
 OnRestart = Callable[["Child", list[str]], None]
 
 
-@dataclass(slots=True, eq=False)
 class Child:
     """One process. `ready` starts the line that says it is, one of several may; without one it is
     ready at once.
 
     With `foreground` it has the terminal: it stays in our process group, gets our standard input,
-    and what it says after it is ready is passed on.
+    and what it says after it is ready is passed on. `watchdog` is how many seconds without a sign
+    of life (sd_notify) are too many; 0 is any.
     """
 
-    name: str
-    command: Sequence[str]
-    ready: str | tuple[str, ...] = ""
-    foreground: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
-    watchdog: float = 0.0  # seconds without a sign of life (sd_notify) that are too many; 0: any
-    process: "subprocess.Popen[bytes] | None" = None  # None: it is to be started at `due`
-    is_ready: bool = False
-    is_over: bool = False  # seen to have ended; whoever else asks the process changes nothing
-    lines: list[str] = field(default_factory=list)  # what it said until it was ready
-    due: float = 0.0  # when the start of its process is over time, or is to be; of the loop's clock
-    life: Life | None = None
-    on_restart: OnRestart | None = None  # set: it is started again whenever it ends
-    _rest: bytes = b""  # of a line that has not ended
-    _failures: list[float] = field(default_factory=list)
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        ready: str | tuple[str, ...] = "",
+        foreground: bool = False,
+        environment: Mapping[str, str] | None = None,
+        watchdog: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.ready = ready
+        self.foreground = foreground
+        self.environment = environment or {}
+        self.watchdog = watchdog
+        self.process: subprocess.Popen[bytes] | None = None  # None: it is to be started at `due`
+        self.is_ready = False
+        self.is_over = False  # seen to have ended; whoever else asks the process changes nothing
+        self.lines: list[str] = []  # what it said until it was ready
+        self.due = 0.0  # when its start is over time, or is to be; of the loop's clock
+        self.life: Life | None = None
+        self.on_restart: OnRestart | None = None  # set: it is started again whenever it ends
+        self._rest = b""  # of a line that has not ended
+        self._failures: list[float] = []
 
     def start(self) -> None:
         """Start the process; raises OSError."""
