@@ -1,16 +1,19 @@
 """Connections that are no WebSocket yet: bounded by address and in all, the silent ones first."""
 
 import asyncio
+import http.client
+import signal
 import socket
+import time
 import urllib.request
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from _wire import PATIENCE, Peer, Start
+from _wire import PATIENCE, Peer, RelayProcess, Start
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http.accept import HTTPProtocol, Waiting
 
@@ -188,3 +191,111 @@ def test_a_body_that_comes_late_costs_only_its_connection(start: Start) -> None:
         while piece := client.recv(4_096):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 405 ")
+
+
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: application/nostr+json\r\n"
+UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+FEW = "rates.requests_per_ip = {per_second = 0.001, burst = 5}"
+
+
+class Asking:
+    """One connection that asks by HTTP and stays open as long as it may."""
+
+    def __init__(self, relay: RelayProcess, source: str = "127.0.0.1") -> None:
+        address = ("127.0.0.1", relay.port)
+        self._socket = socket.create_connection(address, PATIENCE, source_address=(source, 0))
+        self._answer = http.client.HTTPResponse(self._socket)
+
+    def ask(self, head: bytes = ASK, more: bytes = b"") -> int:
+        """Return the status of the answer."""
+        self._socket.sendall(head + more + b"\r\n")
+        self._answer = http.client.HTTPResponse(self._socket)
+        self._answer.begin()
+        self.body = self._answer.read()
+        return self._answer.status
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the latest answer."""
+        return self._answer.getheader(name)
+
+    @property
+    def over(self) -> bool:
+        """Whether the relay closes after the latest answer."""
+        return self._socket.recv(1) == b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+        self._socket.close()
+
+
+async def test_an_address_has_a_rate_of_requests(start: Start) -> None:
+    """What is over it gets 429 and a close; others, health and WebSockets notice nothing."""
+    relay = start(config=FEW)
+    with Asking(relay) as greedy:
+        assert [greedy.ask() for _ in range(6)] == [200] * 5 + [429]
+        assert greedy.header("Retry-After") == "1"
+        assert greedy.header("Access-Control-Allow-Origin") == "*", "a page can read why"
+        assert greedy.body == b"too many requests\n"
+        assert greedy.over
+    for head in (ASK, b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"GET /x HTTP/1.1\r\n"):
+        with Asking(relay) as greedy:
+            assert greedy.ask(head) == 429
+    with Asking(relay, "127.0.0.2") as other:
+        assert other.ask() == 200
+    with Asking(relay) as probe:
+        assert [probe.ask(b"GET /healthz HTTP/1.1\r\n") for _ in range(6)] == [200] * 5 + [429]
+    async with Peer(relay.url) as peer:
+        assert await peer.ids({"limit": 0}) == []
+
+
+def test_a_listed_proxy_brings_clients_with_rates_of_their_own(start: Start) -> None:
+    """It is never turned away itself."""
+    relay = start(config=f'trusted_proxies = ["127.0.0.1"]\n{FEW}')
+    for number in range(3):
+        forwarded = b"X-Forwarded-For: 198.51.100.%d\r\n" % number
+        with Asking(relay) as client:
+            assert [client.ask(more=forwarded) for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_refused_handshakes_count_as_requests(start: Start) -> None:
+    """At a wrong path, or over the bound of connections: to refuse costs more than to open."""
+    relay = start(config=f"rates.connections_per_ip = {{per_second = 0.001, burst = 1}}\n{FEW}")
+    wrong, right = (b"GET /x HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n")
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nHost: x\r\n"
+    found = []
+    for head in (wrong, wrong, right, right, wrong, wrong, wrong, right):
+        with Asking(relay) as client:
+            found.append((client.ask(head, UPGRADE + key), client.header("Retry-After")))
+    assert found[:2] == [(403, None)] * 2
+    assert found[2] == (101, None)
+    assert found[3] == (429, "60"), "too many connections"
+    assert found[4:6] == [(403, None)] * 2
+    assert found[6:] == [(429, "1")] * 2, "too many requests"
+
+
+async def test_a_reload_changes_the_rate(start: Start) -> None:
+    """Also for who has used it up."""
+    relay = start(config=FEW)
+    with Asking(relay) as greedy:
+        assert [greedy.ask() for _ in range(6)] == [200] * 5 + [429]
+    rate = "rates.requests_per_ip = {per_second = 1000000, burst = 50}"
+    relay.data.with_suffix(".toml").write_text(rate)
+    relay.process.send_signal(signal.SIGHUP)
+    await relay.logged("reloaded")
+    with Asking(relay) as greedy:
+        assert [greedy.ask() for _ in range(20)] == [200] * 20
+
+
+def test_a_flood_of_requests_is_answered_in_part(start: Start) -> None:
+    """600 of them on 100 connections: at most 300 at once and 20 a second."""
+    relay = start()
+    begun = time.monotonic()
+    answered = 0
+    for _ in range(6):
+        with ExitStack() as stack:
+            flood = [stack.enter_context(Asking(relay)) for _ in range(100)]
+            answered += sum(client.ask() == 200 for client in flood)
+    assert 300 <= answered <= 300 + 20 * (time.monotonic() - begun)

@@ -2,7 +2,8 @@
 
 Whoever connects and says nothing costs a descriptor, and the relay has only so many. Beyond its
 bound an address loses the oldest connection that has not asked for anything, so that a client
-that speaks at once is heard, however many keep silent.
+that speaks at once is heard, however many keep silent. And whoever asks again and again costs
+processor time: an address has its rate of requests, and what is over it is turned away unread.
 """
 
 import asyncio
@@ -13,8 +14,9 @@ from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from bunker_core.bounds.rate import Buckets
 from bunker_relay.client.fast_path import FastPathProtocol
-from bunker_relay.config import Config
+from bunker_relay.config import Config, Rates
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http import handshake
 from bunker_relay.logs import log
@@ -26,6 +28,13 @@ _RESERVE: Final = 100  # descriptors for database, log, bus and the connections 
 _LINGER: Final = 1.0  # seconds in which whoever still sends a body can read that it is not wanted
 _PIPELINED: Final = 8  # requests that wait for the answer before; no browser sends even one
 _PROXY: Final = ""  # stands for every address that may bring many clients
+# They have a rate of their own: whoever asks for the page too often is not to look like an outage.
+_HEALTH: Final = (b"/healthz", b"/readyz")
+_TOO_MANY: Final = (  # RFC 6585, section 4
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nAccess-Control-Allow-Origin: *\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 18\r\nConnection: close\r\n\r\n"
+    b"too many requests\n"
+)
 
 # Given the scope of a request, returns what serves its WebSocket; None to take the ordinary way.
 Opens = Callable[[Any], Callable[[FastPathProtocol], None] | None]
@@ -108,12 +117,14 @@ class HTTPProtocol(HttpToolsProtocol):
 
     waiting = Waiting()
     addresses = Addresses(())
+    requests = Buckets(Rates().requests_per_ip)  # by address
     request_seconds = 20.0  # from the end of the head to the end of the answer
     opens: Opens | None = None  # set where the fast path is open
     _head_timer: asyncio.TimerHandle | None = None
     _request_timer: asyncio.TimerHandle | None = None
     _upgrades: bool | None = None  # once the head of the request is there
     _in_body = False  # between the head and the end of what was read last
+    _turned_away = False
 
     @classmethod
     def configure(cls, config: Config) -> int:
@@ -123,7 +134,7 @@ class HTTPProtocol(HttpToolsProtocol):
         """
         descriptors = _raise_descriptors()
         limits = config.limits
-        cls.addresses = Addresses(config.trusted_proxies)
+        cls.reconfigure(config)
         cls.waiting = Waiting(
             limits.max_connections_per_ip, min(limits.max_connections, descriptors // 4)
         )
@@ -137,6 +148,12 @@ class HTTPProtocol(HttpToolsProtocol):
                 max_connections=limits.max_connections,
             )
         return max(0, room)
+
+    @classmethod
+    def reconfigure(cls, config: Config) -> None:
+        """Take another rate and other proxies; what is in the buckets stays."""
+        cls.addresses = Addresses(config.trusted_proxies)
+        cls.requests.configure(config.rates.requests_per_ip)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -177,10 +194,32 @@ class HTTPProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED:
             raise ValueError("too many requests at once")
         self._end_of_head()
+        # A WebSocket that opens has its own rate (`Admission`).
+        if not (self.parser.should_upgrade() and self._should_upgrade()) and not self._may_ask():
+            self._turned_away = True
+            raise ValueError("too many requests")  # so that the parser takes no more
         self.waiting.speaks(self)
         self._begin_request()
         self._in_body = True
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with a request, or that it is one too many, and close."""
+        if self._turned_away:
+            self._turn_away()
+        else:
+            super().send_400_response(msg)
+
+    def _turn_away(self) -> None:
+        self.transport.write(_TOO_MANY)
+        self.transport.close()
+        self._begin_request()  # whoever reads no answer is dropped in time
+
+    def _may_ask(self) -> bool:
+        """Take a token of whom the request counts for."""
+        address = self.addresses.key(self.scope)
+        key = f"health of {address}" if self.url.startswith(_HEALTH) else address
+        return self.requests.take(key, self.loop.time())
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -206,9 +245,15 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._end_of_request()
+        if self.opens is not None:
+            if self._open(self.opens):
+                return
+            # It is refused, or unusual. To say so costs more than to open it.
+            if not self._may_ask():
+                self._turn_away()
+                return
         self.waiting.leave(self)  # the relay counts it from now on
-        if self.opens is None or not self._open(self.opens):
-            super().handle_websocket_upgrade()
+        super().handle_websocket_upgrade()
 
     def _open(self, opens: Opens) -> bool:
         """Open the WebSocket without a second parser, if nothing about the request is unusual."""
@@ -220,6 +265,7 @@ class HTTPProtocol(HttpToolsProtocol):
         serve = opens(scope)
         if serve is None:
             return False
+        self.waiting.leave(self)  # the relay counts it from now on
         self.connections.discard(self)
         protocol = FastPathProtocol(self.config, self.server_state, self.app_state)
         protocol.adopt(self.transport, self.server, self.client)

@@ -235,6 +235,7 @@ class _Server(uvicorn.Server):
         try:
             settings = self._load()
             self._relay.configure(settings)
+            HTTPProtocol.reconfigure(settings)
         except ConfigError as error:
             log.error("kept the old configuration", reason=str(error))
             return
