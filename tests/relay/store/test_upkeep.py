@@ -1,14 +1,17 @@
 """What keeps a database in bounds: its log, its copy during a vacuum, and what it forgets."""
 
+import asyncio
+import queue
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from _wire import Peer, Start, note
+from _wire import PATIENCE, Peer, Start, note
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
@@ -26,8 +29,11 @@ _MIB = 2**20
 _DAY = 86_400
 
 
-def _event(number: int, *, kind: int = 1, at: int = 0, content: str = "") -> Event:
-    return Event(f"{number:064x}", f"{number:064x}", at, kind, (), content, "d" * 128)
+def _event(
+    number: int, *, kind: int = 1, at: int = 0, content: str = "", expires: int | None = None
+) -> Event:
+    tags = () if expires is None else (("expiration", str(expires)),)
+    return Event(f"{number:064x}", f"{number:064x}", at, kind, tags, content, "d" * 128)
 
 
 def _fill(database: Database, *events: Event) -> None:
@@ -134,8 +140,18 @@ def test_what_has_versions_is_kept_however_old(database: Database) -> None:
     assert {int(item.id, 16) for item in found} == {0, 3, 10_002, 30_023}
 
 
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the relay logs as an error; its sweeps follow each other at once."""
+    said: list[str] = []
+    monkeypatch.setattr(log, "error", lambda fact, **_: said.append(fact))
+    monkeypatch.setattr("bunker_relay.store.store._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("bunker_relay.store.store._GO_ON_SECONDS", 0.0)
+    return said
+
+
 async def test_a_wrong_clock_deletes_nothing(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     """A sweep that would take more than half stops and says so once; a small one goes on."""
     now = int(time.time())
@@ -147,9 +163,6 @@ async def test_a_wrong_clock_deletes_nothing(
         assert too_many_old(connection, now + 366 * _DAY, 90, 1_500) == 0, "few are never too many"
         assert too_many_old(connection, now + _DAY - 1_100, 1, 300) == 0, "a quarter"
     engine.dispose()
-    said: list[str] = []
-    monkeypatch.setattr(log, "error", lambda fact, **_: said.append(fact))
-    monkeypatch.setattr("bunker_relay.store.store._SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(time, "time", lambda: float(now + 366 * _DAY))
     store = Store(database, keep_days=90)
     for _ in range(3):
@@ -158,6 +171,62 @@ async def test_a_wrong_clock_deletes_nothing(
     await store.close()
     assert len(said) == 1
     assert "is the clock right" in said[0]
+
+
+class Busy(queue.SimpleQueue[Any]):
+    """Jobs that never come to an end, as far as the writer can see."""
+
+    def empty(self) -> bool:
+        """Say that somebody waits."""
+        return False
+
+
+async def _left(store: Store, expected: int) -> None:
+    """Return when so many events are left."""
+    async with asyncio.timeout(PATIENCE):
+        while await store.count([Filter()], 1) != expected:
+            pass
+
+
+@pytest.mark.parametrize("keep_days", [0, 1])
+async def test_what_ends_at_one_second_is_no_surprise(
+    database: Database, monkeypatch: pytest.MonkeyPatch, said: list[str], keep_days: int
+) -> None:
+    """All there is, 1,500 events, ends at one second: within an hour it is swept, in silence.
+
+    It stayed, and every query looked at each event's expiration from then on. Nor does it stay
+    where there is always somebody who writes.
+    """
+    now = int(time.time())
+    at, expires = (now - _DAY, None) if keep_days else (now, now)
+    _fill(database, *(_event(number, at=at, expires=expires) for number in range(1_500)))
+    monkeypatch.setattr(time, "time", lambda: now + 3_500.0)
+    monkeypatch.setattr(queue, "SimpleQueue", Busy)
+    store = Store(database, keep_days=keep_days)
+    await _left(store, 0)
+    await store.close()
+    assert said == []
+
+
+async def test_beside_what_is_a_surprise_the_rest_is_swept(
+    database: Database, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """By a clock that is a year ahead, what ends in that hour goes; what ended before stays."""
+    now = int(time.time())
+    year = 366 * _DAY
+    _fill(
+        database,
+        *(_event(number, expires=now + number) for number in range(1_500)),
+        *(_event(number, expires=now + year - 60) for number in range(2_000, 2_007)),
+    )
+    monkeypatch.setattr(time, "time", lambda: float(now + year))
+    store = Store(database)
+    await _left(store, 1_500)
+    for number in range(2):  # each after another sweep
+        await save(store, _event(number))
+    await _left(store, 1_500)
+    await store.close()
+    assert len(said) == 1
 
 
 async def test_what_is_too_old_is_refused_on_arrival(start: Start) -> None:

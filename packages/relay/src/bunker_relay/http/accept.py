@@ -217,7 +217,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def _may_ask(self) -> bool:
         """Take a token of whom the request counts for."""
-        address = self.addresses.key(self.scope)
+        address = self.addresses.key({"client": self.client, "headers": self.headers})
         key = f"health of {address}" if self.url.startswith(_HEALTH) else address
         return self.requests.take(key, self.loop.time())
 

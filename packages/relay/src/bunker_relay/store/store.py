@@ -40,9 +40,11 @@ FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit
 _MAX_WAITING: Final = 20_000  # events that wait for the writer, some 20 MB
 _SWEEP_SECONDS: Final = 60.0
+_GO_ON_SECONDS: Final = 1.0  # after a sweep that left something, as others had to write
 _PATIENCE: Final = 2.0  # seconds for an answer of PostgreSQL, beside those for a lock
 _CLOSING: Final = 30.0  # seconds
 _SUSPICIOUS: Final = 1_000  # events that the end of their time may take at once, whatever there is
+_NEAR: Final = 3_600  # seconds since when an end is no surprise: the relay may have been off
 
 _T = TypeVar("_T")
 Done = Callable[[Outcome | StoreError], None]
@@ -95,6 +97,7 @@ class Store:
         self._closing = False
         self._ended = asyncio.Event()  # the writer has ended
         self._kept = True  # whether the last sweep deleted what it was to
+        self._swept_at = time.monotonic()  # when nothing was left to delete; no clock changes it
         self._broken = False  # the database failed while closing: do not wait for it again
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
@@ -199,11 +202,11 @@ class Store:
             raise StoreError(explain(error)) from error
 
     def _write_loop(self) -> None:
-        swept_at = 0.0
+        swept_at, pause = 0.0, 0.0
         while True:
-            if time.monotonic() - swept_at > _SWEEP_SECONDS:
+            if time.monotonic() - swept_at > pause:
                 swept_at = time.monotonic()
-                self._sweep()
+                pause = _GO_ON_SECONDS if self._sweep() else _SWEEP_SECONDS
             try:
                 jobs = self._next_batch()
             except queue.Empty:
@@ -267,24 +270,31 @@ class Store:
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.done(outcome)
 
-    def _sweep(self) -> None:
-        """Delete what has expired or is too old, a little at a time; writes go on in between."""
+    def _sweep(self) -> bool:
+        """Delete what has expired or is too old, a little at a time; writes go on in between.
+
+        What an earlier sweep would have taken, if the clock was right then, and is over half of
+        all, stays until the owner has looked. Returns whether there may be more to delete.
+        """
+        now = int(time.time())
+        near = now - int(time.monotonic() - self._swept_at) - _NEAR
         try:
             with self._engine.connect() as connection:
-                count = too_many_old(connection, int(time.time()), self.keep_days, _SUSPICIOUS)
-            if count:
-                if self._kept:
-                    log.error(
-                        "more than half of all events have expired or are too old: nothing is"
-                        " deleted; is the clock right? If so, run `bunker relay vacuum`",
-                        events=count,
-                    )
-                self._kept = False
-                return
-            self._kept = True
-            more = True
-            while more and self._jobs.empty():
+                count = too_many_old(connection, near, self.keep_days, _SUSPICIOUS)
+            if count and self._kept:
+                log.error(
+                    "more than half of all events had expired or were too old an hour ago already:"
+                    " they are not deleted; is the clock right? If so, run `bunker relay vacuum`",
+                    events=count,
+                )
+            self._kept = not count
+            while True:
                 with self._engine.begin() as connection:
-                    more = forget_old(connection, int(time.time()), self.keep_days)
+                    more = forget_old(connection, now, self.keep_days, near if count else None)
+                if not more:
+                    self._swept_at = time.monotonic()
+                    return False
+                if not self._jobs.empty():
+                    return True
         except SQLAlchemyError:
-            return  # locked or full: the next round tries again
+            return False  # locked or full: the next round tries again

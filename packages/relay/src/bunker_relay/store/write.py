@@ -266,19 +266,20 @@ def _remember(connection: Connection, author: bytes, targets: list[bytes], until
     )
 
 
-def forget_old(connection: Connection, now: int, keep_days: int) -> bool:
+def forget_old(connection: Connection, now: int, keep_days: int, since: int | None = None) -> bool:
     """Delete some events that have expired or are older than `keep_days`, if that is not 0.
 
-    Whatever has versions stays, however old: a profile or a follow list is written seldom. Returns
-    whether there may be more.
+    With `since`, only those for which that became true after it. Whatever has versions stays,
+    however old: a profile or a follow list is written seldom. Returns whether there may be more.
     """
     hold(connection)
-    some = select(events.c.seq).where(_old(now, keep_days)).limit(_SWEEP_ROWS).scalar_subquery()
+    old = _old(now, keep_days, since)
+    some = select(events.c.seq).where(old).limit(_SWEEP_ROWS).scalar_subquery()
     return connection.execute(delete(events).where(events.c.seq.in_(some))).rowcount == _SWEEP_ROWS
 
 
 def too_many_old(connection: Connection, now: int, keep_days: int, few: int) -> int:
-    """Return how many events `forget_old` would delete if they are over half of all, else 0.
+    """Return how many events were old by `now` if they are over half of all, else 0.
 
     Up to `few` are never too many. A clock that is set wrong makes everything old at once.
     """
@@ -291,9 +292,14 @@ def too_many_old(connection: Connection, now: int, keep_days: int, few: int) -> 
     return count if 2 * count > total else 0
 
 
-def _old(now: int, keep_days: int) -> ColumnElement[bool]:
+def _old(now: int, keep_days: int, since: int | None = None) -> ColumnElement[bool]:
     old = events.c.expires_at <= now
+    if since is not None:
+        old = and_(old, events.c.expires_at > since)
     if keep_days:
-        too_old = events.c.created_at < now - keep_days * 86_400
+        kept = keep_days * 86_400
+        too_old = events.c.created_at < now - kept
+        if since is not None:
+            too_old = and_(too_old, events.c.created_at >= since - kept)
         old = or_(old, and_(too_old, events.c.address.is_(None)))
     return old
