@@ -56,6 +56,12 @@ def test_unit_exposes_little(name: str) -> None:
     assert score < MOST_EXPOSURE
 
 
+def test_a_relay_that_hangs_is_noticed_within_ten_seconds() -> None:
+    """systemd counts from the last sign of life, which is before the relay stopped."""
+    text = (UNITS / "bunker-relay.service").read_text()
+    assert 3 <= int(re.findall(r"^WatchdogSec=(\d+)$", text, re.MULTILINE)[0]) <= 10
+
+
 def test_users_differ_and_the_relay_has_no_credential() -> None:
     """Relay and signer run as two users, and only the signer is given the master key."""
     relay, signer = ((UNITS / f"{name}.service").read_text() for name in NAMES)

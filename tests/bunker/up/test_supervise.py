@@ -14,6 +14,7 @@ import pytest
 from _modules import modules_after
 from bunker.up import supervise
 from bunker.up.life import Life
+from bunker.up.serve import _WATCHDOG
 from bunker.up.supervise import MAX_FAILURES, Child, ChildFailed, Stopped, Supervisor
 
 
@@ -263,6 +264,25 @@ def test_only_who_has_begun_to_give_signs_is_missed(monkeypatch: pytest.MonkeyPa
         assert not missed_by(100)
     finally:
         life.close()
+
+
+def test_a_child_that_hangs_is_missed_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relay and signer, by the supervisor's clock, wherever between two of its looks they stop."""
+    now = 1000.0
+    monkeypatch.setattr("bunker.up.life.time.monotonic", lambda: now)
+    for tenths in range(20):
+        life = Life(_WATCHDOG)
+        try:
+            now = life.due
+            assert not life.missed(now)
+            now += tenths / 10
+            _tell(life, "WATCHDOG=1")
+            hung = now
+            while not life.missed(now):
+                now = max(now, life.due)
+            assert now - hung <= 10
+        finally:
+            life.close()
 
 
 EXTENDING = """

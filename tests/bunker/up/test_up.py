@@ -11,7 +11,6 @@ import socket
 import ssl
 import sys
 import sysconfig
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,7 +119,7 @@ async def test_processes_that_die_are_started_again(tmp_path: Path) -> None:
 
 
 async def test_processes_that_hang_are_started_again(tmp_path: Path) -> None:
-    """Both stopped in their tracks: `up` notices within ten seconds, and an app signs again."""
+    """Both stopped in their tracks: `up` notices after seven seconds, and an app signs again."""
     async with bunker_up(tmp_path, "--no-qr", "--profile", "full") as process:
         uri, _ = await uri_of(process)
         key = SecretKey.generate()
@@ -128,11 +127,9 @@ async def test_processes_that_hang_are_started_again(tmp_path: Path) -> None:
             await app.request_signature({"kind": 1})
         for pid in children(process).values():
             os.kill(pid, signal.SIGSTOP)
-        started = time.monotonic()
         assert process.stderr
         said = [(await process.stderr.readline()).decode() for _ in range(2)]
-        assert time.monotonic() - started < 10 + 20  # a machine that is busy
-        assert all("no sign of life" in line or "ended with -9" in line for line in said)
+        assert all("no sign of life for 7 s" in line or "ended with -9" in line for line in said)
         await uri_of(process)
         async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
             await app.request_signature({"kind": 1})

@@ -250,7 +250,11 @@ class Supervisor:
             return
         for index, child in self._children.items():
             if child.is_ready and now - child.heard_at >= _HUNG:
-                log.error("a worker does not answer: it is killed and started again", worker=index)
+                log.error(
+                    "a worker does not answer: it is killed and started again",
+                    worker=index,
+                    silent_seconds=round(now - child.heard_at, 1),
+                )
                 child.is_ready = False  # once
                 os.kill(child.pid, signal.SIGKILL)
         for index in [index for index, due in self._due.items() if due <= now]:
