@@ -1,18 +1,23 @@
-"""The console's pages are loaded when the first is asked for, and once."""
+"""The console is loaded when the first browser connects, and once."""
 
 import asyncio
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from _modules import modules_after
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.console import listening
 from bunker_signer.console import LIBRARIES, server
 from bunker_signer.console.server import Pages
+from bunker_signer.service.listener import BoundedServer
 
 
 class _Console:
@@ -25,7 +30,7 @@ class _Console:
 
 
 class _Making:
-    """Makes the app once it is let; counts."""
+    """Makes the console and its server once it is let; counts."""
 
     def __init__(self) -> None:
         self.console = _Console()
@@ -37,79 +42,85 @@ class _Making:
         self.times += 1
         self._begun.set()
         assert self.go_on.wait(30)
-        return self.console, self._app
+        config = uvicorn.Config(
+            self._app, lifespan="off", log_config=None, loop="none", ws="none", interface="asgi3"
+        )
+        return self.console, BoundedServer(config)
 
     async def begins(self) -> None:
         """Return when it is called, by whatever thread."""
         assert await asyncio.to_thread(self._begun.wait, 30)
 
     async def _app(self, _scope: Any, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
 
 
-async def _ask(pages: Pages) -> int:
-    """Return the status of an answer."""
-    said: list[Any] = []
-
-    async def receive() -> Any:
-        raise AssertionError("no body is read")
-
-    async def send(message: Any) -> None:
-        said.append(message)
-
-    await pages({"type": "http"}, receive, send)
-    return int(said[0]["status"])
+@contextmanager
+def listening_at() -> Iterator[tuple[socket.socket, int]]:
+    """Yield a socket that listens, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener, listener.getsockname()[1]
 
 
-def test_a_console_that_nobody_opens_loads_no_page() -> None:
-    """The processes at rest hold neither templates nor the web framework in memory."""
+async def _ask(port: int) -> bytes:
+    """Return the first line of an answer; "" if the connection is closed without one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    try:
+        async with asyncio.timeout(30):
+            return (await reader.readline()).strip()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def test_a_console_that_nobody_opens_loads_nothing_of_the_web() -> None:
+    """The processes at rest hold no server of HTTP, no templates, no web framework in memory."""
     heavy = {"jinja2", "starlette", "bunker_signer.console.app", "bunker_signer.console.pages"}
-    assert not heavy & modules_after("import bunker_signer.console.server")
+    server = {"uvicorn", "h11", "bunker_signer.service.listener"}
+    at_rest = modules_after("import bunker_signer.console.server, bunker_signer.service.service")
+    assert not (heavy | server) & at_rest
     assert heavy <= modules_after("import bunker_signer.console.app")  # the test can fail
+    assert server <= modules_after("import bunker_signer.service.listener")
 
 
-async def test_the_pages_are_loaded_once_and_by_a_thread() -> None:
-    """The loop turns while they are; who comes meanwhile waits for the same ones."""
+async def test_the_console_is_loaded_once_and_by_a_thread() -> None:
+    """The loop turns while it is; who comes meanwhile waits for the same one, or goes away."""
     make = _Making()
-    pages = Pages(make)
-    first, second = (asyncio.create_task(_ask(pages)) for _ in range(2))
-    await make.begins()
-    make.go_on.set()
-    assert [await first, await second, await _ask(pages)] == [200, 200, 200]
-    assert make.times == 1
+    with listening_at() as (listener, port):
+        pages = Pages(listener, make)
+        pages.open()
+        gone = asyncio.create_task(_ask(port))
+        await make.begins()
+        waiting = asyncio.create_task(_ask(port))
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        make.go_on.set()
+        assert await waiting == await _ask(port) == b"HTTP/1.1 204 No Content"
+        assert make.times == 1
+        await pages.close()
+        assert make.console.closed  # its streams have ended
+        with pytest.raises(ConnectionRefusedError):
+            await _ask(port)
 
 
-async def test_who_goes_away_takes_the_pages_from_nobody() -> None:
-    """The first request is dropped while they are loaded, and the second is answered."""
+async def test_closing_before_anybody_came_loads_nothing() -> None:
+    """And does not wait for a visitor."""
     make = _Making()
-    pages = Pages(make)
-    first = asyncio.create_task(_ask(pages))
-    await make.begins()
-    second = asyncio.create_task(_ask(pages))
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    make.go_on.set()
-    assert await second == 200
-    assert make.times == 1
+    with listening_at() as (listener, _):
+        pages = Pages(listener, make)
+        pages.open()
+        async with asyncio.timeout(30):
+            await pages.close()
+    assert make.times == 0
 
 
-async def test_closing_ends_what_is_open_whenever_it_was_loaded() -> None:
-    """Streams of a console end with the signer: of one that is loaded, and of one that comes."""
-    make = _Making()
-    make.go_on.set()
-    pages = Pages(make)
-    pages.close()  # nothing is there yet
-    assert await _ask(pages) == 200
-    assert make.console.closed
-    make.console.closed = False
-    pages.close()
-    assert make.console.closed
-
-
-async def test_pages_that_can_not_be_loaded_are_said_once(
+async def test_a_console_that_can_not_be_loaded_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An update put other files there: a stranger's requests do not try again and again."""
+    """An update put other files there: nobody waits, and a stranger's tries do not load again."""
     tries = 0
 
     def broken() -> Any:
@@ -117,11 +128,15 @@ async def test_pages_that_can_not_be_loaded_are_said_once(
         tries += 1
         raise ImportError("no name `rows`")
 
-    pages = Pages(broken)
-    assert [await _ask(pages), await _ask(pages)] == [503, 503]
+    with listening_at() as (listener, port):
+        pages = Pages(listener, broken)
+        pages.open()
+        assert await _ask(port) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await _ask(port)
+        await pages.close()
     assert tries == 1
     assert caplog.text.count("start the signer anew") == 1
-    pages.close()
 
 
 def test_all_that_the_pages_need_is_looked_for_at_the_start() -> None:

@@ -265,7 +265,6 @@ async def _run(
     on_desktop: bool,
 ) -> None:
     from bunker_core.local.systemd import notify
-    from bunker_signer.approvers.desktop import desktop
     from bunker_signer.approvers.terminal import TerminalApprover
     from bunker_signer.control.commands import Commands
     from bunker_signer.control.server import ControlServer
@@ -286,8 +285,11 @@ async def _run(
         config = replace(config, link=config.link or page.link, auth_url=auth_url)
     more_known = page.waiting.tell if page is not None else _nothing
     async with AsyncExitStack() as stack:
-        asks = await stack.enter_async_context(desktop(time.time)) if on_desktop else None
-        if asks is not None:
+        asks = None
+        if on_desktop:
+            from bunker_signer.approvers.desktop import desktop
+
+            asks = await stack.enter_async_context(desktop(time.time))
             approvers.append(asks)
         service = await stack.enter_async_context(running(config, approvers, more_known=more_known))
         if asks is not None:

@@ -1,23 +1,22 @@
 """Where the console listens, in the signer's process.
 
-Its pages are loaded when a browser asks for the first: they take five megabytes, which a signer
-that is answered at a terminal or by a notification can do without.
+Its pages and the server of HTTP are loaded when the first browser connects: they take seven
+megabytes, which a signer that is answered at a terminal or by a notification can do without.
 """
 
 import asyncio
 import gc
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-
-import uvicorn
 
 from bunker_core.errors import BunkerError
 from bunker_core.local.sockets import listen
@@ -27,14 +26,12 @@ from bunker_signer.console.auth.address import Address, parse_address, reachable
 from bunker_signer.console.view.waiting import Waiting
 from bunker_signer.key.identity import Identity
 from bunker_signer.process.logs import get_logger
-from bunker_signer.service.listener import BoundedServer
 from bunker_signer.service.service import Service
 from bunker_signer.store.accounts import FILE_NAME, Accounts
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
     from bunker_signer.console.site import Console
+    from bunker_signer.service.listener import BoundedServer
 
 STOP_TIMEOUT: Final = 3  # seconds for answers on their way when the signer stops
 MIN_PASSWORD: Final = 16  # characters: five tries a minute do not find one
@@ -73,6 +70,7 @@ class Listening:
         host = host.strip("[]")
         if (config.certificate is None) != (config.private_key is None):
             raise BunkerError("--console-cert and --console-key belong together")
+        self._tls = _tls_context(config)
         try:
             for proxy in config.proxies:
                 ip_network(proxy)
@@ -116,7 +114,6 @@ class Listening:
         try:
             accounts.remember(_URL, self.address.origin)
             self.pusher.open(accounts)
-            pages = Pages(lambda: self._load(accounts, service, clock))
             notify = service.jobs.on_locked
 
             def locked_out(identity: Identity) -> None:
@@ -124,33 +121,32 @@ class Listening:
                 self.waiting.tell()  # the page says that something waits for an unlock
 
             service.jobs.on_locked = locked_out
-            server = BoundedServer(self._uvicorn(pages), self._config.proxies)
-            task = asyncio.create_task(server.serve(sockets=[self._socket]))
+            pages = Pages(self._socket, lambda: self._make(accounts, service, clock))
+            pages.open()
             try:
                 yield accounts
             finally:
-                server.should_exit = True
-                pages.close()
+                await pages.close()
                 await self.pusher.close()
-                await task
         finally:
             accounts.close()
 
-    def _load(
+    def _make(
         self, accounts: Accounts, service: Service, clock: Callable[[], float]
-    ) -> "tuple[Console, ASGIApp]":
+    ) -> "tuple[Console, BoundedServer]":
+        import uvicorn
+
         from bunker_signer.console.app import create_app, shown
         from bunker_signer.console.signer import Signer
         from bunker_signer.console.site import Console
+        from bunker_signer.service.listener import BoundedServer
 
         signer = Signer(service.agent, service.keystore, service.own_relays, clock)
         console = Console(self.address, accounts, self.waiting, signer, self.pusher, shown, clock)
         console.first_password = self._password
-        return console, create_app(console)
-
-    def _uvicorn(self, pages: "Pages") -> uvicorn.Config:
+        tls = self._tls
         config = uvicorn.Config(
-            pages,
+            create_app(console),
             lifespan="off",
             access_log=False,  # an address can hold the token that binds a device
             log_config=None,
@@ -163,14 +159,9 @@ class Listening:
             ws="none",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_TIMEOUT,
-            ssl_certfile=self._config.certificate,
-            ssl_keyfile=self._config.private_key,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            raise BunkerError(f"--console-cert or --console-key: {error}") from None
-        return config
+        return console, BoundedServer(config, self._config.proxies)
 
     def close(self) -> None:
         """Give the port back."""
@@ -184,53 +175,61 @@ class Listening:
 
 
 class Pages:
-    """The console as an ASGI app, which is made when the first request is there.
+    """The console and its server, made when the first browser connects.
 
-    In a thread: clients are answered while it is loaded.
+    In a thread: clients are answered while it is loaded. Who comes meanwhile waits to be accepted.
     """
 
-    def __init__(self, make: "Callable[[], tuple[Console, ASGIApp]]") -> None:
+    def __init__(
+        self, listening: socket.socket, make: "Callable[[], tuple[Console, BoundedServer]]"
+    ) -> None:
+        self._listening = listening
         self._make = make
-        self._made: asyncio.Task[tuple[Console, ASGIApp] | None] | None = None
-        self._closed = False
+        self._made: tuple[Console, BoundedServer] | None = None
 
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+    def open(self) -> None:
+        """Serve from now on."""
+        self._serving = asyncio.create_task(self._serve())
+
+    async def close(self) -> None:
+        """Accept nobody any more; streams are ended, other answers have their time."""
         if self._made is None:
-            self._made = asyncio.create_task(asyncio.to_thread(self._make_for_good))
-        # Shielded: who came first may be gone before the others have their answer.
-        made = await asyncio.shield(self._made)
-        if made is None:
-            await _not_loaded(send)
-            return
-        console, app = made
-        if self._closed:
+            self._serving.cancel()
+        else:
+            console, server = self._made
             console.close()
-        await app(scope, receive, send)
+            server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await self._serving
 
-    def close(self) -> None:
-        """End the streams that are open: a server that stops waits for its connections."""
-        self._closed = True
-        if self._made is not None and self._made.done() and (made := self._made.result()):
-            made[0].close()
+    async def _serve(self) -> None:
+        await _visitor(self._listening)
+        self._made = await asyncio.to_thread(self._make_for_good)
+        if self._made is None:
+            self._listening.close()  # nobody is to wait for an answer
+            return
+        await self._made[1].serve(sockets=[self._listening])
 
-    def _make_for_good(self) -> "tuple[Console, ASGIApp] | None":
+    def _make_for_good(self) -> "tuple[Console, BoundedServer] | None":
         try:
             made = self._make()
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is said; the signer goes on
-            log.error(
-                "the console's pages can't be loaded; start the signer anew", error=str(error)
-            )
+            # Such as an update: the files are not those with which the signer was started.
+            log.error("the console can't be loaded; start the signer anew", error=str(error))
             return None
         gc.freeze()  # as after the start: no collection has to look at it again
         return made
 
 
-async def _not_loaded(send: "Send") -> None:
-    """Say what is wrong: the files are not those with which the signer was started."""
-    headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    said = b"The console can't be loaded. Start the signer anew.\n"
-    await send({"type": "http.response.body", "body": said})
+async def _visitor(listening: socket.socket) -> None:
+    """Return when somebody waits to be accepted."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listening, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listening)
 
 
 def new_link(data: Path, now: int) -> str:
@@ -245,6 +244,18 @@ def new_link(data: Path, now: int) -> str:
         return f"{accounts.recall(_URL)}/bind/{accounts.new_link(now)}"
     finally:
         accounts.close()
+
+
+def _tls_context(config: ConsoleConfig) -> ssl.SSLContext | None:
+    """Return what TLS is spoken with, if it is; raises BunkerError."""
+    if config.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.certificate, config.private_key)
+    except OSError as error:  # also ssl.SSLError
+        raise BunkerError(f"--console-cert or --console-key: {error}") from None
+    return context
 
 
 def _digest_of(path: Path) -> bytes:
