@@ -130,7 +130,7 @@ class Handler:
         elif came.client is None:
             then(self._stranger(came))
         elif came.off:
-            otherwise(self._clock_is_off(came))
+            otherwise(partial(self._clock_is_off, came))
         else:
             self._client(came, came.client, then, otherwise)
 
@@ -200,7 +200,7 @@ class Handler:
             return
         method = _FREE.get(request.method)
         if method is not None:
-            otherwise(self._keyless_method(came, client, method))
+            otherwise(partial(self._keyless_method, came, client, method))
             return
         # 5 policy, 6 approval, 7 the key
         received_at = int(self._clock())
@@ -208,7 +208,7 @@ class Handler:
         self._jobs.start(
             job,
             lambda reply: then(_told(event, reply)),
-            lambda rest: otherwise(_told_at_the_end(event, rest)),
+            lambda rest: otherwise(partial(_told_at_the_end, event, rest)),
         )
 
     async def _keyless_method(self, came: "_Came", client: Client, method: Method) -> Reply | None:
@@ -302,4 +302,4 @@ def _told(event: Event, reply: Reply | None) -> Reply | None:
 
 
 async def _told_at_the_end(event: Event, rest: Remaining) -> Reply | None:
-    return _told(event, await rest)
+    return _told(event, await rest())

@@ -97,7 +97,7 @@ class Jobs:
     def start(self, job: Job, then: Then, otherwise: Rest) -> None:
         """As `run`, without a task for what a grant allows: `then` is called with the answer.
 
-        For whatever takes longer `otherwise` is called, with the coroutine that is left to run.
+        For whatever takes longer `otherwise` is called, with what is left to do.
         """
         if not self.space.enough:
             full = "error: the signer's disk is nearly full"
@@ -106,7 +106,7 @@ class Jobs:
         try:
             operation = self._read(job.request, job.identity, job.dated)
         except Refused as refusal:
-            otherwise(self._unreadable(job, refusal))
+            otherwise(partial(self._unreadable, job, refusal))
             return
         job.relays.update(job.client.relays)
         same = self._running.get(job.digest)
@@ -222,7 +222,7 @@ class Jobs:
         try:
             if admitted is not None:
                 if admitted.reply is None:
-                    otherwise(self._finish(job, operation, admitted))
+                    otherwise(partial(self._finish, job, operation, admitted))
                     return
                 reply = self._release(job, admitted.reply)
         except Exception as error:  # noqa: BLE001 -- raised where the rest is awaited

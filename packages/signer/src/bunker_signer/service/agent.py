@@ -302,7 +302,7 @@ class Agent:
 
     async def _serve(self, event: VerifiedEvent, rest: Remaining) -> None:
         try:
-            reply = await rest
+            reply = await rest()
         except Exception as error:  # noqa: BLE001 -- one event must not end the signer
             _tell_failure(event, error)
             self._leave_work(event.pubkey)
@@ -365,43 +365,7 @@ class Agent:
             served=abs(off) <= MAX_CORRECTION,
         )
 
-    # --- housekeeping ------------------------------------------------------------------------
-
-    async def _keep_house(self) -> None:
-        unwanted: set[str] = set()
-        while True:
-            await asyncio.sleep(min([ROUND, *self._idle_times()]))
-            try:
-                self._lock_idle()
-                self._tell_of_clock()
-                unwanted = await self._leave_relays(unwanted)
-                self._let_go()
-            except BunkerError as error:
-                log.error("housekeeping failed", error=str(error))
-
-    def _idle_times(self) -> list[float]:
-        left = (item.access.idle_left() for item in self.identities.values())
-        return [max(seconds, 0.02) for seconds in left if seconds is not None]
-
-    def _lock_idle(self) -> None:
-        for identity in self.identities.values():
-            identity.access.lock_if_idle()
-
-    async def _leave_relays(self, unwanted_before: set[str]) -> set[str]:
-        """Leave relays that nobody needs, a round after they were found to be so."""
-        unwanted = set(self.pool.relay_urls) - set(self._wanted_relays())
-        for relay in unwanted & unwanted_before:
-            await self.pool.remove_relay(relay)
-        return unwanted - unwanted_before
-
-    def _let_go(self) -> None:
-        now = int(self._clock())
-        with self.database.write() as connection:
-            for refused in self._jobs.refusals.due(now):
-                refused.append(connection, now)
-            journal.clean(connection, now, REMEMBER)
-            if self._audit_days:
-                audit_log.let_go(connection, now - self._audit_days * 86400)
+    # --- helpers -----------------------------------------------------------------------------
 
     def _wanted_relays(self) -> tuple[str, ...]:
         mine = [item.name for item in self.identities.values()]
