@@ -71,10 +71,10 @@ async def test_a_sum_is_written_when_its_time_is_over(relay_url: str, data: Path
         signer.client() as client,
     ):
         await flood(signer, client, 5)
-        signer.agent._let_go()
+        signer.agent.housekeeping.let_go()
         assert len(signer.audit("request")) == 1
         now += 600
-        signer.agent._let_go()
+        signer.agent.housekeeping.let_go()
         assert [item.outcome for item in signer.audit("request")][1:] == ["denied: 4 more in 600 s"]
 
 

@@ -158,7 +158,7 @@ async def test_old_entries_of_the_audit_log_are_let_go(
     relay_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--audit-days is kept by the running signer, and what is left is a chain."""
-    monkeypatch.setattr("bunker_signer.service.agent.ROUND", 0.02)
+    monkeypatch.setattr("bunker_signer.service.housekeeping.ROUND", 0.02)
     async with rig(relay_url, data, audit_days=1) as signer, signer.client() as client:
         now = int(time.time())
         with signer.database.write() as to:

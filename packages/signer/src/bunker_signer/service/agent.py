@@ -25,12 +25,10 @@ from bunker_signer.request.handler import CLIENT_RATE, FRESH, MAX_CORRECTION, RE
 from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.keyless import KeylessMethods
 from bunker_signer.request.reply import Reply
+from bunker_signer.service.housekeeping import Housekeeping
 from bunker_signer.store import Database, StoreError, Writer, audit_log, clients, grants, journal
 
 START_TIMEOUT: Final = 10.0  # seconds for a first relay to answer
-# Seconds between rounds of housekeeping. A client that was told to move is served for one round
-# more where it was; clients drop the old relays after 5 s.
-ROUND: Final = 10.0
 # Requests that may be worked on at a time, in bytes some tens of MB, and of one client. What waits
 # for a person is bounded for each client; the rest is over in a moment, unless our own relays are
 # slow.
@@ -70,7 +68,6 @@ class Agent:
         self._writer = writer
         self._jobs = jobs
         self._clock = clock
-        self._audit_days = audit_days
         self._other_relays = tuple(other_relays)
         keyless = KeylessMethods(database, lambda: self.relays)
         self.handler: Final = Handler(
@@ -99,6 +96,16 @@ class Agent:
             corrected=self._corrected,
         )
         jobs.on_interim = self._courier.send
+        self.housekeeping: Final = Housekeeping(
+            identities,
+            database,
+            self.pool,
+            jobs.refusals,
+            self._wanted_relays,
+            self._tell_of_clock,
+            audit_days=audit_days,
+            clock=clock,
+        )
         self._subscription: Subscription | None = None
         self.on_owner: Callable[[], None] = lambda: None  # called for what the owner does
         self._told_off = 0  # seconds that the owner was told the clock is off
@@ -127,7 +134,7 @@ class Agent:
             self._tell_of_clock()
             self._resume()
             self._writer.prepare()
-            self._spawn(self._keep_house())
+            self._spawn(self.housekeeping.run())
         except BaseException:
             await self.pool.__aexit__(None, None, None)
             raise
@@ -142,10 +149,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._courier.close()
-        now = int(self._clock())
-        with self.database.write() as connection:
-            for refused in self._jobs.refusals.due(now, all_of_them=True):
-                refused.append(connection, now)
+        self.housekeeping.end()
         await self.pool.__aexit__(None, None, None)
 
     @property
@@ -284,7 +288,6 @@ class Agent:
     def _see_to(self, event: VerifiedEvent, rest: Remaining) -> None:
         """Have a task do what takes longer than a transaction."""
         if self._closed:
-            rest.close()
             return
         self._on_the_way -= 1
         self._spawn(self._serve(event, rest))
