@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Protocol
 
+from bunker_core.bounds.shares import Shares
 from bunker_core.describe import Asked, Description, Known, describe
 from bunker_core.describe.description import LOGIN_TAGS
 from bunker_core.event import EventTemplate
@@ -165,13 +166,13 @@ class Approvals:
         self._clock = clock
         self._bursts: dict[tuple[str, str, Action], _Burst] = {}
         self._asked: dict[tuple[str, str, Action], dict[asyncio.Task[None], _Burst]] = {}
-        self._waiting: dict[tuple[str, str], int] = {}
+        self._waiting: Shares[tuple[str, str]] = Shares()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
         """How many requests wait for an answer."""
-        return sum(self._waiting.values())
+        return self._waiting.total()
 
     @property
     def attended(self) -> bool:
@@ -188,9 +189,8 @@ class Approvals:
         if not self._approvers:
             return Answer(Verdict.DENY, "nobody to ask")
         client = (key_name, client_pubkey)
-        if self._waiting.get(client, 0) >= MAX_WAITING:
+        if not self._waiting.take(client, 1, MAX_WAITING):
             raise TooMany
-        self._waiting[client] = self._waiting.get(client, 0) + 1
         end = self._clock() + seconds
         try:
             while True:
@@ -203,9 +203,7 @@ class Approvals:
                     return share
                 seconds = max(0.0, end - self._clock())
         finally:
-            self._waiting[client] -= 1
-            if not self._waiting[client]:
-                del self._waiting[client]
+            self._waiting.give_back(client, 1)
 
     async def close(self) -> None:
         """Stop asking. Nobody gets an answer: the requests are in the journal."""

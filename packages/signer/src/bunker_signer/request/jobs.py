@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from bunker_core.bounds.shares import Shares
 from bunker_core.errors import BunkerError
 from bunker_core.event import parse_event_json, verify
 from bunker_core.nips.nip46 import Request, Response, parse_request, parse_response
@@ -77,11 +78,11 @@ class Jobs:
         self._clock = clock
         self._running: dict[str, Job] = {}
         self.refusals: Final = Refusals()
-        self._asked_bytes: Counter[tuple[str, str]] = (
-            Counter()
-        )  # of requests that wait for a person
-        self._kept_bytes: Counter[tuple[str, str]] = Counter()  # since the last look at all of them
-        self._locked_out: Counter[tuple[str, str]] = Counter()  # requests of a key's client
+        # Of a key's client: bytes that wait for a person, bytes kept since the last look at all of
+        # them, requests that wait for an unlock.
+        self._asked_bytes: Shares[tuple[str, str]] = Shares()
+        self._kept_bytes: Counter[tuple[str, str]] = Counter()
+        self._locked_out: Shares[tuple[str, str]] = Shares()
         self.on_interim: Callable[[Reply], object] = lambda _: None
         self.on_locked: Callable[[Identity], None] = lambda _: None
 
@@ -176,8 +177,7 @@ class Jobs:
             return None
         instead = replace(reply, response=Response(reply.response.id, error=reason)).seal()
         if reply.digest:
-            text = instead.sealed
-            await self._writer.write(lambda to: journal.replace(to, reply.digest, text))
+            await self._writer.write(lambda to: journal.replace(to, reply.digest, instead.sealed))
         return instead
 
     # --- step 5: policy ----------------------------------------------------------------------
@@ -335,20 +335,17 @@ class Jobs:
         action = operation.action
         text = operation.text if action.method.value.endswith("_encrypt") else ""
         item = Item(action, job.digest, operation.template, text)
-        name = job.client.metadata.name
-        left = self._left(job)
         client, size = (job.identity.name, job.client.pubkey), len(job.event.content)
-        if self._asked_bytes[client] + size > ASKED_BYTES:
+        if not self._asked_bytes.take(client, size, ASKED_BYTES):
             raise Refused("pending: too many bytes wait for approval", lasting=False)
-        self._asked_bytes[client] += size
         try:
-            answer = await self._approvals.ask(*client, name, item, left)
+            answer = await self._approvals.ask(
+                *client, job.client.metadata.name, item, self._left(job)
+            )
         except TooMany:
             raise Refused("pending: too many requests wait for approval", lasting=False) from None
         finally:
-            self._asked_bytes[client] -= size
-            if not self._asked_bytes[client]:
-                del self._asked_bytes[client]
+            self._asked_bytes.give_back(client, size)
         if answer is None:
             raise Refused(f"expired: nobody answered within {self._deadline:.0f} s")
         now = int(self._clock())
@@ -384,21 +381,17 @@ class Jobs:
         identity = job.identity
         if identity.state is KeyState.LOCKED:
             client = (identity.name, job.client.pubkey)
-            if self._locked_out[client] >= MAX_WAITING:
+            if not self._locked_out.take(client, 1, MAX_WAITING):
                 raise Refused("locked: too many requests wait for the unlock", lasting=False)
-            self.on_locked(identity)
-            self._locked_out[client] += 1
             try:
+                self.on_locked(identity)
                 async with asyncio.timeout(self._left(job)):
                     await identity.access.wait_while(KeyState.LOCKED)
             except TimeoutError:
                 raise Refused("locked: the key was not unlocked in time", lasting=False) from None
             finally:
-                self._locked_out[client] -= 1
-                if not self._locked_out[client]:
-                    del self._locked_out[client]
-            pubkey = job.client.pubkey
-            if self._writer.read(lambda at: clients.find(at, identity.name, pubkey)) is None:
+                self._locked_out.give_back(client, 1)
+            if self._writer.read(lambda at: clients.find(at, *client)) is None:
                 raise Refused(decision.GONE)
         if identity.state is KeyState.PAUSED:
             raise Refused("locked: the signer is paused", lasting=False)
