@@ -11,7 +11,6 @@ from bunker_client.errors import (
     ClientError,
     ConnectionEnded,
     RelayUnreachable,
-    RequestTimeout,
     SignerOffline,
     denial,
 )
@@ -27,6 +26,7 @@ from bunker_client.request.options import Options
 from bunker_client.request.pending import Pending
 from bunker_client.request.progress import Progress, Step, Watchers
 from bunker_client.request.remote import Remote
+from bunker_client.request.turns import Turns
 from bunker_core.errors import BunkerError, PoolError
 from bunker_core.event import Event, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
@@ -45,10 +45,6 @@ RELAY_CHECK_INTERVAL: Final = 3600.0  # seconds; NIP-46: "at reasonable interval
 # A second signer on the same key may refuse what the first one grants: an error waits this long
 # for a success before it counts, in seconds.
 SECOND_OPINION: Final = 0.3
-# Requests that may be on the way at a time: whoever asks for a thousand signatures at once would
-# otherwise fill the relay's buffer for the signer, which then closes that connection, and have
-# every request asked for again before its turn has come.
-AT_ONCE: Final = 32
 _ON_THE_WAY: Final = (Step.SENT, Step.DELIVERED)
 
 log = logging.getLogger(__name__)
@@ -94,7 +90,7 @@ class Link:
         self._clock = clock
         self._calls: dict[str | int, Pending] = {}
         self._watchers = Watchers()
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns()
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -164,11 +160,11 @@ class Link:
         # 16 random bytes: ids that collide would mix up answers
         request = Request(secrets.token_hex(16), method, tuple(params))
         now = asyncio.get_running_loop().time()
-        counted = method != Method.PING.value  # a ping tells what becomes of the others
-        if counted:
-            now = await self._wait_for_room(method, patience.total, now)
+        waits = method != Method.PING.value  # a ping tells what becomes of the others
+        if waits:
+            now = await self._turns.take(method, patience.total, now)
         pending = Pending(Call(request, patience, now))
-        pending.counted = counted
+        pending.has_turn = waits
         self._calls[request.id] = pending
         try:
             self._send(pending)
@@ -181,7 +177,7 @@ class Link:
             del self._calls[request.id]
             if pending.publication:
                 pending.publication.forget()
-            self._make_room(pending)
+            self._give_back(pending)
             self._show(pending)
         if response.error is not None:
             raise denial(method, response.error)
@@ -203,7 +199,7 @@ class Link:
                 self._act(action, pending)
             if pending.call.step not in _ON_THE_WAY:
                 # Its answer is a matter of a person, or of somebody's return.
-                self._make_room(pending)
+                self._give_back(pending)
             if pending.call.step is Step.QUEUED:
                 self.pool.hurry()
             self._show(pending)
@@ -211,23 +207,10 @@ class Link:
         pending.call.step = Step.ANSWERED
         return pending.response
 
-    async def _wait_for_room(self, method: str, total: float | None, now: float) -> float:
-        """Wait until fewer are on the way; return when the time of the request began."""
-        if not self._at_once.locked():
-            await self._at_once.acquire()
-            return now
-        try:
-            async with asyncio.timeout(total):
-                await self._at_once.acquire()
-        except TimeoutError:
-            why = "the requests before it are not answered"
-            raise RequestTimeout(method, total or 0.0, why) from None
-        return now if total is not None else asyncio.get_running_loop().time()
-
-    def _make_room(self, pending: Pending) -> None:
-        if pending.counted:
-            pending.counted = False
-            self._at_once.release()
+    def _give_back(self, pending: Pending) -> None:
+        if pending.has_turn:
+            pending.has_turn = False
+            self._turns.give_back()
 
     def _view(self, pending: Pending) -> View:
         publication = pending.publication

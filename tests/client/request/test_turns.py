@@ -1,4 +1,4 @@
-"""link.py: how many requests of one client are on the way at a time."""
+"""How many requests of one client are on the way at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -10,7 +10,7 @@ import pytest
 from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_client import RemoteSigner
 from bunker_client.errors import RequestTimeout
-from bunker_client.request.link import AT_ONCE
+from bunker_client.request.turns import AT_ONCE
 
 MORE = 3
 
