@@ -1,1 +1,1 @@
-"""This machine: private files, locks, sockets, processes, systemd. Nothing goes elsewhere."""
+"""This machine: private files, locks, memory, sockets, processes, systemd. Nothing leaves it."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from bunker_core.local.memory import settle
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
 from bunker_relay.client.fast_path import FastPathProtocol, lacking
@@ -171,8 +172,7 @@ class _Server(uvicorn.Server):
         self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what is loaded now stays; no later collection has to look at it
+        settle()  # what is loaded now stays
         gc.enable()
         # A client that comes makes 200 objects that stay: at Python's own 700, collections are a
         # fifth of what many clients at once cost, and find nothing.

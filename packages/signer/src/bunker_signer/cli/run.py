@@ -1,7 +1,6 @@
 """`bunker signer run`."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -264,6 +263,7 @@ async def _run(
     *,
     on_desktop: bool,
 ) -> None:
+    from bunker_core.local.memory import settle
     from bunker_core.local.systemd import notify
     from bunker_signer.approvers.terminal import TerminalApprover
     from bunker_signer.control.commands import Commands
@@ -308,9 +308,7 @@ async def _run(
             announce(page.address, accounts, pairs=shows.pairs, qr=shows.qr)
         serve = asyncio.create_task(service.agent.serve())
         await _announce(service, grants, invitations, shows)
-        # What was loaded until now stays: no collection has to look at it again.
-        gc.collect()
-        gc.freeze()
+        settle()  # what is loaded now stays
         notify("READY=1")
         tasks: set[asyncio.Task[Any]] = {serve, asyncio.create_task(stopped.wait())}
         watchdog = asyncio.create_task(_watchdog(service))
