@@ -41,7 +41,7 @@ async def test_restored_installation_serves_the_old_pairing(tmp_path: Path) -> N
     app_key = SecretKey.generate()
     note = sign_event(EventTemplate(1, "kept", (), 1_700_000_000), SecretKey.generate())
     async with running_relay(old / "relay") as relay:
-        port = int(relay.url.rpartition(":")[2])
+        port = relay.port
         async with running_signer(old / "signer", [relay.url], allow="sign_event:1") as signer:
             async with RemoteSigner.from_uri(signer.uri, client_key=app_key, timeout=10) as app:
                 pubkey = (await app.request_signature({"kind": 1})).pubkey

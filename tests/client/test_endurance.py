@@ -23,7 +23,7 @@ DEADLINE = 60.0 + 0.2 * REQUESTS  # seconds for all of it
 
 async def restart_forever(data: Path, first: RunningRelay, kills: list[float]) -> None:
     """Kill the relay every two seconds and start it again on its port."""
-    port = int(first.url.rpartition(":")[2])
+    port = first.port
     await asyncio.sleep(UP_TIME)
     await first.kill()
     while True:

@@ -243,7 +243,7 @@ async def reconnect(story: Story, relay: RunningRelay, directory: Path) -> None:
     waiting = story.ask("reconnect", 7)
     questions = await story.questions()
     await relay.kill()
-    port = int(relay.url.rpartition(":")[2])
+    port = relay.port
     async with running_relay(directory, port=port):
         await story.bunker("approve", *questions)
         for library in waiting.keys() & set(NEEDS_A_PUSH):

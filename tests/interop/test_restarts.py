@@ -181,7 +181,7 @@ async def play(directory: Path) -> Story:
     data, workers = directory / "relay", ("--workers", "2")
     async with AsyncExitStack() as stack:
         async with running_relay(data, arguments=workers) as relay:
-            url, port = relay.url, int(relay.url.rpartition(":")[2])
+            url, port = relay.url, relay.port
             for library, (kind, script) in SUBSCRIBERS.items():
                 command = (*kind(script), library, url, story.tag)
                 story.subscribers[library] = await stack.enter_async_context(program(*command))

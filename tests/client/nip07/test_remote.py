@@ -367,7 +367,7 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
     """No call hangs without its relay: it is told in words; with the relay back the next works."""
     stage = setup.stage
     async with running_relay(tmp_path / "relay") as relay:
-        port = int(relay.url.rstrip("/").rpartition(":")[2])
+        port = relay.port
         arguments = ("--profile", "full")
         async with running_signer(tmp_path / "s", [relay.url], arguments=arguments) as signer:
             identity, pubkey = await pair(stage, signer), parse_pubkey(signer.npub)

@@ -32,7 +32,7 @@ async def test_undelivered_until_the_relay_comes_back(data: Path, tmp_path: Path
     """The relay dies while the owner thinks; the answer arrives when it is there again."""
     owner, key = Owner(), SecretKey.generate()
     async with running_relay(tmp_path / "relay") as relay:
-        port = int(relay.url.rpartition(":")[2])
+        port = relay.port
         async with rig(relay.url, data, approver=owner) as signer:
             given_up = watch(signer.agent._courier, then=no_later)
             async with signer.client(key=key) as client:

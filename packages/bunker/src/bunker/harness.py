@@ -60,6 +60,11 @@ class RunningRelay(Running):
 
     url: str
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
 
 @dataclass(slots=True)
 class RunningSigner(Running):
