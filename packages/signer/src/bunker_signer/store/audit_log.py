@@ -51,8 +51,8 @@ class AuditFilter:
     until: int | None = None
 
 
-def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> int:
-    """Add an entry in the transaction of what it tells about; return its number.
+def append(connection: Connection, at: int, action: str, key_name: str, **facts: str) -> None:
+    """Add an entry in the transaction of what it tells about.
 
     `facts` are the other fields of an AuditEntry, those that are not given empty.
     """
@@ -80,7 +80,6 @@ def append(connection: Connection, at: int, action: str, key_name: str, **facts:
     else:
         cached.audit_end = fields["seq"], fields["hash"]
         cached.before_commit = _advance  # once for all entries of a transaction
-    return last[0] + 1
 
 
 def entries(
