@@ -119,8 +119,7 @@ class RelayProtocol:
         """
         if self._challenged or ok.startswith(_ACCEPTED, _BEHIND_ID):  # nearly every OK
             return None
-        reason = orjson.loads(ok)[3]
-        return self._first_challenge() if reason.startswith(_ASKS_FOR_AUTH) else None
+        return self._challenge_before(orjson.loads(ok)[3])
 
     def challenge_for_deaf(self, event: Event) -> bytes | None:
         """Return the challenge for a client that asks a signer and listens to no answer.
@@ -129,6 +128,12 @@ class RelayProtocol:
         closes subscriptions on sight of a challenge has none here to lose.
         """
         if self._challenged or self.subscriptions or event.kind != NOSTR_CONNECT:
+            return None
+        return self._first_challenge()
+
+    def _challenge_before(self, reason: str) -> bytes | None:
+        """Return the challenge that goes before an answer with `reason`, if any does."""
+        if self._challenged or not reason.startswith(_ASKS_FOR_AUTH):
             return None
         return self._first_challenge()
 
@@ -215,8 +220,9 @@ class RelayProtocol:
         yield Query(subscription)
 
     def _close(self, subscription_id: str, reason: str) -> Iterator[bytes]:
-        if not self._challenged and reason.startswith(_ASKS_FOR_AUTH):
-            yield self._first_challenge()
+        challenge = self._challenge_before(reason)
+        if challenge is not None:
+            yield challenge
         yield frame(Closed(subscription_id, reason))
 
     def _take_memory(self, size: int) -> str:
