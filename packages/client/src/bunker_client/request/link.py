@@ -24,9 +24,9 @@ from bunker_client.request.call import (
 )
 from bunker_client.request.options import Options
 from bunker_client.request.pending import Pending
+from bunker_client.request.places import Places
 from bunker_client.request.progress import Progress, Step, Watchers
 from bunker_client.request.remote import Remote
-from bunker_client.request.turns import Turns
 from bunker_core.errors import BunkerError, PoolError
 from bunker_core.event import Event, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
@@ -90,7 +90,7 @@ class Link:
         self._clock = clock
         self._calls: dict[str | int, Pending] = {}
         self._watchers = Watchers()
-        self._turns = Turns()
+        self._places = Places()
         self._subscription: Subscription | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -162,9 +162,9 @@ class Link:
         now = asyncio.get_running_loop().time()
         waits = method != Method.PING.value  # a ping tells what becomes of the others
         if waits:
-            now = await self._turns.take(method, patience.total, now)
+            now = await self._places.take(method, patience.total, now)
         pending = Pending(Call(request, patience, now))
-        pending.has_turn = waits
+        pending.has_place = waits
         self._calls[request.id] = pending
         try:
             self._send(pending)
@@ -208,9 +208,9 @@ class Link:
         return pending.response
 
     def _give_back(self, pending: Pending) -> None:
-        if pending.has_turn:
-            pending.has_turn = False
-            self._turns.give_back()
+        if pending.has_place:
+            pending.has_place = False
+            self._places.give_back()
 
     def _view(self, pending: Pending) -> View:
         publication = pending.publication

@@ -20,7 +20,7 @@ class Pending:
         self.tried: tuple[str, ...] = ()  # relays that may have seen the latest event
         self.response: Response | None = None
         self.shown: Step | None = None
-        self.has_turn = False
+        self.has_place = False
         self._fresh = False
         self._waiter: asyncio.Future[None] | None = None
 

@@ -10,7 +10,7 @@ import pytest
 from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_client import RemoteSigner
 from bunker_client.errors import RequestTimeout
-from bunker_client.request.turns import AT_ONCE
+from bunker_client.request.places import AT_ONCE
 
 MORE = 3
 
@@ -55,7 +55,7 @@ async def arrived(app: RemoteSigner, held: list[Asked], count: int) -> int:
 
 
 async def test_no_more_than_at_once_are_on_the_way() -> None:
-    """The next one leaves when one is answered; a ping does not wait for its turn."""
+    """The next one leaves when one is answered; a ping does not wait for a place."""
     async with asking(lambda _: ()) as (signer, app, held, _):
         assert await arrived(app, held, AT_ONCE) == AT_ONCE
         first = held.pop(0)
@@ -64,7 +64,7 @@ async def test_no_more_than_at_once_are_on_the_way() -> None:
 
 
 async def test_what_waits_for_a_person_holds_nobody_up() -> None:
-    """A request that its owner looks at gives its turn to the next."""
+    """A request that its owner looks at gives its place to the next."""
     page = "https://bunker.example/agree"
     async with asking(lambda asked: [{"id": asked.id, "result": "auth_url", "error": page}]) as (
         _,
@@ -76,7 +76,7 @@ async def test_what_waits_for_a_person_holds_nobody_up() -> None:
 
 
 async def test_waiting_for_a_turn_ends_with_the_callers_time() -> None:
-    """A timeout of the caller's own counts from the call, not from the turn."""
+    """A timeout of the caller's own counts from the call, not from when it has a place."""
     async with asking(lambda _: ()) as (_, app, held, _):
         await arrived(app, held, AT_ONCE)
         with pytest.raises(RequestTimeout, match="requests before it"):

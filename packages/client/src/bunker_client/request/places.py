@@ -1,4 +1,4 @@
-"""How many requests of one client are on the way at a time; the others wait for their turn."""
+"""How many requests of one client are on the way at a time; the others wait for a place."""
 
 import asyncio
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 from bunker_client.errors import RequestTimeout
 
 # Whoever asks for a thousand signatures at once would otherwise fill the relay's buffer for the
-# signer, which then closes that connection, and have every request asked for again before its turn
-# has come.
+# signer, which then closes that connection, and have every request asked for again before it was
+# answered.
 AT_ONCE: Final = 32
 
 
-class Turns:
-    """AT_ONCE turns, given to those who wait in the order in which they came."""
+class Places:
+    """AT_ONCE places, taken in the order in which requests came."""
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(AT_ONCE)
 
     async def take(self, method: str, total: float | None, now: float) -> float:
-        """Wait for a turn, `total` seconds at most; return when the time of the request began.
+        """Wait for a place, `total` seconds at most; return when the time of the request began.
 
         That is `now`, by the event loop's clock, or the end of the wait when it has no limit.
         Raises RequestTimeout.
@@ -35,5 +35,5 @@ class Turns:
         return now if total is not None else asyncio.get_running_loop().time()
 
     def give_back(self) -> None:
-        """Let the next one have its turn."""
+        """Let the next one in."""
         self._free.release()
