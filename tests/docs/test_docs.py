@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import click
@@ -154,6 +155,25 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         found = path.parent / file if file else path
         assert found.exists(), f"{path.name}: {target}"
         assert not anchor or anchor in anchors(found), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_in_a_document_exists(path: Path) -> None:
+    """A file that is named with its folder is there, wherever that folder is."""
+    named = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|m?js|toml|json|txt|md|yaml))`", path.read_text())
+    real = [name for name in named if "CODE" not in name]  # a language's, whatever its code
+    assert [name for name in real if not any(file.endswith(f"/{name}") for file in files())] == []
+
+
+@cache
+def files() -> list[str]:
+    """Return the paths of the repository's files, without what is installed or built."""
+    found = []
+    for folder, inner, names in os.walk(ROOT):
+        inner[:] = [name for name in inner if name not in {"node_modules", "build", "dist", ".git"}]
+        inner[:] = [name for name in inner if not name.startswith(".venv")]
+        found += [f"{folder}/{name}" for name in names]
+    return found
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
