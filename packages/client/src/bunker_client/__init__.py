@@ -34,7 +34,7 @@ from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.batch import decrypt_all
 from bunker_client.request.progress import Progress, Step
 from bunker_client.request.session import Session
-from bunker_client.sessions.sessions import Sessions
+from bunker_client.sessions import Sessions
 from bunker_client.signers import BunkerClient, pair, signer_from, sync_signer_from
 from bunker_client.sync import SyncRemoteSigner
 from bunker_core.signer import Signer, SyncSigner

@@ -23,7 +23,7 @@ from bunker_client.pair.qr import QR
 from bunker_client.remote_signer import RemoteSigner
 from bunker_client.request.http import fetch_json
 from bunker_client.request.options import Options
-from bunker_client.sessions.sessions import DEFAULT_NAME, Sessions
+from bunker_client.sessions import DEFAULT_NAME, Sessions
 from bunker_client.sync import SyncOf
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI

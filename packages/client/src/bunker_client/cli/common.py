@@ -52,7 +52,7 @@ class Common:
     def sessions(self) -> Any:
         """Return where sessions are kept."""
         from bunker_client.keys.master_key import KeyringMasterKey
-        from bunker_client.sessions.sessions import Sessions
+        from bunker_client.sessions import Sessions
 
         return Sessions(self.sessions_directory, KeyringMasterKey() if self.keyring else None)
 
@@ -202,7 +202,7 @@ def read_text() -> str:
 def _complete_session(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    from bunker_client.sessions.sessions import Sessions
+    from bunker_client.sessions import Sessions
 
     names = Sessions(context.params.get("sessions_directory")).names()
     return [name for name in names if name.startswith(incomplete)]

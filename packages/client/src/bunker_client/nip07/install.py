@@ -19,7 +19,7 @@ import orjson
 
 from bunker_client.errors import ClientError
 from bunker_client.keys.master_key import KeyringMasterKey
-from bunker_client.sessions.sessions import Sessions
+from bunker_client.sessions import Sessions
 from bunker_core.local.files import write_private
 from bunker_core.local.process import module_command
 
