@@ -32,7 +32,7 @@ IDLE = 300.0  # seconds until a user's key is locked again
 
 
 class Users:
-    """One enclave for each user, made when he comes first."""
+    """One enclave for each user, made when they come first."""
 
     def __init__(self, directory: Path, protector: Protector) -> None:
         self._storage = FileStorage(directory)

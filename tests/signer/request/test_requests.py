@@ -71,7 +71,7 @@ async def test_a_stranger_never_reaches_owner_or_key(relay_url: str, data: Path)
 
 
 async def test_repeated_while_it_waits(relay_url: str, data: Path) -> None:
-    """A client that repeats itself while the owner thinks asks him once and gets one answer."""
+    """A client that repeats itself while the owner thinks asks them once and gets one answer."""
     owner = Owner()
     async with rig(relay_url, data, approver=owner) as signer, signer.client() as client:
         uses = count_key_uses(signer.identity)
