@@ -30,7 +30,8 @@ from bunker_signer.console.view.texts import texts_of
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md", "examples/README.md")
-WRITTEN = [*(ROOT / name for name in TOP), *DOCS]
+PACKAGES = sorted((ROOT / "packages").glob("*/README.md"))
+WRITTEN = [*(ROOT / name for name in TOP), *PACKAGES, *DOCS]
 BINARIES = Path(sys.executable).parent
 SHELL = ("sh", "console", "bash", "shell")
 
