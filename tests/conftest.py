@@ -1,5 +1,6 @@
 """What tests of several packages share."""
 
+import gc
 import importlib
 import os
 import signal
@@ -70,6 +71,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while modules and tests come up, and look at none of them later.
+
+    Each worker has all of them: a sixth of the time that it takes to load them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
