@@ -6,6 +6,7 @@ of imports. The start of the real program has tests of its own, and so has the m
 """
 
 import array
+import asyncio
 import atexit
 import functools
 import importlib
@@ -51,6 +52,13 @@ def run(
         return subprocess.CompletedProcess(list(arguments), code, out.read(), err.read())
 
 
+async def printed(*arguments: str) -> str:
+    """Run `bunker` to its end, which has to be a good one; return what it printed."""
+    done = await asyncio.to_thread(run, arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
 class Forked:
     """A command that runs, to be used as a `subprocess.Popen` is. The streams stay the caller's."""
 
@@ -88,6 +96,15 @@ class Forked:
                 self.returncode = int.from_bytes(_exactly(self._connection, 4), signed=True)
             except (TimeoutError, BlockingIOError) as error:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0) from error
+        return self.returncode
+
+    async def ended(self) -> int:
+        """Return the exit code once it is over, to the one task that waits for it so."""
+        with self._connection as connection:
+            connection.setblocking(False)
+            code = await asyncio.get_running_loop().sock_recv(connection, 4)
+        assert len(code) == 4, "the process of the commands ended"
+        self.returncode = int.from_bytes(code, signed=True)
         return self.returncode
 
     def poll(self) -> int | None:
@@ -221,6 +238,9 @@ def _become(request: dict[str, Any], handles: list[int]) -> None:
     for number, handle in enumerate(handles):
         os.dup2(handle, number)
     os.closerange(3, 256)
+    # Anew: the first ones keep what they learned about files that are others now.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -258,11 +278,23 @@ def _load() -> None:
         "bunker_client.doctor",
         "bunker_core.pool",
         "bunker_relay.http.server",
+        "bunker_relay.nodes.nats_bus",
+        "bunker_relay.store.database.postgres",
         "bunker_relay.store.store",
         "sqlalchemy.dialects.sqlite",
-        "uvloop",
+        "uvicorn.lifespan.off",
+        "uvicorn.loops.uvloop",
+        "uvicorn.protocols.http.h11_impl",
+        "bunker_signer.approvers.desktop",
+        "bunker_signer.approvers.terminal",
+        "bunker_signer.console.app",
+        "bunker_signer.console.auth.passkeys",
+        "bunker_signer.control.commands",
+        "bunker_signer.control.server",
+        "bunker_signer.key.announce",
         "bunker_signer.nse.wrap.master_key",
         "bunker_signer.nse.wrap.passphrase",
+        "bunker_signer.process.descriptors",
         "bunker_signer.process.logs",
         "bunker_signer.service.service",
     ):

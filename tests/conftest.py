@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from _forked import forked
 from _postgres import PostgresServer, running_postgres
 
 WORKERS_PER_CORE = 2.5  # most tests wait for another process more than they work
@@ -103,6 +104,13 @@ def _sessions_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Keep what a client keeps out of the home of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUNKER_SESSIONS", str(tmp_path_factory.mktemp("sessions")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_processes() -> Iterator[None]:
+    """Fork the relays and signers of the harness: most tests start some."""
+    with forked():
         yield
 
 

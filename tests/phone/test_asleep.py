@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from _commands import printed
 from bunker.installation import Installation
 from bunker.up.first_run import make_keys
 from bunker_client import Step, WaitingForApproval
@@ -243,13 +244,7 @@ async def _question(handset: Phone) -> dict[str, str]:
 
 async def _status(data: Path, *options: str) -> str:
     """Run `bunker status` on the installation."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bunker", "status", "--data", str(data), *options),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
+    return await printed("status", "--data", str(data), *options)
 
 
 async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -> None:

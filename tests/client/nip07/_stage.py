@@ -27,7 +27,7 @@ from client.nip07._browsers import (
     Unready,
     until,
 )
-from signer.console._stage import FLAGS, bunker, chromium
+from signer.console._stage import FLAGS, chromium
 
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
@@ -314,13 +314,3 @@ def site(pages: dict[str, tuple[str, str]] | None = None) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-async def run(*arguments: str) -> str:
-    """Run `bunker ...`; return what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        bunker(), *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from _commands import printed
 from _require import need
 from client.nip07._browsers import until
 from client.nip07._stage import (
@@ -26,7 +27,6 @@ from client.nip07._stage import (
     built,
     check_every_method,
     check_refusals,
-    run,
     staged,
 )
 
@@ -41,7 +41,7 @@ class Setup:
     pubkey: str
 
     async def command(self, *arguments: str) -> str:
-        return await run("nip07", *arguments, "--directory", str(self.stage.folder / "nip07"))
+        return await printed("nip07", *arguments, "--directory", str(self.stage.folder / "nip07"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=NAMES)
@@ -52,13 +52,13 @@ async def setup(
     built()
     folder = tmp_path_factory.mktemp(request.param)
     profile = folder / (".mozilla" if request.param == "firefox" else "profile")
-    await run("key", "new", "--data", str(folder / "signer"))
-    await run(
+    await printed("key", "new", "--data", str(folder / "signer"))
+    await printed(
         *("nip07", "install", "--signer", f"nse:{folder / 'signer'}"),
         *("--browser", request.param, "--profile", str(profile)),
         *("--directory", str(folder / "nip07")),
     )
-    told = json.loads(await run("whoami", "--uri", f"nse:{folder / 'signer'}", "--json"))
+    told = json.loads(await printed("whoami", "--uri", f"nse:{folder / 'signer'}", "--json"))
     async with staged(request.param, folder, folder / "nip07" / "extension") as stage:
         yield Setup(stage, told["pubkey"])
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from _commands import printed
 from _require import need
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_core.event import parse_event, verify
@@ -28,7 +29,6 @@ from client.nip07._stage import (
     check_every_method,
     check_refusals,
     packer,
-    run,
     site,
     staged,
 )
@@ -188,7 +188,7 @@ async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: 
     drawn = "document.querySelectorAll('.code svg path').length"
     assert await stage.browser.evaluate(tab, drawn) == 1
     data = str(stage.folder.parent / "signer")
-    await run("signer", "pair", address, "--data", data, "--profile", "full")
+    await printed("signer", "pair", address, "--data", data, "--profile", "full")
     await stage.said(tab)
     [identity] = (await stage.state())["identities"]
     assert identity["pubkey"] == setup.pubkey

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from _commands import printed
 from _require import need
 from bunker.harness import RunningSigner, running_signer
 from bunker_client import RemoteSigner
@@ -93,14 +94,8 @@ class Stage:
 
     async def command(self, *arguments: str) -> str:
         """Run `bunker signer ...` on the running signer; return its last line."""
-        process = await asyncio.create_subprocess_exec(
-            *(bunker(), "signer", arguments[0], "--data", str(self.data), *arguments[1:]),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        return output.decode().strip().splitlines()[-1]
+        words = ("signer", arguments[0], "--data", str(self.data), *arguments[1:])
+        return (await printed(*words)).strip().splitlines()[-1]
 
 
 def bunker() -> str:

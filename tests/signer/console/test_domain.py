@@ -18,6 +18,7 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import _commands
 from _require import need
 from interop.peers import running
 from signer.console._stage import bind, browser, bunker, node_script, sure, tap, visitor
@@ -197,11 +198,8 @@ async def test_names_that_make_no_sense(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     """It is said before a key is made."""
-    process = await asyncio.create_subprocess_exec(
-        *(bunker(), "up", "--data", str(tmp_path / "data"), "--yes", *arguments),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert said in errors.decode()
+    words = ("up", "--data", str(tmp_path / "data"), "--yes", *arguments)
+    done = await asyncio.to_thread(_commands.run, words)
+    assert done.returncode == 1
+    assert said in done.stderr.decode()
     assert not (tmp_path / "data").exists()

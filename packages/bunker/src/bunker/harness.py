@@ -6,7 +6,7 @@ ends, whatever happened in it.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,19 +100,26 @@ async def running_signer(
         yield RunningSigner(process, lines, lines[-1], npub)
 
 
-@asynccontextmanager
-async def _running(
-    arguments: Sequence[str], ready: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """Start `bunker`; yield when it has printed a line that starts with `ready`."""
-    environment = {key: value for key, value in os.environ.items() if key != _MASTER_KEY_VARIABLE}
-    process = await asyncio.create_subprocess_exec(
+async def start(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
+    """Start `bunker` with nothing on its standard input; its output is piped."""
+    return await asyncio.create_subprocess_exec(
         *module_command("bunker", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
     )
+
+
+@asynccontextmanager
+async def _running(
+    arguments: Sequence[str], ready: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """Start `bunker`; yield when it has printed a line that starts with `ready`."""
+    environment = {key: value for key, value in os.environ.items() if key != _MASTER_KEY_VARIABLE}
+    process = await start(arguments, environment)
     stderr = asyncio.create_task(_tail(process.stderr))
     draining: asyncio.Task[str] | None = None
     try:

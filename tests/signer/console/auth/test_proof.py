@@ -1,9 +1,7 @@
 """What a stolen phone can't do: every action needs a proof, but for a short list."""
 
-import asyncio
 import json
 import sqlite3
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +9,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
+from _commands import printed
 from bunker_signer.console.app import ROUTES
 from bunker_signer.console.auth.address import parse_address
 from bunker_signer.console.auth.passkeys import LIFETIME, Passkeys
@@ -198,14 +197,7 @@ async def test_devices_from_the_machine(relay_url: str, folder: Path) -> None:
 
 async def command(on: Stage, *arguments: str) -> str:
     """Return all that a command prints."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bunker", "signer", *arguments, "--data", str(on.data)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    output, _ = await process.communicate()
-    return output.decode()
+    return await printed("signer", *arguments, "--data", str(on.data))
 
 
 # Challenges, without a browser and with a clock of our own.
