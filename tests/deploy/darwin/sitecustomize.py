@@ -28,6 +28,8 @@ for module, names in (
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
+if hasattr(os, "process_cpu_count"):  # Python 3.13; without affinity it is the other one
+    os.process_cpu_count = os.cpu_count
 
 _PEERCRED = 17  # Linux' own, which the library must not use
 _real_getsockopt = socket.socket.getsockopt

@@ -87,8 +87,8 @@ async def test_too_many_subscriptions_are_refused(
     async with Peer(relay_url) as peer:
         for number in range(most):
             await peer.send("REQ", f"s{number}", {"ids": [NOBODY], "limit": 0})
-        for number in range(most):
-            assert (await peer.next())[:2] == ["EOSE", f"s{number}"]
+        answers = sorted([(await peer.next())[:2] for _ in range(most)])
+        assert answers == sorted(["EOSE", f"s{number}"] for number in range(most))
         with pytest.raises(Refused, match=f"^CLOSED rate-limited:.*{most}"):
             await peer.subscribe("one-more", {"limit": 0})
         assert await peer.subscribe("s0", {"ids": [NOBODY], "limit": 0}) == []  # replaces

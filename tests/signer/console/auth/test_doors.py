@@ -106,6 +106,7 @@ async def test_a_link_is_too_old(on: Stage) -> None:
     path = (await on.new_link()).removeprefix(on.origin)
     with sqlite3.connect(on.data / "console.sqlite3") as database:
         database.execute("UPDATE links SET created_at = created_at - 601")
+    database.close()
     async with http(on) as client:
         assert (await client.get(path)).status_code == 404
         assert (await client.post(path, data={"name": "Late"})).status_code == 404

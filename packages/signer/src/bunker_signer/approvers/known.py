@@ -72,7 +72,7 @@ class KnownOwner:
             self._file.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             log.warning("what would change can't be shown", file=str(path), error=str(error))
-            self._file = None
+            self.close()
 
     def close(self) -> None:
         """Close the file."""
