@@ -20,6 +20,13 @@ def test_a_socket_listens_when_it_is_there(host: str) -> None:
             listen(host, port)
 
 
+@pytest.mark.parametrize("host", ["\udcff", "a\x00b", "x" * 300, "a..b"])
+def test_a_text_that_is_no_host_is_an_error(host: str) -> None:
+    """An OSError like all others, whatever a command line or a file gave."""
+    with pytest.raises(OSError, match=r"host|Name or service|nodename|resolution"):
+        listen(host, 0)
+
+
 def test_a_number_that_is_no_port_is_an_error() -> None:
     """It is not taken modulo 65536."""
     with pytest.raises(OverflowError):

@@ -69,6 +69,9 @@ def test_lists_in_a_variable_have_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ('database = "mysql://x"', ["database", "postgresql://"]),
         ('database = "postgresql://me:***@db/x"', ["database", "write it out"]),
         ("port =", ["relay.toml"]),
+        (f"name = {'[' * 20_000}", ["relay.toml", "deeply"]),
+        ('host = ""', ["host", "127.0.0.1 is this machine"]),
+        ('metrics = {host = ""}', ["metrics.host", "127.0.0.1 is this machine"]),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_key_value_and_range(
@@ -137,7 +140,8 @@ def test_a_password_is_taken_from_the_file_alone(
 
 def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
     """`bunker relay config` prints a file that gives the same configuration."""
-    text = f'profile = "bunker"\nsigners = ["{PUBKEY}"]\nname = "\\"ü\\\\"\n[metrics]\nport = 9000'
+    name = 'name = "\\"ü😀\\u007f\\\\"'
+    text = f'profile = "bunker"\nsigners = ["{PUBKEY}"]\n{name}\n[metrics]\nport = 9000'
     config = load(_file(tmp_path, text))
     assert config.profile is Profile.BUNKER
     printed = to_toml(config)
@@ -151,6 +155,18 @@ def test_a_file_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_bytes('name = "Füße"'.encode())
     assert load(file).name == "Füße"
+    file.write_bytes(b'\xef\xbb\xbfname = "by Notepad"')
+    assert load(file).name == "by Notepad"
     file.write_bytes(b'name = "F\xfc"')
     with pytest.raises(ConfigError, match=r"relay\.toml"):
         load(file)
+
+
+@pytest.mark.parametrize(("value", "told"), [("", "empty"), ("\udcff", "not UTF-8")])
+def test_a_variable_without_a_value_or_of_other_bytes_is_no_host(
+    value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of a container's file that was left empty opens the relay to nobody else."""
+    monkeypatch.setenv("BUNKER_RELAY_HOST", value)
+    with pytest.raises(ConfigError, match=told):
+        load()

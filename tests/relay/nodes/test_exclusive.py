@@ -24,6 +24,13 @@ def test_clients_that_come_during_the_start_are_let_in() -> None:
             stack.enter_context(socket.create_connection(listener.getsockname(), PATIENCE))
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example", "\udcff"])
+def test_a_text_that_is_no_host_is_said(host: str) -> None:
+    """Whether a name server or Python's own IDNA turns it away."""
+    with pytest.raises(StartError, match="check --host"):
+        bind(host, 0)
+
+
 def test_a_data_directory_is_for_one_relay(tmp_path: Path) -> None:
     """A second one is told what holds it, until the first ends; the lock keeps its time."""
     with lock(tmp_path):

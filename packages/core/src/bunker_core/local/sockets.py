@@ -1,5 +1,6 @@
 """Sockets of this machine: one that listens, and who is at the other end of a Unix socket."""
 
+import errno
 import os
 import socket
 import struct
@@ -30,7 +31,8 @@ class Peer(Protocol):
 def listen(host: str, port: int) -> socket.socket:
     """Return a TCP socket that listens already: whoever is told the address may come at once.
 
-    Port 0 picks one. Raises OSError, and OverflowError for a number that is no port.
+    Port 0 picks one, and a host of "" is every address. Raises OSError, also for a text that is no
+    host, and OverflowError for a number that is no port.
     """
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -40,6 +42,9 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError):
         listening.close()
         raise
+    except (TypeError, UnicodeError):  # half a character, or a label that IDNA has no room for
+        listening.close()
+        raise OSError(errno.EINVAL, "no name of a host") from None
     return listening
 
 

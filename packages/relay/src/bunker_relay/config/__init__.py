@@ -73,6 +73,12 @@ def _network(text: str) -> str:
         raise ValueError("not an IP address or network") from None
 
 
+def _host(text: str) -> str:
+    if not text:  # a variable that was meant to have a value; a socket would take every address
+        raise ValueError("empty: 127.0.0.1 is this machine alone, 0.0.0.0 every address")
+    return text
+
+
 def _nats_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("nats", "tls") or not parts.hostname:
@@ -128,6 +134,7 @@ def _hide_password(url: str) -> str:
 
 
 Pubkey = Annotated[str, Text(_pubkey)]
+Host = Annotated[str, Text(_host)]
 RelayURL = Annotated[str, Text(_relay_url)]
 Network = Annotated[str, Text(_network)]
 NatsURL = Annotated[str, Text(_nats_url)]
@@ -237,7 +244,7 @@ class StoreSettings(Section):
 class Metrics(Section):
     """Prometheus, on its own port; off without one."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int | None = setting(None, ge=0, le=65_535)
 
 
@@ -269,7 +276,7 @@ class Log(Section):
 class Config(Section):
     """One relay's settings."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = setting(7777, ge=0, le=65_535)
     data: Path = Path("relay-data")
     workers: int = setting(1, ge=1, le=64)  # processes; one for each core at most

@@ -241,6 +241,8 @@ def _setting(hint: Any, allowed: Allowed, default: Any) -> Setting:
 def _text(_kind: Any, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")
+    if any("\ud800" <= character <= "\udfff" for character in value):  # bytes of a variable
+        raise ValueError("not UTF-8")
     return value
 
 

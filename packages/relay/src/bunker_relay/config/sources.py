@@ -40,10 +40,12 @@ def load(file: Path | None = None, **flags: Any) -> Config:
         )
     given = {key: value for key, value in flags.items() if value not in (None, (), [])}
     try:
-        held = {} if file is None else tomllib.loads(file.read_bytes().decode())
+        held = {} if file is None else tomllib.loads(file.read_bytes().decode("utf-8-sig"))
         return Config.of(_over(_over(held, _from_environment(variables)), given))
     except InvalidSection as error:
         raise ConfigError("\n".join(map(_explain, error.mistakes))) from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deeply") from None
     except (OSError, ValueError) as error:  # the file can't be read, or is not TOML
         raise ConfigError(f"{file}: {error}") from None
 
@@ -94,7 +96,9 @@ def _table(name: str, values: dict[str, Any]) -> list[str]:
 def _assignment(key: str, value: Any) -> str:
     if value is None:
         return f"# {key} ="
-    return f"{key} = {json.dumps(value)}"  # a JSON scalar or list of them is also TOML
+    # A JSON scalar or list of them is also TOML, but for surrogate pairs and a bare DEL.
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{key} = {text}"
 
 
 def _explain(mistake: Mistake) -> str:

@@ -30,6 +30,8 @@ def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
         )[0]
     except OSError as error:
         raise StartError(f"can't listen on {host}: {error.strerror}; check --host") from error
+    except UnicodeError:  # half a character, or a label that IDNA has no room for
+        raise StartError(f"can't listen on {host}: no name of a host; check --host") from None
     try:
         if count > 1:
             # The first is bound alone and for itself: another relay on this port shows, which
