@@ -45,6 +45,25 @@ def answers_only(signer: Any, *methods: str, ping: str = "pong") -> None:
     signer.answer = answer
 
 
+@pytest.mark.parametrize("answer", [{"result": None}, {}, {"result": "", "error": None}])
+async def test_an_encryption_without_a_result_is_no_empty_text(answer: dict[str, Any]) -> None:
+    """An app would publish "" in the place of its list. What was decrypted may well be empty."""
+    async with (
+        scripted_relay() as relay,
+        scripted_signer(relay.url) as signer,
+        RemoteSigner.from_uri(signer.uri, timeout=LONG) as app,
+    ):
+        signer.answer = lambda asked: [{"id": asked.id, **answer}]
+        for method in (app.nip44_encrypt, app.nip04_encrypt):
+            with pytest.raises(InvalidReply, match="encrypt: the signer answered without a result"):
+                await method(signer.user.pubkey, "text")
+        if answer.get("result") == "":
+            assert await app.nip44_decrypt(signer.user.pubkey, "x") == ""
+        else:
+            with pytest.raises(InvalidReply, match="decrypt: the signer answered without a result"):
+                await app.nip44_decrypt(signer.user.pubkey, "x")
+
+
 async def test_a_short_timeout_says_that_the_owner_is_asked() -> None:
     """WaitingForApproval at any time-out that is longer than a round trip."""
     async with (

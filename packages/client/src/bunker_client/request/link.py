@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from bunker_client.errors import (
     ClientError,
     ConnectionEnded,
+    InvalidReply,
     RelayUnreachable,
     SignerOffline,
     denial,
@@ -153,7 +154,8 @@ class Link:
 
         It waits first when many others are on the way; that counts in
         `patience.total` alone. Raises RelayUnreachable, RelayRefused, SignerOffline,
-        RequestTimeout, WaitingForApproval, RequestDenied, SignerLocked and ConnectionEnded.
+        RequestTimeout, WaitingForApproval, RequestDenied, SignerLocked, InvalidReply and
+        ConnectionEnded.
         """
         if self._ended:
             raise ConnectionEnded(f"{method}: the connection to the signer is closed")
@@ -181,7 +183,11 @@ class Link:
             self._show(pending)
         if response.error is not None:
             raise denial(method, response.error)
-        # Amber and applesauce answer `null` to switch_relays
+        # An app that takes "" for its list, encrypted, puts nothing in its place; a text that was
+        # decrypted may be empty. Amber and applesauce answer `null` to switch_relays.
+        missing = response.result is None or method.endswith("_encrypt")
+        if missing and not response.result and method.endswith("crypt"):
+            raise InvalidReply(f"{method}: the signer answered without a result")
         return response.result or ""
 
     def progress(self) -> AsyncIterator[Progress]:
