@@ -303,6 +303,55 @@ async def test_without_a_terminal_files_answer(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, command).output.startswith("Error: recovery copy")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_are_read_as_editors_write_them(encoding: str, tmp_path: Path) -> None:
+    """Notepad's marks are no part of a key, nor of a passphrase."""
+    nsec = encode_nsec(bytearray(range(1, 33)))
+    (tmp_path / "key").write_text(f"{nsec}\n", encoding)
+    (tmp_path / "passphrase").write_text(f"{GOOD}\n", encoding)
+    command = ["init", "--data", f"{tmp_path}/data", "--import-key", f"{tmp_path}/key"]
+    command += ["--recovery-passphrase-file", f"{tmp_path}/passphrase"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    sheet = (tmp_path / "data" / "recovery.txt").read_text()
+    pubkey = re.search(r"BUNKER_RELAY_OWNER=([0-9a-f]{64})", result.output)
+    assert pubkey
+    assert recovered_pubkey(sheet, GOOD) == pubkey[1]
+
+
+@pytest.mark.parametrize(
+    "option", ["--import-key", "--import-passphrase-file", "--recovery-passphrase-file"]
+)
+def test_a_file_that_is_no_text_is_said_in_one_line(option: str, tmp_path: Path) -> None:
+    """And repeated nowhere."""
+    (tmp_path / "key").write_text(encode_nsec(bytearray(range(1, 33))))
+    (tmp_path / "other").write_bytes(b"secret \xff\xfe")
+    command = ["init", "--data", f"{tmp_path}/data", "--import-key", f"{tmp_path}/key"]
+    result = CliRunner().invoke(main, [*command, option, f"{tmp_path}/other"])
+    assert result.output == f"Error: {tmp_path}/other is not text in UTF-8\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "up", "init", "key list", "relay list", "signer status", "whoami", "panic"],
+)
+def test_without_a_home_each_command_says_what_to_set(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container under a bare uid has none, nor an entry in the table of users."""
+
+    def unknown(_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    environment = dict.fromkeys(("HOME", "XDG_DATA_HOME", "BUNKER_SESSIONS", "BUNKER_URI"), None)
+    result = CliRunner(env=environment).invoke(main, command.split())
+    assert result.exit_code != 0
+    assert not isinstance(result.exception, RuntimeError)
+    if command != "relay list":  # which looks into ./relay-data as well
+        assert "no home directory is known: set HOME" in result.output
+
+
 async def test_a_key_that_bunker_key_made_is_served(tmp_path: Path) -> None:
     """`bunker key new`, then `bunker up`: what is missing is made, and this key signs."""
     made = CliRunner().invoke(main, ["key", "new", "--data", str(tmp_path / "data" / "signer")])

@@ -1,5 +1,6 @@
 """A module of commands is imported when one of them is asked for; a program's words are safe."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from bunker_core.errors import BunkerError
 from bunker_core.local.commands import ModuleCommands, Program
 
 COMMANDS = """
@@ -100,3 +102,28 @@ def test_what_a_program_writes_is_its_owner_s(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BunkerError("no home\x1b[2J"), "no home"),
+        (OSError(errno.EROFS, "Read-only file system", "/data/x"), "/data/x: Read-only file sys"),
+        (OSError(errno.EIO, "Input/output error"), "Error: Input/output error"),
+        (OSError(errno.ENOSPC, "No space left", b"/a\xff\n"), "No space left"),
+    ],
+)
+def test_what_no_command_foresaw_is_one_line(error: Exception, said: str) -> None:
+    """A disk, or a home that is none: in words, with 1, and without a traceback."""
+
+    @click.group(cls=Program)
+    def program() -> None: ...
+
+    @program.command()
+    def fail() -> None:
+        raise error
+
+    result = CliRunner().invoke(program, ["fail"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+    assert said in result.output
+    assert "\x1b" not in result.output

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.local import locks
 from bunker_core.local.files import private_folder
+from bunker_core.local.home import data_home, user_home
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
 from bunker_signer.nse import NSE
@@ -20,14 +22,15 @@ DATABASE: Final = "signer.sqlite3"  # in the signer's directory
 
 def default_data() -> Path:
     """Return where the data lies when no directory is named (XDG base directory)."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "nostr-bunker"
+    return data_home() / "nostr-bunker"
 
 
 def shown(path: Path) -> str:
     """Return `path` as people write it, with ~ for their home."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    with suppress(BunkerError):
+        if path.is_relative_to(home := user_home()):
+            return f"~/{path.relative_to(home)}"
+    return str(path)
 
 
 @dataclass(frozen=True, slots=True)

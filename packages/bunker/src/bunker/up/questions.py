@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -25,6 +25,7 @@ from bunker_signer.nse import NSEError, harden_process
 from bunker_signer.policy import Profile
 
 RECOVERY_FILE: Final = "recovery.txt"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")  # byte order marks, of Windows' Notepad
 # A host name, also one that is not written in ASCII; no scheme, port or path.
 _DOMAIN: Final = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*")
 
@@ -47,17 +48,17 @@ def first_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--import-key",
-            type=click.File("r"),
+            type=click.File("rb"),
             help="First run: take the key in this file, nsec1… or ncryptsec1…, and make none.",
         ),
         click.option(
             "--import-passphrase-file",
-            type=click.File("r"),
+            type=click.File("rb"),
             help="First run: the passphrase of an ncryptsec1….",
         ),
         click.option(
             "--recovery-passphrase-file",
-            type=click.File("r"),
+            type=click.File("rb"),
             help="First run: write the recovery copy under the passphrase in this file.",
         ),
         click.option("--yes", is_flag=True, help="Ask no questions; take the defaults."),
@@ -71,9 +72,9 @@ def first_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 class Answers:
     """What the options say; `asks` is whether a person is there to say the rest."""
 
-    import_key: TextIO | None
-    import_passphrase_file: TextIO | None
-    recovery_passphrase_file: TextIO | None
+    import_key: BinaryIO | None
+    import_passphrase_file: BinaryIO | None
+    recovery_passphrase_file: BinaryIO | None
     yes: bool
 
     @property
@@ -112,7 +113,7 @@ def first_run(
     harden_process()  # before the first secret is here: no other process of this user reads along
     imported = _given_key(answers.import_key, answers.import_passphrase_file)
     file = answers.recovery_passphrase_file
-    passphrase = file.read().strip() if file else ""
+    passphrase = _text_of(file) if file else ""
     if answers.asks:
         imported = imported or _ask_key()
         passphrase = passphrase or _ask_passphrase("2. ")
@@ -153,27 +154,27 @@ def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
 @master_key_option
 @click.option(
     "--passphrase-file",
-    type=click.File("r"),
+    type=click.File("rb"),
     help="File of the passphrase. Without it you are asked; without a terminal one is made.",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def recovery(
     data: Path,
     master_key_file: Path | None,
-    passphrase_file: TextIO | None,
+    passphrase_file: BinaryIO | None,
     file: Path,
 ) -> None:
     """Write a recovery copy of the key to FILE, encrypted under a passphrase (NIP-49)."""
     installation = Installation(data)
     harden_process()
-    if passphrase_file is not None:
-        passphrase = passphrase_file.read().strip()
-    elif sys.stdin.isatty():
-        passphrase = _ask_passphrase()
-    else:
-        passphrase = ""  # nobody to ask: one is made and shown
-    shown = "" if passphrase else new_passphrase()
     try:
+        if passphrase_file is not None:
+            passphrase = _text_of(passphrase_file)
+        elif sys.stdin.isatty():
+            passphrase = _ask_passphrase()
+        else:
+            passphrase = ""  # nobody to ask: one is made and shown
+        shown = "" if passphrase else new_passphrase()
         write_recovery(installation, master_key_file, passphrase or shown, file)
     except (BunkerError, NSEError) as error:
         raise click.ClickException(str(error)) from None
@@ -182,10 +183,19 @@ def recovery(
         click.echo(f"passphrase, shown once, write it down: {shown}")
 
 
-def _given_key(file: TextIO | None, passphrase: TextIO | None) -> ImportedKey | None:
+def _given_key(file: BinaryIO | None, passphrase: BinaryIO | None) -> ImportedKey | None:
     if file is None:
         return None
-    return ImportedKey(file.read().strip(), passphrase.read().strip() if passphrase else "")
+    return ImportedKey(_text_of(file), _text_of(passphrase) if passphrase else "")
+
+
+def _text_of(file: BinaryIO) -> str:
+    """Return what a file holds, as editors write it; raises BunkerError."""
+    data = file.read()
+    try:
+        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise BunkerError(f"{file.name} is not text in UTF-8") from None
 
 
 def _ask_key() -> ImportedKey | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from bunker_client.cli.common import Common, one_line_errors
+from bunker_core.local.home import expanded, user_home
 
 _DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
 
@@ -66,7 +67,7 @@ def install(
     if sys.platform == "win32":
         raise click.ClickException("on Windows browsers look into the registry; not supported yet")
     if signer.startswith("nse:"):  # the browser starts the host in a directory of its own
-        signer = f"nse:{Path(signer[4:]).expanduser().absolute()}"
+        signer = f"nse:{expanded(signer[4:]).absolute()}"
     with one_line_errors(Common()):
         settings = Settings(signer, sessions.absolute() if sessions else None, keyring)
         browsers = _browsers(names, profile)
@@ -159,8 +160,8 @@ def _browsers(names: tuple[str, ...], profile: Path | None) -> dict[Path, Any]:
             raise click.UsageError("--profile needs one --browser")
         return {profile: known[names[0]]}
     if names:
-        return {known[name].profile(Path.home()): known[name] for name in names}
-    found = present(Path.home())
+        return {known[name].profile(user_home()): known[name] for name in names}
+    found = present(user_home())
     if not found:
         raise click.UsageError(f"no browser's profile was found; name one of {', '.join(known)}")
     return found

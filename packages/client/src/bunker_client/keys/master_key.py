@@ -8,6 +8,7 @@ from bunker_client.errors import SessionError
 from bunker_client.keys.sealed import KEY_BYTES
 from bunker_core.keys import fill_random_secret
 from bunker_core.local.files import write_private
+from bunker_core.local.home import data_home
 
 DIRECTORY_VARIABLE: Final = "BUNKER_SESSIONS"
 MASTER_KEY_FILE: Final = "master.key"
@@ -109,6 +110,4 @@ def default_directory() -> Path:
     """Return $BUNKER_SESSIONS, else the place that the XDG base directory specification names."""
     if named := os.environ.get(DIRECTORY_VARIABLE):
         return Path(named)
-    base = os.environ.get("XDG_DATA_HOME")
-    home = Path(base) if base else Path.home() / ".local" / "share"
-    return home / "nostr-bunker" / "sessions"
+    return data_home() / "nostr-bunker" / "sessions"

@@ -6,7 +6,6 @@ DIRECTORY/host.json     which signer it uses
 DIRECTORY/sites.json    what the sites may do
 """
 
-import os
 import shlex
 import shutil
 import sys
@@ -21,6 +20,7 @@ from bunker_client.errors import ClientError
 from bunker_client.keys.master_key import KeyringMasterKey
 from bunker_client.sessions import Sessions
 from bunker_core.local.files import write_private
+from bunker_core.local.home import data_home
 from bunker_core.local.process import module_command
 
 NAME: Final = "nostr_bunker"  # of the host; background.js connects to it
@@ -104,9 +104,7 @@ class Settings:
 
 def default_directory() -> Path:
     """Return the place that the XDG base directory specification names."""
-    base = os.environ.get("XDG_DATA_HOME")
-    home = Path(base) if base else Path.home() / ".local" / "share"
-    return home / "nostr-bunker" / "nip07"
+    return data_home() / "nostr-bunker" / "nip07"
 
 
 def install(directory: Path, settings: Settings, browsers: dict[Path, Browser]) -> list[Path]:

@@ -8,9 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
+
+from bunker_core.errors import BunkerError
+
+_LONGEST: Final = 500  # characters of an error that no command foresaw
 
 
 class Program(click.Group):
@@ -36,6 +40,18 @@ class Program(click.Group):
 
             vars(error)["message"] = plain.text(error.message)
             raise
+        except BrokenPipeError:
+            raise  # who reads has had enough: click ends without a word
+        except (BunkerError, OSError) as error:  # what no command foresaw of a disk, or of a home
+            from bunker_core.describe import plain
+
+            raise click.ClickException(plain.line(_in_words(error), _LONGEST)) from None
+
+
+def _in_words(error: BunkerError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(getattr(error, "strerror", None) or error)
 
 
 class ModuleCommands(Program):

@@ -1,11 +1,14 @@
 """What the commands of `bunker relay` share: options, the configuration, where the data lies."""
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from bunker_core.errors import BunkerError
+from bunker_core.local.home import data_home
 
 if TYPE_CHECKING:
     from bunker_relay.config import Config
@@ -94,17 +97,16 @@ def tool_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def tool_config(config_file: Path | None, data: Path | None) -> "Config":
     """Return the configuration, with the data where it is: also where `bunker up` has it."""
     config = load_or_fail(config_file, {"data": data})
-    up = default_data()
-    if "data" not in config.given and not config.data.exists() and up.is_dir():
-        return config.but(data=up)
+    if "data" not in config.given and not config.data.exists():
+        with suppress(BunkerError):  # nobody's home, and so nobody's `bunker up`
+            if (up := default_data()).is_dir():
+                return config.but(data=up)
     return config
 
 
 def default_data() -> Path:
-    """Return where `bunker up` has its relay (XDG base directory)."""
-    base = os.environ.get("XDG_DATA_HOME")
-    home = Path(base) if base else Path.home() / ".local" / "share"
-    return home / "nostr-bunker" / "relay"
+    """Return where `bunker up` has its relay (XDG base directory). Raises BunkerError."""
+    return data_home() / "nostr-bunker" / "relay"
 
 
 def load_config(config_file: Path | None, flags: dict[str, Any]) -> "Config":

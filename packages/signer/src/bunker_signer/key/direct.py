@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
+from bunker_core.local.home import expanded
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.signer import Signer
 from bunker_signer.key.keystore import KEYS_DIRECTORY, KeyStore, key_storage
@@ -61,7 +62,7 @@ def open_signer(path: str) -> DirectSigner:
 
     Raises BunkerError; makes nothing that is not there.
     """
-    data = Path(path).expanduser()
+    data = expanded(path)
     if not (data / KEYS_DIRECTORY).is_dir():
         raise BunkerError(f"{data} holds no sealed key; make one with `bunker signer run`")
     given = os.environ.get(MASTER_KEY_VARIABLE)
