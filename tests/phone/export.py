@@ -16,11 +16,13 @@ from bunker_core.event import EventTemplate, event_id, parse_template
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip04, nip44, nip49
 from bunker_core.nips.bunker_uri import parse_bunker_uri, parse_nostrconnect_uri
-from bunker_core.nips.nip19 import encode_npub
+from bunker_core.nips.key_text import parse_key_text
+from bunker_core.nips.nip19 import encode_npub, encode_nsec
 from bunker_core.nips.nip46 import (
     Method,
     Request,
     Response,
+    parse_message,
     parse_metadata,
     parse_permissions,
     parse_request,
@@ -48,6 +50,11 @@ TABLES = Path(__file__).parent / "tables"
 USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 PEER = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
 NOW = 1_800_000_000
+# NIP-49's own example
+NCRYPTSEC = (
+    "ncryptsec1qgg9947rlpvqu76pj5ecreduf9jxhselq2nae2kghhvd5g7dgjtcxfqtd67p9m0w57lspw8gsq6yphnm8623nsl8"
+    "xn9j4jdzz84zm3frztj3z7s35vpzmqf6ksu8r89qk5z2zxfmu5gv8th8wclt0h4p"
+)
 OWN = ("wss://relay.example", "ws://localhost:7777/x")  # relays that the signer runs on
 LOGINS: tuple[tuple[int, list[list[str]]], ...] = (
     (22242, [["relay", "wss://Chat.Example:443/"], ["challenge", "x"]]),
@@ -110,6 +117,8 @@ def tables() -> dict[str, Any]:
         "operations": operations(),
         "events": events(),
         "uris": uris(),
+        "key_texts": key_texts(),
+        "messages": messages(),
         "bunker_uris": bunker_uris(),
         "relay_urls": relay_urls(),
         "audit": audit(),
@@ -324,6 +333,7 @@ def uris() -> list[dict[str, Any]]:
         f"bunker://{PEER}?relay={relay}&secret=abc",
         "",
         f"nostrconnect://{PEER}?secret=abc" + f"&relay={relay}%2F" * 3,
+        f"nostrconnect://{PEER}?relay=http%3A%2F%2Fx&relay={relay}&relay=wss%3A%2F%2F&secret=abc",
     ]
     return [{"text": text, **_outcome(lambda text=text: _uri(text))} for text in texts]
 
@@ -342,8 +352,56 @@ def bunker_uris() -> list[dict[str, Any]]:
         f"bunker://{PEER[:-1]}?relay={relay}",
         f"nostrconnect://{PEER}?relay={relay}&secret=abc",
         "bunker://" + "x" * 17_000,
+        f"bunker://{PEER}?relay=relay.example&relay={relay}&relay=wss://[&secret=abc",
+        f"bunker://{PEER}?" + "&".join(f"relay=wss://{n}.example" for n in range(20)) + "&relay=x",
+        f"bunker://{encode_npub(PEER)}@relay.example",
+        f"bunker://{PEER}@ws://relay.example/?secret=abc",
+        f"bunker://{PEER}@?relay={relay}",
+        f"bunker://{PEER}?relay=ws%253A%252F%252F%255B%253A%253A1%255D%253A7777%252Fa&secret=%2B",
     ]
     return [{"text": text, **_outcome(lambda text=text: _bunker_uri(text))} for text in texts]
+
+
+def key_texts() -> list[dict[str, Any]]:
+    """Return private keys in the forms that people have, and what is none."""
+    secret = bytearray(range(1, 33))
+    nsec, ncryptsec = encode_nsec(secret), NCRYPTSEC
+    words = "leader monkey parrot ring guide accident before fence cannon height naive bean"
+    texts = [
+        *(nsec, nsec.upper(), f" nostr:{nsec}\n", f"\ufeff{nsec}", f'"{nsec}"', f"“{nsec}”"),
+        *(secret.hex(), f"0x{secret.hex().upper()}", ncryptsec, f"nostr:{ncryptsec}"),
+        *(ncryptsec.upper(), json.dumps({"npub": "npub1", "nsec": nsec})),
+        *(json.dumps({"nsec": nsec, "ncryptsec": ncryptsec}), f"'{words}'", f"web+nostr:{nsec}"),
+        *("", "x", f"{nsec[:-1]}q", f"{ncryptsec[:-1]}q", secret.hex()[1:], "nsec1", "{", "{}"),
+        *(encode_npub(USER), "note1x", f"bunker://{PEER}?relay=wss://x", "one two"),
+    ]
+    return [{"text": text, **_outcome(lambda text=text: _key_text(text))} for text in texts]
+
+
+def messages() -> list[dict[str, Any]]:
+    """Return what signers answer, in all the shapes that are known of them."""
+    values: list[dict[str, Any]] = [
+        {"id": "a", "result": "pong"},
+        {"id": 7, "result": "pong", "error": None},
+        {"id": "a", "result": "pong", "error": ""},
+        {"id": "a", "result": None},
+        {"id": "a"},
+        {"id": "a", "result": {"kind": 1, "tags": []}},
+        {"id": "a", "result": ["wss://x"]},
+        {"id": "a", "error": "denied"},
+        {"id": "a", "result": None, "error": {"code": 1, "message": "denied"}},
+        {"id": "a", "result": "x", "error": {"code": 1}},
+        {"id": "a", "result": "x", "error": False},
+        {"id": "a", "result": "auth_url", "error": "https://x/y"},
+        {"id": "a", "result": "x", "method": "connect"},
+        {"id": "a", "method": "connect", "params": [PEER, "abc"]},
+        {"id": "a", "method": 1, "result": 1.5},
+        {"result": "pong"},
+        {"id": None, "result": "pong"},
+        {"id": "x" * 257, "result": "pong"},
+    ]
+    texts = [*map(json.dumps, values), "[]", "null", "x", ""]
+    return [{"text": text, **_outcome(lambda text=text: _message(text))} for text in texts]
 
 
 def relay_urls() -> list[dict[str, Any]]:
@@ -621,6 +679,19 @@ def _outcome(read: Any) -> dict[str, Any]:
 def _request(text: str) -> dict[str, Any]:
     found = parse_request(text)
     return {"id": found.id, "method": found.method, "params": list(found.params)}
+
+
+def _message(text: str) -> dict[str, Any]:
+    match parse_message(text):
+        case Request(request_id, method, params):
+            return {"id": request_id, "method": method, "params": list(params)}
+        case Response(request_id, result, error):
+            return {"id": str(request_id), "result": result, "error": error}
+
+
+def _key_text(text: str) -> dict[str, Any]:
+    found = parse_key_text(text.encode())
+    return {"secret": bytes(found.secret or bytes(32)).hex(), "ncryptsec": found.ncryptsec}
 
 
 def _bunker_uri(text: str) -> dict[str, Any]:

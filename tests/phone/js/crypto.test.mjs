@@ -10,7 +10,8 @@ import * as nip04 from "../../../packages/phone/web/nips/nip04.js";
 import * as nip44 from "../../../packages/phone/web/nips/nip44.js";
 import * as nip44v3 from "../../../packages/phone/web/nips/nip44v3.js";
 import * as nip49 from "../../../packages/phone/web/nips/nip49.js";
-import { decodeBech32, encodeNpub, parseNsec, parsePubkey } from "../../../packages/phone/web/nips/nip19.js";
+import { decodeBech32, encodeNpub, parsePubkey } from "../../../packages/phone/web/nips/nip19.js";
+import { isEncrypted, parseKeyText, readKey } from "../../../packages/phone/web/nips/key_text.js";
 import { parseBlob } from "../../../packages/phone/web/nse/blob.js";
 import { Passphrase } from "../../../packages/phone/web/nse/passphrase.js";
 import { seal, Vault } from "../../../packages/phone/web/nse/vault.js";
@@ -135,11 +136,31 @@ test("an ncryptsec that asks for 4 GiB is refused before anything is computed", 
   await assert.rejects(() => nip49.decrypt(encodeBech32("ncryptsec", data), "x", new Uint8Array(32)), /more memory/);
 });
 
-test("a private key is taken as nsec or hex, a public key in every form", () => {
+test("a private key is read in every form that Python takes but words, and what is none is named", () => {
   const out = new Uint8Array(32);
-  parseNsec("nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5", out);
-  assert.equal(toHex(out), "67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa");
-  assert.throws(() => parseNsec("npub1", out));
+  for (const { text, found, error } of table("key_texts")) {
+    out.fill(0);
+    const read = () => parseKeyText(text, out);
+    if (found && text.split(" ").length > 11) assert.throws(read, /seed words/, text);
+    else if (found) assert.deepEqual({ ncryptsec: read(), secret: toHex(out) }, found, text);
+    else assert.throws(read, { message: error.replace(", 64 hex characters or seed words", " or 64 hex characters").replace("not a bech32 text", "bech32 checksum does not match") }, text);
+  }
+  assert.throws(() => parseKeyText("1".repeat(70_000), out), /too long/);
+});
+
+test("the passphrase of an ncryptsec is asked for, and a wrong one is said", async () => {
+  const { ncryptsec, passphrase, secret } = table("encrypted");
+  const out = new Uint8Array(32);
+  for (const text of [ncryptsec, ` "NOSTR:${ncryptsec.toUpperCase()}"`]) {
+    await readKey(text, passphrase, out);
+    assert.equal(toHex(out), secret);
+    assert.ok(isEncrypted(text));
+    await assert.rejects(() => readKey(text, "wrong", out), /not the passphrase/);
+    await assert.rejects(() => readKey(text, "", out), /needs its passphrase/);
+  }
+});
+
+test("a public key is taken in every form", () => {
   const hex = toHex(curve.pubkey(key(1)));
   assert.equal(parsePubkey(encodeNpub(hex)), hex);
   assert.equal(parsePubkey(`nostr:${encodeNpub(hex)}`), hex);

@@ -7,7 +7,7 @@ import { hostsOf, readOperation, shown } from "../../../packages/phone/web/signe
 import { fault, next } from "../../../packages/phone/web/signer/audit_chain.js";
 import { TokenBucket, Buckets } from "../../../packages/phone/web/signer/limits.js";
 import { eventId, parseEvent, parseTemplate, signEvent, verifyEvent } from "../../../packages/phone/web/nips/event.js";
-import { METHODS, parseMetadata, parsePermissions, parseRequest, responseText } from "../../../packages/phone/web/nips/nip46.js";
+import { isPage, METHODS, parseMessage, parseMetadata, parsePermissions, parseRequest, responseText } from "../../../packages/phone/web/nips/nip46.js";
 import { bunkerUri, nostrConnectUri, parseBunkerUri, parseNostrConnect } from "../../../packages/phone/web/nips/bunker_uri.js";
 import { parseRelayUrl } from "../../../packages/phone/web/nips/relay_url.js";
 
@@ -61,6 +61,18 @@ test("a response has the one shape that all client libraries read", () => {
     const said = { id, ...(result !== null && { result }), ...(error !== null && { error }) };
     assert.equal(responseText(said), text);
   }
+});
+
+test("what signers answer, in any shape, is read as the Python client reads it", () => {
+  for (const { text, found, error } of table("messages")) {
+    if (found) assert.deepEqual(parseMessage(text), found, text);
+    else assert.throws(() => parseMessage(text), { message: error }, text);
+  }
+});
+
+test("a page that a signer names is an address, and no command", () => {
+  for (const url of ["https://x.example/a?b=c#d", "http://localhost:1"]) assert.ok(isPage(url));
+  for (const url of ["", "javascript:alert(1)", "data:text/html,x", "https://", "https://a b", "https://x\n", "https://ü", ` https://x`, `https://x/${"y".repeat(2048)}`]) assert.ok(!isPage(url), url);
 });
 
 test("permissions and metadata of strangers are cut down the same", () => {

@@ -42,13 +42,13 @@ export class Homes {
     return identity.home === "sealed" && this.sealed.locked(identity.id);
   }
 
-  /** Do what a site was granted; throws BunkerError. @param {string} site @param {Identity} identity @param {Operation} operation */
-  async perform(site, identity, operation) {
+  /** Do what a site was granted; throws BunkerError. @param {string} site @param {Identity} identity @param {Operation} operation @param {() => boolean} still */
+  async perform(site, identity, operation, still) {
     if (operation.action.method === "get_public_key" && identity.pubkey) return identity.pubkey;
     if (identity.home === "native") return this.on.native(operation);
-    if (identity.home === "sealed") return this.sealed.perform(site, identity.id, operation);
+    if (identity.home === "sealed") return this.sealed.perform(site, identity.id, operation, still);
     const signer = await this.#remote(identity);
-    return signer.perform(site, operation, identity.pubkey);
+    return signer.perform(site, operation, identity.pubkey, still);
   }
 
   /** @param {Identity} identity */
@@ -59,12 +59,16 @@ export class Homes {
       signer = new RemoteSigner(await this.curve(), identity.remote, this.#owner());
       this.#remotes.set(identity.id, signer);
     }
-    const now = Date.now();
-    if (now - (this.#moved.get(identity.id) ?? 0) > RELAYS_ASKED) {
-      this.#moved.set(identity.id, now);
-      void signer.switchRelays().then((moved) => (moved ? this.state.save("identities") : undefined)).catch(() => {});
-    }
+    this.#follow(identity.id, signer);
     return signer;
+  }
+
+  /** Ask for the signer's relays now and then, as NIP-46 has it; nobody waits: some never answer. @param {string} id @param {RemoteSigner} signer */
+  #follow(id, signer) {
+    const now = Date.now();
+    if (now - (this.#moved.get(id) ?? 0) <= RELAYS_ASKED) return;
+    this.#moved.set(id, now);
+    void signer.switchRelays().then((moved) => (moved ? this.state.save("identities") : undefined)).catch(() => {});
   }
 
   /** How the relays of each remote signer are, of those that are in use. @param {string} id */
@@ -143,14 +147,21 @@ export class Homes {
       this.forget(known.id);
       known.remote = signer.remote;
       await this.state.save("identities");
-      this.#remotes.set(known.id, signer);
+      this.#paired(known.id, signer);
       return known;
     }
     /** @type {Identity} */
     const identity = { id: toHex(random(8)), home: "remote", name: "", pubkey, remote: signer.remote };
     await this.state.addIdentity(identity);
-    this.#remotes.set(identity.id, signer);
+    this.#paired(identity.id, signer);
     return identity;
+  }
+
+  /** @param {string} id @param {RemoteSigner} signer */
+  #paired(id, signer) {
+    this.#remotes.set(id, signer);
+    this.#moved.delete(id);
+    this.#follow(id, signer);
   }
 
   /** Leave a signer; what was asked of it fails. @param {string} id */
@@ -162,7 +173,7 @@ export class Homes {
 
   #owner() {
     // NIP-46: the signer's owner has to visit this page; it is their browser, so it is shown here.
-    return { page: (/** @type {string} */ url) => void this.api.tabs.create({ url }) };
+    return { page: (/** @type {string} */ url) => void this.api.tabs.create({ url }).catch(() => {}) };
   }
 }
 

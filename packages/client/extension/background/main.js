@@ -67,7 +67,7 @@ async function start() {
   const prompts = new Prompts(state, {
     now,
     show: (question) => void (question ? prompt.open() : prompt.close()),
-    perform: (site, identity, operation) => homes.perform(site, identity, operation),
+    perform: (site, identity, operation, still) => homes.perform(site, identity, operation, still),
     locked: (identity) => homes.locked(identity),
     changed: () => void api.action.setBadgeText({ text: prompts.waiting ? String(prompts.waiting) : "" }),
   });

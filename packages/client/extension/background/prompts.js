@@ -23,6 +23,7 @@ const MAX_ERROR = 300; // characters of a signer's error that a page is told
 /** @typedef {import("./call.js").Operation} Operation */
 /** @typedef {import("./call.js").Answer} Answer */
 /** @typedef {{ result?: any, error?: string }} Reply */
+/** Asked when it is an operation's turn: a grant may be over, or taken away, by then. @typedef {() => boolean} Still */
 /**
  * Something that the user is asked, and what waits for the answer.
  * @typedef {object} Question
@@ -40,7 +41,7 @@ const MAX_ERROR = 300; // characters of a signer's error that a page is told
  * @typedef {object} Outside
  * @property {() => number} now Unix seconds
  * @property {(question: Question | null) => void} show the question that is to be on the screen
- * @property {(origin: string, identity: Identity, operation: Operation) => Promise<any>} perform
+ * @property {(origin: string, identity: Identity, operation: Operation, still: Still) => Promise<any>} perform
  * @property {(identity: Identity) => boolean} locked
  * @property {() => void} changed something waits, or does not any more
  */
@@ -80,9 +81,17 @@ export class Prompts {
     /** @param {"allowed" | "denied" | "failed"} outcome */
     const note = (outcome) => state.note({ at: outside.now(), origin, identity: identity.id, what: operation.action.method === "get_public_key" ? null : title(operation.action), outcome });
     try {
-      let allowed = decide(state.grantsOf(origin), operation.action, outside.now());
-      if (allowed === null || (allowed && needsKey(operation) && outside.locked(identity))) {
-        const answer = await this.ask({ origin, tab, identity, operation, unlock: allowed === true });
+      const remembered = () => decide(state.grantsOf(origin), operation.action, outside.now());
+      let allowed = remembered();
+      // What is remembered may have changed when the key is open.
+      while (allowed && needsKey(operation) && outside.locked(identity)) {
+        const answer = await this.ask({ origin, tab, identity, operation, unlock: true });
+        if (answer === null) return { error: "denied: the page is gone" };
+        allowed = answer.verdict !== "deny" && remembered();
+      }
+      const granted = allowed === true;
+      if (allowed === null) {
+        const answer = await this.ask({ origin, tab, identity, operation, unlock: false });
         if (answer === null) return { error: "denied: the page is gone" };
         allowed = answer.verdict !== "deny" && answer.verdict !== "never";
         const other = allowed && answer.identity !== identity.id && state.kept.identities.find((item) => item.id === answer.identity);
@@ -95,7 +104,7 @@ export class Prompts {
         await note("denied");
         return { error: "denied: the user does not allow it" };
       }
-      const result = method === "getRelays" ? relaysOf(state.kept.settings.relays) : await outside.perform(origin, identity, operation);
+      const result = method === "getRelays" ? relaysOf(state.kept.settings.relays) : await outside.perform(origin, identity, operation, () => !granted || remembered() === true);
       await note("allowed");
       return { result };
     } catch (error) {

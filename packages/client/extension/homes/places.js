@@ -17,14 +17,15 @@ export class Places {
     this.most = most;
   }
 
-  /** Do `work` in a place; throws BunkerError when too much of this site waits. @template T @param {string} site @param {() => Promise<T>} work @returns {Promise<T>} */
-  async run(site, work) {
+  /** Do `work` in a place, if it may be done `still`; throws BunkerError, also when too much of this site waits. @template T @param {string} site @param {() => Promise<T>} work @param {() => boolean} still @returns {Promise<T>} */
+  async run(site, work, still = () => true) {
     const own = this.#sites.get(site) ?? { running: 0, waiting: [] };
     if (own.waiting.length >= this.most) throw new BunkerError("rate-limited: too many requests wait for the signer");
     this.#sites.set(site, own);
     if (this.#mayRun(own)) this.#start(own);
     else await new Promise((resolve) => own.waiting.push(() => resolve(null)));
     try {
+      if (!still()) throw new BunkerError("denied: the user does not allow it any more");
       return await work();
     } finally {
       own.running -= 1;

@@ -7,7 +7,8 @@
 
 import { isHex, random, toHex } from "../../../phone/web/bytes.js";
 import { BunkerError } from "../../../phone/web/errors.js";
-import { isObject, parseEvent, verifyEvent } from "../../../phone/web/nips/event.js";
+import { parseEvent, verifyEvent } from "../../../phone/web/nips/event.js";
+import { isPage, parseMessage } from "../../../phone/web/nips/nip46.js";
 import { newSecret, nostrConnectUri, parseBunkerUri } from "../../../phone/web/nips/bunker_uri.js";
 import { parseRelayUrl } from "../../../phone/web/nips/relay_url.js";
 import { Relays } from "../../../phone/web/net/relay.js";
@@ -24,11 +25,12 @@ const AT_ONCE = 32; // requests on the way: more would fill the relay's buffer f
 const MAX_WAITING = 2048; // of one site
 const STRANGERS = [5, 20]; // messages a second, and at once, that an invitation looks into
 const MAX_RELAYS = 20;
+const FIELDS = /** @type {const} */ (["kind", "content", "tags", "created_at"]); // that a signer has no say in
 
 /** @typedef {import("../background/state.js").Remote} Remote */
 /** @typedef {import("../background/call.js").Operation} Operation */
 /** @typedef {import("../../../phone/web/secp256k1.js").Secp256k1} Secp256k1 */
-/** @typedef {{ content: string, settle: (result: string) => void, fail: (error: Error) => void, shown: boolean }} Pending */
+/** @typedef {{ content: string, settle: (result: string | null) => void, fail: (error: Error) => void, shown: boolean }} Pending */
 
 /** A signer that we are paired with, or are about to be. */
 export class RemoteSigner {
@@ -77,14 +79,17 @@ export class RemoteSigner {
     const content = await this.transport.seal(this.remote.signer, JSON.stringify({ id, method, params }), "nip44");
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
-    /** @type {Promise<string>} */
+    /** @type {Promise<string | null>} */
     const answered = new Promise((settle, fail) => {
       this.#pending.set(id, { content, settle, fail, shown: false });
       timer = setTimeout(() => fail(new BunkerError(`error: the signer did not answer ${method} in ${patience / 1000} s`)), patience);
     });
     try {
       this.#deliver(id).catch((error) => this.#pending.get(id)?.fail(error));
-      return await answered;
+      const result = await answered;
+      // An app that takes "" for its list, encrypted, puts nothing in its place.
+      if (result === null || (!result && method.endsWith("_encrypt"))) throw new BunkerError(`error: the signer answered ${method} without a result`);
+      return result;
     } finally {
       clearTimeout(timer);
       this.#pending.delete(id);
@@ -123,24 +128,24 @@ export class RemoteSigner {
     try {
       const { text, scheme } = await this.transport.open(event.pubkey, event.content);
       if (scheme !== "nip44") return; // NIP-04 has no proof of who wrote it
-      message = JSON.parse(text);
+      message = parseMessage(text);
     } catch {
       return;
     }
-    if (!isObject(message)) return;
     if (stranger) {
       // rust-nostr up to 0.44 accepts an invitation by a `connect` request of its own.
-      const secret = message.method === "connect" ? message.params?.[1] : message.error ? "" : message.result;
+      const secret = "params" in message ? message.method === "connect" && message.params[1] : message.error ? "" : message.result;
       if (typeof secret === "string") this.#invited?.(event.pubkey, secret);
       return;
     }
-    const pending = this.#pending.get(String(message.id));
-    if (!pending) return;
-    if (message.result === "auth_url") {
-      if (!pending.shown && typeof message.error === "string" && /^https?:\/\//.test(message.error)) this.on.page(message.error);
+    const pending = "params" in message ? undefined : this.#pending.get(message.id);
+    if (!pending || "params" in message) return;
+    const { result, error } = message;
+    if (result === "auth_url") {
+      if (!pending.shown && isPage(error ?? "")) this.on.page(error ?? "");
       pending.shown = true;
-    } else if (typeof message.error === "string" && message.error) pending.fail(new BunkerError(message.error));
-    else pending.settle(typeof message.result === "string" ? message.result : "");
+    } else if (error !== null) pending.fail(new BunkerError(error));
+    else pending.settle(result);
   }
 
   /** Return the user's pubkey; throws BunkerError. */
@@ -167,11 +172,11 @@ export class RemoteSigner {
     return true;
   }
 
-  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {Operation} operation @param {string} user @returns {Promise<any>} */
-  async perform(site, { action, template, text }, user) {
+  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {Operation} operation @param {string} user @param {() => boolean} [still] @returns {Promise<any>} */
+  async perform(site, { action, template, text }, user, still) {
     if (action.method === "get_public_key") return user;
     const params = template ? [JSON.stringify({ ...template, pubkey: user })] : [action.peer ?? "", text];
-    const said = await this.#places.run(site, () => this.request(template ? "sign_event" : action.method, params));
+    const said = await this.#places.run(site, () => this.request(template ? "sign_event" : action.method, params), still);
     if (!template) return said;
     let event;
     try {
@@ -180,11 +185,9 @@ export class RemoteSigner {
     } catch {
       throw new BunkerError("error: what the signer answered is no event with a signature that holds");
     }
-    const { kind, content, tags, created_at } = event;
     if (event.pubkey !== user) throw new BunkerError("error: the event is signed by another key");
-    if (JSON.stringify([kind, content, tags, created_at]) !== JSON.stringify([template.kind, template.content, template.tags, template.created_at])) {
-      throw new BunkerError("error: the signer signed something else than was asked for");
-    }
+    const changed = FIELDS.filter((name) => JSON.stringify(event[name]) !== JSON.stringify(template[name]));
+    if (changed.length) throw new BunkerError(`error: the signer changed ${changed.join(", ")}`);
     return event;
   }
 
@@ -226,6 +229,7 @@ export async function pairByUri(curve, uri, name, on) {
 
 /** Invite a signer: `uri` is to be shown, `paired` resolves when one has answered. Throws BunkerError. @param {Secp256k1} curve @param {string[]} relays @param {string} name @param {{ page: (url: string) => void }} on */
 export async function invite(curve, relays, name, on) {
+  if (!relays.length) throw new BunkerError("a relay is needed, where the signer can answer: wss://…");
   const signer = new RemoteSigner(curve, { secret: clientKey(), signer: "", relays: relays.map(parseRelayUrl) }, on);
   const secret = newSecret();
   try {
@@ -241,7 +245,5 @@ export async function invite(curve, relays, name, on) {
 
 /** @param {RemoteSigner} signer */
 async function paired(signer) {
-  const pubkey = await signer.publicKey();
-  await signer.switchRelays();
-  return { signer, pubkey };
+  return { signer, pubkey: await signer.publicKey() };
 }

@@ -8,8 +8,7 @@
 import { toHex, unmoved, wipe } from "../../../phone/web/bytes.js";
 import { BunkerError, NSEError } from "../../../phone/web/errors.js";
 import { signEvent } from "../../../phone/web/nips/event.js";
-import { parseNsec } from "../../../phone/web/nips/nip19.js";
-import * as nip49 from "../../../phone/web/nips/nip49.js";
+import { readKey } from "../../../phone/web/nips/key_text.js";
 import { Passphrase } from "../../../phone/web/nse/passphrase.js";
 import { seal, Vault } from "../../../phone/web/nse/vault.js";
 import { newSecret } from "../../../phone/web/secp256k1.js";
@@ -102,13 +101,13 @@ export class SealedKeys {
     for (const id of [...this.#vaults.keys()]) this.lock(id);
   }
 
-  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {string} id @param {Operation} operation @returns {Promise<any>} */
-  perform(site, id, { action, template, text }) {
+  /** Do what a site was granted, when it is its turn; throws BunkerError. @param {string} site @param {string} id @param {Operation} operation @param {() => boolean} [still] @returns {Promise<any>} */
+  perform(site, id, { action, template, text }, still) {
     return this.#places.run(site, async () => {
       const vault = this.#vault(id);
       if (template) return signEvent(template, { pubkey: vault.pubkey, sign: (message) => vault.sign(message) });
       return vault.crypt(action.method, action.peer ?? "", text);
-    });
+    }, still);
   }
 
   /** @param {string} id */
@@ -119,14 +118,13 @@ export class SealedKeys {
   }
 }
 
-/** Make a key, or take the one that is given as nsec or ncryptsec, and seal it. Throws BunkerError. @param {Secp256k1} curve @param {{ key: string, keyPassphrase: string }} given `key`: "" for a new one @param {Opener} opener @param {number} now Unix seconds */
+/** Make a key, or take the one that is given, and seal it. Throws BunkerError. @param {Secp256k1} curve @param {{ key: string, keyPassphrase: string }} given `key`: "" for a new one @param {Opener} opener @param {number} now Unix seconds */
 export async function sealKey(curve, { key, keyPassphrase }, opener, now) {
   const secret = unmoved(32);
   const protector = protectorOf(opener, true);
   try {
-    if (!key) newSecret(secret);
-    else if (key.trim().startsWith("ncryptsec1")) await nip49.decrypt(key, keyPassphrase, secret);
-    else parseNsec(key, secret);
+    if (key) await readKey(key, keyPassphrase, secret);
+    else newSecret(secret);
     const pubkey = toHex(curve.pubkey(secret)); // in range
     return { pubkey, blob: await seal(curve, secret, [protector], now) };
   } finally {

@@ -62,9 +62,11 @@ export function parseNostrConnect(value) {
 function split(value, scheme) {
   const plain = value.trim();
   if (plain.length > MAX_URI) throw new InvalidInput(`${scheme} URI is too long`);
-  const found = new RegExp(`^${scheme}:(?://)?([^?]*?)/*(?:\\?(.*))?$`, "is").exec(plain);
+  const found = new RegExp(`^${scheme}:(?://)?([^?]*)(?:\\?(.*))?$`, "is").exec(plain);
   if (!found) throw new InvalidInput(`not a ${scheme}:// URI`);
-  let pubkey = found[1];
+  // `bunker://<npub>@<relay>`, of before NIP-46 had a query
+  const [, authority, oldRelay] = /^([^@]*)@?(.*)$/s.exec(found[1]) ?? [];
+  let pubkey = authority.replace(/\/+$/, "");
   if (!isHex(pubkey, 64)) {
     try {
       pubkey = parsePubkey(pubkey);
@@ -72,15 +74,28 @@ function split(value, scheme) {
       throw new InvalidInput(`${scheme} URI has no public key of 64 hex characters`);
     }
   }
-  return { pubkey, pairs: [...new URLSearchParams(found[2] ?? "")] };
+  /** @type {[string, string][]} */
+  const pairs = [...new URLSearchParams(found[2] ?? "")];
+  if (oldRelay) pairs.unshift(["relay", oldRelay.includes("://") ? oldRelay : `wss://${oldRelay}`]);
+  return { pubkey, pairs };
 }
 
-/** @param {[string, string][]} pairs */
+/** Return the relays that can be used; throws InvalidInput when there is none. @param {[string, string][]} pairs */
 function relaysIn(pairs) {
-  const relays = [...new Set(pairs.filter(([key, item]) => key === "relay" && item).map(([, item]) => parseRelayUrl(decodeAgain(item))))];
-  if (!relays.length) throw new InvalidInput("URI names no relay");
-  if (relays.length > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);
-  return relays;
+  /** @type {Set<string>} */
+  const relays = new Set();
+  let wrong = "";
+  for (const [key, item] of pairs) {
+    if (key !== "relay" || !item) continue;
+    try {
+      relays.add(parseRelayUrl(decodeAgain(item)));
+    } catch (error) {
+      wrong ||= /** @type {Error} */ (error).message;
+    }
+  }
+  if (!relays.size) throw new InvalidInput(wrong ? `URI: ${wrong}` : "URI names no relay");
+  if (relays.size > MAX_RELAYS) throw new InvalidInput(`URI names more than ${MAX_RELAYS} relays`);
+  return [...relays];
 }
 
 /** @param {string | undefined} secret */

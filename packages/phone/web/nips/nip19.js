@@ -1,7 +1,7 @@
 /** NIP-19: the bech32 forms that people copy. A private key is bytes here, never a text of ours. */
 
 import { bech32 } from "@scure/base";
-import { fromHex, isHex, toHex } from "../bytes.js";
+import { fromHex, toHex } from "../bytes.js";
 import { InvalidInput } from "../errors.js";
 
 const LIMIT = 5000; // characters, as the specification has it
@@ -24,7 +24,7 @@ export const encodeNpub = (pubkey) => encodeBech32("npub", fromHex(pubkey));
 
 /** Read an npub, nprofile or 64 hex characters; returns hex, throws InvalidInput. @param {string} value */
 export function parsePubkey(value) {
-  const plain = value.trim().replace(/^nostr:/, "");
+  const plain = value.trim().replace(/^nostr:/i, "");
   if (/^[0-9a-fA-F]{64}$/.test(plain)) return plain.toLowerCase();
   let found;
   try {
@@ -40,17 +40,4 @@ export function parsePubkey(value) {
     }
   }
   throw new InvalidInput("not a public key");
-}
-
-/** Write the private key in an nsec or 64 hex characters into `out`; throws InvalidInput. @param {string} value @param {Uint8Array} out */
-export function parseNsec(value, out) {
-  const plain = value.trim();
-  if (isHex(plain.toLowerCase(), 64)) {
-    out.set(fromHex(plain.toLowerCase()));
-    return;
-  }
-  const { name, data } = decodeBech32(plain);
-  if (name !== "nsec" || data.length !== 32) throw new InvalidInput("that is not a private key; give an nsec1… or an ncryptsec1…");
-  out.set(data);
-  data.fill(0);
 }

@@ -5,6 +5,7 @@ import { isObject } from "./event.js";
 
 export const MAX_ID = 256;
 const MAX_ECHO = 4096;
+const MAX_PAGE = 2048; // characters of an address
 export const MAX_METADATA = 256;
 export const MAX_PERMISSIONS = 256;
 
@@ -40,6 +41,30 @@ export function parseRequest(text) {
   }
   return { id, method: value.method, params: Array.isArray(value.params) ? value.params : [] };
 }
+
+/**
+ * Read a decrypted response, in any shape that signers are known to send: `error` may be an object
+ * with a message (snstr), `result` null (Amber) or a JSON value instead of its text. Throws InvalidRPC.
+ * @param {string} text @returns {{ id: string, result: string | null, error: string | null }}
+ */
+export function parseResponse(text) {
+  const value = object(text);
+  const said = value.error;
+  const error = isObject(said) && typeof said.message === "string" ? said.message : asText(said);
+  return { id: String(readId(value)), result: asText(value.result), error: error || null };
+}
+
+/** Read what a remote signer sends: nearly always a response. Throws InvalidRPC. @param {string} text */
+export function parseMessage(text) {
+  const value = object(text);
+  return typeof value.method === "string" && !("result" in value) ? parseRequest(text) : parseResponse(text);
+}
+
+/** Tell whether what a signer wants its owner to visit is an address of a page. @param {string} text */
+export const isPage = (text) => text.length <= MAX_PAGE && /^https?:\/\/[\x21-\x7e]+$/.test(text);
+
+/** @param {unknown} value */
+const asText = (value) => (value === undefined || value === null ? null : typeof value === "string" ? value : JSON.stringify(value));
 
 /** Return the text parameter at `index`, "" when absent. @param {Request} request @param {number} index */
 export function param(request, index) {

@@ -2,7 +2,7 @@
 
 import { random, toHex, unmoved, wipe } from "../bytes.js";
 import { BunkerError } from "../errors.js";
-import { parseNsec } from "../nips/nip19.js";
+import { isEncrypted, readKey } from "../nips/key_text.js";
 import * as nip49 from "../nips/nip49.js";
 import { authorization } from "../nips/nip98.js";
 import { parseRelayUrl } from "../nips/relay_url.js";
@@ -45,7 +45,7 @@ export function firstRun(app) {
     const key = field(t("bring.key"), { type: "password" });
     const passphrase = field(t("bring.passphrase"), { type: "password" });
     passphrase.node.hidden = true;
-    key.input.addEventListener("input", () => (passphrase.node.hidden = !key.input.value.trim().startsWith("ncryptsec1")));
+    key.input.addEventListener("input", () => (passphrase.node.hidden = !isEncrypted(key.input.value)));
     const camera = h("div", { class: "stack" });
     place.replaceChildren(h("h1", {}, t("bring.title")), h("p", {}, t("bring.text")),
       h("div", { class: "stack" }, key.node, passphrase.node, camera,
@@ -58,9 +58,7 @@ export function firstRun(app) {
         }),
         button(t("bring.next"), () => app.attempt(async () => {
           const secret = unmoved(32);
-          const text = key.input.value.trim();
-          if (text.startsWith("ncryptsec1")) await nip49.decrypt(text, passphrase.input.value, secret);
-          else parseNsec(text, secret);
+          await readKey(key.input.value, passphrase.input.value, secret);
           app.curve.pubkey(secret); // in range
           key.input.value = passphrase.input.value = "";
           sealing(secret);
