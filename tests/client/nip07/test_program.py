@@ -90,6 +90,9 @@ async def test_what_a_page_hands_over_is_read_as_the_page_sees_it(setup: Setup, 
     circle = "window.nostr.signEvent((() => { let e = {}; return e.tags = e })())"
     for wrong, said in (
         ("window.nostr.signEvent({kind: 1n})", "BigInt"),
+        ("window.nostr.signEvent({kind: 1, content: () => 'a signal'})", "content is a function"),
+        ("window.nostr.signEvent({kind: 1, content: 'x', tags: Symbol('t')})", "tags is a symbol"),
+        ("window.nostr.signEvent({kind: 1, content: 'x', created_at: NaN})", "created_at is a num"),
         (circle, "circular" if stage.name == "chromium" else "cyclic"),
         ("window.nostr.signEvent({kind: 1, content: '\\ud83d'})", "not Unicode"),
         (f"window.nostr.nip04.encrypt('{PEER}', '\\ud800')", "not Unicode"),

@@ -427,7 +427,18 @@ async def test_a_restart_of_the_browser_or_of_the_background_forgets_nothing(
             await stage.browser.stop_background()
             page = await stage.browser.open(origin)
             assert (await stage.call(page, NOTE))["pubkey"] == pubkey
+            await goes_with_its_page(stage, page)
         async with staged(name, tmp_path / "browser", file) as stage:
             page = await stage.browser.open(origin)
             assert (await stage.call(page, NOTE))["pubkey"] == pubkey
             assert await stage.call(page, "window.nostr.getPublicKey()") == pubkey
+
+
+async def goes_with_its_page(stage: Stage, page: Any) -> None:
+    """A page that called before the background ended, and calls again, takes its question along."""
+    await stage.browser.stop_background()
+    await stage.browser.evaluate(page, f"void {FORTUNE}.catch(() => 0)")
+    await stage.prompt()
+    await stage.browser.close(page)
+    await stage.no_prompt()
+    assert not (await stage.state())["waiting"]

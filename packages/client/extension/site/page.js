@@ -26,7 +26,15 @@
 
   const eventOf = (event) => {
     if (event === null || typeof event !== "object") throw new TypeError("invalid: no event");
-    return Object.fromEntries(FIELDS.map((name) => [name, event[name]]));
+    return Object.fromEntries(FIELDS.map((name) => [name, present(name, event[name])]));
+  };
+
+  // JSON leaves out a function (an app's signal that was not called) and a symbol, and has null for
+  // what is no number: what is left would be signed.
+  const present = (name, value) => {
+    const lost = JSON.stringify(value) ?? "null";
+    if (lost === "null" && value !== undefined && value !== null) throw new TypeError(`invalid: ${name} is a ${typeof value} that JSON has no word for`);
+    return value;
   };
 
   const call = (method, read) =>
