@@ -68,19 +68,8 @@ const libraries = {
 
   applesauce: async uri => {
     const { NostrConnectSigner } = await import('applesauce-signers')
-    const { Observable } = await import('rxjs')
-    const pool = new SimplePool() // applesauce leaves the relays to its user
-    const signer = await NostrConnectSigner.fromBunkerURI(uri, {
-      subscriptionMethod: (relays, filters) =>
-        new Observable(observer => {
-          const subscription = pool.subscribeMany(relays, filters[0], {
-            onevent: event => observer.next(event),
-            onclose: () => setTimeout(() => observer.complete(), 100), // it then repeats
-          })
-          return () => subscription.close()
-        }),
-      publishMethod: (relays, event) => Promise.any(pool.publish(relays, event)),
-    })
+    const { methodsOf } = await import('./applesauce_pool.mjs')
+    const signer = await NostrConnectSigner.fromBunkerURI(uri, methodsOf(new SimplePool()))
     return {
       pubkey: signer.clientPubkey,
       user: () => signer.getPublicKey(),

@@ -93,22 +93,11 @@ const libraries = {
   applesauce: async () => {
     const { NostrConnectSigner } = await import('applesauce-signers')
     const { SimplePool } = await import('nostr-tools/pool')
-    const { Observable } = await import('rxjs')
-    const methods = onauth => {
-      const pool = new SimplePool({ enableReconnect: true }) // it leaves relays to its user
-      return {
-        onAuth: async url => onauth(url),
-        subscriptionMethod: (relays, filters) =>
-          new Observable(observer => {
-            const subscription = pool.subscribeMany(relays, filters[0], {
-              onevent: event => observer.next(event),
-              onclose: () => setTimeout(() => observer.complete(), 100), // it then repeats
-            })
-            return () => subscription.close()
-          }),
-        publishMethod: (relays, event) => Promise.any(pool.publish(relays, event)),
-      }
-    }
+    const { methodsOf } = await import('../applesauce_pool.mjs')
+    const methods = onauth => ({
+      onAuth: async url => onauth(url),
+      ...methodsOf(new SimplePool({ enableReconnect: true })),
+    })
     const calls = signer => ({
       user: () => signer.getPublicKey(),
       sign: event => signer.signEvent(event),

@@ -38,21 +38,12 @@ const libraries = {
   async applesauce() {
     const { NostrConnectProvider, PrivateKeySigner } = await import('applesauce-signers')
     const { SimplePool } = await import('nostr-tools/pool')
-    const { Observable } = await import('rxjs')
-    const pool = new SimplePool({ enableReconnect: true }) // it leaves relays to its user
+    const { methodsOf } = await import('../applesauce_pool.mjs')
     const provider = new NostrConnectProvider({
       relays,
       upstream: new PrivateKeySigner(),
       bunkerSecret: invitation ? undefined : SECRET,
-      subscriptionMethod: (urls, filters) =>
-        new Observable(observer => {
-          const subscription = pool.subscribeMany(urls, filters[0], {
-            onevent: event => observer.next(event),
-            onclose: () => setTimeout(() => observer.complete(), 100),
-          })
-          return () => subscription.close()
-        }),
-      publishMethod: (urls, event) => Promise.any(pool.publish(urls, event)),
+      ...methodsOf(new SimplePool({ enableReconnect: true })),
       onSignEvent: template => [1, 3, 4].includes(template.kind),
     })
     await provider.start(invitation)
