@@ -111,6 +111,15 @@ def test_a_profile_field_by_field() -> None:
     ]
 
 
+@pytest.mark.parametrize("before", [None, 700])
+def test_however_deep_a_field_is_it_is_told(before: int | None) -> None:
+    """An app can't make its question one that nobody can look at; Python knows the depths."""
+    old = {} if before is None else {(0, ""): event(0, f'{{"x":{"[" * before}{"]" * before}}}')}
+    for depth in range(900, 1100):
+        content = f'{{"name":{"[" * depth}{"]" * depth}}}'
+        assert told(event(0, content), known=Known(events=old)).details
+
+
 @pytest.mark.parametrize("content", ["{}", "", "[]", '{"name":""}', "[" * 100_000])
 def test_an_empty_profile(content: str) -> None:
     """One that holds nothing, or can't be read, is dangerous."""

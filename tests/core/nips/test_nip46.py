@@ -1,5 +1,6 @@
 """nip46.py: requests and responses of remote signing."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -260,6 +261,8 @@ def test_what_is_no_request_has_no_answer(text: str) -> None:
         ('{"id":"\\ud800","method":"ping"}', "\ud800"),
         ('{"id":"1","method":"nip44_encrypt","params":["","\\ud83d"]}', "1"),
         ('{"id":"1","method":"sign_event","params":[{"content":NaN}]}', "1"),
+        ('{"id":"1","method":"ping","params":[' + "9" * 5000 + "]}", "1"),
+        ('{"id":' + "9" * 4096 + ',"method":"ping","params":[NaN]}', int("9" * 4096)),
         ('\ufeff{"id":"1","method":"ping"}', "1"),
     ],
 )
@@ -403,3 +406,18 @@ def test_text_without_utf8_is_not_written() -> None:
         Request("1", "nip44_encrypt", (PUBKEY, "\ud800")).to_json()
     with pytest.raises(InvalidRPC):
         Response("1", "\ud800").to_json()
+
+
+@pytest.mark.parametrize("deep", ["[", '{"a":'])
+def test_however_deep_a_message_is_it_is_read_or_refused(deep: str) -> None:
+    """Also at the depth that can be read and not written down again; that is Python's to know."""
+    shut = {"[": "]", '{"a":': "}"}[deep]
+    for depth in range(900, 1100):
+        inner = deep * depth + "1" + shut * depth
+        for text in (
+            f'{{"id":"1","method":"ping","params":[NaN,{inner}]}}',
+            f'{{"id":"1","result":{inner}}}',
+        ):
+            for parse in (parse_request, parse_response):
+                with contextlib.suppress(InvalidRPC):
+                    parse(text)

@@ -201,3 +201,11 @@ test("a person is told the same of a request, in both languages", () => {
     }
   }
 });
+
+test("a field of any depth is told: an app can't make its question one that nobody can look at", () => {
+  const [known, depth] = [knownOf({ events: [], notes: {}, names: {}, hosts: [], same_name: false }), 200_000];
+  const action = { method: "sign_event", kind: 0, peer: null };
+  const template = { kind: 0, content: `{"name":${"[".repeat(depth)}${"]".repeat(depth)}}`, tags: [], created_at: NOW };
+  const { details } = describe(action, [{ action, template, eventId: "", text: "" }], NOW, known);
+  assert.equal(details.length, 1);
+});

@@ -254,7 +254,7 @@ def _client_hint(data: str | bytes) -> dict[str, str]:
     garbage takes this slower way, and the caller has capped its size.
     """
     try:
-        message = json.loads(data)
+        message = json.loads(data, parse_int=float)  # `int` takes 4,300 digits at most
     except (ValueError, RecursionError):
         return {}
     match message:
@@ -267,10 +267,10 @@ def _client_hint(data: str | bytes) -> dict[str, str]:
 
 
 def _event_of(message: list[Any]) -> Event:
-    if len(message) != 2:
-        raise InvalidMessage(f"invalid: {message[0]} takes one event")
-    value = message[1]
+    value = message[1] if len(message) > 1 else None
     try:
+        if len(message) != 2:
+            raise InvalidEvent(f"{message[0]} takes one event")
         return parse_event(value)
     except InvalidEvent as error:
         claimed = value.get("id") if isinstance(value, dict) else None

@@ -126,7 +126,7 @@ def create_app(site: Site, phones: Phones, host: Host) -> Starlette:
         except InvalidAuthorization as error:
             host.failed()
             return _error(401, str(error))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             host.failed()
             return _error(400, "the request can't be read")
         try:

@@ -177,8 +177,16 @@ function some(names) {
 /** @param {unknown} value */
 function shown(value) {
   if (value === null || value === undefined || value === "") return "";
-  const text = typeof value === "string" ? value : [...spaced(value)].slice(0, SHORT).join("");
-  return line(text, SHORT);
+  return line(typeof value === "string" ? value : [...written(value)].slice(0, SHORT).join(""), SHORT);
+}
+
+/** @param {unknown} value */
+function written(value) {
+  try {
+    return spaced(value);
+  } catch {
+    return "…"; // deeper than can be written, though it was read
+  }
 }
 
 /** JSON with spaces, as Python writes it. @param {any} value @returns {string} */

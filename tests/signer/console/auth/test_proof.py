@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -285,3 +286,15 @@ def test_an_answer_from_elsewhere(
     with pytest.raises(Problem):
         passkeys.log_in(phone.answer(options, **change))
     assert passkeys.log_in(phone.answer(options)).name == "Soft"
+
+
+@pytest.mark.parametrize("depth", [1, 60_000])
+def test_an_answer_that_is_none(desk: tuple[Passkeys, Authenticator], depth: int) -> None:
+    """Whatever stands in the form or in its client data, of strangers too: refused, and counted."""
+    passkeys, phone = desk
+    inner = b64encode(b"[" * depth).decode().rstrip("=")
+    whole = {"rawId": "AAAA", "response": {"clientDataJSON": inner}}
+    for credential in ("[" * depth, '{"a":' * depth, json.dumps(whole), "[]", "null", "7", "é"):
+        with pytest.raises(Problem):
+            passkeys.log_in(credential)
+    assert passkeys.log_in(phone.answer(passkeys.login())).name == "Soft"

@@ -271,7 +271,10 @@ def _object(text: str) -> dict[str, Any] | None:
 def _text(value: object) -> str:
     if value is None or value == "":
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:_SHORT]
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:_SHORT]
+    except RecursionError:  # written down it goes one deeper than it was read
+        return "…"
     return plain.line(text, _SHORT)
 
 

@@ -251,7 +251,7 @@ def _answerable(text: str, reason: str) -> InvalidRPC:
     such a bug wait for ever otherwise.
     """
     try:
-        value = json.loads(text.removeprefix("\ufeff"))
+        value = json.loads(text.removeprefix("\ufeff"), parse_int=_integer)
         request_id = value["id"]
         method = value["method"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -270,7 +270,14 @@ def is_not_unicode(value: object) -> bool:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return True
+    except RecursionError:  # written down it goes one deeper than it was read
+        return False
     return False
+
+
+def _integer(text: str) -> int:
+    """Return a number as it was written; False, which is no id, for one that Python can't read."""
+    return int(text) if len(text) <= _MAX_ECHO else False
 
 
 def _object(text: str) -> dict[str, Any]:

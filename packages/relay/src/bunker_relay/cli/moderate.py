@@ -260,7 +260,7 @@ def _filter(text: str) -> "Filter":
 
     try:
         found = parse_filter(json.loads(text))
-    except (ValueError, InvalidFilter) as error:
+    except (ValueError, RecursionError, InvalidFilter) as error:
         raise click.ClickException(f"not a filter (NIP-01): {error}") from None
     if found.limit is not None:
         raise click.ClickException("leave limit out of the filter: all that matches is deleted")

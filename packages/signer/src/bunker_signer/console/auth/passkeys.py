@@ -175,7 +175,7 @@ class Passkeys:
     def _challenge_of(self, credential: str, purpose: str) -> bytes:
         """Return the challenge that a browser answered, if it is ours, unused and for this."""
         try:
-            client_data = json.loads(
+            client_data = _object(
                 base64url_to_bytes(_object(credential)["response"]["clientDataJSON"])
             )
             name = str(client_data["challenge"])
@@ -203,8 +203,11 @@ def _purpose(device_id: str, path: str, form: Mapping[str, str]) -> str:
     return f"confirm {sha256(content.encode()).hexdigest()}"
 
 
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+def _object(text: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(text)
+        raise ValueError("not an object")
     return value
