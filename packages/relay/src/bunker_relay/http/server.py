@@ -33,6 +33,7 @@ from bunker_relay.store.outcome import StoreError, is_damage
 _METRICS_SECONDS: Final = 3.0
 _YOUNG_OBJECTS: Final = 20_000
 _TICKS: Final = 10  # a second
+_PIECE: Final = 512  # bytes that a connection without the fast path parses in a turn
 
 
 def serve(load: Callable[[], Config]) -> None:
@@ -70,7 +71,7 @@ def _run(
     uvicorn_config = uvicorn.Config(
         _no_app_yet,
         http=HTTPProtocol,
-        ws=_PlainProtocol if config.plain or not _has_fast_path() else FastPathProtocol,
+        ws=_protocol(config),
         loop="uvloop",
         lifespan="off",
         access_log=False,  # it would name clients
@@ -84,6 +85,12 @@ def _run(
         timeout_graceful_shutdown=1,
     )
     _Server(uvicorn_config, config, load, listener, worker, room).run(sockets=[listener])
+
+
+def _protocol(config: Config) -> type[PatientProtocol]:
+    if config.plain:
+        return _PlainProtocol if lacking() else _PlainInTurns
+    return FastPathProtocol if _has_fast_path() else _PlainProtocol
 
 
 def _has_fast_path() -> bool:
@@ -115,6 +122,69 @@ class _PlainProtocol(PatientProtocol):
         extensions["bunker.abort"] = self.transport.abort
         extensions["bunker.leave"] = self.transport.close
         await super().run_asgi()
+
+
+class _PlainInTurns(_PlainProtocol):
+    """Parses a little of what was read, then lets everybody else have their turn.
+
+    One read brings 40,000 of the smallest frames. A uvicorn that we do not know is left alone.
+    """
+
+    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is to be parsed
+    _called = False  # `_go_on` is to be called
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        if not self.handshake_initiated:
+            super().data_received(data)
+        elif self._rest is None:
+            self._parse(data, 0)
+        else:
+            rest, at = self._rest
+            self._rest = rest[at:] + data, 0
+            self.transport.pause_reading()
+
+    async def receive(self) -> Any:
+        """Return the next message; uvicorn reads on when it was the last that is parsed."""
+        message = await super().receive()
+        if self._rest is not None and not self.read_paused:
+            self.transport.pause_reading()
+            self._call()
+        return message
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Parse no more."""
+        self._rest = None
+        super().connection_lost(exc)
+
+    def _parse(self, data: bytes, at: int) -> None:
+        size = _PIECE
+        while at < len(data) and not self.transport.is_closing():
+            piece = data[at : at + size]
+            at += len(piece)
+            super().data_received(piece)
+            if len(self.conn.reader.buffer) < size // 2:
+                break  # a frame was whole
+            size *= 2  # in the middle of a large one, which costs the same in fewer pieces
+        if at < len(data) and not self.transport.is_closing():
+            self._rest = data, at
+            self.transport.pause_reading()
+            if not self.read_paused:  # else when the application has taken what is parsed
+                self._call()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._called = False
+        if self._rest is None or self.transport.is_closing():
+            return
+        (data, at), self._rest = self._rest, None
+        self._parse(data, at)
+        if self._rest is None and not self.read_paused:
+            self.transport.resume_reading()
 
 
 class _Server(uvicorn.Server):
