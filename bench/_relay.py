@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_RATES = ["events", "signing", "strangers", "queries", "connections"]
+_RATES = ["events", "signing", "strangers", "queries", "connections", "requests"]
 _LIMITS = """
 limits.max_connections = 100_000
 limits.max_connections_per_ip = 100_000

@@ -43,6 +43,7 @@ signing_per_ip = { per_second = 100000, burst = 100000 }
 signing_per_pubkey = { per_second = 100000, burst = 100000 }
 strangers_per_ip = { per_second = 100000, burst = 100000 }
 connections_per_ip = { per_second = 1000, burst = 1000 }
+requests_per_ip = { per_second = 1000, burst = 1000 }
 """
 
 

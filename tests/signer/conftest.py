@@ -15,7 +15,8 @@ def relay_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = tmp_path_factory.mktemp("relay")
     # All tests come from one address, and many of them.
     config = data / "relay.toml"
-    config.write_text("[rates]\nconnections_per_ip = { per_second = 1000, burst = 10000 }\n")
+    much = "{ per_second = 1000, burst = 10000 }"
+    config.write_text(f"[rates]\nconnections_per_ip = {much}\nrequests_per_ip = {much}\n")
     with asyncio.Runner() as runner:
         context = running_relay(data, arguments=["--config", str(config)])
         relay = runner.run(context.__aenter__())

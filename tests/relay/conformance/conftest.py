@@ -24,6 +24,7 @@ signing_per_pubkey = {per_second = 100000, burst = 100000}
 strangers_per_ip = {per_second = 100000, burst = 100000}
 queries_per_ip = {per_second = 100000, burst = 100000}
 connections_per_ip = {per_second = 100000, burst = 100000}
+requests_per_ip = {per_second = 100000, burst = 100000}
 [limits]
 max_offences = 1000
 """

@@ -210,7 +210,7 @@ class Rates(Section):
     queries_per_ip: Rate = Rate(per_second=50, burst=1_000)
     connections_per_ip: Rate = Rate(per_second=10, burst=500)
     # HTTP, and handshakes that are refused; /healthz and /readyz have as much again.
-    requests_per_ip: Rate = Rate(per_second=20, burst=300)
+    requests_per_ip: Rate = Rate(per_second=20, burst=500)
 
 
 @dataclass(frozen=True, kw_only=True)
