@@ -88,6 +88,46 @@ def _masked(opcode: int, payload: bytes) -> bytes:
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
 
 
+async def test_an_address_has_its_share_of_a_turn() -> None:
+    """Of frames that come in numbers, whatever its connections; the next turn begins anew."""
+    fair_reads = FairReads()
+    for _ in range(16):
+        assert not fair_reads.has_had_its_share("a")
+        fair_reads.take("a", 64)
+    assert fair_reads.has_had_its_share("a")
+    assert not fair_reads.has_had_its_share("b")
+    await asyncio.sleep(0)
+    assert not fair_reads.taken
+
+
+async def test_many_connections_of_one_address_are_not_all_read_in_one_turn(start: Start) -> None:
+    """Of 40 with 63 frames each less than half are read before another address's REQ.
+
+    190, as many as one address may have, made everybody else wait for 12,000 frames.
+    """
+    relay = start()
+    many = _masked(1, b'["CLOSE","x"]') * 62
+    async with AsyncExitStack() as stack:
+        senders = [
+            await stack.enter_async_context(Peer(relay.url, max_queue=None)) for _ in range(40)
+        ]
+        other = await stack.enter_async_context(
+            Peer(relay.url, max_queue=None, local_addr=("127.0.0.2", 0))
+        )
+        await other.subscribe("s", {"kinds": [20_001], "limit": 0})
+        os.kill(relay.process.pid, signal.SIGSTOP)
+        try:
+            for number, sender in enumerate(senders):
+                sender.socket.transport.write(many)
+                await sender.send_text(_event(str(number), 20_001))
+            await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
+        finally:
+            os.kill(relay.process.pid, signal.SIGCONT)
+        words = [(await other.next())[0] for _ in range(41)]
+    assert words.count("EVENT") == 40
+    assert words.index("EOSE") < 20
+
+
 FLOODS = {
     "pings": [_masked(9, b"")] * 6_000,
     "CLOSE": [_masked(1, b'["CLOSE","x"]')] * 2_000,

@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import Protocol, State
 
 from bunker_relay.client.cork import Cork, Corks
-from bunker_relay.client.fair_reads import LARGE_READ, FairReads
+from bunker_relay.client.fair_reads import LARGE_READ, MANY, FairReads
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.client.outbox import Unread
 from bunker_relay.logs import defect
@@ -97,8 +97,8 @@ class FastPathProtocol(PatientProtocol):
     _take: Take | None = None
     _cork: Cork | None = None
     _held = False
-    _fair_reads: FairReads | None = None
-    _address = ""
+    _fair_reads: FairReads  # these two from `attach` on
+    _address: str
     _queued = False  # waits for its turn to read on
     _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is still to take
     _later: deque[Text | None] | None = None
@@ -250,11 +250,15 @@ class FastPathProtocol(PatientProtocol):
                 return
             data, self._ours = bytes(self._ours), None
             self._keep(0)
+        if self._fair_reads.taken and self._fair_reads.has_had_its_share(self._address):
+            self._rest = data, 0
+            self._queue()
+            return
         self._take_frames(data, 0)
 
     def _queue(self) -> None:
         """Read no further until it is its turn."""
-        if self._fair_reads is not None and not self._queued:
+        if not self._queued:
             self._queued = True
             self.transport.pause_reading()
             self._fair_reads.wait(self._address, self)
@@ -263,22 +267,27 @@ class FastPathProtocol(PatientProtocol):
         if self._take is None:
             return
         try:
-            self._read(data, at, self._take)
+            left = self._read(data, at, self._take)
+            if left <= FRAMES - MANY:
+                self._fair_reads.take(self._address, FRAMES - left)
         except UnicodeDecodeError:
             self._fail(1007)
         except Exception as error:  # noqa: BLE001
             defect("a message could not be handled", error)
             self.abort()
 
-    def _read(self, data: bytes, at: int, take: Take) -> None:
-        """Hand out the frames in `data` from `at` on; see RFC 6455, section 5.2."""
+    def _read(self, data: bytes, at: int, take: Take) -> int:
+        """Hand out the frames in `data` from `at` on; see RFC 6455, section 5.2.
+
+        Returns how many were left of the FRAMES of one turn.
+        """
         size, most, left = len(data), self.config.ws_max_size, FRAMES
         while at < size:
             # A read brings 40,000 of the smallest, which would keep everybody else waiting.
             if left <= 0:
                 self._rest = data, at
                 self._queue()
-                return
+                return left
             if self._theirs or self.close_sent:
                 at = self._pass_on(data, at)
                 left -= _THEIRS
@@ -300,7 +309,7 @@ class FastPathProtocol(PatientProtocol):
                     length = int.from_bytes(data[at + 2 : at + 10])
             if size - at < wanted:
                 self._ours, self._wanted = bytearray(data[at:]), wanted
-                return
+                return left
             end = start + length
             if (
                 data[at] != _TEXT
@@ -311,9 +320,9 @@ class FastPathProtocol(PatientProtocol):
                 continue
             if end > size:
                 if not self._keep(length):
-                    return
+                    return left
                 self._ours, self._wanted = bytearray(data[at:]), end - at
-                return
+                return left
             text = apply_mask(data[start:end], data[start - 4 : start])
             at = end
             if self._held:
@@ -321,7 +330,8 @@ class FastPathProtocol(PatientProtocol):
             else:
                 take(text)
             if self._take is None:
-                return
+                return left
+        return left
 
     def send_receive_event_to_app(self) -> None:
         """Hand over a message that the stock parser has read: fragmented, or binary."""
