@@ -8,10 +8,14 @@ connections would have all of them ready in one turn, with as many frames as eac
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+from bunker_relay.client.keepalive import PatientProtocol
 
 LARGE_READ: Final = 65_536  # bytes in one read from which on a connection waits for its next turn
 MANY: Final = 16  # frames in one read from which on they are counted for their address
+_PIECE: Final = 512  # bytes that a connection without the fast path parses in a turn
+_BYTES: Final = 8  # of them that count as a frame
 _SHARE: Final = 1_024  # such frames of an address in one turn; then its connections wait in a row
 
 
@@ -61,3 +65,80 @@ class FairReads:
         if self._waiting:
             self._call_soon(self._next)
         reader.read_on()
+
+
+class InTurns(PatientProtocol):
+    """uvicorn's WebSocket, which parses a little of what was read and waits for its next turn.
+
+    The fast path (`fast_path`) has turns of its own.
+    """
+
+    fair_reads: FairReads  # of the process
+    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is to be parsed
+    _queued = False  # waits for its turn to read on
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        if not self.handshake_initiated:
+            super().data_received(data)
+        elif self._rest is not None:
+            rest, at = self._rest
+            self._rest = rest[at:] + data, 0
+            self.transport.pause_reading()
+        elif self.fair_reads.has_had_its_share(self._address):
+            self._leave(data, 0)
+        else:
+            self._parse(data, 0)
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client is not None else ""
+
+    async def receive(self) -> Any:
+        """Return the next message; uvicorn reads on when it was the last that is parsed."""
+        message = await super().receive()
+        if self._rest is not None and not self.read_paused:
+            self.transport.pause_reading()
+            self._queue()
+        return message
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Parse no more."""
+        self._rest = None
+        super().connection_lost(exc)
+
+    def read_on(self) -> None:
+        """It is its turn (see `fair_reads.Reader`)."""
+        self._queued = False
+        if self._rest is None or self.transport.is_closing():
+            return
+        (data, at), self._rest = self._rest, None
+        self._parse(data, at)
+        if self._rest is None and not self.read_paused:
+            self.transport.resume_reading()
+
+    def _parse(self, data: bytes, at: int) -> None:
+        size, begun = _PIECE, at
+        while at < len(data) and not self.transport.is_closing():
+            piece = data[at : at + size]
+            at += len(piece)
+            super().data_received(piece)
+            if len(self.conn.reader.buffer) < size // 2:
+                break  # a frame was whole
+            size *= 2  # in the middle of a large one, which costs the same in fewer pieces
+        if (frames := min(at - begun, _PIECE) // _BYTES) >= MANY:
+            self.fair_reads.take(self._address, frames)
+        if at < len(data) and not self.transport.is_closing():
+            self._leave(data, at)
+
+    def _leave(self, data: bytes, at: int) -> None:
+        """Leave what was read for another turn."""
+        self._rest = data, at
+        self.transport.pause_reading()
+        if not self.read_paused:  # else when the application has taken what is parsed
+            self._queue()
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self.fair_reads.wait(self._address, self)

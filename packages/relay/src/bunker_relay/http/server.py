@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.local.memory import settle
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
+from bunker_relay.client.fair_reads import InTurns
 from bunker_relay.client.fast_path import FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
@@ -33,7 +34,6 @@ from bunker_relay.store.outcome import StoreError, is_damage
 _METRICS_SECONDS: Final = 3.0
 _YOUNG_OBJECTS: Final = 20_000
 _TICKS: Final = 10  # a second
-_PIECE: Final = 512  # bytes that a connection without the fast path parses in a turn
 
 
 def serve(load: Callable[[], Config]) -> None:
@@ -124,67 +124,8 @@ class _PlainProtocol(PatientProtocol):
         await super().run_asgi()
 
 
-class _PlainInTurns(_PlainProtocol):
-    """Parses a little of what was read, then lets everybody else have their turn.
-
-    One read brings 40,000 of the smallest frames. A uvicorn that we do not know is left alone.
-    """
-
-    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is to be parsed
-    _called = False  # `_go_on` is to be called
-
-    def data_received(self, data: bytes) -> None:
-        """Read what has come."""
-        if not self.handshake_initiated:
-            super().data_received(data)
-        elif self._rest is None:
-            self._parse(data, 0)
-        else:
-            rest, at = self._rest
-            self._rest = rest[at:] + data, 0
-            self.transport.pause_reading()
-
-    async def receive(self) -> Any:
-        """Return the next message; uvicorn reads on when it was the last that is parsed."""
-        message = await super().receive()
-        if self._rest is not None and not self.read_paused:
-            self.transport.pause_reading()
-            self._call()
-        return message
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Parse no more."""
-        self._rest = None
-        super().connection_lost(exc)
-
-    def _parse(self, data: bytes, at: int) -> None:
-        size = _PIECE
-        while at < len(data) and not self.transport.is_closing():
-            piece = data[at : at + size]
-            at += len(piece)
-            super().data_received(piece)
-            if len(self.conn.reader.buffer) < size // 2:
-                break  # a frame was whole
-            size *= 2  # in the middle of a large one, which costs the same in fewer pieces
-        if at < len(data) and not self.transport.is_closing():
-            self._rest = data, at
-            self.transport.pause_reading()
-            if not self.read_paused:  # else when the application has taken what is parsed
-                self._call()
-
-    def _call(self) -> None:
-        if not self._called:
-            self._called = True
-            self.loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        self._called = False
-        if self._rest is None or self.transport.is_closing():
-            return
-        (data, at), self._rest = self._rest, None
-        self._parse(data, at)
-        if self._rest is None and not self.read_paused:
-            self.transport.resume_reading()
+class _PlainInTurns(InTurns, _PlainProtocol):
+    """The same, of a uvicorn that we know."""
 
 
 class _Server(uvicorn.Server):
@@ -239,6 +180,7 @@ class _Server(uvicorn.Server):
         self.config.loaded_app = create_app(relay)
         if self.config.ws is FastPathProtocol:
             HTTPProtocol.opens = relay.admission.opens
+        _PlainInTurns.fair_reads = relay.parts.fair_reads
         self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
