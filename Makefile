@@ -181,12 +181,15 @@ newest-python: ## Run the demo and the tests of the key on Debian sid's Python, 
 newest-uvicorn: $(VENV)/.dev ## Run the relay's conformance suite with the newest uvicorn, if it is newer than the pinned one
 	@bash .ci/newest-uvicorn
 
-mutants: $(VENV)/.dev ## Change MODULES in place after place, and show what their tests do not notice
+mutants: $(VENV)/.dev $(VENV)-mutants/.cosmic-ray ## Change MODULES in place after place, and show what their tests do not notice
 	@test -n "$(MODULES)" || { echo "say which: make mutants MODULES=packages/core/src/..." >&2; exit 1; }
+	$(BIN)/python .ci/mutants $(CURDIR)/$(VENV)-mutants/bin/python $(MODULES)
+
+$(VENV)-mutants/.cosmic-ray: requirements/mutants.txt
 	$(call venv,$(VENV)-mutants)
 	$(VENV)-mutants/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
 	  -r requirements/mutants.txt
-	$(BIN)/python .ci/mutants.py $(CURDIR)/$(VENV)-mutants/bin/cosmic-ray $(MODULES)
+	@touch $@
 
 packages: binary deb ## Build and try what a release has beside its wheels: one file, and the Debian package (root)
 

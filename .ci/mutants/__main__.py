@@ -1,0 +1,132 @@
+"""Change a module in one place after another, and show the changes that its tests do not notice.
+
+`python .ci/mutants PYTHON MODULE...`: PYTHON is where Cosmic Ray is installed, a module a path such
+as packages/core/src/bunker_core/bounds/rate.py. Each change is made in a copy of the repository, in
+build/mutants, and given to those tests of the module's own file that run its line. TESTS in the
+environment names other tests, and SINCE a commit: then only lines that are not as they were are
+changed.
+"""
+
+import ast
+import contextlib
+import difflib
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import forks
+
+ROOT: Final = Path(__file__).parents[2]
+COPIES: Final = ROOT / "build" / "mutants"
+_LEFT_OUT: Final = (".venv*", ".git", "build", "node_modules", "dist", "*.pyc", ".hypothesis")
+
+
+def main(cosmic_ray: str, modules: list[str]) -> int:
+    """Print what survives; return 1 if anything does."""
+    shutil.rmtree(COPIES, ignore_errors=True)
+    copies = [COPIES / str(each) for each in range(len(os.sched_getaffinity(0)))]
+    for copy in copies:
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    survived = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        for module in modules:
+            survived += _survivors(cosmic_ray, module, copies, Path(scratch))
+    return int(survived > 0)
+
+
+def _tests_of(module: str) -> list[str]:
+    """Return the test file of a module, at the same path, or else the nearest folder."""
+    named = os.environ.get("TESTS", "").split()
+    _, package, _, _, *rest = Path(module).parts
+    place = Path("tests", package, *rest)
+    found = (place.with_name(f"test_{place.name}"), place.parent)
+    there = [str(each) for each in found if (ROOT / each).exists()]
+    return named or there[:1]
+
+
+def _survivors(cosmic_ray: str, module: str, copies: list[Path], scratch: Path) -> int:
+    """Return how many changes of one module nobody noticed, and show them."""
+    source, tests, begun = (ROOT / module).read_text(), _tests_of(module), time.monotonic()
+    changes = _changes(cosmic_ray, module)
+    seen = forks.watch(copies, module, tests, scratch)
+    if seen["failed"]:
+        _tell(f"{module}: these fail without any change: {seen['failed']}\n")
+        return 1
+    for name in seen["imported"]:  # once, and not in every fork
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    runs = [(change, _noticing(change, seen["tests"], source)) for change in changes]
+    outcomes = forks.run(copies, module, tests, runs, scratch)
+    alive = [change for change, noticed in outcomes if not noticed]
+    took = time.monotonic() - begun
+    said = f"{len(changes)} changes, {len(alive)} not noticed by {' '.join(tests)} ({took:.0f} s)"
+    _tell(f"{module}: {said}\n")
+    for change in sorted(alive, key=lambda each: int(each["line"])):
+        _tell(_shown(module, source, change))
+    return len(alive)
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _changes(cosmic_ray: str, module: str) -> list[dict[str, Any]]:
+    script = Path(__file__).with_name("changes.py")
+    told = subprocess.run(  # noqa: S603
+        [cosmic_ray, str(script), module], cwd=ROOT, check=True, capture_output=True
+    )
+    changes: list[dict[str, Any]] = json.loads(told.stdout)
+    since = os.environ.get("SINCE")
+    if since:
+        lines = _changed_since(since, module)
+        changes = [change for change in changes if change["line"] in lines]
+    return changes
+
+
+def _changed_since(commit: str, module: str) -> set[int]:
+    """Return the lines that are not as they were."""
+    asked = ["git", "diff", "-U0", commit, "--", module]
+    told = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    lines: set[int] = set()
+    for first, count in re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", told.stdout, re.MULTILINE):
+        lines.update(range(int(first), int(first) + int(count or 1)))
+    return lines
+
+
+def _noticing(
+    change: dict[str, Any], tests: dict[str, dict[str, Any]], source: str
+) -> dict[str, float]:
+    """Return the tests, with their seconds, that run the statement of a change.
+
+    All of them when none does: it may run when the module is imported, or in another process.
+    """
+    line = change["line"]
+    within = {line}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0):
+            body = getattr(node, "body", None)
+            end = body[0].lineno - 1 if body else node.end_lineno or line
+            if line <= end:
+                within = set(range(node.lineno, end + 1))
+    running = {name: test for name, test in tests.items() if within & set(test["lines"])}
+    return {name: test["seconds"] for name, test in (running or tests).items()}
+
+
+def _shown(module: str, source: str, change: dict[str, Any]) -> str:
+    lines = difflib.unified_diff(source.split("\n"), change["code"].split("\n"), n=0, lineterm="")
+    return f"  {module}:{change['line']}\n" + "".join(
+        f"    {line}\n" for line in list(lines)[2:] if not line.startswith("@@")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
