@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-# What a first start may take: seconds of processor, seconds, MiB of proportional memory.
-BOUNDS: Final = {"help": 0.3, "URI": 1.5, "memory": 110.0}
+# What a first start may take: seconds of processor, seconds, MiB of proportional memory. The aim of
+# 110 MB is 104.9 MiB, if its megabytes are decimal.
+BOUNDS: Final = {"help": 0.3, "URI": 1.5, "memory": 104.0}
+_MIB_IN_MB: Final = 1.048576
 _PARTS: Final = ("supervisor", "relay", "signer")
 _SETTLED = 3.0  # seconds after the URI until memory is looked at
 _RUNS = 3
@@ -74,8 +76,8 @@ def main() -> int:
             names = _PARTS if len(memory) == len(_PARTS) else ("",) * len(memory)
             parts = (f"{name} {mib:.1f}".lstrip() for name, mib in zip(names, memory, strict=True))
             print(
-                f"{which:<18} {took:.2f} s to the URI, "
-                f"{sum(memory):.1f} MiB of memory: {', '.join(parts)}"
+                f"{which:<18} {took:.2f} s to the URI, {sum(memory):.1f} MiB "
+                f"({sum(memory) * _MIB_IN_MB:.1f} MB) of memory: {', '.join(parts)}"
             )
             # The least of several: what else the machine does only ever adds.
             least["URI"] = min(least["URI"], took)

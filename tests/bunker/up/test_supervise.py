@@ -24,8 +24,8 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
-    with Supervisor() as found:
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    with Supervisor(str(tmp_path)) as found:
         yield found
 
 
@@ -233,11 +233,13 @@ def _tell(life: Life, word: str) -> None:
     life.hear()
 
 
-def test_only_who_has_begun_to_give_signs_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_has_begun_to_give_signs_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And nobody while it was we who slept; after a new start all begins anew."""
     now = 1000.0
     monkeypatch.setattr("bunker.up.life.time.monotonic", lambda: now)
-    life = Life(4.0)
+    life = Life(str(tmp_path / "life"), 4.0)
 
     def missed_by(seconds: float) -> bool:
         """Ask each second, as the supervisor does."""
@@ -264,14 +266,17 @@ def test_only_who_has_begun_to_give_signs_is_missed(monkeypatch: pytest.MonkeyPa
         assert not missed_by(100)
     finally:
         life.close()
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_child_that_hangs_is_missed_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_hangs_is_missed_within_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Relay and signer, by the supervisor's clock, wherever between two of its looks they stop."""
     now = 1000.0
     monkeypatch.setattr("bunker.up.life.time.monotonic", lambda: now)
     for tenths in range(20):
-        life = Life(_WATCHDOG)
+        life = Life(str(tmp_path / "life"), _WATCHDOG)
         try:
             now = life.due
             assert not life.missed(now)
@@ -350,4 +355,4 @@ def test_what_only_watches_holds_little_in_memory() -> None:
     loaded = {name.partition(".")[0] for name in modules_after("import bunker.up.serve")}
     assert "selectors" in loaded
     assert not loaded & {"asyncio", "ssl", "logging", "click", "bunker_relay", "bunker_signer"}
-    assert not loaded & {"dataclasses", "inspect", "ast", "pathlib", "urllib"}
+    assert not loaded & {"dataclasses", "inspect", "ast", "pathlib", "urllib", "tempfile", "shutil"}

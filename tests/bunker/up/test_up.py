@@ -33,12 +33,24 @@ def children(process: asyncio.subprocess.Process) -> dict[str, int]:
     }
 
 
+def _variable(pid: int, name: str) -> str:
+    """Return a variable of a process's environment."""
+    found = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(item.split("=", 1) for item in found if item)[name]
+
+
 async def test_up_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    """An app pairs by the printed URI and signs; SIGTERM ends both processes with exit code 0."""
+    """An app pairs by the printed URI and signs; SIGTERM ends both processes with exit code 0.
+
+    The folder in which they said that they live is gone with them.
+    """
     async with bunker_up(tmp_path, "--no-qr", "--allow", "sign_event:1") as process:
         uri, _ = await uri_of(process)
         started = children(process)
         assert set(started) == {"relay", "signer"}
+        folder = Path(_variable(started["relay"], "NOTIFY_SOCKET")).parent
+        assert {path.name for path in folder.iterdir()} == set(started)
+        assert folder.stat().st_mode & 0o777 == 0o700
         async with RemoteSigner.from_uri(uri, timeout=10) as signer:
             event = await signer.request_signature({"kind": 1, "content": "up"})
             assert event.content == "up"
@@ -46,6 +58,7 @@ async def test_up_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             assert await process.wait() == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in started.values())
+        assert not folder.exists()
 
 
 async def test_qr_code_stands_before_the_uri(tmp_path: Path) -> None:

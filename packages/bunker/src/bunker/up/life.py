@@ -1,8 +1,8 @@
 """Where a process tells that it lives, as systemd has it (sd_notify(3)): a datagram to a socket."""
 
 import contextlib
+import os
 import socket
-import tempfile
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,22 +18,22 @@ def _nothing() -> None:
 
 
 class Life:
-    """The signs of life of one child, in a directory that is ours alone.
+    """The signs of life of one child.
 
     `missed` is asked each quarter of the seconds that are too many; times are of `time.monotonic`.
     """
 
-    def __init__(self, seconds: float) -> None:
-        """Listen; raises OSError."""
-        self._folder = tempfile.TemporaryDirectory(prefix="bunker-")
+    def __init__(self, path: str, seconds: float) -> None:
+        """Listen at `path`, in a directory that is ours alone; raises OSError."""
+        self._path = path
         self._seconds = seconds
         self.environment: Final = {
-            "NOTIFY_SOCKET": f"{self._folder.name}/notify",
+            "NOTIFY_SOCKET": path,
             "WATCHDOG_USEC": str(int(seconds * 1e6)),
         }
         self.channel: Final = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.channel.setblocking(False)
-        self.channel.bind(self.environment["NOTIFY_SOCKET"])
+        self.channel.bind(path)
         self.on_extension: Callable[[], None] = _nothing
         self.heard: float | None = None  # None before the first word
         self.begin()
@@ -72,4 +72,5 @@ class Life:
     def close(self) -> None:
         """Listen no more."""
         self.channel.close()
-        self._folder.cleanup()
+        with contextlib.suppress(OSError):  # whoever clears up the folder for temporary files
+            os.unlink(self._path)  # noqa: PTH108 -- no pathlib in this process

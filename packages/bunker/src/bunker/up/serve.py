@@ -66,6 +66,7 @@ class Plan(NamedTuple):
     grants: str
     data_option: str
     signer_option: str
+    folder: str = ""  # of this run alone, made by `serve`: there the children say that they live
 
     @property
     def draws_uri(self) -> bool:
@@ -75,6 +76,13 @@ class Plan(NamedTuple):
 
 def serve(plan: Plan) -> None:
     """Become the process that serves `plan`; never returns."""
+    # What loads much is done here: its memory goes with this process.
+    from tempfile import mkdtemp
+
+    plan = plan._replace(folder=mkdtemp(prefix="bunker-"))
+    # No instruction's columns, which mark a place within a traceback's line (PEP 657): a third of a
+    # megabyte in each process.
+    os.environ["PYTHONNODEBUGRANGES"] = "1"
     reader, writer = os.pipe()
     with open(writer, "w") as pipe:  # noqa: PTH123 -- a descriptor, not a path
         json.dump(plan._asdict(), pipe)
@@ -101,12 +109,15 @@ def main() -> int:
     except OSError as error:
         print(f"Error: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
+    finally:
+        with suppress(OSError):
+            os.rmdir(plan.folder)  # noqa: PTH106 -- no pathlib in this process
 
 
 def _serve(plan: Plan) -> int:
     """Run it all; return the exit code. Raises ChildFailed, TimeoutError and BunkerError."""
     with suppress(Stopped), ExitStack() as stack:
-        supervisor = Supervisor()
+        supervisor = Supervisor(plan.folder)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.stop)
         stack.enter_context(supervisor)

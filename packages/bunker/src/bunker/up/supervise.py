@@ -144,8 +144,12 @@ class Supervisor:
     A context, of the main thread alone: the end of a process is heard of by a signal.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells how far failures are apart."""
+    def __init__(self, folder: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells how far failures are apart.
+
+        Children that are watched give their signs of life in `folder`, which is ours alone.
+        """
+        self._folder = folder
         self._clock = clock
         self._stopped = False
         self._children: list[Child] = []
@@ -196,7 +200,7 @@ class Supervisor:
         """
         for child in children:
             if child.watchdog:
-                child.life = Life(child.watchdog)
+                child.life = Life(f"{self._folder}/{child.name}", child.watchdog)
                 self._selector.register(child.life.channel, selectors.EVENT_READ, child.life.hear)
             self._children.append(child)
             self._launch(child)
