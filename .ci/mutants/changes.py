@@ -88,10 +88,14 @@ class _Bare(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+    def visit_If(self, node: ast.If) -> ast.stmt:
+        self.generic_visit(node)
+        return ast.Pass() if "TYPE_CHECKING" in ast.dump(node.test) else node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
         node.annotation = ast.Constant(None)
         self.generic_visit(node)
-        return node
+        return node if node.value else ast.Pass()
 
 
 def changes_of(source: str) -> Iterator[dict[str, Any]]:
