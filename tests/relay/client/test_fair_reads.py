@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from _wire import Peer, Start, note
+from _wire import Peer, RelayProcess, Start, note
 from bunker_core.keys import SecretKey
 from bunker_relay.client.fair_reads import FairReads
 
@@ -63,7 +63,7 @@ async def test_a_full_socket_holds_nobody_up(start: Start) -> None:
             await sender.send_text(texts[0])
             await sender.send_text(text)
             assert (await other.next())[0] == "EVENT"
-        os.kill(relay.process.pid, signal.SIGSTOP)
+        _stop(relay)
         try:
             sending = asyncio.gather(
                 *(sender.send_text(item) for text in small[30:] for item in (texts[1], text))
@@ -77,6 +77,13 @@ async def test_a_full_socket_holds_nobody_up(start: Start) -> None:
             before += 1
         await sending
         assert before <= 3
+
+
+def _stop(relay: RelayProcess) -> None:
+    """Stop the relay; what is sent from now on it finds ready at one moment."""
+    os.kill(relay.process.pid, signal.SIGSTOP)
+    while (relay.proc / "stat").read_text().rpartition(")")[2].split()[0] != "T":
+        os.sched_yield()
 
 
 def _event(content: str, kind: int) -> str:
@@ -115,7 +122,7 @@ async def test_many_connections_of_one_address_are_not_all_read_in_one_turn(star
             Peer(relay.url, max_queue=None, local_addr=("127.0.0.2", 0))
         )
         await other.subscribe("s", {"kinds": [20_001], "limit": 0})
-        os.kill(relay.process.pid, signal.SIGSTOP)
+        _stop(relay)
         try:
             for number, sender in enumerate(senders):
                 sender.socket.transport.write(many)
@@ -163,7 +170,7 @@ async def test_many_small_frames_hold_nobody_up(
         ]
         other = await stack.enter_async_context(Peer(relay.url, max_queue=None))
         await other.subscribe("s", {"kinds": [20_001], "limit": 0})
-        os.kill(relay.process.pid, signal.SIGSTOP)
+        _stop(relay)
         try:
             for number, sender in enumerate(senders):
                 sender.socket.transport.write(many)

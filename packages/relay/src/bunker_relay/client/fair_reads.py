@@ -7,6 +7,7 @@ connections would have all of them ready in one turn, with as many frames as eac
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from typing import Any, Final, Protocol
 
@@ -14,8 +15,11 @@ from bunker_relay.client.keepalive import PatientProtocol
 
 LARGE_READ: Final = 65_536  # bytes in one read from which on a connection waits for its next turn
 MANY: Final = 16  # frames in one read from which on they are counted for their address
-_PIECE: Final = 512  # bytes that a connection without the fast path parses in a turn
-_BYTES: Final = 8  # of them that count as a frame
+# Without the fast path:
+_PIECE: Final = 512  # bytes that are parsed before we look whether the turn is over
+_TURN: Final = 0.001  # seconds
+_BYTES: Final = 8  # that count as a frame, of which a turn has not more than
+_MOST: Final = 64
 _SHARE: Final = 1_024  # such frames of an address in one turn; then its connections wait in a row
 
 
@@ -118,15 +122,20 @@ class InTurns(PatientProtocol):
             self.transport.resume_reading()
 
     def _parse(self, data: bytes, at: int) -> None:
+        """Parse some of `data` from `at` on: a piece at least, and then until the turn is over."""
         size, begun = _PIECE, at
+        until = time.perf_counter() + _TURN
         while at < len(data) and not self.transport.is_closing():
             piece = data[at : at + size]
             at += len(piece)
             super().data_received(piece)
-            if len(self.conn.reader.buffer) < size // 2:
-                break  # a frame was whole
-            size *= 2  # in the middle of a large one, which costs the same in fewer pieces
-        if (frames := min(at - begun, _PIECE) // _BYTES) >= MANY:
+            if len(self.conn.reader.buffer) > size // 2:
+                size *= 2  # in the middle of a large frame, which costs the same in fewer pieces
+                continue
+            size = _PIECE
+            if self.queue.qsize() >= MANY or time.perf_counter() > until:
+                break
+        if (frames := min((at - begun) // _BYTES, _MOST)) >= MANY:
             self.fair_reads.take(self._address, frames)
         if at < len(data) and not self.transport.is_closing():
             self._leave(data, at)
