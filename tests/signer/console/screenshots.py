@@ -22,9 +22,9 @@ from signer.console._stage import (
     DESK,
     PHONE,
     Stage,
-    bind,
     browser,
     follow,
+    scan,
     sign,
     stage,
     sure,
@@ -73,7 +73,7 @@ async def shoot(chromium: "Browser", on: Stage) -> None:
     looks = [(size, scheme) for size in ("phone", "desk") for scheme in ("light", "dark")]
     links = {look: await on.new_link() for look in looks}
     async with visitor(chromium, on.origin) as first:
-        await bind(first, on.link, "Anna’s phone")
+        await scan(first, on.link, "Anna’s phone")
         await first.screenshot(path=TARGET / "empty-phone-light.png")
         apps = await paired(on, first)
         for size, scheme in looks:
@@ -87,7 +87,7 @@ async def shoot(chromium: "Browser", on: Stage) -> None:
                 device_scale_factor=scale,
             ) as page:
                 name = "Tablet" if size == "desk" else "Phone"
-                await bind(page, links[size, scheme], f"{name}, {scheme}")
+                await scan(page, links[size, scheme], f"{name}, {scheme}")
                 await pictures(page, on, apps, f"{size}-{scheme}")
             await strangers(chromium, on, f"{size}-{scheme}", viewport, scheme)
         for app in apps:

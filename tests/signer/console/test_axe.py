@@ -18,6 +18,7 @@ from signer.console._stage import (
     follow,
     key_of,
     paired,
+    scan,
     sign,
     stage,
     sure,
@@ -76,7 +77,7 @@ async def test_no_fault(chromium: "Browser", on: Stage) -> None:
         found["login"] = await faults(page)
         await page.goto(link)
         found["bind"] = await faults(page)
-        await bind(page, link)
+        await scan(page, link)
         found["empty"] = await faults(page)
         await sign(app, "for the log")
         signing = sign(app, '{"name":"Anna"}', kind=0, tags=[["t", "x"]])

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 import _commands
 from _require import need
 from interop.peers import running
-from signer.console._stage import bind, browser, bunker, node_script, sure, tap, visitor
+from signer.console._stage import browser, bunker, node_script, scan, sure, tap, visitor
 from signer.console.auth.test_passkeys import add_passkey, sensor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -133,7 +133,7 @@ async def test_the_story_at_a_name(up: Installed, monkeypatch: pytest.MonkeyPatc
         visitor(chromium, up.origin, worker=True) as phone,
         sensor(phone),
     ):
-        await bind(phone, up.link)
+        await scan(phone, up.link)
         (cookie,) = await phone.context.cookies()
         assert (cookie["name"], cookie["path"]) == ("__Host-device", "/")
         assert (cookie["httpOnly"], cookie["secure"]) == (True, True)

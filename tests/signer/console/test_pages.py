@@ -24,6 +24,7 @@ from signer.console._stage import (
     key_of,
     node_script,
     paired,
+    scan,
     sign,
     stage,
     sure,
@@ -296,7 +297,7 @@ async def test_auth_url_and_notification(
         visitor(chromium, on.origin) as phone,
         running(*node_script("nostr_tools_asks.mjs"), on.signer.uri) as peer,
     ):
-        await bind(phone, link)  # made before the restart, and good still
+        await scan(phone, link)  # made before the restart, and good still
         await peer.until("connected")
         opened = await peer.until("auth_url")
         await phone.goto(opened)
@@ -353,7 +354,7 @@ async def test_the_command_makes_a_link(chromium: "Browser", on: Stage) -> None:
     link = await on.command("console", "--no-qr")
     assert link.startswith(f"{on.origin}/bind/")
     async with visitor(chromium, on.origin) as phone:
-        await bind(phone, link, "By command")
+        await scan(phone, link, "By command")
         await phone.goto(f"{on.origin}/devices")
         await phone.get_by_text("By command").wait_for()
 

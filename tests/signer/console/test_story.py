@@ -19,6 +19,7 @@ from signer.console._stage import (
     key_of,
     node_script,
     paired,
+    scan,
     sign,
     stage,
     sure,
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_a_request_is_approved_on_the_phone(chromium: "Browser", on: Stage) -> None:
     """What the desktop asks for appears on the phone, and a tap there signs it."""
     async with visitor(chromium, on.origin, worker=True) as phone:
-        await bind(phone, await on.new_link())
+        await scan(phone, await on.new_link())
         await phone.get_by_role("heading", name="Nothing is waiting").wait_for()
         async with paired(on, "Coracle") as app:
             signing = sign(app, "Hello from the desk")
@@ -173,7 +174,7 @@ async def test_without_javascript(chromium: "Browser", on: Stage) -> None:
         visitor(chromium, on.origin, java_script_enabled=False) as phone,
         paired(on) as app,
     ):
-        await bind(phone, await on.new_link())
+        await scan(phone, await on.new_link())
         # The page asks again by itself, every few seconds.
         assert 'http-equiv="refresh"' in await phone.content()
         signing = sign(app, "plain")

@@ -17,6 +17,7 @@ from signer.console._stage import (
     follow,
     http,
     paired,
+    scan,
     sign,
     sure,
     tap,
@@ -68,7 +69,7 @@ async def forget_all(page: "Page", origin: str) -> None:
 async def test_log_in_by_passkey(chromium: "Browser", on: Stage) -> None:
     """A passkey lets an unbound browser in, to where it wanted to go."""
     async with visitor(chromium, on.origin, worker=True) as phone, sensor(phone):
-        await bind(phone, await on.new_link())
+        await scan(phone, await on.new_link())
         await add_passkey(phone, on.origin)
         await sure(phone, "Unbind this device", "Yes, unbind this device")
         assert phone.url.endswith("/login")
