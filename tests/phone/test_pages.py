@@ -1,4 +1,4 @@
-"""Every page: axe-core finds no fault, nothing is wider than a phone, both languages, both schemes.
+"""Every page without a fault, in both languages and schemes; which version runs, at which name.
 
 With BUNKER_SCREENSHOTS=1 the pictures of docs/ are taken on the way.
 """
@@ -6,12 +6,16 @@ With BUNKER_SCREENSHOTS=1 the pictures of docs/ are taken on the way.
 import json
 import os
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from bunker_core.describe import LANGUAGES
+from bunker_phone.site import Page as PageFile
+from bunker_phone.site import Site
 from phone._stage import Served, app_of, phone, sign
 from signer.console._stage import axe
 from signer.console.test_axe import RUN, SMALL
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PICTURES = Path(__file__).parents[2] / "docs" / "screenshots"
 NARROW = {"width": 320, "height": 640}
 PHONE = {"width": 390, "height": 844}
+CHANGED = b"/* changed by the server */"
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -157,3 +162,99 @@ async def test_first_sight_on_a_slow_phone(chromium: "Browser", served: Served) 
         first, largest = painted
         print(f"first paint {first:.0f} ms, first sight of the page {largest:.0f} ms")
         assert 0 < first <= largest
+
+
+# --- which page it is ----------------------------------------------------------------------------
+
+
+async def test_another_version_is_taken_only_when_the_owner_agrees(
+    chromium: "Browser", served: Served
+) -> None:
+    """A page that the server changed is not run: it is offered with its hash."""
+    async with phone(chromium, served) as made:
+        page = made.page
+        await made.first_run(served.link)
+        await made.pinned()
+        await page.reload()
+        await made.show("Settings")
+        running = await page.locator("#page-hash").inner_text()
+        assert running == served.site.hash
+        before = dict(served.site.pages)
+        try:
+            css = before["style.css"].body + CHANGED
+            served.site.pages["style.css"] = PageFile(css, "text/css", sha256(css).hexdigest())
+            offer = {"id": "e" * 64, "hash": "f" * 64}
+            body = json.dumps(offer).encode()
+            served.site.pages["version.json"] = PageFile(body, "application/json", "0" * 64)
+            await page.reload()
+            await made.show("Settings")
+            await page.get_by_text("f" * 64).wait_for()
+            assert await page.locator("#page-hash").inner_text() == running
+            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+            assert "changed by the server" not in text
+        finally:
+            served.site.pages.update(before)
+
+
+async def test_the_version_that_the_owner_agrees_to_runs_from_then_on(
+    chromium: "Browser", served: Served
+) -> None:
+    """Agreed to, the other version is fetched, checked against its hashes, and pinned."""
+    async with phone(chromium, served) as made:
+        page = made.page
+        await made.first_run(served.link)
+        await made.pinned()
+        await page.reload()
+        before = dict(served.site.pages)
+        try:
+            served.site.pages.update(another_version(served.site))
+            await page.reload()
+            await made.show("Settings")
+            await page.get_by_text(served.site.hash).wait_for()
+            await page.get_by_role("button", name="Take it").click()
+            await page.locator("#page-hash", has_text=served.site.hash).wait_for()
+            await page.get_by_text("Another version is offered").wait_for(state="hidden")
+            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+            assert text.endswith(CHANGED.decode())
+            async with app_of(await made.pair_uri()) as app:  # key and relay are still there
+                await made.show("Requests")
+                asking = sign(app)
+                await made.allow()
+                assert (await asking).content == "Signed by the phone"
+        finally:
+            served.site.pages.update(before)
+
+
+def another_version(site: Site) -> dict[str, PageFile]:
+    """Return the files that differ in a build with another style sheet."""
+    old = site.pages["style.css"]
+    css = old.body + CHANGED
+    style = PageFile(css, old.media_type, sha256(css).hexdigest())
+    code = site.pages["worker.js"].body.replace(old.sha256.encode(), style.sha256.encode())
+    worker = PageFile(code, "text/javascript; charset=utf-8", sha256(code).hexdigest())
+    assert worker.sha256 != site.pages["worker.js"].sha256
+    changed = {"style.css": style, "worker.js": worker}
+    all_pages = {**site.pages, **changed}
+    lines = [
+        f"{item.sha256}  {path}\n"
+        for path, item in sorted(all_pages.items())
+        if path not in ("", "worker.js", "version.json")
+    ]
+    said = {"id": sha256("".join(lines).encode()).hexdigest(), "hash": Site(all_pages).hash}
+    body = json.dumps(said).encode()
+    changed["version.json"] = PageFile(body, "application/json", sha256(body).hexdigest())
+    return changed
+
+
+async def test_the_page_is_at_one_name_alone(chromium: "Browser", served: Served) -> None:
+    """Another name that leads to the same server shows no page, and says where the right one is."""
+    port = urlsplit(served.origin).port
+    context = await chromium.new_context()
+    page = await context.new_page()
+    for name in ("127.0.0.1", "phone.localhost", "evil.localhost"):
+        answer = await page.goto(f"http://{name}:{port}/#join=x")
+        assert answer is not None
+        assert answer.status == 421
+        assert (await page.inner_text("body")).strip() == f"this page is at {served.origin}"
+        assert await page.evaluate("navigator.serviceWorker.getRegistrations()") == []
+    await context.close()

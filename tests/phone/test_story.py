@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,7 +20,6 @@ from bunker_core.nips import nip44
 from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
-from bunker_phone.site import Page, Site
 from phone._stage import PASSPHRASE, Phone, Served, app_of, phone, serving, sign
 from signer.console.test_screen_reader import spoken
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CHANGED = b"/* changed by the server */"
 
 
 async def test_first_signature(chromium: "Browser", served: Served) -> None:
@@ -423,85 +419,6 @@ async def test_panic_ends_it_all(handset: Phone) -> None:
         await page.get_by_text("The log is whole").wait_for()
 
 
-async def test_another_version_is_taken_only_when_the_owner_agrees(
-    chromium: "Browser", served: Served
-) -> None:
-    """A page that the server changed is not run: it is offered with its hash."""
-    async with phone(chromium, served) as made:
-        page = made.page
-        await made.first_run(served.link)
-        await made.pinned()
-        await page.reload()
-        await made.show("Settings")
-        running = await page.locator("#page-hash").inner_text()
-        assert running == served.site.hash
-        before = dict(served.site.pages)
-        try:
-            css = before["style.css"].body + CHANGED
-            served.site.pages["style.css"] = Page(css, "text/css", sha256(css).hexdigest())
-            offer = {"id": "e" * 64, "hash": "f" * 64}
-            body = json.dumps(offer).encode()
-            served.site.pages["version.json"] = Page(body, "application/json", "0" * 64)
-            await page.reload()
-            await made.show("Settings")
-            await page.get_by_text("f" * 64).wait_for()
-            assert await page.locator("#page-hash").inner_text() == running
-            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
-            assert "changed by the server" not in text
-        finally:
-            served.site.pages.update(before)
-
-
-async def test_the_version_that_the_owner_agrees_to_runs_from_then_on(
-    chromium: "Browser", served: Served
-) -> None:
-    """Agreed to, the other version is fetched, checked against its hashes, and pinned."""
-    async with phone(chromium, served) as made:
-        page = made.page
-        await made.first_run(served.link)
-        await made.pinned()
-        await page.reload()
-        before = dict(served.site.pages)
-        try:
-            served.site.pages.update(another_version(served.site))
-            await page.reload()
-            await made.show("Settings")
-            await page.get_by_text(served.site.hash).wait_for()
-            await page.get_by_role("button", name="Take it").click()
-            await page.locator("#page-hash", has_text=served.site.hash).wait_for()
-            await page.get_by_text("Another version is offered").wait_for(state="hidden")
-            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
-            assert text.endswith(CHANGED.decode())
-            async with app_of(await made.pair_uri()) as app:  # key and relay are still there
-                await made.show("Requests")
-                asking = sign(app)
-                await made.allow()
-                assert (await asking).content == "Signed by the phone"
-        finally:
-            served.site.pages.update(before)
-
-
-def another_version(site: Site) -> dict[str, Page]:
-    """Return the files that differ in a build with another style sheet."""
-    old = site.pages["style.css"]
-    css = old.body + CHANGED
-    style = Page(css, old.media_type, sha256(css).hexdigest())
-    code = site.pages["worker.js"].body.replace(old.sha256.encode(), style.sha256.encode())
-    worker = Page(code, "text/javascript; charset=utf-8", sha256(code).hexdigest())
-    assert worker.sha256 != site.pages["worker.js"].sha256
-    changed = {"style.css": style, "worker.js": worker}
-    all_pages = {**site.pages, **changed}
-    lines = [
-        f"{item.sha256}  {path}\n"
-        for path, item in sorted(all_pages.items())
-        if path not in ("", "worker.js", "version.json")
-    ]
-    said = {"id": sha256("".join(lines).encode()).hexdigest(), "hash": Site(all_pages).hash}
-    body = json.dumps(said).encode()
-    changed["version.json"] = Page(body, "application/json", sha256(body).hexdigest())
-    return changed
-
-
 async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
     """A second key has a passkey and a recovery copy of its own; each app has the key it got."""
     page = handset.page
@@ -604,20 +521,6 @@ async def test_a_key_that_was_sealed_at_another_name_says_so(handset: Phone) -> 
         await handset.deny()
         with pytest.raises(RequestDenied):
             await asking
-
-
-async def test_the_page_is_at_one_name_alone(chromium: "Browser", served: Served) -> None:
-    """Another name that leads to the same server shows no page, and says where the right one is."""
-    port = urlsplit(served.origin).port
-    context = await chromium.new_context()
-    page = await context.new_page()
-    for name in ("127.0.0.1", "phone.localhost", "evil.localhost"):
-        answer = await page.goto(f"http://{name}:{port}/#join=x")
-        assert answer is not None
-        assert answer.status == 421
-        assert (await page.inner_text("body")).strip() == f"this page is at {served.origin}"
-        assert await page.evaluate("navigator.serviceWorker.getRegistrations()") == []
-    await context.close()
 
 
 async def test_a_link_of_another_page_is_refused(handset: Phone, served: Served) -> None:
