@@ -2,13 +2,21 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bunker_signer.key.access import Access, AccessError, KeyState
+from bunker_signer.key.access import (
+    SILENCE,
+    Access,
+    AccessError,
+    KeyState,
+    Panicked,
+    steady_seconds,
+)
 from bunker_signer.key.keystore import KeyStore
 from bunker_signer.key.panic import revoke_everything
 from bunker_signer.nse import NSE, NSEError
@@ -53,6 +61,9 @@ class Key:
     @property
     def open_it(self) -> Callable[[], None]:
         return partial(self.keystore.unlock, self.user, None)
+
+    def state(self) -> KeyState:
+        return self.access.state
 
     def audit(self) -> list[tuple[str, str]]:
         with self.database.read() as connection:
@@ -159,6 +170,117 @@ async def test_an_unlock_that_can_t_be_written_does_not_unlock(
     assert key.access.state is KeyState.LOCKED
     assert key.user.locked
     key.close()
+
+
+async def test_a_pause_outlives_a_restart_and_ends_with_resume(data: Path) -> None:
+    """Both are written down with who it was; without a pause there is nothing to resume."""
+    key = Key(data)
+    key.access.resume("nobody")
+    key.access.pause("test")
+    assert key.state() is KeyState.PAUSED
+    assert not key.user.locked
+    key.close()
+    again = Key(data)
+    assert again.state() is KeyState.PAUSED
+    again.access.resume("test")
+    assert again.state() is KeyState.UNLOCKED
+    assert again.audit() == [("pause", "test"), ("resume", "test")]
+    again.close()
+    third = Key(data)
+    assert third.state() is KeyState.UNLOCKED
+    third.access.lock("test")
+    with pytest.raises(AccessError, match="is locked, which is more than paused"):
+        third.access.pause("test")
+    third.access.resume("test")
+    assert third.state() is KeyState.LOCKED
+    third.close()
+
+
+async def test_whoever_waits_for_another_state_is_counted_and_let_go(key: Key) -> None:
+    """Each of them when it changes, and none before; one that gives up counts no more."""
+    key.access.lock("test")
+    waiting = [asyncio.create_task(key.access.wait_while(KeyState.LOCKED)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert key.access.waiting == 3
+    waiting.pop().cancel()
+    await asyncio.sleep(0)
+    assert key.access.waiting == 2
+    assert not any(task.done() for task in waiting)
+    await key.access.unlock(key.open_it, "test", on_machine=True)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+        await key.access.wait_while(KeyState.LOCKED)
+    assert key.access.waiting == 0
+    key.access.lock("test")  # and again, for those that come later
+    later = asyncio.create_task(key.access.wait_while(KeyState.LOCKED))
+    await asyncio.sleep(0)
+    assert key.access.waiting == 1
+    await key.access.unlock(key.open_it, "test", on_machine=True)
+    async with asyncio.timeout(10):
+        await later
+    key.close()
+
+
+async def test_a_panic_holds_until_the_machine_unlocks(key: Key) -> None:
+    """Also one that could not be written down, and whatever locks after it."""
+    key.access.shut(after_panic=True)
+    key.access.shut()
+    key.access.lock("test")
+    with pytest.raises(Panicked):
+        await key.access.unlock(key.open_it, "console: x", on_machine=False)
+    assert key.user.locked
+    await key.access.unlock(key.open_it, "shell", on_machine=True)
+    key.access.lock("test")
+    await key.access.unlock(key.open_it, "console: x", on_machine=False)
+    revoke_everything(key.database, ["default"], "test", NOW)
+    key.access.pause("test")
+    key.access.lock("test")
+    with pytest.raises(Panicked):
+        await key.access.unlock(key.open_it, "console: x", on_machine=False)
+    key.close()
+
+
+async def test_what_the_owner_does_is_a_sign_of_them(data: Path) -> None:
+    """A lock for idleness is none, and neither is one for want of such signs."""
+    key, signs = Key(data, auto_lock=60), 0
+
+    def seen() -> None:
+        nonlocal signs
+        signs += 1
+
+    key.access.on_owner = seen
+    key.access.pause("test")
+    key.access.resume("test")
+    assert signs == 2
+    key.steady.seconds += 60
+    assert key.access.lock_if_idle()
+    key.access.lock(SILENCE)
+    assert signs == 2
+    await key.access.unlock(key.open_it, "test", on_machine=True)
+    assert signs == 3
+    key.steady.seconds += 59
+    key.access.pause("test")
+    key.access.resume("test")
+    assert key.access.idle_left() == 60  # it counts from there
+    key.close()
+
+
+def test_a_key_that_nobody_opened_is_locked(key: Key) -> None:
+    """Whatever the database says: a passphrase has to be given first."""
+    key.user.lock()
+    assert Access("default", key.user, key.database).state is KeyState.LOCKED
+    key.close()
+
+
+def test_a_night_asleep_is_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock goes on while the machine sleeps, where the system has one that does."""
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "CLOCK_BOOTTIME", 7, raising=False)
+        patch.setattr(time, "clock_gettime", {7: 28_800.0}.__getitem__, raising=False)
+        assert steady_seconds() == 28_800
+        patch.delattr(time, "CLOCK_BOOTTIME")
+        before = time.monotonic()
+        assert before <= steady_seconds() <= time.monotonic()
 
 
 def _fails(*_: object) -> None:

@@ -39,8 +39,41 @@ def test_what_is_remembered_of_one_key_is_not_used_for_another() -> None:
     vault.page.close()
 
 
-def test_a_key_that_stays_open_is_decrypted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its secret and keypair stay in the page, all else is wiped after each operation."""
+def test_a_signature_that_does_not_verify_is_not_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the computation can give the key away by a wrong one (BIP-340)."""
+    vault = Vault()
+    nonce, sealed, pubkey = sealed_in(vault)
+    vault.open(nonce, sealed, b"", pubkey)
+    monkeypatch.setattr(keys, "sign", lambda _keypair, _message: bytes(64))
+    with pytest.raises(NSEError, match="not released") as raised:
+        vault.sign(pubkey, MESSAGE)
+    assert raised.value.code is NSEErrorCode.SIGN_FAILED
+    vault.page.close()
+
+
+def test_no_two_secrets_share_a_byte_and_none_outlasts_an_operation() -> None:
+    """All but the data key go with its end; what lies behind them in the page is not written to."""
+    vault = Vault()
+    parts = [vault.data_key, vault.wrapping_key, vault.secret, vault.keypair, vault.shared_x]
+    parts += [vault.message_keys, vault.scratch, vault.saved_key]
+    assert [part.nbytes for part in parts] == [32, 32, 32, 96, 32, 76, 32, 32]
+    vault.page.view[:] = b"\xff" * vault.page.view.nbytes
+    for number, part in enumerate(parts):
+        part[:] = bytes([number]) * part.nbytes
+    assert [set(part) for part in parts] == [{number} for number in range(len(parts))]
+    vault.data_key[:] = b"\x01" * 32
+    vault.end()
+    assert set(vault.data_key) == {1}
+    assert not any(any(part) for part in parts[1:])
+    assert vault.page.view[364] == 0xFF
+    vault.wipe()
+    assert not any(vault.page.view)
+    vault.page.close()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is decrypted, in order."""
     opened: list[bytes] = []
     original = vault_module.open_into
 
@@ -49,6 +82,58 @@ def test_a_key_that_stays_open_is_decrypted_once(monkeypatch: pytest.MonkeyPatch
         original(key, nonce, sealed, aad, out)
 
     monkeypatch.setattr(vault_module, "open_into", counted)
+    return opened
+
+
+def test_a_decryption_is_followed_by_one_of_a_dummy(
+    opened: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first left in registers goes; the public half is computed for the first use."""
+    computed = 0
+    original = keys.load_keypair
+
+    def counted(secret: Buffer, keypair: memoryview) -> None:
+        nonlocal computed
+        computed += 1
+        original(secret, keypair)
+
+    monkeypatch.setattr(keys, "load_keypair", counted)
+    vault = Vault()
+    for _ in range(2):
+        nonce, sealed, pubkey = sealed_in(vault)
+        computed = 0
+        for stays_open, decrypted in ((False, 3), (True, 1)):
+            opened.clear()
+            vault.stays_open = stays_open
+            for _ in range(3):
+                vault.open(nonce, sealed, b"", pubkey)
+                vault.end()
+            dummies = opened[1::2]
+            assert opened[::2] == [sealed] * decrypted
+            assert len(dummies) == decrypted
+            assert len({*dummies, sealed}) == 2
+        assert computed == 1
+        vault.wipe()
+    vault.page.close()
+
+
+def test_a_key_that_stays_open_is_gone_once_it_is_wiped() -> None:
+    """It is opened by the data key again, or not at all."""
+    vault = Vault()
+    vault.stays_open = True
+    vault.data_key[:] = bytes(range(32))
+    nonce, sealed, pubkey = sealed_in(vault)
+    vault.open(nonce, sealed, b"", pubkey)
+    vault.end()
+    vault.wipe()
+    assert not any(vault.page.view)
+    with pytest.raises(NSEError):
+        vault.open(nonce, sealed, b"", pubkey)
+    vault.page.close()
+
+
+def test_a_key_that_stays_open_is_decrypted_once(opened: list[bytes]) -> None:
+    """Its secret and keypair stay in the page, all else is wiped after each operation."""
     vault = Vault()
     vault.stays_open = True
     vault.data_key[:] = bytes(range(32))
