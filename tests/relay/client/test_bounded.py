@@ -16,6 +16,7 @@ from bunker_relay.client.bounded import FRAGMENTS
 _MIB = 2**20
 _MASK = bytes(4)
 _ALONE = 3  # the sockets of a relay without clients: it listens, and wakes its own loop
+_REFUSED = 20
 # The relay gives who closes a fifth of a second, instead of ten, to take what is left.
 _HURRIED = "import bunker_relay.client.bounded as bounded\nbounded.CLOSING_SECONDS = 0.2\n"
 
@@ -72,6 +73,39 @@ def _sockets(relay: RelayProcess) -> int:
         with suppress(FileNotFoundError):  # closed since
             count += str(file.readlink()).startswith("socket:")
     return count
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Content-Length: 3\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n", 400),
+        ("Sec-WebSocket-Protocol: a\r\nCookie: " + "x" * 9_000 + "\r\n", 431),
+        ("Sec-WebSocket-Protocol: a\r\n" + "X: y\r\n" * 200, 431),
+    ],
+    ids=["body", "chunks", "long", "many"],
+)
+async def test_a_handshake_that_opens_nothing_is_answered_and_ended(
+    relay: RelayProcess, headers: str, status: int
+) -> None:
+    """None of them leaves a connection behind: uvicorn would keep each for ever, without a word."""
+    request = (
+        f"GET / HTTP/1.1\r\nHost: x\r\n{headers}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    body = "abc" if "Length" in headers else "0\r\n\r\n" if "chunked" in headers else ""
+    with ExitStack() as stack:
+        for _ in range(_REFUSED):
+            client = socket.create_connection(("127.0.0.1", relay.port), PATIENCE)
+            stack.enter_context(closing(client))
+            client.sendall((request + body).encode())
+            answer = b""
+            while piece := client.recv(4_096):
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+        async with Peer(relay.url) as other, asyncio.timeout(PATIENCE):
+            while _sockets(relay) > _ALONE + 1:
+                await other.unread()
 
 
 async def test_pongs_that_nobody_reads_do_not_pile_up(relay: RelayProcess) -> None:

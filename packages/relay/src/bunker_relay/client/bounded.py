@@ -1,7 +1,8 @@
 """What a WebSocket may cost before any message of it is whole, and after its last one.
 
-uvicorn leaves three things to the client's good will: that it reads the pongs it asks for, that a
-message has fewer pieces than bytes, and that it takes what is left when the connection closes.
+uvicorn leaves four things to the client's good will: that its handshake can be read, that it reads
+the pongs it asks for, that a message has fewer pieces than bytes, and that it takes what is left
+when the connection closes.
 """
 
 import asyncio
@@ -16,11 +17,31 @@ _POLICY_VIOLATION: Final = 1008  # RFC 6455, section 7.4.1
 CLOSING_SECONDS: float = 10.0  # for a client to take what is left
 
 
+_SAID: Final = b"a request with a body, or one that can't be read, opens no WebSocket\n"
+_BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SAID), _SAID)
+)
+
+
 class BoundedProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, with a bound for each of the three."""
+    """uvicorn's WebSocket, with a bound for each of the four."""
 
     _pong = b""  # the answer to the latest ping, for when the client reads again
     _ending: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come; first of all a whole handshake, which uvicorn hands over at once.
+
+        What websockets refuses to read of it, a body or a head over its bounds, uvicorn would
+        neither answer nor end, and nobody counts the connection any more.
+        """
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            refusal = b"".join(self.conn.data_to_send())
+            self.transport.write(refusal or _BAD_REQUEST)
+            self.transport.close()
+            self.end_in_time()
 
     def handle_ping(self) -> None:
         """Answer; but while the client reads nothing, keep the latest answer alone.
