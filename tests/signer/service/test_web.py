@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bunker.harness import running_relay
+from bunker_signer.service.listener import MOST_EACH
 from bunker_signer.service.web import create_app, serving
 from bunker_signer.store import StoreError
 from signer._rig import rig
@@ -60,3 +61,24 @@ async def test_health_without_the_database(relay_url: str, data: Path) -> None:
         body: Any = json.loads(text)
         assert (status, body["database"], body["status"]) == (503, "failed", "failed")
         assert body["relays"] == {relay_url: True}
+
+
+async def test_a_request_for_a_websocket_takes_no_place(relay_url: str, data: Path) -> None:
+    """It is answered, and its connection counts for nobody when it has gone."""
+    request = (
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with (
+        rig(relay_url, data) as signer,
+        serving(create_app(signer.agent, lambda: 0), "127.0.0.1:0") as url,
+    ):
+        port = int(url.rpartition(":")[2])
+        for _ in range(MOST_EACH + 1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(10):
+                writer.write(request.encode())
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                writer.close()
+                await writer.wait_closed()
+        assert (await get(f"{url}/healthz"))[0] == 200

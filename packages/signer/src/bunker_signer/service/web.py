@@ -62,7 +62,9 @@ async def serving(app: Starlette, address: str) -> AsyncIterator[str]:
         listener = listen(host.strip("[]"), int(port))
     except (OSError, ValueError, OverflowError) as error:
         raise BunkerError(f"--http {address} can't be served: {error}") from None
-    config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, loop="none")
+    config = uvicorn.Config(
+        app, lifespan="off", access_log=False, log_config=None, loop="none", ws="none"
+    )
     server = BoundedServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
