@@ -8,6 +8,7 @@ from bunker_client.errors import (
     RelayRefused,
     RelayUnreachable,
     RequestTimeout,
+    RequestTooLarge,
     SignerLocked,
     SignerOffline,
     WaitingForApproval,
@@ -53,9 +54,11 @@ def test_a_relay_that_says_nothing_is_checked_and_then_given_up() -> None:
     assert request.review(3.0, SENT)[0] == [Action.CHECK_RELAYS]
     assert request.review(4.0, SENT)[0] == []
     request.sent(5.0)
+    assert request.review(7.9, SENT)[0] == []
     assert request.review(8.0, SENT)[0] == [Action.CHECK_RELAYS]
-    with pytest.raises(RequestTimeout, match=f"{A} did not acknowledge"):
-        request.review(10.0, SENT)
+    with pytest.raises(RequestTimeout, match=f": no answer.*; {B} did not acknowledge") as raised:
+        request.review(10.0, replace(SENT, connected=(A, B), owing=(B,)))
+    assert raised.value.timeout == 10.0
 
 
 def test_an_offline_signer_is_asked_again_and_again() -> None:
@@ -130,6 +133,16 @@ def test_a_refusal_by_policy_ends_the_request_at_once(reason: str) -> None:
         call().review(0.1, answered(reason, accepted=False))
 
 
+def test_only_what_is_too_large_for_every_relay_is_too_large() -> None:
+    """Another relay's refusal may have another reason, and then so has the error."""
+    large, other = (Receipt(A, False, "invalid: too large, over 9 bytes"), Receipt(B, False, "pow"))
+    with pytest.raises(RequestTooLarge):
+        call().review(0.1, replace(SENT, owing=(), receipts=(large,)))
+    with pytest.raises(RelayRefused) as raised:
+        call().review(0.1, replace(SENT, owing=(), receipts=(large, other)))
+    assert type(raised.value) is RelayRefused
+
+
 @pytest.mark.parametrize("reason", ["rate-limited: slow down", "error: database is locked"])
 def test_a_passing_refusal_is_tried_again(reason: str) -> None:
     """A relay that is busy gets the request again until the deadline."""
@@ -174,6 +187,29 @@ def test_a_signer_that_answers_a_ping_and_not_the_request_waits_for_its_owner() 
     with pytest.raises(WaitingForApproval, match="waits to be approved at the signer") as caught:
         request.review(105.1, replace(heard, heard_at=20.1))
     assert caught.value.auth_url is None
+
+
+def test_a_request_is_sent_again_three_times_at_most() -> None:
+    """A signer that answers each ping has it by then, and asks its owner."""
+    request, view, sent = call(Patience(10, 2_000)), DELIVERED, []
+    for now in range(1_000):
+        actions, _ = request.review(now, view)
+        if Action.PROBE in actions:
+            view = replace(DELIVERED, heard_at=now + 0.5, answers_pings=True)
+        if Action.SEND in actions:
+            sent.append(now)
+            request.sent(now)
+    assert sent == [6, 21, 66]  # a second after the pings of 5, 20 and 65, and not of 200 and 605
+
+
+def test_nobody_is_pinged_while_there_is_no_way_to_them() -> None:
+    """A ping that was due is not, until the request is delivered again."""
+    request = call()
+    request.review(0.0, DELIVERED)
+    request.review(4.0, NOBODY)
+    assert request.review(6.0, NOBODY)[0] == []
+    assert request.review(6.5, DELIVERED)[0] == []
+    assert request.review(11.5, DELIVERED)[0] == [Action.PROBE]
 
 
 def test_an_answer_to_a_ping_of_before_proves_nothing() -> None:
@@ -270,7 +306,8 @@ def test_a_short_time_is_enough_to_ask_what_becomes_of_a_request() -> None:
     for total, first in ((0.8, 0.2), (8.0, 2.0), (60.0, 5.0)):
         request = call(Patience(10, 100, total=total))
         request.review(0.0, DELIVERED)
-        assert request.review(first - 0.01, DELIVERED)[0] == []
+        actions, pause = request.review(first - 0.01, DELIVERED)
+        assert (actions, round(pause, 2)) == ([], 0.01)  # and the next look is at it
         assert request.review(first, DELIVERED)[0] == [Action.PROBE]
 
 
