@@ -9,9 +9,14 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from _forked import forked
 from _postgres import PostgresServer, running_postgres
+
+# A busy machine is slow, not wrong: time is no part of any property here.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 WORKERS_PER_CORE = 2.5  # most tests wait for another process more than they work
 COMPUTING = 2  # of five workers; the others begin with what waits longest

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import pytest
-from hypothesis import settings
 from watch import Choice, Watch
 
 Change = dict[str, Any]
@@ -146,7 +145,6 @@ def _in_fork(copy: Path, log: Path, work: Callable[[], int]) -> NoReturn:
         if "PYTHONDONTWRITEBYTECODE" in os.environ:
             sys.dont_write_bytecode = True
         importlib.invalidate_caches()
-        settings.load_profile("mutants")
         code = int(work())
     except BaseException:  # noqa: BLE001 -- written down, and the process ends
         traceback.print_exc()

@@ -7,13 +7,27 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # A failure is enough: nobody reads the example.
-settings.register_profile("mutants", phases=(Phase.explicit, Phase.reuse, Phase.generate))
+settings.register_profile(
+    "mutants",
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
-class Watch:
+class Quick:
+    """Finds failures without looking for the smallest."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self) -> None:
+        """Take the place of the profile that the tests have loaded."""
+        settings.load_profile("mutants")
+
+
+class Watch(Quick):
     """Notes what each test says, how long it takes, and which lines of a module it runs."""
 
     def __init__(self, module: Path) -> None:
@@ -50,7 +64,7 @@ class Watch:
         return self._ran
 
 
-class Choice:
+class Choice(Quick):
     """Runs some of the tests, those that take long after the others."""
 
     def __init__(self, tests: dict[str, float]) -> None:

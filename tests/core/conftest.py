@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from _require import need
-
-# A busy machine is slow, not wrong: time is no part of any property here.
-settings.register_profile("core", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("core")
 
 VECTORS = "BUNKER_TEST_VECTORS"
 # The sum that NIP-44 itself gives for its file.
