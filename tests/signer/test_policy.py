@@ -188,6 +188,47 @@ def test_a_rate_holds_in_every_window(count: int, seconds: int, steps: list[int]
             assert sum(1 for at in times if at >= grant.window_start) <= count
 
 
+def test_a_rate_is_as_much_as_it_says() -> None:
+    """So many uses from the first of them on, and as many once its window is over."""
+    grant, allowed = Grant("sign_event", rate=Rate(3, 60)), []
+    for now in (NOW, NOW + 1, NOW + 58, NOW + 59, NOW + 60, NOW + 60, NOW + 60, NOW + 119):
+        allowed.append(isinstance(decide([grant], NOTE, now), Allow))
+        if allowed[-1]:
+            grant = grant.used(now)
+    assert allowed == [True, True, True, False, True, True, True, False]
+
+
+def test_what_a_grant_for_less_is_about() -> None:
+    """The narrowest parameter comes first; the kind and scope of NIP-44 version 3 are one."""
+    sealed = Action(Method.NIP44V3_DECRYPT, peer=PEER, context=(14, "chat"))
+    assert sealed.params == ("14/chat", "14", None)
+    assert sealed.rule == sealed.param == "14/chat"
+    assert READ.params == (PEER, None)
+    login = Action(Method.SIGN_EVENT, kind=22242, host="relay.example")
+    assert login.params == ("22242:relay.example", "22242", None)
+    assert login.rule == login.param
+    assert NOTE.rule == "1"
+
+
+@pytest.mark.parametrize("kind", [22242, 24242, 27235])
+def test_no_rule_is_made_of_a_login_to_nowhere(kind: int) -> None:
+    """It would be one for every host."""
+    with pytest.raises(ValueError, match="a login to nowhere"):
+        _ = Action(Method.SIGN_EVENT, kind=kind).rule
+
+
+def test_basic_signs_the_everyday_kinds() -> None:
+    """Notes, reposts, reactions, comments and a relay's login, and no other kind at all."""
+    grants = profile_grants(Profile.BASIC)
+    kinds = [0, *range(1, 25), *range(1105, 1115), *range(22235, 22250)]
+    signed = [
+        kind
+        for kind in kinds
+        if isinstance(decide(grants, Action(Method.SIGN_EVENT, kind=kind), NOW), Allow)
+    ]
+    assert signed == [1, 6, 7, 16, 1111, 22242]
+
+
 def test_uses_run_out() -> None:
     """A grant for three uses is used three times."""
     grant, uses = Grant("sign_event", uses_left=3), 0

@@ -95,7 +95,8 @@ _ADDRESSES = st.builds(
     _IDENTIFIERS,
 )
 _E = st.tuples(st.just("e"), st.sampled_from([*_IDS, _IDS[1].upper(), "0" * 63, "", "\x00"]))
-_A = st.tuples(st.just("a"), _ADDRESSES | _KINDS)
+_THERE = st.sampled_from([f"0:{_ALICE}:", f"30000:{_ALICE}:", f"30000:{_ALICE}:x"])
+_A = st.tuples(st.just("a"), _THERE | _ADDRESSES | _KINDS)
 _OTHER = st.one_of(
     st.tuples(st.just("d"), _IDENTIFIERS),
     st.tuples(st.just("nonce"), st.just("1"), _KINDS),
@@ -195,6 +196,51 @@ def test_a_request_reaches_up_to_its_own_date(engine: Engine) -> None:
         assert save_all(connection, [request]) == [Outcome.SAVED]
         found = select_events(connection, [Filter()], 1, default=9, most=9)
         assert {int(item.id, 16) for item in found} == {4, 11, 12, 13, 14}
+        transaction.rollback()
+
+
+def test_a_request_deletes_what_is_its_authors_own(engine: Engine) -> None:
+    """By address up to its date, by id, and a gift wrap that it received; nothing of others."""
+
+    def bobs(number: int, kind: int, *tags: tuple[str, ...]) -> Event:
+        return Event(f"{number:064x}", _BOB, 2, kind, tags, "", "d" * 128)
+
+    gone = [
+        _dated(1, 30_000, 2, ("d", "x")),  # the same second counts
+        _dated(2, 1, 3),
+        bobs(3, 1_059, ("p", _ALICE)),
+    ]
+    kept = [
+        _dated(4, 30_000, 2, ("d", "y")),
+        _dated(5, 0, 3),  # newer
+        _dated(6, 5, 2, ("e", f"{99:064x}")),
+        bobs(7, 30_000, ("d", "x")),
+        bobs(8, 1, ("p", _ALICE)),
+        bobs(9, 1_059, ("p", _BOB)),
+        bobs(10, 1_059, ("e", _ALICE)),
+    ]
+    addresses = (f"30000:{_ALICE}:x", f"30000:{_BOB}:x", f"0:{_ALICE}:")
+    targets = [("e", event.id) for event in (*gone[1:], *kept[2:])]
+    request = _dated(11, 5, 2, *targets, *(("a", address) for address in addresses))
+    with engine.connect() as connection, connection.begin() as transaction:
+        assert set(save_all(connection, [*gone, *kept, request])) == {Outcome.SAVED}
+        found = select_events(connection, [Filter()], 9, default=99, most=99)
+        assert {item.id for item in found} == {item.id for item in (*kept, request)}
+        first = _dated(12, 30_000, 0, ("d", "z"))  # as early as can be, beside what is deleted
+        assert save_all(connection, [*gone, first]) == [Outcome.DELETED] * 3 + [Outcome.SAVED]
+        transaction.rollback()
+
+
+def test_a_tag_of_one_letter_is_found_by_whatever_it_says(engine: Engine) -> None:
+    """Its value need not be ASCII, or one letter, or followed by anything."""
+    event = _event(1, tags=(("t", "k\u00e4se"), ("title", "k\u00e4se"), ("x",), ("1", "k\u00e4se")))
+    with engine.connect() as connection, connection.begin() as transaction:
+        assert save_all(connection, [event]) == [Outcome.SAVED]
+        for name, times in (("t", 1), ("x", 0)):
+            asked = [Filter(tags=((name, frozenset({"k\u00e4se"})),))]
+            assert len(select_events(connection, asked, NOW, default=9, most=9)) == times
+        rows = connection.execute(text("SELECT count(*) FROM tags")).scalar_one()
+        assert rows == 1
         transaction.rollback()
 
 

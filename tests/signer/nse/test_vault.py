@@ -6,6 +6,7 @@ import pytest
 
 from bunker_core import keys
 from bunker_core.keys import Buffer, SecretKey
+from bunker_core.nips import nip44, nip44v3
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.nse import vault as vault_module
 from bunker_signer.nse.blob import MAX_PARAMS, Slot
@@ -114,6 +115,30 @@ def test_a_decryption_is_followed_by_one_of_a_dummy(
             assert len({*dummies, sealed}) == 2
         assert computed == 1
         vault.wipe()
+    vault.page.close()
+
+
+def test_a_peer_reads_what_is_encrypted_for_it() -> None:
+    """And the other way round, in each version: the message's keys are those of the two alone."""
+    vault, peer = Vault(), SecretKey.generate()
+    nonce, sealed, pubkey = sealed_in(vault)
+    shared = bytearray(peer.shared_x(pubkey))
+
+    def opened() -> Vault:
+        vault.end()  # nothing is left of the operation before
+        vault.open(nonce, sealed, b"", pubkey)
+        return vault
+
+    message_keys = bytearray(nip44.MESSAGE_KEYS_BYTES)
+    payload = opened().nip44_encrypt(peer.pubkey, "text")
+    nip44.derive_message_keys(shared, nip44.payload_nonce(payload), message_keys)
+    assert nip44.decrypt_with(payload, message_keys) == "text"
+    assert opened().nip44_decrypt(peer.pubkey, payload) == "text"
+    message_keys = bytearray(nip44v3.MESSAGE_KEYS_BYTES)
+    payload = opened().nip44v3_encrypt(peer.pubkey, b"text", 1, "scope")
+    nip44v3.derive_message_keys(shared, nip44v3.payload_nonce(payload), message_keys)
+    assert nip44v3.decrypt_with(payload, message_keys, 1, "scope") == b"text"
+    assert opened().nip44v3_decrypt(peer.pubkey, payload, 1, "scope") == b"text"
     vault.page.close()
 
 
