@@ -121,6 +121,40 @@ async def junk(url: str, seen: Counter[str]) -> None:
             await asyncio.sleep(1 / 250)
 
 
+async def requests(url: str, seen: Counter[str]) -> None:
+    """Fifty connections that ask for the document (NIP-11), a thousand times a second."""
+    host, _, port = url.removeprefix("ws://").partition(":")
+
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection(
+                    host, int(port), local_addr=(_ADDRESS, 0)
+                )
+                with contextlib.closing(writer):
+                    for _ in range(20):
+                        seen["messages"] += 1
+                        writer.write(b"GET / HTTP/1.1\r\nAccept: application/nostr+json\r\n\r\n")
+                        if b" 429 " in await reader.readuntil(b"\r\n\r\n"):
+                            seen["turned away"] += 1
+                            break
+                        await asyncio.sleep(1 / 20)
+            await asyncio.sleep(1 / 20)
+
+    await asyncio.gather(*(ask() for _ in range(50)))
+
+
+async def frames(url: str, seen: Counter[str]) -> None:
+    """A hundred connections, each 63 pings at one moment, again and again."""
+    ping = b"\x89\x80" + bytes(4)
+    async with _sockets(url, 100) as sockets:
+        while True:
+            for socket in sockets:
+                socket.transport.write(ping * 63)
+                seen["messages"] += 63
+            await asyncio.sleep(0.5)
+
+
 async def fill(url: str, seen: Counter[str]) -> None:
     """Publish the follow lists that `unread` asks for."""
     async with _sockets(url, 1) as (socket,):
@@ -130,7 +164,9 @@ async def fill(url: str, seen: Counter[str]) -> None:
             await socket.recv()
 
 
-ATTACKS: tuple[Attack, ...] = (filters, idle, unread, deletions, slow_queries, junk)
+ATTACKS: tuple[Attack, ...] = (
+    filters, idle, unread, deletions, slow_queries, junk, requests, frames,
+)  # fmt: skip
 
 
 async def attack(url: str, seconds: float) -> None:
