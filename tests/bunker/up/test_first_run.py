@@ -167,6 +167,8 @@ def test_a_file_that_is_no_text_is_said_in_one_line(option: str, tmp_path: Path)
     command = ["init", "--data", f"{tmp_path}/data", "--import-key", f"{tmp_path}/key"]
     result = CliRunner().invoke(main, [*command, option, f"{tmp_path}/other"])
     assert result.output == f"Error: {tmp_path}/other is not text in UTF-8\n"
+    result = CliRunner().invoke(main, [*command, option, "/dev/zero"])
+    assert result.output == "Error: /dev/zero is too long for a key or a passphrase\n"
 
 
 async def test_a_key_that_bunker_key_made_is_served(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
 @pytest.fixture(scope="module")
 def limitation(relay: RelayProcess) -> dict[str, Any]:
     """What its document says."""
-    reply = httpx.get(relay.http_url, headers={"Accept": "application/nostr+json"})
+    reply = httpx.get(relay.http_url, headers={"Accept": "text/html;q=0.5, Application/Nostr+JSON"})
     return dict(reply.json()["limitation"])
 
 

@@ -20,6 +20,7 @@ from bunker.up.first_run import (
 )
 from bunker.up.strength import strength_of
 from bunker_core.errors import BunkerError
+from bunker_core.nips.key_text import MAX_TEXT
 from bunker_signer.cli.options import granted
 from bunker_signer.nse import NSEError, harden_process
 from bunker_signer.policy import Profile
@@ -191,7 +192,9 @@ def _given_key(file: BinaryIO | None, passphrase: BinaryIO | None) -> ImportedKe
 
 def _text_of(file: BinaryIO) -> str:
     """Return what a file holds, as editors write it; raises BunkerError."""
-    data = file.read()
+    data = file.read(MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise BunkerError(f"{file.name} is too long for a key or a passphrase")
     try:
         return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig").strip()
     except UnicodeDecodeError:

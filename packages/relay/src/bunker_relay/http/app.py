@@ -34,7 +34,7 @@ def create_app(relay: Relay) -> Starlette:
                 response = await admin.answer(request)
             case "POST":
                 response = Response(status_code=405, headers={"Allow": "GET, OPTIONS"})
-            case _ if MEDIA_TYPE in request.headers.get("accept", ""):
+            case _ if MEDIA_TYPE in request.headers.get("accept", "").lower():
                 response = JSONResponse(document(relay.config), media_type=MEDIA_TYPE)
             case _ if _wants_json(request):
                 response = JSONResponse(document(relay.config))
