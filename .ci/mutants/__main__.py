@@ -2,9 +2,8 @@
 
 `python .ci/mutants PYTHON MODULE...`: PYTHON is where Cosmic Ray is installed, a module a path such
 as packages/core/src/bunker_core/bounds/rate.py. Each change is made in a copy of the repository, in
-build/mutants, and given to those tests of the module's own file that run its line. TESTS in the
-environment names other tests, and SINCE a commit: then only lines that are not as they were are
-changed.
+build/mutants, and given to those of the module's tests that run its line. TESTS in the environment
+names other tests, and SINCE a commit: then only lines that are not as they were are changed.
 """
 
 import ast
@@ -43,13 +42,21 @@ def main(cosmic_ray: str, modules: list[str]) -> int:
 
 
 def _tests_of(module: str) -> list[str]:
-    """Return the test file of a module, at the same path, or else the nearest folder."""
+    """Return the test file of a module, at the same path, and those beside it that import it.
+
+    The nearest folder of tests, if there is none.
+    """
     named = os.environ.get("TESTS", "").split()
-    _, package, _, _, *rest = Path(module).parts
-    place = Path("tests", package, *rest)
-    found = (place.with_name(f"test_{place.name}"), place.parent)
-    there = [str(each) for each in found if (ROOT / each).exists()]
-    return named or there[:1]
+    _, package, _, *rest = Path(module).with_suffix("").parts
+    folder = ROOT / "tests" / Path(package, *rest[1:-1])
+    while not folder.exists():
+        folder = folder.parent
+    found = [
+        str(file.relative_to(ROOT))
+        for file in sorted(folder.glob("test_*.py"))
+        if file.stem == f"test_{rest[-1]}" or f"from {'.'.join(rest)} import" in file.read_text()
+    ]
+    return named or found or [str(folder.relative_to(ROOT))]
 
 
 def _survivors(cosmic_ray: str, module: str, copies: list[Path], scratch: Path) -> int:
@@ -105,9 +112,10 @@ def _changed_since(commit: str, module: str) -> set[int]:
 def _noticing(
     change: dict[str, Any], tests: dict[str, dict[str, Any]], source: str
 ) -> dict[str, float]:
-    """Return the tests, with their seconds, that run the statement of a change.
+    """Return the tests, with their seconds, that run the statement of a change, or may.
 
-    All of them when none does: it may run when the module is imported, or in another process.
+    What runs nothing of the module here may run it in another process; and a statement that no
+    test runs may run when the module is imported, so that all of them count.
     """
     line = change["line"]
     within = {line}
@@ -117,8 +125,14 @@ def _noticing(
             end = body[0].lineno - 1 if body else node.end_lineno or line
             if line <= end:
                 within = set(range(node.lineno, end + 1))
-    running = {name: test for name, test in tests.items() if within & set(test["lines"])}
-    return {name: test["seconds"] for name, test in (running or tests).items()}
+    running = {
+        name: test
+        for name, test in tests.items()
+        if within & set(test["lines"]) or not test["lines"]
+    }
+    if all(not test["lines"] for test in running.values()):
+        running = tests
+    return {name: test["seconds"] for name, test in running.items()}
 
 
 def _shown(module: str, source: str, change: dict[str, Any]) -> str:
