@@ -171,6 +171,20 @@ def test_a_file_that_is_no_text_is_said_in_one_line(option: str, tmp_path: Path)
     assert result.output == "Error: /dev/zero is too long for a key or a passphrase\n"
 
 
+@pytest.mark.parametrize("command", ["status", "up", "init", "recovery x", "backup x", "key new"])
+def test_data_that_can_not_be_a_folder_is_said_in_one_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever would have looked into it: a home that is a file, or is somebody else's."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", f"{tmp_path}/file")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, command.split())
+    assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+    assert result.output.startswith("Error: ")
+    assert isinstance(result.exception, SystemExit)
+
+
 async def test_a_key_that_bunker_key_made_is_served(tmp_path: Path) -> None:
     """`bunker key new`, then `bunker up`: what is missing is made, and this key signs."""
     made = CliRunner().invoke(main, ["key", "new", "--data", str(tmp_path / "data" / "signer")])

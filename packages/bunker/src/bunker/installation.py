@@ -13,7 +13,7 @@ from bunker_core.local.files import private_folder
 from bunker_core.local.home import data_home, user_home
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
-from bunker_signer.nse import NSE
+from bunker_signer.nse import NSE, NSEError
 from bunker_signer.nse.model import DEFAULT_NAME
 
 LOCK: Final = "up.lock"
@@ -62,7 +62,7 @@ class Installation:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is a user's key: of a first run, or of `bunker key`."""
+        """Whether there is a user's key: of a first run, or of `bunker key`. Raises BunkerError."""
         return self._has(DEFAULT_NAME)
 
     @property
@@ -83,8 +83,11 @@ class Installation:
         return encode_npub(self.user_pubkey())
 
     def _has(self, name: str) -> bool:
-        with NSE(storage=key_storage(self.signer), name=name) as key:
-            return key.exists()
+        try:
+            with NSE(storage=key_storage(self.signer), name=name) as key:
+                return key.exists()
+        except NSEError as error:  # a file where a folder should be, or somebody else's folder
+            raise BunkerError(str(error)) from None
 
     def _pubkey(self, name: str) -> str:
         with NSE(storage=key_storage(self.signer), name=name) as key:
