@@ -111,6 +111,10 @@ def test_what_a_program_writes_is_its_owner_s(tmp_path: Path) -> None:
         (OSError(errno.EROFS, "Read-only file system", "/data/x"), "/data/x: Read-only file sys"),
         (OSError(errno.EIO, "Input/output error"), "Error: Input/output error"),
         (OSError(errno.ENOSPC, "No space left", b"/a\xff\n"), "No space left"),
+        (
+            UnicodeDecodeError("utf-8", b"secret\xfc", 6, 7, "x"),
+            "Error: what was given is not text",
+        ),
     ],
 )
 def test_what_no_command_foresaw_is_one_line(error: Exception, said: str) -> None:

@@ -46,6 +46,8 @@ class Program(click.Group):
             from bunker_core.describe import plain
 
             raise click.ClickException(plain.line(_in_words(error), _LONGEST)) from None
+        except UnicodeDecodeError:  # typed in a terminal of another encoding, or read from a file
+            raise click.ClickException("what was given is not text in UTF-8") from None
 
 
 def _in_words(error: BunkerError | OSError) -> str:
