@@ -10,11 +10,12 @@ import pytest
 from bunker_core.local.memory import settle
 
 FREED = """
+import os
 from pathlib import Path
 from bunker_core.local.memory import settle
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 blocks = [bytearray(2_000) for _ in range(10_000)]
 above = bytearray(2_000)
