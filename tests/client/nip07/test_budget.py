@@ -4,12 +4,9 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from _require import need
-from client.nip07._stage import Stage, bundled, site
+from client.nip07._stage import bundled
 
 MODULE = Path(__file__).parents[3] / "packages/client/extension/background/budget.js"
 CHECK = """
@@ -52,20 +49,3 @@ def test_a_site_has_a_bound_of_its_own() -> None:
         "large": many,
         "sites": sites,
     }
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_page_that_goes_round_window_nostr_is_stopped_in_its_tab(stage: Stage) -> None:
-    """What it posts by itself is JSON of 1 MB at most; the background never sees more."""
-    posted = """(params) => new Promise((resolve) => {
-        const take = ({data}) => data.nostrBunker === "reply" && resolve(data.error);
-        addEventListener("message", take);
-        postMessage({nostrBunker: "call", id: "own", method: "getRelays", params});
-    })"""
-    with site() as origin:
-        page: Any = await stage.browser.open(origin)
-        for large in ("['x'.repeat(2e6)]", "Array(2e5).fill('1234567')", "['x'.repeat(1e6)]"):
-            said = await stage.browser.evaluate(page, f"({posted})({large})")
-            assert said == "invalid: the call is larger than 1000000 bytes", large
-        said = await stage.browser.evaluate(page, f"({posted})([new ArrayBuffer(1e8)])")
-        assert said == "error: nostr-bunker has no key yet: open its settings"

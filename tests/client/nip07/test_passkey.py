@@ -346,24 +346,6 @@ async def test_after_a_restart_the_passkey_is_asked(tmp_path: Path, origin: str)
         verify(parse_event(await task))
 
 
-async def test_firefox_says_why_there_is_none(tmp_path: Path) -> None:
-    """No button that can't work: the reason stands in its place."""
-    async with staged("firefox", tmp_path / "browser", built()) as stage:
-        await stage.settle()
-        await sealed(stage, SecretKey.generate())
-        tab = await stage.options()
-        said = await stage.see(tab, ".no-passkey")
-        assert said.startswith("Firefox lets no extension have a passkey of its own")
-        labels = "[...document.querySelectorAll('summary')].map((item) => item.textContent)"
-        assert "Unlock with a passkey" not in await stage.browser.evaluate(tab, labels)
-        # Should this fail one day, Firefox gives them, and we should.
-        made = """navigator.credentials.create({publicKey: {
-            rp: {name: "x"}, user: {id: new Uint8Array(8), name: "x", displayName: "x"},
-            challenge: new Uint8Array(32), pubKeyCredParams: [{type: "public-key", alg: -7}],
-        }}).then(() => "made", (error) => error.name)"""
-        assert await stage.browser.evaluate(tab, made) == "SecurityError"
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 async def test_no_copy_of_what_the_passkey_opens_is_left(tmp_path: Path, origin: str) -> None:
     """0 copies of the private key in any form after use; the wrapping key was in no message."""

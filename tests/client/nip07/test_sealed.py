@@ -41,6 +41,22 @@ async def unlocked(stage: Stage, page: Any, expression: str, button: str = "once
     return await task
 
 
+async def test_a_page_that_goes_round_window_nostr_is_stopped_in_its_tab(
+    stage: Stage, page: Any
+) -> None:
+    """What it posts by itself is JSON of 1 MB at most; the background never sees more."""
+    posted = """(params) => new Promise((resolve) => {
+        const take = ({data}) => data.nostrBunker === "reply" && resolve(data.error);
+        addEventListener("message", take);
+        postMessage({nostrBunker: "call", id: "own", method: "getRelays", params});
+    })"""
+    for large in ("['x'.repeat(2e6)]", "Array(2e5).fill('1234567')", "['x'.repeat(1e6)]"):
+        said = await stage.browser.evaluate(page, f"({posted})({large})")
+        assert said == "invalid: the call is larger than 1000000 bytes", large
+    said = await stage.browser.evaluate(page, f"({posted})([new ArrayBuffer(1e8)])")
+    assert said == "error: nostr-bunker has no key yet: open its settings"
+
+
 async def test_a_new_key_is_used_once_its_copy_is_saved(stage: Stage, page: Any) -> None:
     """Made in the browser, useless before its copy is there; the copy opens in Python."""
     said = await stage.call(page, "window.nostr.getPublicKey()")
@@ -105,3 +121,22 @@ async def test_each_site_deals_with_the_identity_that_was_chosen(
     other = NOTE.replace("kind: 1", f"pubkey: '{first['pubkey']}', kind: 1")
     assert "another author" in await stage.call(page, other)
     assert encode_npub(key.pubkey) in await stage.see(await stage.options(), "main")
+
+
+async def test_a_passkey_is_offered_where_there_can_be_one(stage: Stage) -> None:
+    """In Firefox there is no button that can't work: the reason stands in its place."""
+    tab = await stage.options()
+    offers = """[...document.querySelectorAll('summary')]
+        .some((item) => item.textContent === 'Unlock with a passkey')"""
+    assert await stage.browser.evaluate(tab, offers) is (stage.name == "chromium")
+    if stage.name == "chromium":
+        assert not await stage.browser.evaluate(tab, "!!document.querySelector('.no-passkey')")
+        return
+    said = await stage.see(tab, ".no-passkey")
+    assert said.startswith("Firefox lets no extension have a passkey of its own")
+    # Should this fail one day, Firefox gives them, and we should.
+    made = """navigator.credentials.create({publicKey: {
+        rp: {name: "x"}, user: {id: new Uint8Array(8), name: "x", displayName: "x"},
+        challenge: new Uint8Array(32), pubKeyCredParams: [{type: "public-key", alg: -7}],
+    }}).then(() => "made", (error) => error.name)"""
+    assert await stage.browser.evaluate(tab, made) == "SecurityError"
