@@ -245,3 +245,4 @@ async def test_a_repetition_of_what_is_refused_uses_no_grant(relay_url: str, dat
         assert refused.response.error == "denied: sign_event:1 is not allowed"
         assert (repeated, uses) == (None, [])
         assert [item.uses_left for item in signer.grants(pubkey)] == [1]
+        writer.close()
