@@ -11,11 +11,13 @@ from typing import Any, Self
 import pytest
 
 from _wire import PATIENCE, note
+from bunker_core.event import Event
 from bunker_core.keys import SecretKey
 from bunker_relay.client.connection import Connection
-from bunker_relay.config import Config
+from bunker_relay.config import Config, Limits
 from bunker_relay.nodes.bus import Alone
 from bunker_relay.relay import Relay
+from bunker_relay.store.outcome import Outcome
 from relay.store._saving import save
 
 
@@ -53,11 +55,15 @@ class Slow(Alone):
 class Client:
     """Frames to a connection, and what it says."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, **extensions: Callable[[], None]) -> None:
+        """`extensions` are what our own server offers, `bunker.abort` as `abort`."""
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.said: asyncio.Queue[list[Any]] = asyncio.Queue()
+        self.reads = asyncio.Event()  # what it is sent
+        self.reads.set()
+        scope = {"extensions": {f"bunker.{name}": call for name, call in extensions.items()}}
         self.connection = Connection(
-            relay.parts, "192.0.2.1", frozenset(), {}, self._incoming.get, self._send
+            relay.parts, "192.0.2.1", frozenset(), scope, self._incoming.get, self._send
         )
         self._serving = asyncio.create_task(self.connection.run())
 
@@ -75,10 +81,21 @@ class Client:
 
     def send(self, *message: Any) -> None:
         """Send a message."""
-        self._incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+        self.send_frame(text=json.dumps(message))
+
+    def send_frame(self, **frame: str | bytes) -> None:
+        """Send a frame as it is."""
+        self._incoming.put_nowait({"type": "websocket.receive", **frame})
+
+    async def told(self, number: int) -> list[list[Any]]:
+        """Return so many messages; a close is one, too."""
+        return [await self.said.get() for _ in range(number)]
 
     async def _send(self, message: Any) -> None:
-        self.said.put_nowait(json.loads(message["text"]))
+        await self.reads.wait()
+        text = message.get("text")
+        closed = ["closed", message.get("code"), message.get("reason")]
+        self.said.put_nowait(json.loads(text) if text else closed)
 
 
 @pytest.mark.parametrize("asked", [{"kinds": [1]}, {"kinds": [24133], "limit": 0}])
@@ -129,4 +146,162 @@ async def test_a_client_that_has_left_costs_nothing_more(tmp_path: Path) -> None
     bus.known.set()
     await asyncio.sleep(0)
     assert client.said.empty()
+    await relay.close()
+
+
+class Disk:
+    """Takes the place of a store's `save`: what came, to be committed by hand."""
+
+    def __init__(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting: list[Callable[[Outcome], None]] = []
+        self._came = asyncio.Event()
+        monkeypatch.setattr(relay.store, "save", self._save)
+
+    def _save(self, _event: Event, done: Callable[[Outcome], None]) -> None:
+        self.waiting.append(done)
+        self._came.set()
+
+    async def came(self, number: int) -> None:
+        """Return when so many wait."""
+        while len(self.waiting) < number:
+            self._came.clear()
+            await self._came.wait()
+
+    def commit(self) -> None:
+        """Store the first that waits."""
+        self.waiting.pop(0)(Outcome.SAVED)
+
+
+def written(**settings: Any) -> list[Any]:
+    return ["EVENT", json.loads(note(SecretKey.generate(), **settings).to_json())]
+
+
+async def test_what_can_not_be_read_is_said_and_then_hung_up(tmp_path: Path) -> None:
+    """A few times a minute; the close says why, and is counted."""
+    relay = Relay(Config(data=tmp_path, limits=Limits(max_offences=2)))
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        client.send_frame(bytes=b"x")
+        client.send_frame(text="[")
+        client.send_frame(text="{}")
+        *notices, closed = await client.told(4)
+        assert [said[0] for said in notices] == ["NOTICE"] * 3
+        assert notices[0][1] == "invalid: binary frames are not for Nostr"
+        assert closed == ["closed", 1008, "too many invalid messages"]
+    assert (relay.counters.messages, relay.counters.offenders_closed) == (3, 1)
+    await relay.close()
+
+
+async def test_what_is_too_large_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Over the bound by a byte; signing has a bound of its own."""
+    most = 1_024
+    relay = Relay(Config(data=tmp_path, limits=Limits(max_message_bytes=most)))
+    large = f"invalid: too large, over {most} bytes; only kind 24133 may be larger"
+    exact = json.dumps(["CLOSE", "s"]).ljust(most)
+    event, login = written(content="x" * most), written(kind=22242)
+    signing = written(kind=24133, content="x" * most)
+    login[0], login[1]["content"] = "AUTH", "x" * most
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        client.send("REQ", "s", {"kinds": [24133], "limit": 0})
+        client.send_frame(text=exact + " ")
+        client.send_frame(text=exact)
+        client.send(*event)
+        client.send(*login)
+        client.send("REQ", "r", {"ids": [event[1]["id"]] * 20})
+        client.send("COUNT", "c", {"ids": [event[1]["id"]] * 20})
+        client.send(*signing)
+        said = await client.told(8)
+    assert said[:3] == [
+        ["EOSE", "s"],
+        ["NOTICE", large],
+        ["OK", event[1]["id"], False, large],
+    ]
+    assert said[3:6] == [
+        ["OK", login[1]["id"], False, large],
+        ["CLOSED", "r", large],
+        ["CLOSED", "c", large],
+    ]
+    assert said[6][0] == "AUTH"  # its author does not listen, see `challenge_for_deaf`
+    assert said[7][:3] == ["OK", signing[1]["id"], True]
+    await relay.close()
+
+
+async def test_no_more_is_read_than_may_wait_to_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next is read when one is stored; each is answered then."""
+    relay = Relay(Config(data=tmp_path, limits=Limits(max_pending_saves=2)))
+    disk = Disk(relay, monkeypatch)
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        events = [written() for _ in range(4)]
+        for event in events:
+            client.send(*event)
+        await disk.came(2)
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert (len(disk.waiting), relay.counters.messages) == (2, 2)
+        for _ in range(2):
+            disk.commit()
+            await disk.came(2)
+        for _ in range(2):
+            disk.commit()
+        said = await client.told(4)
+        assert said == [["OK", event[1]["id"], True, ""] for event in events]
+        assert relay.counters.messages == 4
+    await relay.close()
+
+
+@pytest.mark.parametrize("ours", [False, True])
+async def test_a_relay_ends_a_connection_when_all_of_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """Under our server without a word, and when the client has gone; else by a close."""
+    relay = Relay(Config(data=tmp_path))
+    disk, left = Disk(relay, monkeypatch), asyncio.Event()
+    extensions = {"leave": left.set} if ours else {}
+    async with asyncio.timeout(PATIENCE), Client(relay, **extensions) as client:
+        for _ in range(2):
+            client.send(*written())
+        await disk.came(2)
+        ending = asyncio.create_task(client.connection.shut_down())
+        await asyncio.sleep(0)
+        disk.commit()
+        assert [said[0] for said in await client.told(1)] == ["OK"]
+        assert not left.is_set()
+        disk.commit()
+        assert [said[0] for said in await client.told(1)] == ["OK"]
+        if ours:
+            await left.wait()
+            assert not ending.done()
+            await client.leave()
+            await ending
+            assert client.said.empty()
+        else:
+            await ending
+            assert await client.told(1) == [["closed", 1012, "shutting down"]]
+    await relay.close()
+
+
+async def test_a_client_that_reads_nothing_is_dropped(tmp_path: Path) -> None:
+    """Once what waits for it is over its bound, and it alone; nothing of it is left."""
+    limits = Limits(max_message_bytes=1_024, max_signing_bytes=1_024, max_outbox_bytes=4_096)
+    relay, dropped = Relay(Config(data=tmp_path, limits=limits)), asyncio.Event()
+    async with (
+        asyncio.timeout(PATIENCE),
+        Client(relay, abort=dropped.set) as client,
+        Client(relay) as other,
+    ):
+        for each in (client, other):
+            each.send("REQ", "s", {"kinds": [20_000]})
+            assert await each.told(1) == [["EOSE", "s"]]
+        client.reads.clear()
+        while not dropped.is_set():
+            event = written(kind=20_000, content="x" * 500)
+            other.send(*event)
+            assert {said[0] for said in await other.told(2)} == {"EVENT", "OK"}
+        assert relay.counters.slow_clients_closed == 1
+        assert (relay.hub.subscriptions, len(relay.connections)) == (1, 1)
+        client.connection.drop()  # a second time
+        other.send("CLOSE", "s")
+        client.reads.set()
+    assert (relay.hub.subscriptions, len(relay.connections)) == (0, 0)
     await relay.close()

@@ -78,9 +78,10 @@ class Rig:
         disk = cast("Store | None", store)
         self.ingest = Ingest(self.config, policy, self.hub, disk, self.counters)
 
-    def submit(self, event: Event) -> tuple[bool, str]:
+    def submit(self, event: Event, now: float | None = None) -> tuple[bool, str]:
         """Return what the OK says, at once or in the end."""
-        frame = self.ingest.submit(event, "192.0.2.1", set(), time.time(), self.later.append)
+        now = now or time.time()
+        frame = self.ingest.submit(event, "192.0.2.1", set(), now, self.later.append)
         name, event_id, accepted, reason = json.loads(frame or self.later.pop())
         assert (name, event_id) == ("OK", event.id)
         return accepted, reason
@@ -182,7 +183,7 @@ def test_what_other_nodes_got_counts(
     assert relay.submit(event) == (True, said)
     assert relay.counters.events_accepted == (said == "")
     relay.listen()
-    other = note(APP, kind=20_000)
+    other = note(APP, "other", kind=20_000)
     assert relay.submit(other) == (True, "")
     assert bus.published == [event.id, other.id]
 
@@ -286,7 +287,7 @@ def test_a_rate_is_for_its_own_events(
     if "signing" in setting:  # of two who know each other
         assert relay.submit(request(SIGNER, APP.pubkey)) == (True, MUTE)
     tags = (("p", SIGNER.pubkey),)
-    said = [relay.submit(note(APP, kind=kind, tags=tags)) for _ in range(3)]
+    said = [relay.submit(note(APP, text, kind=kind, tags=tags)) for text in "abc"]
     slowed = (False, "rate-limited: too many events, slow down")
     assert said == [(True, MUTE), slowed, slowed]
     assert relay.counted("events_refused", "events_muted") == [2, 1 + ("signing" in setting)]
@@ -307,6 +308,45 @@ def test_a_forged_event_takes_nothing_of_its_authors_rate(rig: Callable[..., Rig
     assert relay.submit(event) == (True, MUTE)
     assert relay.submit(replace(event, sig="0" * 128))[1].startswith("invalid:")
     assert relay.submit(event) == (True, MUTE)
+
+
+def test_a_signature_is_computed_once(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that comes again, from its author or from another node, costs a look."""
+    computed: list[str] = []
+    monkeypatch.setattr("bunker_relay.event.ingest.verify", lambda event: computed.append(event.id))
+    for listens in (False, True):
+        relay, event = rig(), note(APP, str(listens), kind=20_000)
+        if listens:
+            relay.listen()
+        for _ in range(3):
+            relay.submit(event)
+            relay.ingest.receive(event, trusted=False, now=time.time())
+        assert computed.count(event.id) == 1
+    muted = rig()
+    muted.submit(event)
+    assert muted.ingest.receive(event, trusted=False, now=time.time()) == 0  # nobody had it
+
+
+@pytest.mark.parametrize("through", ["here", "another node"])
+def test_only_signing_makes_an_acquaintance(rig: Callable[..., Rig], through: str) -> None:
+    """With whomever it went through; what a signer writes otherwise opens no door."""
+    relay = rig(rates=Rates(strangers_per_ip=ONCE), signers=(SIGNER.pubkey,))
+
+    def comes(event: Event) -> None:
+        if through == "here":
+            assert relay.submit(event) == (True, MUTE)
+        else:
+            relay.ingest.receive(event, trusted=True, now=time.time())
+
+    comes(note(SIGNER, kind=20_000, tags=(("p", APP.pubkey),)))
+    said = [relay.submit(request(APP, SIGNER.pubkey))[0] for _ in range(2)]
+    comes(request(SIGNER, APP.pubkey))
+    said += [relay.submit(request(APP, SIGNER.pubkey))[0] for _ in range(2)]
+    assert said == [True, False, True, True]
+    relay.ingest.configure(replace(relay.config, rates=Rates()))
+    assert relay.submit(request(SecretKey.generate(), SIGNER.pubkey), time.time() + 600)[0]
 
 
 def test_the_owners_own_signer_has_no_rate(rig: Callable[..., Rig]) -> None:
@@ -341,6 +381,7 @@ def test_an_event_says_something_about_the_clock(rig: Callable[..., Rig]) -> Non
     relay.ingest.clock = cast("Clock", watch)
     ahead = note(APP, kind=20_000, created_at=int(time.time()) + 100_000)
     assert relay.submit(ahead) == (False, "invalid: created_at is too far in the future")
+    assert watch.said == ["ahead"]
     assert relay.submit(replace(note(APP), sig="0" * 128))[0] is False
     assert watch.said == ["ahead"]
     assert relay.submit(note(APP, kind=20_000))[0]
