@@ -1,8 +1,11 @@
 """A process of a relay that has several, as its bus sees it."""
 
 import asyncio
+import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from _wire import PATIENCE
@@ -48,6 +51,29 @@ class Node:
 
 
 Nodes = Callable[[int], Awaitable[list[Node]]]
+
+
+@asynccontextmanager
+async def found_each_other(
+    folder: Path, bus_of: Callable[[Node, int, int, int], Bus]
+) -> AsyncIterator[Nodes]:
+    """Yield a function of n that returns n nodes of one relay, which have found each other.
+
+    `bus_of` is given a node, its number, how many there are, and the folder's descriptor.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    async with AsyncExitStack() as stack:
+        stack.callback(os.close, descriptor)
+
+        async def make(count: int) -> list[Node]:
+            made = [Node() for _ in range(count)]
+            for index, node in enumerate(made):
+                node.bus = bus_of(node, index, count, descriptor)
+                stack.push_async_callback(node.bus.close)
+            await asyncio.gather(*(node.bus.open() for node in made))
+            return made
+
+        yield make
 
 
 def mesh_of(node: Node, index: int, count: int, folder: int) -> Mesh:

@@ -1,10 +1,8 @@
 """The bus: one contract for the workers of one machine and for several hosts."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from bunker_relay.nodes.bus import (
     HAD_IT,
     UNKNOWN,
     Alone,
+    Bus,
     Buses,
     Interests,
     Poll,
@@ -24,7 +23,7 @@ from bunker_relay.nodes.bus import (
     recipients_of,
     topics_of,
 )
-from relay.nodes._node import Node, Nodes, mesh_of, nats_of, next_event, to_key
+from relay.nodes._node import Node, Nodes, found_each_other, mesh_of, nats_of, next_event, to_key
 
 
 @pytest.fixture(scope="module")
@@ -37,28 +36,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 async def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Nodes]:
     """nodes(n) returns n nodes of one relay that have found each other."""
     prefix = f"test-{secrets.token_hex(4)}"
-    folder = os.open(tmp_path, os.O_RDONLY)
-    async with AsyncExitStack() as stack:
-        stack.callback(os.close, folder)
 
-        async def make(count: int) -> list[Node]:
-            made = [Node() for _ in range(count)]
-            for index, node in enumerate(made):
-                if request.param == "workers":
-                    node.bus = mesh_of(node, index, count, folder)
-                elif request.param == "hosts":
-                    node.bus = nats_of(node, request.getfixturevalue("server").url, prefix)
-                else:  # two hosts: the first node, and all others as workers of one
-                    origin = bytes([index > 0] * 16)
-                    nats = nats_of(
-                        node, request.getfixturevalue("server").url, prefix, origin=origin
-                    )
-                    mesh = mesh_of(node, index - 1, count - 1, folder)
-                    node.bus = Buses(mesh, nats) if index and count > 2 else nats
-                stack.push_async_callback(node.bus.close)
-            await asyncio.gather(*(node.bus.open() for node in made))
-            return made
+    def bus_of(node: Node, index: int, count: int, folder: int) -> Bus:
+        if request.param == "workers":
+            return mesh_of(node, index, count, folder)
+        url = request.getfixturevalue("server").url
+        if request.param == "hosts":
+            return nats_of(node, url, prefix)
+        # two hosts: the first node, and all others as workers of one
+        nats = nats_of(node, url, prefix, origin=bytes([index > 0] * 16))
+        if not index or count == 2:
+            return nats
+        return Buses(mesh_of(node, index - 1, count - 1, folder), nats)
 
+    async with found_each_other(tmp_path, bus_of) as make:
         yield make
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,12 @@ from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.nodes.bus import UNKNOWN
 from bunker_relay.nodes.mesh import Mesh
-from relay.nodes._node import Node, Nodes, mesh_of, to_key
+from relay.nodes._node import Nodes, found_each_other, mesh_of, to_key
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[list[Node]]]]:
-    folder = os.open(tmp_path, os.O_RDONLY)
-    async with AsyncExitStack() as stack:
-        stack.callback(os.close, folder)
-
-        async def make(count: int) -> list[Node]:
-            made = [Node() for _ in range(count)]
-            for index, node in enumerate(made):
-                node.bus = mesh_of(node, index, count, folder)
-                stack.push_async_callback(node.bus.close)
-            await asyncio.gather(*(node.bus.open() for node in made))
-            return made
-
+async def mesh(tmp_path: Path) -> AsyncIterator[Nodes]:
+    async with found_each_other(tmp_path, mesh_of) as make:
         yield make
 
 
