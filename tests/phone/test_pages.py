@@ -6,6 +6,8 @@ With BUNKER_SCREENSHOTS=1 the pictures of docs/ are taken on the way.
 import json
 import os
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import pytest
 from bunker_core.describe import LANGUAGES
 from bunker_phone.site import Page as PageFile
 from bunker_phone.site import Site
-from phone._stage import Served, app_of, phone, sign
+from phone._stage import Phone, Served, app_of, phone, sign
 from signer.console._stage import axe
 from signer.console.test_axe import RUN, SMALL
 
@@ -167,62 +169,61 @@ async def test_first_sight_on_a_slow_phone(chromium: "Browser", served: Served) 
 # --- which page it is ----------------------------------------------------------------------------
 
 
+@asynccontextmanager
+async def runs_a_version(chromium: "Browser", served: Served) -> AsyncIterator[Phone]:
+    """Yield a phone that runs the page as it is; the server has it again afterwards."""
+    before = dict(served.site.pages)
+    async with phone(chromium, served) as made:
+        await made.first_run(served.link)
+        await made.pinned()
+        await made.page.reload()
+        try:
+            yield made
+        finally:
+            served.site.pages.update(before)
+
+
 async def test_another_version_is_taken_only_when_the_owner_agrees(
     chromium: "Browser", served: Served
 ) -> None:
     """A page that the server changed is not run: it is offered with its hash."""
-    async with phone(chromium, served) as made:
-        page = made.page
-        await made.first_run(served.link)
-        await made.pinned()
-        await page.reload()
+    async with runs_a_version(chromium, served) as made:
+        page, pages = made.page, served.site.pages
         await made.show("Settings")
         running = await page.locator("#page-hash").inner_text()
         assert running == served.site.hash
-        before = dict(served.site.pages)
-        try:
-            css = before["style.css"].body + CHANGED
-            served.site.pages["style.css"] = PageFile(css, "text/css", sha256(css).hexdigest())
-            offer = {"id": "e" * 64, "hash": "f" * 64}
-            body = json.dumps(offer).encode()
-            served.site.pages["version.json"] = PageFile(body, "application/json", "0" * 64)
-            await page.reload()
-            await made.show("Settings")
-            await page.get_by_text("f" * 64).wait_for()
-            assert await page.locator("#page-hash").inner_text() == running
-            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
-            assert "changed by the server" not in text
-        finally:
-            served.site.pages.update(before)
+        css = pages["style.css"].body + CHANGED
+        pages["style.css"] = PageFile(css, "text/css", sha256(css).hexdigest())
+        offer = json.dumps({"id": "e" * 64, "hash": "f" * 64}).encode()
+        pages["version.json"] = PageFile(offer, "application/json", "0" * 64)
+        await page.reload()
+        await made.show("Settings")
+        await page.get_by_text("f" * 64).wait_for()
+        assert await page.locator("#page-hash").inner_text() == running
+        text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+        assert "changed by the server" not in text
 
 
 async def test_the_version_that_the_owner_agrees_to_runs_from_then_on(
     chromium: "Browser", served: Served
 ) -> None:
     """Agreed to, the other version is fetched, checked against its hashes, and pinned."""
-    async with phone(chromium, served) as made:
+    async with runs_a_version(chromium, served) as made:
         page = made.page
-        await made.first_run(served.link)
-        await made.pinned()
+        served.site.pages.update(another_version(served.site))
         await page.reload()
-        before = dict(served.site.pages)
-        try:
-            served.site.pages.update(another_version(served.site))
-            await page.reload()
-            await made.show("Settings")
-            await page.get_by_text(served.site.hash).wait_for()
-            await page.get_by_role("button", name="Take it").click()
-            await page.locator("#page-hash", has_text=served.site.hash).wait_for()
-            await page.get_by_text("Another version is offered").wait_for(state="hidden")
-            text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
-            assert text.endswith(CHANGED.decode())
-            async with app_of(await made.pair_uri()) as app:  # key and relay are still there
-                await made.show("Requests")
-                asking = sign(app)
-                await made.allow()
-                assert (await asking).content == "Signed by the phone"
-        finally:
-            served.site.pages.update(before)
+        await made.show("Settings")
+        await page.get_by_text(served.site.hash).wait_for()
+        await page.get_by_role("button", name="Take it").click()
+        await page.locator("#page-hash", has_text=served.site.hash).wait_for()
+        await page.get_by_text("Another version is offered").wait_for(state="hidden")
+        text = await page.evaluate("fetch('/style.css').then((answer) => answer.text())")
+        assert text.endswith(CHANGED.decode())
+        async with app_of(await made.pair_uri()) as app:  # key and relay are still there
+            await made.show("Requests")
+            asking = sign(app)
+            await made.allow()
+            assert (await asking).content == "Signed by the phone"
 
 
 def another_version(site: Site) -> dict[str, PageFile]:
