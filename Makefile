@@ -193,8 +193,11 @@ $(VENV)-mutants/.cosmic-ray: requirements/mutants.txt
 
 packages: binary deb ## Build and try what a release has beside its wheels: one file, and the Debian package (root)
 
-# In this order: `dist` empties the folder.
-release: dist packages ## Prepare a release of VERSION: proofs, checksums, and the list for the person who uploads
+# What can be seen without them is looked at before the builds; `dist` empties the folder.
+release: $(BIN)/python ## Prepare a release of VERSION: proofs, checksums, and the list for the person who uploads
+	$(BIN)/python .ci/release.py
+	$(MAKE) dist
+	$(MAKE) packages
 	$(BIN)/python .ci/release.py dist
 
 lock: $(VENV)/.dev ## Pin the newest versions that requirements/*.in allow, without addresses

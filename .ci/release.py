@@ -1,6 +1,8 @@
 """What a release needs beside its wheels: proofs, checksums, and a list for the person who uploads.
 
-`python .ci/release.py dist`, after `make dist` has filled and tried the folder.
+`python .ci/release.py` looks whether the tree is ready, before minutes are spent on builds;
+`python .ci/release.py dist` does the rest, after `make dist` and `make packages` have filled and
+tried the folder.
 """
 
 import hashlib
@@ -18,15 +20,17 @@ _BUILD: Final = "https://in-toto.io/Statement/v1"
 _PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 
 
-def main(folder: Path) -> int:
-    """Check, write SHA256SUMS and provenance.json, print the list; return the exit code."""
+def main(folder: Path | None) -> int:
+    """Check, write SHA256SUMS and provenance.json, print the list; return the exit code.
+
+    Without a folder the tree alone is checked.
+    """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    if folder is None:
+        return _told(_tree(version))
     kinds = ("*.whl", "*.tar.gz", "*.cdx.json", "*.deb", "bunker")  # the last: the single file
     files = sorted(path for kind in kinds for path in folder.glob(kind))
-    wrong = [*_wrong(version, files)]
-    for line in wrong:
-        sys.stderr.write(f"not ready: {line}\n")
-    if wrong:
+    if _told([*_tree(version), *_wrong(version, files)]):
         return 1
     digests = {path.name: _digest(path) for path in files}
     sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
@@ -44,13 +48,26 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _wrong(version: str, files: list[Path]) -> list[str]:
-    """Return what is not ready."""
+def _told(wrong: list[str]) -> int:
+    """Say what is not ready; return the exit code."""
+    for line in wrong:
+        sys.stderr.write(f"not ready: {line}\n")
+    return bool(wrong)
+
+
+def _tree(version: str) -> list[str]:
+    """Return what is not ready in the tree."""
     found = []
     if f"## [{version}]" not in (ROOT / "CHANGELOG.md").read_text():
         found.append(f"CHANGELOG.md has no section [{version}]; `Unreleased` becomes it")
     if _git("status", "--porcelain"):
         found.append("the work tree has changes that are not committed")
+    return found
+
+
+def _wrong(version: str, files: list[Path]) -> list[str]:
+    """Return what is not ready among the files."""
+    found = []
     packages = [path.parent.name for path in ROOT.glob("packages/*/pyproject.toml")]
     for suffix in (".whl", ".tar.gz"):
         count = sum(path.name.endswith(suffix) and version in path.name for path in files)
@@ -106,4 +123,4 @@ def _digest(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else None))
