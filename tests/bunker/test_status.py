@@ -100,6 +100,19 @@ def test_check_finds_a_wrong_master_key(installation: Installation, tmp_path: Pa
     assert "FAIL  master key" in invoke(*arguments, str(tmp_path / "no")).output
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
+def test_damaged_keys_are_said(installation: Installation, content: bytes) -> None:
+    """A file that a full disk left empty, or another program's: one line, and with 1."""
+    for file in installation.keys.iterdir():
+        file.write_bytes(content)
+    data = str(installation.data)
+    for arguments in (CHECK, ("status", "--data")):
+        result = invoke(*arguments, data)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert "is damaged" in result.output
+
+
 def test_backup_ages(installation: Installation, tmp_path: Path) -> None:
     """A backup is remembered, and after a month asked for again."""
     data = str(installation.data)

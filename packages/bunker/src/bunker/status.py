@@ -153,7 +153,11 @@ def examine(
     ):
         if _there(path):
             yield _database(path, name)
-    facts = gather(installation, now)
+    try:
+        facts = gather(installation, now)
+    except (BunkerError, NSEError) as error:
+        yield Finding(Level.FAIL, f"{error}; `bunker restore` takes it out of a backup")
+        return
     if facts["signer"] == "stopped":
         yield Finding(Level.WARN, "the signer is not running: `bunker up` starts it")
     elif facts["relay"] == "ready":
