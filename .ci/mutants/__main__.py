@@ -2,7 +2,7 @@
 
 `python .ci/mutants PYTHON MODULE...`: PYTHON is where Cosmic Ray is installed, a module a path such
 as packages/core/src/bunker_core/bounds/rate.py. Each change is made in a copy of the repository, in
-build/mutants, and given to those of the module's tests that run its line. TESTS in the environment
+build, and given to those of the module's tests that run its line. TESTS in the environment
 names other tests, and SINCE a commit: then only lines that are not as they were are changed.
 """
 
@@ -24,20 +24,20 @@ from typing import Any, Final
 import forks
 
 ROOT: Final = Path(__file__).parents[2]
-COPIES: Final = ROOT / "build" / "mutants"
 _LEFT_OUT: Final = (".venv*", ".git", "build", "node_modules", "dist", "*.pyc", ".hypothesis")
 
 
 def main(cosmic_ray: str, modules: list[str]) -> int:
     """Print what survives; return 1 if anything does."""
-    shutil.rmtree(COPIES, ignore_errors=True)
-    copies = [COPIES / str(each) for each in range(len(os.sched_getaffinity(0)))]
-    for copy in copies:
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-    survived = 0
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        for module in modules:
-            survived += _survivors(cosmic_ray, module, copies, Path(scratch))
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-", dir=ROOT / "build") as place,
+        tempfile.TemporaryDirectory(prefix="mutants-") as scratch,  # short: sockets lie in it
+    ):
+        copies = [Path(place, str(each)) for each in range(len(os.sched_getaffinity(0)))]
+        for copy in copies:
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        survived = sum(_survivors(cosmic_ray, module, copies, Path(scratch)) for module in modules)
     return int(survived > 0)
 
 
