@@ -104,7 +104,7 @@ def _ended(at_work: dict[int, tuple[int, Change, float]]) -> list[tuple[int, boo
     for pid, (_, _, deadline) in at_work.items():
         late = time.monotonic() > deadline
         if late:
-            os.killpg(pid, signal.SIGKILL)
+            _interrupt(pid)
         done, status = os.waitpid(pid, 0 if late else os.WNOHANG)
         if done:
             _end_group(pid)
@@ -112,6 +112,16 @@ def _ended(at_work: dict[int, tuple[int, Change, float]]) -> list[tuple[int, boo
             unnoticed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
             ended.append((pid, code not in unnoticed))
     return ended
+
+
+def _interrupt(pid: int) -> None:
+    """End a process; what its tests started with sessions of their own it ends itself, in time."""
+    os.kill(pid, signal.SIGINT)
+    for _ in range(100):
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.05)
+    os.killpg(pid, signal.SIGKILL)
 
 
 def _end_group(pid: int) -> None:
