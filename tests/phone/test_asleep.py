@@ -257,11 +257,9 @@ async def test_asleep_and_nobody_answers(chromium: "Chromium", tmp_path: Path) -
             shown = await _status(tmp_path)
             assert re.search(r"can be woken, last seen \S+ \S+ UTC, last push \S+ \S+ UTC\n", shown)
             assert "failed" not in shown
-            asking = asyncio.create_task(app.request_signature({"kind": 1}, timeout=15.0))
-            assert await asleep.deliver() == b"wake"
             # Allowed by a grant, and still: the key is sealed, and only a finger opens it.
             with pytest.raises(WaitingForApproval):
-                await asking
+                await asleep.wake(app.request_signature({"kind": 1}, timeout=20.0))
 
 
 async def test_a_phone_that_joins_becomes_a_signer_of_the_relay_without_a_restart(
