@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from _forked import forked
-from _postgres import PostgresServer, running_postgres
+from support.forked import forked
+from support.postgres import PostgresServer, running_postgres
 
 # A busy machine is slow, not wrong: time is no part of any property here.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

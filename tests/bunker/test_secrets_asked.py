@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
+from support.require import need
 
 # At the first question of a command, says whether its memory can be read, and ends.
 _AT_THE_QUESTION = """

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import _commands
-from _scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import RequestTooLarge, Session, Sessions
 from bunker_client.cli.common import exit_code
@@ -19,6 +16,9 @@ from bunker_core.event import EventTemplate, parse_event_json, sign_event, verif
 from bunker_core.nips import nip44
 from bunker_core.nips.bunker_uri import BunkerURI, parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
+from support import commands
+from support.scripted import Answer, Asked, Message, Peer, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 NOTE = '{"kind": 1, "content": "hello"}'
 
@@ -28,7 +28,7 @@ async def bunker(
 ) -> tuple[int, str, str]:
     """Run `bunker` and return its exit code, standard output and standard error."""
     done = await asyncio.to_thread(
-        _commands.run, arguments, stdin.encode(), {**os.environ, **(environment or {})}
+        commands.run, arguments, stdin.encode(), {**os.environ, **(environment or {})}
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from _scripted import Message, Peer, Script, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.cli import main
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner
@@ -36,6 +34,8 @@ from bunker_client.errors import (
 )
 from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.nips.nip46 import parse_permissions
+from support.scripted import Message, Peer, Script, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 TIMEOUT = 1.0  # seconds for each step
 

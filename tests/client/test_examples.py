@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from _scripted import ScriptedSigner, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker_client.cli import common
 from bunker_core.event import EventTemplate, parse_event, parse_event_json, sign_event, verify
 from bunker_core.filter import Filter
 from bunker_core.pool import RelayPool
+from support.scripted import ScriptedSigner, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "client"

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import (
     ClientError,
@@ -24,6 +22,8 @@ from bunker_core.event import EventTemplate, sign_event
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import ClientMetadata, Permission
 from bunker_core.nips.relay_url import parse_relay_url
+from support.scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 NOW = 1_700_000_000
 LONG = 10.0  # seconds; a step that takes that long has failed

@@ -9,8 +9,6 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from _scripted import scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker_client import (
     FileMasterKey,
     KeyringMasterKey,
@@ -24,6 +22,8 @@ from bunker_client.keys.sealed import seal
 from bunker_core.errors import InvalidInput
 from bunker_core.event import EventTemplate, verify
 from bunker_signer.nse import NSE, MemoryStorage
+from support.scripted import scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 SESSION = Session(
     secret_key(3), secret_key(4).pubkey, secret_key(5).pubkey, ("wss://relay.example.com",)

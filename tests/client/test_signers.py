@@ -10,8 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import (
     QR,
@@ -34,6 +32,8 @@ from bunker_core.errors import BunkerError, InvalidInput, InvalidURI
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip19 import encode_npub
 from bunker_core.nips.nip46 import Permission
+from support.scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 PEER = secret_key(9).pubkey

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from _require import need
+from support.require import need
 
 VECTORS = "BUNKER_TEST_VECTORS"
 # The sum that NIP-44 itself gives for its file.

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import EVENTS, JSON_VALUES, SECRET_KEYS, TEMPLATES, TEXTS, secret_key
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import (
     MAX_TIMESTAMP,
@@ -24,6 +23,7 @@ from bunker_core.event import (
     verify,
 )
 from bunker_core.keys import SecretKey
+from support.strategies import EVENTS, JSON_VALUES, SECRET_KEYS, TEMPLATES, TEXTS, secret_key
 
 KEY = secret_key(1)
 TEMPLATE = EventTemplate(1, "Signed from desktop, key on phone!", (("t", "bunker"),), 1_700_000_000)

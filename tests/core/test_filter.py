@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import EVENTS, FILTERS, JSON_VALUES, secret_key
 from bunker_core.errors import InvalidFilter, UnsupportedFilter
 from bunker_core.event import Event, EventTemplate, sign_event
 from bunker_core.filter import Filter, parse_filter
+from support.strategies import EVENTS, FILTERS, JSON_VALUES, secret_key
 
 A, B = "a" * 64, "b" * 64
 EVENT = sign_event(

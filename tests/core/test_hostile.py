@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from _strategies import secret_key
 from bunker_core.errors import (
     BunkerError,
     CryptoError,
@@ -33,6 +32,7 @@ from bunker_core.nips.nip46 import (
     parse_response,
 )
 from bunker_core.nips.relay_url import parse_relay_url
+from support.strategies import secret_key
 
 KEY = bytes(range(32))
 EVENT = sign_event(EventTemplate(1, "hello\n🦊", (("p", "a" * 64),), 1), secret_key(1))

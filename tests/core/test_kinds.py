@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 
-from _strategies import KINDS
 from bunker_core import kinds
 from bunker_core.kinds import Storage, storage
+from support.strategies import KINDS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import EVENTS, FILTERS, HEX32, JSON_VALUES, TEXTS, secret_key
 from bunker_core.errors import InvalidMessage
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.messages import (
@@ -29,6 +28,7 @@ from bunker_core.messages import (
     prefix,
     serialize,
 )
+from support.strategies import EVENTS, FILTERS, HEX32, JSON_VALUES, TEXTS, secret_key
 
 SUBSCRIPTION_IDS = TEXTS.filter(lambda text: 0 < len(text) <= 64)
 FILTER_LISTS = st.lists(FILTERS, min_size=1, max_size=3).map(tuple)

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from _proxy import caddy, free_port, running, self_signed
-from _require import need
 from bunker.harness import running_relay
 from bunker.up.caddy import Site, wait_until_served
+from support.proxy import caddy, free_port, running, self_signed
+from support.require import need
 
 PEBBLE = os.environ.get("BUNKER_TEST_PEBBLE") or shutil.which("pebble")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from _require import need
+from support.require import need
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from _proxy import caddy, free_port, running, self_signed
-from _require import need
 from bunker.harness import running_relay, running_signer
 from bunker.up.caddy import Site
 from bunker_client import RemoteSigner
+from support.proxy import caddy, free_port, running, self_signed
+from support.require import need
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker.harness import running_relay
 from deploy._appliance import check_signer
+from support.require import need
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "deploy" / "startos"

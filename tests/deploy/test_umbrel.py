@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from _require import need
 from bunker.harness import running_relay
 from deploy._appliance import check_signer
+from support.require import need
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "deploy" / "umbrel" / "nostr-bunker"

@@ -19,13 +19,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from _require import need
 from bunker.cli import main
 from bunker.reference import pages
 from bunker_core.describe import LANGUAGES
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.cli.key import key
 from bunker_signer.console.view.texts import texts_of
+from support.require import need
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

@@ -18,8 +18,6 @@ from typing import Any
 import httpx
 import pytest
 
-import _commands
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_core.event import EventTemplate, parse_event_json, sign_event, verify
 from bunker_core.filter import Filter
@@ -28,6 +26,8 @@ from bunker_core.nips.nip46 import parse_permissions
 from bunker_core.pool import RelayPool
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import grants_of
+from support import commands
+from support.strategies import secret_key
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "client"
@@ -115,7 +115,7 @@ async def notebook(reader: Reader) -> str:
 
 async def command(reader: Reader) -> str:
     """Run `BUNKER_URI=... bunker sign`."""
-    done = await asyncio.to_thread(_commands.run, ["sign"], b"hello", reader.environment)
+    done = await asyncio.to_thread(commands.run, ["sign"], b"hello", reader.environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()
 
@@ -183,7 +183,7 @@ async def _play(directory: Path) -> dict[str, Any]:
 
         events = await asyncio.gather(*map(twice, RUNS), return_exceptions=True)
         listed = await asyncio.to_thread(
-            _commands.run, ["signer", "clients", "--json", "--data", str(data)]
+            commands.run, ["signer", "clients", "--json", "--data", str(data)]
         )
         assert listed.returncode == 0, listed.stderr
         return {

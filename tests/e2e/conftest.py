@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from _forked import executed
+from support.forked import executed
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _require import need
+from support.require import need
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BUNKER = Path(sys.executable).with_name("bunker")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from _require import need
+from support.require import need
 
 HERE: Final = Path(__file__).parent
 NODE: Final = HERE / "node"

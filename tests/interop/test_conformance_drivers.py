@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from _require import need
 from interop.conformance_table import NODE, built_client
 from interop.peers import node
+from support.require import need
 
 TIMEOUT = 60.0  # seconds
 

@@ -18,7 +18,6 @@ from typing import Any, Final
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from _wire import Peer, note
 from bunker.harness import RunningRelay, running_relay
 from bunker_client import RemoteSigner
 from bunker_core.keys import SecretKey
@@ -34,6 +33,7 @@ from interop.peers import (
     python,
     rust,
 )
+from support.wire import Peer, note
 
 SUBSCRIBERS: Final[dict[str, tuple[Kind, str]]] = {
     "nostr-tools Relay": (node, "subscriber.mjs"),

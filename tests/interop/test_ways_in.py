@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import pytest
 
-from _require import need
 from bunker.harness import running_relay, running_signer
 from bunker_core.event import parse_event, verify
 from bunker_core.nips.nip19 import parse_pubkey
@@ -25,6 +24,7 @@ from bunker_signer.policy import Grant
 from interop.conformance_table import built_client
 from interop.driven import LIBRARIES, Driven, LibraryError, driven
 from interop.peers import NOT_OFFERED, Row, library_version, node, python
+from support.require import need
 
 WAYS: Final = ("bunker://", "nostrconnect://", "bunker, 1 of 2", "nostrcon, 1 of 2")
 PATIENCE: Final = 30.0  # seconds for what takes one or two

@@ -4,10 +4,10 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from _require import need
 from interop.driven import LIBRARIES
 from interop.peers import library_version
 from interop.works_with import written
+from support.require import need
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from _require import need
 from bunker_client import RemoteSigner
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_phone.app import Host, create_app
@@ -22,6 +21,7 @@ from bunker_phone.phones import MAX_PHONES, Phones
 from bunker_phone.server import listen, server
 from bunker_phone.site import NotBuilt, Site, load
 from signer.console._stage import BUILT_IN, PHONE, TIMEOUT, watched
+from support.require import need
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, CDPSession, Page

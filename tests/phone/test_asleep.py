@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from _commands import printed
 from bunker.installation import Installation
 from bunker.up.first_run import make_keys
 from bunker_client import Step, WaitingForApproval
@@ -28,6 +27,7 @@ from bunker_client.doctor import Health, examine_signer
 from bunker_phone.phones import Phones
 from phone._stage import Phone, Served, app_of, built, phone, sign
 from relay.push._service import Browser, Service, push_service
+from support.commands import printed
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as Chromium

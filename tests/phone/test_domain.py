@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker_phone.phones import Phones
 from phone._stage import Served, app_of, built, phone, sign
 from signer.console._stage import browser
 from signer.console.test_domain import flags, installed
+from support.require import need
 
 RELAY = "localhost"
 NAME = "phone.localhost"  # RFC 6761: this machine, in every browser

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from _require import need
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from phone._stage import PHONE_FOLDER, Served, phone
+from support.require import need
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

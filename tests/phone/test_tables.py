@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Passphrase
 from phone.export import TABLES, dump, tables
+from support.require import need
 
 HERE = Path(__file__).parent
 PHONE = HERE.parents[1] / "packages" / "phone"

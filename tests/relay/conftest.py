@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import _wire
-from _wire import RelayProcess, Start, running_relay
 from bunker_relay.store.database.engine import Database
+from support import wire
+from support.wire import RelayProcess, Start, running_relay
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     other = config.getoption("--relay-url", default=None)
     patience = config.getoption("--patience", default=None) or (2.0 if other else None)
     if patience is not None:
-        _wire.PATIENCE = patience
+        wire.PATIENCE = patience
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from _wire import PATIENCE, Peer, Refused, Start, note, request
 from bunker_core.keys import SecretKey
+from support.wire import PATIENCE, Peer, Refused, Start, note, request
 
 UNLIMITED = "{per_second = 100000, burst = 100000}"
 

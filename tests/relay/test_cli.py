@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from _modules import modules_after
-from _wire import NOBODY, Peer, Start, note
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
 from bunker_relay.cli import relay
 from bunker_relay.store.store import FILE
+from support.modules import modules_after
+from support.wire import NOBODY, Peer, Start, note
 
 
 def relay_command(*arguments: str, **options: Any) -> Result:

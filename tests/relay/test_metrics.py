@@ -4,8 +4,8 @@ import re
 
 import httpx
 
-from _wire import Peer, Start, note, request
 from bunker_core.keys import SecretKey
+from support.wire import Peer, Start, note, request
 
 
 def _port(log: str) -> int:

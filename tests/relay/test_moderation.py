@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.exceptions import InvalidStatus
 
-from _admin import ADMIN, call
-from _wire import PATIENCE, Peer, RelayProcess, Start, note, request
 from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
 from bunker_relay.cli import relay
 from bunker_relay.event.lists import PROTECTED
 from bunker_relay.event.moderation import HIDDEN
+from relay._admin import ADMIN, call
+from support.wire import PATIENCE, Peer, RelayProcess, Start, note, request
 
 BAD, GOOD = SecretKey.generate(), SecretKey.generate()
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from _judged import convicted, judged, reasons
 from bunker.conformance.case import Level, Verdict
 from bunker.conformance.client import CASES
 from bunker.conformance.client.kit import Target, running
+from support.judged import convicted, judged, reasons
 
 OURS = Path(__file__).parents[2] / "interop" / "conformance_client.py"
 NAIVE = Path(__file__).with_name("naive_client.py")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
-from _wire import running_relay
+from support.require import need
+from support.wire import running_relay
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "how-to" / "conformance.md").read_text()

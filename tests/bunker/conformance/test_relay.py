@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from _judged import convicted, judged, reasons
 from bunker.conformance.case import Level, Verdict
 from bunker.conformance.relay import CASES
 from bunker.conformance.relay.kit import Target, kit, running
@@ -15,6 +14,7 @@ from bunker.conformance.wire.stage import Message, StageRelay, Visitor, stage_re
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event, parse_event, verify
 from bunker_core.filter import parse_filter
+from support.judged import convicted, judged, reasons
 
 # What our relay does not do yet, with its reason; the table says the same.
 OURS_LACKS: dict[str, str] = {}

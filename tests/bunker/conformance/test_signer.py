@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from _judged import convicted, judged, reasons
 from bunker.conformance.case import Level, Result, Verdict
 from bunker.conformance.signer import CASES
 from bunker.conformance.signer.kit import Target, alone, running
@@ -21,6 +20,7 @@ from bunker.testbed import Signer, Testbed
 from bunker_core.event import parse_event, parse_template, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import Scheme
+from support.judged import convicted, judged, reasons
 
 ALLOW = "sign_event:1,sign_event:3,nip44_encrypt,nip44_decrypt,nip04_encrypt,nip04_decrypt"
 # What our signer does not do yet, with its reason; the table says the same.

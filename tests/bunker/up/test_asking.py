@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 import bunker_signer.cli.options.asking
-from _require import need
 from bunker.cli import main
 from bunker.harness import running_relay
 from bunker.up.serve import Plan, _signer
@@ -26,6 +25,7 @@ from bunker_core.pool import RelayPool
 from bunker_signer.cli.options.asking import push_services_of
 from bunker_signer.cli.options.notify import hooks_of, notify_option
 from bunker_signer.control.protocol import send
+from support.require import need
 
 PEOPLE = tuple(("p", f"{number:064x}") for number in range(1, 41))
 

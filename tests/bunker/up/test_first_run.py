@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from _require import need
-from _up import bunker_up, uri_of
 from bunker.cli import main
 from bunker.installation import Installation
 from bunker_client import RemoteSigner
@@ -24,6 +22,8 @@ from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import storage_key
 from bunker_signer.nse.wrap.master_key import MasterKey
 from signer.nse._scan import scan
+from support.require import need
+from support.up import bunker_up, uri_of
 
 GOOD = "correct horse battery staple"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from _modules import modules_after
 from bunker.up import supervise
 from bunker.up.life import Life
 from bunker.up.serve import _WATCHDOG
 from bunker.up.supervise import MAX_FAILURES, Child, ChildFailed, Stopped, Supervisor
+from support.modules import modules_after
 
 
 @pytest.fixture(autouse=True)

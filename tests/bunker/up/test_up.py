@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from _proxy import self_signed
-from _require import need
-from _up import bunker_up, uri_of
 from bunker.cli import main
 from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
 from bunker_core.keys import SecretKey
 from bunker_relay.cli import relay
+from support.proxy import self_signed
+from support.require import need
+from support.up import bunker_up, uri_of
 
 
 def children(process: asyncio.subprocess.Process) -> dict[str, int]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from _scripted import Asked, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import PairingFailed, RemoteSigner, SessionError, URIKeys
 from bunker_core.nips.bunker_uri import BunkerURI
+from support.scripted import Asked, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 NOTE = {"kind": 1, "content": "hello"}

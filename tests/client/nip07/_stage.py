@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from _require import need
 from bunker_client.nip07 import install as module
 from bunker_core.event import parse_event, verify
 from client.nip07._bidi import EVERY, PATIENCE, firefox
@@ -28,6 +27,7 @@ from client.nip07._browsers import (
     until,
 )
 from signer.console._stage import FLAGS, chromium
+from support.require import need
 
 EXTENSION = Path(module.__file__).parent / "extension"
 PEER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from _require import need
-from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_core.event import EventTemplate, parse_template, sign_event
 from bunker_core.keys import SecretKey
 from client.nip07._stage import bundled
+from support.require import need
+from support.scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 
 HERE = Path(__file__).parent
 CURVE = HERE.parents[2] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from _require import need
 from client.nip07._stage import bundled
+from support.require import need
 
 HERE = Path(__file__).parent
 CURVE = HERE.parents[2] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker import __version__
 from client.nip07._stage import EXTENSION, built, packer
+from support.require import need
 
 PACKAGES = Path(__file__).parents[3] / "packages"
 SCRIPT = "background.js"

@@ -19,7 +19,6 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from _require import need
 from bunker_core.event import EventTemplate, parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
@@ -31,6 +30,7 @@ from client.nip07.test_pages import judged
 from client.nip07.test_sealed import COPY, PASSPHRASE, lock, seal, unlocked
 from phone._stage import AUTHENTICATOR
 from phone.test_memory import _browser_pid, _may_trace, forms, present, renderers
+from support.require import need
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, Page

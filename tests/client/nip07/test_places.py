@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from _require import need
 from client.nip07._stage import bundled
+from support.require import need
 
 MODULE = Path(__file__).parents[3] / "packages/client/extension/homes/places.js"
 CHECK = """

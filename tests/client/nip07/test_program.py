@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from _commands import printed
-from _require import need
 from client.nip07._browsers import until
 from client.nip07._stage import (
     DENIED,
@@ -29,6 +27,8 @@ from client.nip07._stage import (
     check_refusals,
     staged,
 )
+from support.commands import printed
+from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from _require import need
 from client.nip07._stage import bundled
+from support.require import need
 
 SCRIPT = Path(__file__).parent / "questions.js"
 OVER = "denied: the user does not allow it any more"

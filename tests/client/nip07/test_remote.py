@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from _commands import printed
-from _require import need
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_core.event import parse_event, verify
 from bunker_core.nips.nip19 import parse_pubkey
@@ -32,6 +30,8 @@ from client.nip07._stage import (
     site,
     staged,
 )
+from support.commands import printed
+from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HERE = Path(__file__).parent

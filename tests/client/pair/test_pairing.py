@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import _commands
-from _scripted import ScriptedSigner, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import Pairing, PairingFailed, RelayUnreachable
 from bunker_core.nips.bunker_uri import parse_nostrconnect_uri
 from bunker_core.nips.nip46 import ClientMetadata, Permission
+from support import commands
+from support.scripted import ScriptedSigner, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 SHORT = 0.3  # seconds in which something must not happen
@@ -162,14 +162,14 @@ async def test_an_invitation_that_failed_leaves_nothing(tmp_path: Path) -> None:
 
     async with scripted_relay() as relay, scripted_signer(relay.url) as signer:
         alone = ("--relay", relay.url, "--pairing-timeout", str(SHORT))
-        done = await asyncio.to_thread(_commands.run, ("pair", *alone, *options))
+        done = await asyncio.to_thread(commands.run, ("pair", *alone, *options))
         assert (done.returncode, done.stdout) == (9, b"")
         assert b"no signer answered the invitation" in done.stderr
         assert not kept.exists()
         signer.answer = lambda asked: [{"id": asked.id, "error": "denied: used"}]
-        done = await asyncio.to_thread(_commands.run, ("pair", signer.uri, *options))
+        done = await asyncio.to_thread(commands.run, ("pair", signer.uri, *options))
         assert (done.returncode, done.stdout) == (9, b"")
     left = [path.name for path in kept.rglob("*") if path.is_file()]
     assert left == ["master.key"]  # neither a session nor the key of the URI
-    listed = await asyncio.to_thread(_commands.run, ("sessions", "--sessions", str(kept)))
+    listed = await asyncio.to_thread(commands.run, ("sessions", "--sessions", str(kept)))
     assert b"no sessions" in listed.stderr

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from _scripted import ScriptedRelay, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_client import RemoteSigner
 from bunker_client.errors import ClientError
+from support.scripted import ScriptedRelay, ScriptedSigner, scripted_relay, scripted_signer
 
 NOTE = {"kind": 1, "content": "hello", "created_at": 1_700_000_000}
 MACHINE = 1.0  # seconds for a round trip in these tests

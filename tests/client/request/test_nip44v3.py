@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner, RequestDenied
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44v3
+from support.strategies import secret_key
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 PEER = secret_key(9)

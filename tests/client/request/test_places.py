@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_client import RemoteSigner
 from bunker_client.errors import RequestTimeout
 from bunker_client.request.places import AT_ONCE
+from support.scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 
 MORE = 3
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
 from bunker_client import (
     InvalidReply,
     Progress,
@@ -17,6 +16,7 @@ from bunker_client import (
     Step,
 )
 from bunker_core.filter import parse_filter
+from support.scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
 
 LONG = 10.0  # seconds; a step that takes that long has failed
 NOTE = {"kind": 1, "content": "hello"}

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import bunker_client
-from _scripted import Asked, Message, Peer, scripted_relay, scripted_signer
 from bunker.harness import running_relay, running_signer
 from bunker_client import (
     ClientError,
@@ -28,6 +27,7 @@ from bunker_client import (
 from bunker_client.errors import PairingFailed
 from bunker_core.event import parse_template, sign_event
 from bunker_signer.control.protocol import send
+from support.scripted import Asked, Message, Peer, scripted_relay, scripted_signer
 
 NOTE = {"kind": 1, "content": "hello", "created_at": 1_700_000_000}
 LONG = 10.0  # seconds; a step that takes that long has failed

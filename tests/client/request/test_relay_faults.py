@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker_client import RemoteSigner
 from bunker_core.event import parse_template, sign_event
 from client.request._faults import MACHINE, NEVER, NOTE, SLACK, outcome, took, world
+from support.scripted import Asked, Message, Peer, ScriptedSigner, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 # --- the relay is killed -------------------------------------------------------------------------
 

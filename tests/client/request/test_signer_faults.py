@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from _scripted import Asked, scripted_relay, scripted_signer
-from _strategies import secret_key
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner
 from client.request._faults import HUMAN, MACHINE, NEVER, NOTE, SLACK, outcome, took, world
+from support.scripted import Asked, scripted_relay, scripted_signer
+from support.strategies import secret_key
 
 
 async def test_signer_offline_at_once() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import SECRET_KEYS, secret_key
 from bunker_core import keys
 from bunker_core.errors import InvalidKey
 from bunker_core.keys import SecretKey
+from support.strategies import SECRET_KEYS, secret_key
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 OFF_CURVE = "eefdea4cdb677750a420fee807eacf21eb9898ae79b9768766e4faa04a2d4a34"  # BIP-340, row 5

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from _require import need, need_libsecp256k1
 from bunker_core.keys import libsecp256k1
+from support.require import need, need_libsecp256k1
 
 TESTS = Path(__file__).parents[2]
 BINDINGS = ("coincurve", "btclib", "system")

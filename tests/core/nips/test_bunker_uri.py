@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import HEX32
 from bunker_core.errors import InvalidURI
 from bunker_core.nips import nip19
 from bunker_core.nips.bunker_uri import (
@@ -21,6 +20,7 @@ from bunker_core.nips.bunker_uri import (
     parse_nostrconnect_uri,
 )
 from bunker_core.nips.nip46 import ClientMetadata, Permission
+from support.strategies import HEX32
 
 PUBKEY = "fa984bd7dbb282f07e16e7ae87b26a2a7b9b90b7246a44771f0cf5ae58018f52"
 CLIENT = "83f3b2ae6aa368e8275397b9c26cf550101d63ebaab900d19dd4a4429f5ad8f5"

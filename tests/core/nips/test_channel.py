@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given
 
-from _strategies import SECRET_KEYS, TEXTS, secret_key
 from bunker_core.errors import CryptoError
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT, is_ephemeral
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import Channel, Scheme, rpc_template
+from support.strategies import SECRET_KEYS, TEXTS, secret_key
 
 
 def secret(text: str) -> SecretKey:

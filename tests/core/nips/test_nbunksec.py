@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import secret_key
 from bunker_core.errors import InvalidEntity, InvalidInput
 from bunker_core.nips.bunker_uri import BunkerURI
 from bunker_core.nips.nbunksec import encode_nbunksec, parse_nbunksec
 from bunker_core.nips.nip19 import encode_bech32
+from support.strategies import secret_key
 
 RELAYS = ("wss://relay1.example.com", "wss://relay2.example.com")
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import SECRET_KEYS, TEXTS, secret_key
 from bunker_core.errors import CryptoError
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip04
+from support.strategies import SECRET_KEYS, TEXTS, secret_key
 
 KEY = bytes(range(32))
 IV = bytes(range(16))

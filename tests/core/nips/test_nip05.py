@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import JSON_VALUES, secret_key
 from bunker_core.errors import InvalidInput
 from bunker_core.nips.nip05 import Document, Identifier, parse_document, parse_identifier
+from support.strategies import JSON_VALUES, secret_key
 
 USER, SIGNER = secret_key(1).pubkey, secret_key(2).pubkey
 RELAYS = ["wss://one.example", "wss://two.example"]

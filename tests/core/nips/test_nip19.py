@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import HEX32
 from bunker_core.errors import InvalidEntity
 from bunker_core.nips import nip19
 from bunker_core.nips.nip19 import Entity, Naddr, Nevent, Note, Nprofile, Npub, Nsec
+from support.strategies import HEX32
 
 NPUB = "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg"
 NPUB_HEX = "7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e"

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from _strategies import SECRET_KEYS, TEXTS, secret_key
 from bunker_core.errors import InvalidAuth
 from bunker_core.event import Event, EventTemplate, Tags, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import CLIENT_AUTH
 from bunker_core.nips.nip42 import MAX_SKEW, auth_template, check_auth
+from support.strategies import SECRET_KEYS, TEXTS, secret_key
 
 NOW = 1_700_000_000
 RELAYS = frozenset({"wss://relay.example.com", "ws://127.0.0.1:7777"})

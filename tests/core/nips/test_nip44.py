@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import SECRET_KEYS, TEXTS, secret_key
 from bunker_core.errors import CryptoError, InvalidKey
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
+from support.strategies import SECRET_KEYS, TEXTS, secret_key
 
 KEY = bytes.fromhex("c41c775356fd92eadc63ff5a0dc1da211b268cbea22316767095b2871ea1412d")
 NONCE = (1).to_bytes(32)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import secret_key
 from bunker_core.errors import CryptoError
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44v3
+from support.strategies import secret_key
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "nip44v3.json").read_text()

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _strategies import JSON_VALUES, TEXTS
 from bunker_core.errors import InvalidRPC
 from bunker_core.nips.nip46 import (
     MAX_ID,
@@ -27,6 +26,7 @@ from bunker_core.nips.nip46 import (
     parse_request,
     parse_response,
 )
+from support.strategies import JSON_VALUES, TEXTS
 
 IDS = TEXTS | st.integers(-(2**63), 2**63 - 1)
 REQUESTS = st.builds(Request, IDS, TEXTS, st.lists(TEXTS, max_size=4).map(tuple))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from _require import need
 from bunker_core.errors import CryptoError, InvalidEntity
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_core.nips.nip19 import decode_bech32, encode_bech32
+from support.require import need
 
 SPEC = (
     "ncryptsec1qgg9947rlpvqu76pj5ecreduf9jxhselq2nae2kghhvd5g7dgjtcxfqtd67p9m0w57lspw8gsq6yphnm8623"

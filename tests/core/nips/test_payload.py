@@ -2,10 +2,10 @@
 
 import pytest
 
-from _strategies import secret_key
 from bunker_core.nips import nip04, nip44
 from bunker_core.nips.nip46 import Method
 from bunker_core.nips.payload import fault
+from support.strategies import secret_key
 
 KEY = secret_key(1)
 NIP44 = nip44.encrypt("x", nip44.conversation_key(KEY.shared_x(KEY.pubkey)), bytes(32))

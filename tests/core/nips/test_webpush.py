@@ -7,10 +7,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from _modules import modules_after
 from bunker_core.errors import InvalidInput
 from bunker_core.nips import webpush
 from bunker_core.nips.webpush import MAX_MESSAGE, check_keys, decode, encode, encrypt, vapid
+from support.modules import modules_after
 
 # RFC 8291, appendix A.
 SALT = decode("DGv6ra1nlYgDCS1FRnbzlw")

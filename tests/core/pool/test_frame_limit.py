@@ -10,8 +10,6 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from _scripted import scripted_relay
-from _strategies import secret_key
 from bunker_core.errors import PoolError
 from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.messages import Ok, serialize
@@ -19,6 +17,8 @@ from bunker_core.pool import RelayPool
 from bunker_core.pool.document import fetch_json, fetch_max_message_length
 from bunker_core.pool.frame_limit import ANYWHERE, FrameLimit
 from bunker_core.pool.protocol import Answered, AskLimit, ClientProtocol, Effect, Send
+from support.scripted import scripted_relay
+from support.strategies import secret_key
 
 NOW = 1_700_000_000
 KIB = 1024

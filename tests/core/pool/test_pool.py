@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from _scripted import Message, Peer, scripted_relay
-from _strategies import secret_key
 from bunker_core.errors import InvalidURI, PoolError
 from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.pool import ConnectionState, RelayPool
 from bunker_core.pool.backoff import Backoff
+from support.scripted import Message, Peer, scripted_relay
+from support.strategies import secret_key
 
 NOW = 1_700_000_000
 NOTES = Filter(kinds=frozenset({20001}))

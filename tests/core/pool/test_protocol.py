@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from _strategies import JSON_VALUES, secret_key
 from bunker_core.event import Event, EventTemplate, Sign, VerifiedEvent, sign_event
 from bunker_core.filter import Filter
 from bunker_core.kinds import CLIENT_AUTH
@@ -23,6 +22,7 @@ from bunker_core.pool.protocol import (
     Received,
     Send,
 )
+from support.strategies import JSON_VALUES, secret_key
 
 NOW = 1_700_000_000
 URL = "wss://relay.example.com"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from _scripted import Message, Peer, scripted_relay
-from _strategies import secret_key
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.filter import Filter
 from bunker_core.messages import encode
 from bunker_core.pool import RelayPool
+from support.scripted import Message, Peer, scripted_relay
+from support.strategies import secret_key
 
 NOTE = sign_event(EventTemplate(20001, "hello \u00fc", (), 1_700_000_000), secret_key(1))
 NOTES = Filter(kinds=frozenset({20001}))

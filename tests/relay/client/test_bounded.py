@@ -9,9 +9,9 @@ from contextlib import ExitStack, closing, suppress
 
 import pytest
 
-from _wire import PATIENCE, Peer, RelayProcess, note, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.client.bounded import FRAGMENTS
+from support.wire import PATIENCE, Peer, RelayProcess, note, running_relay
 
 _MIB = 2**20
 _MASK = bytes(4)

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import pytest
 
-from _wire import PATIENCE, note
 from bunker_core.event import Event
 from bunker_core.keys import SecretKey
 from bunker_relay.client.connection import Connection
@@ -19,6 +18,7 @@ from bunker_relay.nodes.bus import Alone
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import Outcome
 from relay.store._saving import save
+from support.wire import PATIENCE, note
 
 
 class Slow(Alone):

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from _wire import Peer, RelayProcess, Start, note
 from bunker_core.keys import SecretKey
 from bunker_relay.client.fair_reads import FairReads
+from support.wire import Peer, RelayProcess, Start, note
 
 KEY = SecretKey.generate()
 

@@ -10,11 +10,11 @@ from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from _wire import Peer, note, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.client.bounded import BoundedProtocol
 from bunker_relay.client.fast_path import _METHODS, FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
+from support.wire import Peer, note, running_relay
 
 
 def test_a_known_uvicorn_lacks_nothing() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from _wire import Peer, Start, note
 from bunker_core.keys import SecretKey
+from support.wire import Peer, Start, note
 
 KEY = SecretKey.generate()
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from _wire import Peer, Start, narrow_socket
 from bunker_core.event import Event
 from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import open_engine
 from bunker_relay.store.store import FILE
 from bunker_relay.store.write import save_all
+from support.wire import Peer, Start, narrow_socket
 
 
 def _fill(data: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from _wire import PATIENCE, Peer, RelayProcess, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.client.fast_path import LARGE
+from support.wire import PATIENCE, Peer, RelayProcess, note, request, running_relay
 
 MIB = 1_048_576
 CONFIG = """

@@ -6,13 +6,13 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from _wire import Peer, Start, narrow_socket, note
 from bunker_core.event import Event
 from bunker_core.keys import SecretKey
 from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import open_engine
 from bunker_relay.store.store import FILE
 from bunker_relay.store.write import save_all
+from support.wire import Peer, Start, narrow_socket, note
 
 _MIB = 1024 * 1024
 

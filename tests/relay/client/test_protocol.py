@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from _frames import Frames
-from _strategies import JSON_VALUES
 from bunker_core.bounds.rate import Buckets
 from bunker_core.errors import InvalidMessage
 from bunker_core.event import Event, EventTemplate, sign_event
@@ -29,6 +27,8 @@ from bunker_relay.event.hub import Subscription, memory_of
 from bunker_relay.event.limits import Budget
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
+from relay._frames import Frames
+from support.strategies import JSON_VALUES
 
 NOW = 1_000
 KEY = SecretKey.generate()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from _wire import Peer, RelayProcess, running_relay
 from bunker_core.keys import SecretKey
+from support.wire import Peer, RelayProcess, running_relay
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 # So generous that no test of something else meets a rate limit.
 CONFIG = """

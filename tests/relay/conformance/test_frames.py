@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import _wire
+from support import wire
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 FIN: Final = 0x80
@@ -81,7 +81,7 @@ class Raw:
                 return first, payload
 
     async def _read(self) -> tuple[int, bytes]:
-        async with asyncio.timeout(_wire.PATIENCE):
+        async with asyncio.timeout(wire.PATIENCE):
             first, length = await self.reader.readexactly(2)
             assert length < 128, "a server does not mask"
             if length == 126:
@@ -103,7 +103,7 @@ class Raw:
             first, payload = await self.read()
             if first == FIN | CLOSE:
                 break
-        async with asyncio.timeout(_wire.PATIENCE):
+        async with asyncio.timeout(wire.PATIENCE):
             assert await self.reader.read() == b""
         return int.from_bytes(payload[:2]) if payload else 1005
 
@@ -373,7 +373,7 @@ async def test_nothing_is_read_after_a_close(raw: Raw) -> None:
     )
     first, payload = await raw.read()
     assert (first, payload) == (FIN | CLOSE, (1000).to_bytes(2))
-    async with asyncio.timeout(_wire.PATIENCE):
+    async with asyncio.timeout(wire.PATIENCE):
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await raw.read()
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from _wire import Peer, RelayProcess, note
 from bunker_core.event import EventTemplate, canonical, sign_event
 from bunker_core.keys import SecretKey
+from support.wire import Peer, RelayProcess, note
 
 NOW = int(time.time())
 Json = dict[str, Any]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from _wire import NOBODY, Peer, Refused, note
 from bunker_core.keys import SecretKey
+from support.wire import NOBODY, Peer, Refused, note
 
 HEX = "a" * 64
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from _wire import Peer, RelayProcess, note
 from bunker_core.keys import SecretKey
+from support.wire import Peer, RelayProcess, note
 
 CUT_OFF = (1009, 1006)
 

@@ -6,8 +6,8 @@ import socket
 import httpx
 import pytest
 
-from _wire import PATIENCE, Peer, RelayProcess, note
 from bunker_core.keys import SecretKey
+from support.wire import PATIENCE, Peer, RelayProcess, note
 
 DOCUMENT = {"Accept": "application/nostr+json"}
 

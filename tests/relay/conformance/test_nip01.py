@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from _wire import Peer, Refused, note
 from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
+from support.wire import Peer, Refused, note
 
 NOW = int(time.time())
 

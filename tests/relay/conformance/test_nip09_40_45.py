@@ -2,8 +2,8 @@
 
 import time
 
-from _wire import Peer, note
 from bunker_core.keys import SecretKey
+from support.wire import Peer, note
 
 NOW = int(time.time())
 

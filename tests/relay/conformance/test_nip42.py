@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from _wire import Peer, note, request
 from bunker_core.keys import SecretKey
+from support.wire import Peer, note, request
 
 NOW = int(time.time())
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from _wire import NOBODY, Peer, RelayProcess, note, request
 from bunker_core.keys import SecretKey
+from support.wire import NOBODY, Peer, RelayProcess, note, request
 
 NOW = int(time.time())
 

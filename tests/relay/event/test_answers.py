@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from _frames import Frames
-from _wire import note, request
 from bunker_core.errors import InvalidEvent
 from bunker_core.event import Event
 from bunker_core.filter import Filter
@@ -23,6 +21,8 @@ from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, UNKNOWN, Alone
 from bunker_relay.store.outcome import Outcome, StoreError
+from relay._frames import Frames
+from support.wire import note, request
 
 if TYPE_CHECKING:
     from bunker_relay.event.clock import Clock

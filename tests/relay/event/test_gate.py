@@ -11,9 +11,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from _wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip19 import encode_npub
+from support.wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request, running_relay
 
 SIGNER, SECOND, CLIENT, STRANGER = (SecretKey.generate() for _ in range(4))
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from _frames import Frames
-from _wire import Peer, Start, note, request
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.config import Grace
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Subscription
+from relay._frames import Frames
+from support.wire import Peer, Start, note, request
 
 SIGNER, CLIENT = SecretKey.generate(), SecretKey.generate()
 

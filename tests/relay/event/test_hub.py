@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from _frames import Frames
-from _strategies import EVENTS, FILTERS
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_relay.event.hub import Hub, Subscription
+from relay._frames import Frames
+from support.strategies import EVENTS, FILTERS
 
 EVENT = Event("a" * 64, "b" * 64, 1, 24133, (("p", "c" * 64), ("t", "x")), "", "d" * 128)
 

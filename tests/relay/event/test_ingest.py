@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from _wire import note, request
 from bunker_core.keys import SecretKey
 from bunker_relay.config import Config, Grace, Limits
 from bunker_relay.event.hub import Hub
@@ -17,6 +16,7 @@ from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone
 from bunker_relay.store.outcome import Outcome, StoreError
+from support.wire import note, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from _admin import ADMIN, RPC, authorization, call
-from _wire import Peer, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
 from bunker_relay.config.sources import ConfigError, load
 from bunker_relay.event.lists import FILE, Lists, ListsError
+from relay._admin import ADMIN, RPC, authorization, call
+from support.wire import Peer, RelayProcess, Start, note, request, running_relay
 
 STRANGER = SecretKey.generate()
 SIGNER = SecretKey.generate()

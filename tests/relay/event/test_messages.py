@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from _wire import Peer, Refused, Start, note
 from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
+from support.wire import Peer, Refused, Start, note
 
 ALICE, BOB, EVE = (SecretKey.generate() for _ in range(3))
 KINDS = [4, 13, 1059]

@@ -13,9 +13,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from _wire import PATIENCE, Peer, RelayProcess, Start
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http.accept import HTTPProtocol, Waiting
+from support.wire import PATIENCE, Peer, RelayProcess, Start
 
 ENDLESS = 256 * 2**20  # bytes; a socket's buffers hold some megabytes of them
 

@@ -8,9 +8,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from _admin import ADMIN, RPC, authorization
-from _wire import Peer, Start
 from bunker_core.keys import SecretKey
+from relay._admin import ADMIN, RPC, authorization
+from support.wire import Peer, Start
 
 
 async def test_ipv4_on_a_socket_for_both(start: Start) -> None:

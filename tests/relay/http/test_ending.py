@@ -12,11 +12,11 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from _postgres import PostgresServer
-from _wire import PATIENCE, Peer, Refused, Start, note, request
 from bunker_core.keys import SecretKey
 from bunker_relay.store.database.engine import Database, hold, open_engine
 from bunker_relay.store.store import FILE
+from support.postgres import PostgresServer
+from support.wire import PATIENCE, Peer, Refused, Start, note, request
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from _wire import Peer, Start
 from bunker_relay.http.handshake import accept, response
+from support.wire import Peer, Start
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ORDINARY = (

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from _wire import Peer, Refused, RelayProcess, note, request, running_relay
 from bunker_core.event import EventTemplate, VerifiedEvent, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip13, nip40
+from support.wire import Peer, Refused, RelayProcess, note, request, running_relay
 
 CONFIG = """
 limits.max_limit = 7

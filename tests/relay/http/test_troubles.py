@@ -15,14 +15,14 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from _require import need
-from _wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request
 from bunker_core.keys import SecretKey
 from bunker_relay.event import clock as clock_module
 from bunker_relay.event.clock import NAME, Clock
 from bunker_relay.store.store import FILE
 from bunker_relay.store.tools.transfer import import_events
 from bunker_relay.troubles import Troubles
+from support.require import need
+from support.wire import PATIENCE, Peer, Refused, RelayProcess, Start, note, request
 
 DAY = 86_400
 KEY, SIGNER = SecretKey.generate(), SecretKey.generate()

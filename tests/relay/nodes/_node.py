@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from _wire import PATIENCE
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
@@ -17,6 +16,7 @@ from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import Alone, Bus
 from bunker_relay.nodes.mesh import Mesh
 from bunker_relay.nodes.nats_bus import Nats
+from support.wire import PATIENCE
 
 
 class Node:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from _nats import NatsServer, nats_server
-from _wire import PATIENCE, note, request
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.nodes.bus import (
@@ -23,7 +21,9 @@ from bunker_relay.nodes.bus import (
     recipients_of,
     topics_of,
 )
+from relay._nats import NatsServer, nats_server
 from relay.nodes._node import Node, Nodes, found_each_other, mesh_of, nats_of, next_event, to_key
+from support.wire import PATIENCE, note, request
 
 
 @pytest.fixture(scope="module")

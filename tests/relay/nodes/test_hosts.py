@@ -11,9 +11,9 @@ import httpx
 import nats
 import pytest
 
-from _nats import NatsServer, nats_server
-from _wire import PATIENCE, Peer, RelayProcess, Start, note, request, running_relay
 from bunker_core.keys import SecretKey
+from relay._nats import NatsServer, nats_server
+from support.wire import PATIENCE, Peer, RelayProcess, Start, note, request, running_relay
 
 SIGNER, APP = SecretKey.generate(), SecretKey.generate()
 ORIGIN = b"\0" * 16  # of nobody's relay

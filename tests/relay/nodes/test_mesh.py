@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from _wire import PATIENCE, note, request
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.nodes.bus import UNKNOWN
 from bunker_relay.nodes.mesh import Mesh
 from relay.nodes._node import Nodes, found_each_other, mesh_of, to_key
+from support.wire import PATIENCE, note, request
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _wire import PATIENCE, note, request
 from bunker_core.keys import SecretKey
 from bunker_relay.client.connection import Connection
 from bunker_relay.config import Config
 from bunker_relay.nodes.bus import Alone
 from bunker_relay.relay import Relay
 from relay.store._saving import save
+from support.wire import PATIENCE, note, request
 
 
 class Elsewhere(Alone):

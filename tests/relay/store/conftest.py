@@ -11,7 +11,7 @@ from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import Database, open_engine
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgres"], scope="module")

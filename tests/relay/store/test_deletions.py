@@ -7,9 +7,9 @@ from statistics import median
 
 import psycopg
 
-from _wire import Peer, Start, note
 from bunker_core.keys import SecretKey
 from bunker_relay.store.database.engine import Database
+from support.wire import Peer, Start, note
 
 _ROUNDS, _EVENTS, _TAGS = 5, 3, 3_300
 _TICK = 1 / os.sysconf("SC_CLK_TCK")

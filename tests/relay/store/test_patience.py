@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from _wire import Peer, Refused, Start, note
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
 from bunker_relay.store.outcome import Outcome, StoreError
 from bunker_relay.store.store import Store
 from relay.store._saving import save
+from support.wire import Peer, Refused, Start, note
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 _SOCKET = ".s.PGSQL.5432"
 

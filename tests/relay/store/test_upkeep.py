@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from _wire import PATIENCE, Peer, Start, note
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_core.keys import SecretKey
@@ -24,6 +23,7 @@ from bunker_relay.store.store import FILE, Store
 from bunker_relay.store.tools.transfer import export_events, vacuum
 from bunker_relay.store.write import forget_old, save_all, too_many_old
 from relay.store._saving import save
+from support.wire import PATIENCE, Peer, Start, note
 
 _MIB = 2**20
 _DAY = 86_400

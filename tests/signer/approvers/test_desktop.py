@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from _dbus import session_bus
-from _require import need
 from bunker_core.event import EventTemplate
 from bunker_core.nips.nip46 import Method
 from bunker_signer.approvers.desktop import DesktopApprover, DesktopError, desktop
 from bunker_signer.policy import Action
 from bunker_signer.request.approval import Item, Question, Verdict
+from support.dbus import session_bus
+from support.require import need
 
 NAME = "org.freedesktop.Notifications"
 PATH = "/org/freedesktop/Notifications"

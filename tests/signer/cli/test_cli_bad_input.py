@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import _commands
 from bunker.harness import running_signer
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI
 from bunker_signer.store import Database
+from support import commands
 
 DEAD = "ws://127.0.0.1:9"  # the discard port: nobody listens
 
@@ -21,7 +21,7 @@ DEAD = "ws://127.0.0.1:9"  # the discard port: nobody listens
 def bunker(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run `bunker signer` to its end."""
     environment = {key: value for key, value in os.environ.items() if "BUNKER" not in key}
-    done = _commands.run(["signer", *map(str, arguments)], stdin.encode(), environment)
+    done = commands.run(["signer", *map(str, arguments)], stdin.encode(), environment)
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from _commands import printed
-from _require import need
 from bunker.harness import RunningSigner, running_signer
 from bunker_client import RemoteSigner
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.console.server import new_link
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Profile, profile_grants
+from support.commands import printed
+from support.require import need
 
 if TYPE_CHECKING:
     from playwright.async_api import (

@@ -18,11 +18,11 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-import _commands
-from _require import need
 from interop.peers import running
 from signer.console._stage import browser, bunker, node_script, scan, sure, tap, visitor
 from signer.console.auth.test_passkeys import add_passkey, sensor
+from support import commands
+from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -199,7 +199,7 @@ async def test_names_that_make_no_sense(
 ) -> None:
     """It is said before a key is made."""
     words = ("up", "--data", str(tmp_path / "data"), "--yes", *arguments)
-    done = await asyncio.to_thread(_commands.run, words)
+    done = await asyncio.to_thread(commands.run, words)
     assert done.returncode == 1
     assert said in done.stderr.decode()
     assert not (tmp_path / "data").exists()

@@ -13,12 +13,12 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from _require import need
 from bunker_client.errors import ClientError
 from bunker_core.event import verify
 from client.nip07._bidi import Firefox, firefox
 from signer.console._autopush import Autopush, autopush
 from signer.console._stage import CONSOLE, DESK, PHONE, Stage, paired, sign, stage
+from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SIZES: Final = {"phone": PHONE, "desk": DESK}

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-from _modules import modules_after
 from bunker_core.errors import BunkerError
 from bunker_signer.cli.console import listening
 from bunker_signer.console import LIBRARIES, server
 from bunker_signer.console.server import Pages
 from bunker_signer.service.listener import BoundedServer
+from support.modules import modules_after
 
 
 class _Console:

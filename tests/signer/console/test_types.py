@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from _require import need
+from support.require import need
 
 PACKAGES = Path(__file__).parents[3] / "packages"
 COMPILER = PACKAGES / "phone" / "node_modules" / ".bin" / "tsc"

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 import pytest
 
-from _require import need
 from bunker_core.errors import BunkerError
 from bunker_core.local.sockets import peer_uid, short_path
 from bunker_signer.control.protocol import ControlError, NotRunning, send
@@ -21,6 +20,7 @@ from bunker_signer.control.server import ControlServer
 from bunker_signer.key.keystore import KeyStore
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from signer.nse._scan import scan
+from support.require import need
 
 ME = os.geteuid()
 

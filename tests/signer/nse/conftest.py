@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from _dbus import session_bus
-from _require import need
 from bunker_signer.nse.wrap import Protector
+from support.dbus import session_bus
+from support.require import need
 
 SOFTHSM_MODULES = (
     "/usr/lib/softhsm/libsofthsm2.so",

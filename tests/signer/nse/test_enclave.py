@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from _modules import modules_after
-from _require import need
 from bunker_core import keys
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
@@ -23,6 +21,8 @@ from bunker_signer.nse import (
     NSEError,
     NSEErrorCode,
 )
+from support.modules import modules_after
+from support.require import need
 
 MASTER = "5f" * 32
 EVENT = NostrEvent(kind=1, content="hello", tags=[["t", "nostr"]], created_at=1700000000)

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 import pytest
 
-import _commands
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
@@ -21,6 +20,7 @@ from bunker_signer.control.server import ControlServer as SignerServer
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from signer.nse.conftest import Token
+from support import commands
 
 # privateKeyFromSeedWords of nostr-tools for the words of NIP-06, account 1
 ACCOUNT_1 = "3790c23940f62b23754115ef70f16e63cca8e9015a532b8a891171ccdadcf910"
@@ -35,7 +35,7 @@ class Cli:
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         words = [arguments[0], "--data", str(self.data), *arguments[1:]]
-        return _commands.run(words, stdin, module="bunker_signer.cli.key:key")
+        return commands.run(words, stdin, module="bunker_signer.cli.key:key")
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> str:
         """Run a command that has to succeed; return what it printed."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker_core.event import EventTemplate, verify
 from bunker_core.keys import SecretKey
 from bunker_signer.nse import NSE, NSEError, NSEErrorCode
@@ -27,6 +26,7 @@ from bunker_signer.nse.memory import (
     wipe_bytes,
     wipe_str,
 )
+from support.require import need
 
 MASTER = "5f" * 32
 EVENT = EventTemplate(1, "hello", (), 1700000000)

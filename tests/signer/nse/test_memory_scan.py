@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from _require import need, need_libsecp256k1
 from bunker_core.keys import SecretKey, libsecp256k1
 from bunker_core.nips import nip44
 from bunker_signer.nse import NSE, FileStorage
@@ -27,6 +26,7 @@ from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.nse.wrap.slots import open_data_key
 from signer.nse._scan import Found, scan, used
+from support.require import need, need_libsecp256k1
 
 if TYPE_CHECKING:
     from signer.nse.conftest import Kms, Token

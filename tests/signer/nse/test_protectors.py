@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from _require import need
 from bunker_core.event import EventTemplate, verify
 from bunker_signer.nse import NSE, MemoryStorage, NSEError, NSEErrorCode
 from bunker_signer.nse.wrap import Protector, make_protector, protector_types
@@ -24,6 +23,7 @@ from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase, ScryptCost
 from bunker_signer.nse.wrap.pkcs11 import Pkcs11
 from bunker_signer.nse.wrap.tpm2 import Tpm2
 from signer.nse.conftest import Kms, Token
+from support.require import need
 
 EVENT = EventTemplate(1, "hello", (), 1700000000)
 MASTER = "5f" * 32

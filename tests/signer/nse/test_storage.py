@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from _require import need
 from bunker_core.event import EventTemplate, verify
 from bunker_signer.nse import (
     NSE,
@@ -26,6 +25,7 @@ from bunker_signer.nse import (
     key_names,
 )
 from bunker_signer.nse.storage import MAX_BLOB_BYTES, NSEStorage
+from support.require import need
 
 MASTER = "5f" * 32
 EVENT = EventTemplate(1, "hello", (), 1700000000)

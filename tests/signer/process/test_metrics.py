@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from _modules import modules_after
 from bunker_signer.process.metrics import Metrics
+from support.modules import modules_after
 
 
 def test_the_page_has_every_number() -> None:

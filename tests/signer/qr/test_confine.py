@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from _require import need
 from bunker_signer.qr.confine import can_confine
+from support.require import need
 
 # What a decoder that was taken over would try; each is refused, or ends the process.
 TRIES = {

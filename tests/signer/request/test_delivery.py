@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from _scripted import scripted_relay
 from bunker.harness import running_relay
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
@@ -23,6 +22,7 @@ from bunker_signer.store import Database, journal
 from bunker_signer.store.journal import State
 from signer._rig import ONCE, Owner, rig
 from signer._wire import Wire, wire
+from support.scripted import scripted_relay
 
 Sleep = Callable[[float], Awaitable[object]]
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})

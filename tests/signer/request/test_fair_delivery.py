@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from _scripted import Message, Peer, scripted_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.request.delivery import AGAIN_EACH, IN_FLIGHT, RETRIES, Courier
@@ -16,6 +15,7 @@ from bunker_signer.request.parked import EACH
 from bunker_signer.store import clients
 from signer._rig import rig
 from signer._wire import Wire, wire
+from support.scripted import Message, Peer, scripted_relay
 
 REQUESTS = 400
 PINGS = 30

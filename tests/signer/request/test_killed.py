@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-import _commands
 from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_signer.store import Database, audit_log, journal
 from signer._wire import Answer, Wire, wire
+from support import commands
 
 PROGRAM = "signer.request._killed:run"
 # The template has no created_at: its time is the request's, however late it is signed.
@@ -53,13 +53,13 @@ USED_TWICE = ["after:open", "before:answer"]
 @asynccontextmanager
 async def signer(
     data: Path, relay: str, step: str = "", permission: str = ""
-) -> AsyncIterator[tuple[_commands.Process, BunkerURI]]:
+) -> AsyncIterator[tuple[commands.Process, BunkerURI]]:
     """Run the program; yield when it serves."""
     log = data.with_suffix(".log")
     arguments = (str(data), relay, step, permission)
     with (
         log.open("a+") as errors,
-        _commands.started(arguments, errors, module=PROGRAM) as (process, output),
+        commands.started(arguments, errors, module=PROGRAM) as (process, output),
     ):
         line = await asyncio.to_thread(output.readline)
         assert line, log.read_text()

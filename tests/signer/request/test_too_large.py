@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from _scripted import scripted_relay
 from bunker.harness import running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.pool.connection import RelayConnection
@@ -16,6 +15,7 @@ from bunker_signer.store import journal
 from bunker_signer.store.journal import State
 from signer._rig import Rig, rig
 from signer._wire import TIMEOUT, wire
+from support.scripted import scripted_relay
 
 LIMIT = 256 * 1024  # bytes
 # Encrypted, in JSON, encrypted again: the request is under the limit, the answer is over it.

@@ -10,7 +10,7 @@ from bunker_signer.store import Database
 from bunker_signer.store.database.schema import metadata
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -12,7 +12,7 @@ from bunker_signer.store import audit_log
 from signer._rig import ONCE, Owner, rig
 
 if TYPE_CHECKING:
-    from _postgres import PostgresServer
+    from support.postgres import PostgresServer
 
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from _wire import note
 from bunker_core.keys import SecretKey
 from bunker_relay.cli import relay
 from bunker_relay.store.store import FILE
 from bunker_relay.store.tools.salvage import Tally, salvage
 from bunker_relay.store.tools.transfer import import_events
+from support.wire import note
 
 KEY = SecretKey.generate()
 EVENTS = [

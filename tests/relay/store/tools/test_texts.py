@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from _wire import note
 from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
 from bunker_relay.cli import relay
+from support.wire import note
 
 KEY = SecretKey.generate()
 EVENTS = [note(KEY, f"für {number} \u2028 🦊", created_at=1_000 + number) for number in range(7)]

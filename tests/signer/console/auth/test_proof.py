@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
-from _commands import printed
 from bunker_signer.console.app import ROUTES
 from bunker_signer.console.auth.address import parse_address
 from bunker_signer.console.auth.passkeys import LIFETIME, Passkeys
@@ -19,6 +18,7 @@ from bunker_signer.console.routing import ActionRoute, Proof
 from bunker_signer.store.accounts import CODE_TRIES, FILE_NAME, LINK_LIFETIME, Accounts
 from signer.console._authenticator import Authenticator
 from signer.console._stage import Stage, bound, http, stage
+from support.commands import printed
 
 ORIGIN = "http://localhost:7778"
 # What needs no proof on a bound device, though the owner wants to be asked: it takes something

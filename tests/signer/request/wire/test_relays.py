@@ -4,13 +4,13 @@ import asyncio
 import json
 from pathlib import Path
 
-from _scripted import Message, Peer, scripted_relay
 from bunker.harness import running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.pool import RelayPool
 from signer._rig import rig
 from signer._wire import Wire, wire
+from support.scripted import Message, Peer, scripted_relay
 
 
 async def test_switch_relays_says_null_as_text(relay_url: str, data: Path) -> None:

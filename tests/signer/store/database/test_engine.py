@@ -11,11 +11,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from _modules import modules_after
 from bunker_signer.store import Database, StoreError, audit_log, settings
 from bunker_signer.store.database.engine import HEAD
 from bunker_signer.store.database.migrations import config_for, upgrade
 from bunker_signer.store.database.schema import metadata
+from support.modules import modules_after
 
 NOW = 1_800_000_000
 CLIENT, OTHER = "aa" * 32, "bb" * 32

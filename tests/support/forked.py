@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-import _commands
 from bunker import harness
+from support import commands
 
 _executed: Final = harness.start
 
@@ -39,14 +39,14 @@ def executed() -> Iterator[None]:
 class _Process:
     """A command that runs, to be used as an `asyncio.subprocess.Process` is."""
 
-    def __init__(self, forked: _commands.Forked, *output: asyncio.StreamReader) -> None:
+    def __init__(self, forked: commands.Forked, *output: asyncio.StreamReader) -> None:
         self.pid = forked.pid
         self.returncode: int | None = None
         self.stdin = None
         self.stdout, self.stderr = output
         self._ended = asyncio.create_task(self._watch(forked))
 
-    async def _watch(self, forked: _commands.Forked) -> int:
+    async def _watch(self, forked: commands.Forked) -> int:
         self.returncode = await forked.ended()
         return self.returncode
 
@@ -82,5 +82,5 @@ async def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> An
         writers.append(os.fdopen(writing, "wb", 0))
     nothing = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     with nothing, writers[0], writers[1]:
-        process = _commands.Forked(arguments, environment, "bunker.cli:main", nothing, *writers)
+        process = commands.Forked(arguments, environment, "bunker.cli:main", nothing, *writers)
     return _Process(process, *readers)

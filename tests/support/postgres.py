@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from _require import need
+from support.require import need
 
 
 class PostgresServer:

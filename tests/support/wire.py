@@ -18,7 +18,6 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-import _commands
 from bunker.conformance.wire import peer as wire
 from bunker.conformance.wire.peer import NOBODY as NOBODY
 from bunker.conformance.wire.peer import Message as Message
@@ -27,6 +26,7 @@ from bunker.conformance.wire.peer import note as note
 from bunker.conformance.wire.trace import Trace
 from bunker_core.event import VerifiedEvent
 from bunker_core.keys import SecretKey
+from support import commands
 
 PATIENCE = 30.0  # seconds that a test waits for what must come
 
@@ -121,7 +121,7 @@ class RelayProcess:
     """Our own relay, running. `output` is what it has yet to say on standard output."""
 
     def __init__(
-        self, process: _commands.Process, output: IO[str], url: str, data: Path, log: Path
+        self, process: commands.Process, output: IO[str], url: str, data: Path, log: Path
     ) -> None:
         self.process = process
         self.output = output
@@ -195,7 +195,7 @@ def running_relay(
     # How a relay ends by itself is for the tests that ask it to.
     with (
         log.open("w") as errors,
-        _commands.started(arguments, errors, environment, module, fork=forked) as begun,
+        commands.started(arguments, errors, environment, module, fork=forked) as begun,
     ):
         process, output = begun
         line = output.readline()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 TIMEOUT = 60  # seconds; what is slow here waits for something that does not come
-_MAX_REQUEST = 1024 * 1024
+TESTS = Path(__file__).parents[1]  # where its modules are imported from
 
 
 def run(
@@ -149,7 +149,7 @@ def started(
     """
     if not fork or not hasattr(os, "pidfd_open"):
         place, _, name = module.partition(":")
-        path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+        path = f"import sys; sys.path.insert(0, {str(TESTS)!r})"
         program = f"{path}; from {place} import {name}; {name}(prog_name='bunker')"
         with subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
@@ -181,7 +181,8 @@ def _server() -> str:
     """Start the process that the commands are forked from; return its address."""
     folder = tempfile.mkdtemp(prefix="commands-")
     address = f"{folder}/socket"
-    process = subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE)
+    program = [sys.executable, "-m", "support.commands", address]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, cwd=TESTS)
     atexit.register(process.wait)
     atexit.register(process.kill)
     assert process.stdout

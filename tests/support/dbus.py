@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from _require import need
+from support.require import need
 
 
 @contextmanager

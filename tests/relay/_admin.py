@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from _wire import RelayProcess, note
 from bunker_core.keys import SecretKey
+from support.wire import RelayProcess, note
 
 ADMIN = SecretKey.generate()
 RPC = "application/nostr+json+rpc"

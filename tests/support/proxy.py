@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from _require import need
+from support.require import need
 
 _DAY = datetime.timedelta(days=1)
 _PEM = serialization.Encoding.PEM

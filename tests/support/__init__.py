@@ -1,0 +1,1 @@
+"""What the tests of several packages share: processes, servers, sockets, and what to try."""
