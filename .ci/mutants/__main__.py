@@ -1,9 +1,17 @@
 """Change a module in one place after another, and show the changes that its tests do not notice.
 
-`python .ci/mutants PYTHON MODULE...`: PYTHON is where Cosmic Ray is installed, a module a path such
-as packages/core/src/bunker_core/bounds/rate.py. Each change is made in a copy of the repository, in
-build, and given to those of the module's tests that run its line. TESTS in the environment
-names other tests, and SINCE a commit: then only lines that are not as they were are changed.
+    make mutants MODULES="PATH..." [TESTS="PATH..."] [SINCE=COMMIT]
+
+A module is a path such as packages/core/src/bunker_core/bounds/rate.py. Its tests are the file at
+the same path and those beside it that import it, or what TESTS names. They run once without any
+change, and that shows how long each takes and which lines it runs. Then each change is made in a
+copy of the repository, in build, and given to the tests that run its line, until one fails. What no
+test notices is shown at once, and every ten seconds how far it is (on a terminal, always). With
+SINCE only lines are changed that are not as they were in that commit.
+
+A change that keeps its tests from ending is ended after three times the seconds that they took
+without it, from the start of Python to the last test, and five more; it counts as noticed, and is
+named. Ctrl-C ends it all; what was shown holds. Ends with 1 if anything was not noticed.
 """
 
 import ast
@@ -14,21 +22,23 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
 import forks
+from progress import Progress
 
 ROOT: Final = Path(__file__).parents[2]
 _LEFT_OUT: Final = (".venv*", ".git", "build", "node_modules", "dist", "*.pyc", ".hypothesis")
 
 
 def main(cosmic_ray: str, modules: list[str]) -> int:
-    """Print what survives; return 1 if anything does."""
+    """Print what survives; return 1 if anything does. `cosmic_ray` is the Python that has it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     (ROOT / "build").mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="mutants-", dir=ROOT / "build") as place,
@@ -37,8 +47,11 @@ def main(cosmic_ray: str, modules: list[str]) -> int:
         copies = [Path(place, str(each)) for each in range(len(os.sched_getaffinity(0)))]
         for copy in copies:
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-        survived = sum(_survivors(cosmic_ray, module, copies, Path(scratch)) for module in modules)
-    return int(survived > 0)
+        try:
+            survived = [_survivors(cosmic_ray, each, copies, Path(scratch)) for each in modules]
+        except KeyboardInterrupt:
+            return 130
+    return int(any(survived))
 
 
 def _tests_of(module: str) -> list[str]:
@@ -61,29 +74,31 @@ def _tests_of(module: str) -> list[str]:
 
 def _survivors(cosmic_ray: str, module: str, copies: list[Path], scratch: Path) -> int:
     """Return how many changes of one module nobody noticed, and show them."""
-    source, tests, begun = (ROOT / module).read_text(), _tests_of(module), time.monotonic()
+    source, tests = (ROOT / module).read_text(), _tests_of(module)
+    progress = Progress(module)
     changes = _changes(cosmic_ray, module)
+    progress.say(f"{len(changes)} changes, for {' '.join(tests)}")
     seen = forks.watch(copies, module, tests, scratch)
     if seen["failed"]:
-        _tell(f"{module}: these fail without any change: {seen['failed']}\n")
+        progress.say(f"these fail without any change: {seen['failed']}")
         return 1
+    took = sum(test["seconds"] for test in seen["tests"].values())
+    progress.say(f"{len(seen['tests'])} tests, which take {took:.1f} s without a change")
     for name in seen["imported"]:  # once, and not in every fork
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     runs = [(change, _noticing(change, seen["tests"], source)) for change in changes]
-    outcomes = forks.run(copies, module, tests, runs, scratch)
-    alive = [change for change, noticed in outcomes if not noticed]
-    took = time.monotonic() - begun
-    said = f"{len(changes)} changes, {len(alive)} not noticed by {' '.join(tests)} ({took:.0f} s)"
-    _tell(f"{module}: {said}\n")
-    for change in sorted(alive, key=lambda each: int(each["line"])):
-        _tell(_shown(module, source, change))
-    return len(alive)
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    found = dict.fromkeys(forks.Outcome, 0)
+    for change, outcome in forks.run(copies, module, tests, runs, seen["start"], scratch):
+        found[outcome] += 1
+        if outcome is not forks.Outcome.NOTICED:
+            progress.show(f"{outcome.value}: {_shown(module, source, change)}")
+        alive = found[forks.Outcome.MISSED]
+        progress.at(f"{sum(found.values())} of {len(runs)}, {alive} not noticed")
+    progress.say(
+        ", ".join(f"{number} {outcome.value}" for outcome, number in found.items() if number)
+    )
+    return found[forks.Outcome.MISSED]
 
 
 def _changes(cosmic_ray: str, module: str) -> list[dict[str, Any]]:
@@ -137,10 +152,13 @@ def _noticing(
 
 def _shown(module: str, source: str, change: dict[str, Any]) -> str:
     lines = difflib.unified_diff(source.split("\n"), change["code"].split("\n"), n=0, lineterm="")
-    return f"  {module}:{change['line']}\n" + "".join(
+    return f"{module}:{change['line']}\n" + "".join(
         f"    {line}\n" for line in list(lines)[2:] if not line.startswith("@@")
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        sys.stdout.write(__doc__)
+    else:
+        sys.exit(main(sys.argv[1], sys.argv[2:]))

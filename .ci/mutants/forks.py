@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -16,29 +17,46 @@ import pytest
 from watch import Choice, Watch
 
 Change = dict[str, Any]
-SPARE: Final = 10.0  # seconds that a change may cost beside three times what its tests took
+SPARE: Final = 5.0  # seconds that a change may cost beside three times what its tests took
 _ALREADY = "ignore::pytest.PytestAssertRewriteWarning"  # that libraries are imported
 _ARGUMENTS: Final = ("-x", "-q", "-p", "no:cacheprovider", "-W", _ALREADY)
+
+
+class Outcome(Enum):
+    """What the tests said of a change."""
+
+    NOTICED = "noticed"
+    MISSED = "not noticed"
+    HUNG = "its tests did not end"
 
 
 def watch(copies: list[Path], module: str, tests: list[str], scratch: Path) -> dict[str, Any]:
     """Return what the tests do with the module as it is; see `Watch`.
 
-    `imported` has the libraries that they need.
+    `imported` has the libraries that they need, `start` the seconds until the first test begins.
     """
     told = scratch / "watched.json"
     told.unlink(missing_ok=True)
-    copy = copies[0]
+    copy, begun = copies[0], time.monotonic()
 
     def work() -> int:
         watching = Watch(copy / module)
         code = pytest.main([*_ARGUMENTS, f"--basetemp={scratch}/0", *tests], [watching])
         failed = watching.failed or ([f"pytest ended with {code!r}"] if code not in (0, 5) else [])
-        found = {"failed": failed, "tests": watching.tests, "imported": _libraries()}
+        found = {
+            "failed": failed,
+            "tests": watching.tests,
+            "imported": _libraries(),
+            "start": watching.begun - begun,
+        }
         told.write_text(json.dumps(found))
         return 0
 
-    os.waitpid(_fork(copy, scratch / "0.log", work), 0)
+    pid = _fork(copy, scratch / "0.log", work)
+    try:
+        os.waitpid(pid, 0)
+    finally:
+        _end_group(pid)
     if not told.exists():
         return {"failed": [(scratch / "0.log").read_text()[-2000:]]}
     # Later forks find the other modules compiled, and write nothing down for the changed one.
@@ -56,50 +74,53 @@ def run(
     module: str,
     tests: list[str],
     runs: list[tuple[Change, dict[str, float]]],
+    start: float,
     scratch: Path,
-) -> list[tuple[Change, bool]]:
-    """Return each change, and whether a test noticed it.
+) -> Generator[tuple[Change, Outcome]]:
+    """Yield each change with what became of it, as soon as that is known.
 
-    `runs` has the changes, and the tests of each with their seconds. A change that keeps its tests
-    from ending is noticed.
+    `runs` has the changes, and the tests of each with their seconds; `start` is the seconds until
+    the first test begins.
     """
     source = (copies[0] / module).read_text()
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for copy in copies:
         for compiled in (copy / module).parent.glob(f"__pycache__/{Path(module).stem}.*.pyc"):
             compiled.unlink()
-    waiting, outcomes = list(reversed(runs)), []
-    free = list(range(len(copies)))
+    waiting, free = list(reversed(runs)), list(range(len(copies)))
     at_work: dict[int, tuple[int, Change, float]] = {}
-    while waiting or at_work:
-        while waiting and free:
-            slot = free.pop()
-            change, chosen = waiting.pop()
-            (copies[slot] / module).write_text(change["code"])
-            files = dict.fromkeys(name.partition("::")[0] for name in chosen)
-            arguments = [*_ARGUMENTS, f"--basetemp={scratch}/{slot}", *(files or tests)]
-            pid = _fork(
-                copies[slot],
-                scratch / f"{slot}.log",
-                lambda a=arguments, c=chosen: pytest.main(a, [Choice(c)]),  # type: ignore[misc]
-            )
-            limit = 3 * sum(chosen.values()) + SPARE
-            at_work[pid] = (slot, change, time.monotonic() + limit)
-        ended = _ended(at_work)
-        for pid, noticed in ended:
-            slot, change, _ = at_work.pop(pid)
-            free.append(slot)
-            outcomes.append((change, noticed))
-        if not ended:
-            time.sleep(0.02)
-    for copy in copies:
-        (copy / module).write_text(source)
-    del os.environ["PYTHONDONTWRITEBYTECODE"]
-    return outcomes
+    try:
+        while waiting or at_work:
+            while waiting and free:
+                slot = free.pop()
+                change, chosen = waiting.pop()
+                (copies[slot] / module).write_text(change["code"])
+                files = dict.fromkeys(name.partition("::")[0] for name in chosen)
+                arguments = [*_ARGUMENTS, f"--basetemp={scratch}/{slot}", *(files or tests)]
+                pid = _fork(
+                    copies[slot],
+                    scratch / f"{slot}.log",
+                    lambda a=arguments, c=chosen: pytest.main(a, [Choice(c)]),  # type: ignore[misc]
+                )
+                limit = 3 * (start + sum(chosen.values())) + SPARE
+                at_work[pid] = (slot, change, time.monotonic() + limit)
+            ended = _ended(at_work)
+            for pid, outcome in ended:
+                slot, change, _ = at_work.pop(pid)
+                free.append(slot)
+                yield change, outcome
+            if not ended:
+                time.sleep(0.02)
+    finally:
+        for pid in at_work:
+            _end_group(pid)
+        for copy in copies:
+            (copy / module).write_text(source)
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
 
 
-def _ended(at_work: dict[int, tuple[int, Change, float]]) -> list[tuple[int, bool]]:
-    """Return the processes that have ended, and whether they noticed something."""
+def _ended(at_work: dict[int, tuple[int, Change, float]]) -> list[tuple[int, Outcome]]:
+    """Return the processes that have ended, or had to, and what their tests said."""
     ended = []
     for pid, (_, _, deadline) in at_work.items():
         late = time.monotonic() > deadline
@@ -110,7 +131,8 @@ def _ended(at_work: dict[int, tuple[int, Change, float]]) -> list[tuple[int, boo
             _end_group(pid)
             code = os.waitstatus_to_exitcode(status)
             unnoticed = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-            ended.append((pid, code not in unnoticed))
+            noticed = Outcome.MISSED if code in unnoticed else Outcome.NOTICED
+            ended.append((pid, Outcome.HUNG if late else noticed))
     return ended
 
 
@@ -145,6 +167,7 @@ def _in_fork(copy: Path, log: Path, work: Callable[[], int]) -> NoReturn:
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # `__main__` has it stop the run
         to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(to, 1)
         os.dup2(to, 2)

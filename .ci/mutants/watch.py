@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,11 +36,13 @@ class Watch(Quick):
         self._lines: set[int] = set()
         self.tests: dict[str, dict[str, Any]] = {}
         self.failed: list[str] = []
+        self.begun = 0.0  # when the first test did, on the monotonic clock
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         """Watch a test with what it sets up."""
         self._lines = set()
+        self.begun = self.begun or time.monotonic()
         sys.settrace(self._called)
         threading.settrace(self._called)
         try:
