@@ -1,5 +1,6 @@
 """key_text.py: private keys as people have them."""
 
+import codecs
 import contextlib
 import json
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bunker_core.errors import InvalidEntity
-from bunker_core.nips.key_text import KeyText, parse_key_text
+from bunker_core.nips.key_text import KeyText, decode_text, parse_key_text
 from bunker_core.nips.nip19 import encode_npub, encode_nsec
 from bunker_core.nips.nip49 import encrypt
 
@@ -76,6 +77,23 @@ def test_what_is_none_is_named(text: str, said: str) -> None:
     with pytest.raises(InvalidEntity, match=said) as caught:
         parse_key_text(text.encode())
     assert len(text) < 8 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (b"", "utf-8"),
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ],
+)
+def test_text_is_read_as_editors_write_it(mark: bytes, encoding: str) -> None:
+    """The mark in front says how, and is no part of the text; half a character is an error."""
+    written = mark + "señal\n".encode(encoding)
+    assert decode_text(written) == decode_text(bytearray(written)) == "señal\n"
+    with pytest.raises(UnicodeDecodeError):
+        decode_text(written + b"\xf1")
 
 
 @given(st.binary(max_size=200))

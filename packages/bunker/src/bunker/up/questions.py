@@ -20,13 +20,12 @@ from bunker.up.first_run import (
 )
 from bunker.up.strength import strength_of
 from bunker_core.errors import BunkerError
-from bunker_core.nips.key_text import MAX_TEXT
+from bunker_core.nips.key_text import MAX_TEXT, decode_text
 from bunker_signer.cli.options import granted
 from bunker_signer.nse import NSEError, harden_process
 from bunker_signer.policy import Profile
 
 RECOVERY_FILE: Final = "recovery.txt"
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")  # byte order marks, of Windows' Notepad
 # A host name, also one that is not written in ASCII; no scheme, port or path.
 _DOMAIN: Final = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*")
 
@@ -196,7 +195,7 @@ def _text_of(file: BinaryIO) -> str:
     if len(data) > MAX_TEXT:
         raise BunkerError(f"{file.name} is too long for a key or a passphrase")
     try:
-        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig").strip()
+        return decode_text(data).strip()
     except UnicodeDecodeError:
         raise BunkerError(f"{file.name} is not text in UTF-8") from None
 

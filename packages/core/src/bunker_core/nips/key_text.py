@@ -5,6 +5,7 @@ and QR codes add. What is something else is named, and what is wanted is said; n
 the text.
 """
 
+import codecs
 import json
 import re
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from bunker_core.nips.nip19 import decode_bech32
 MAX_TEXT: Final = 64 * 1024  # bytes
 WANTED: Final = "wanted is an nsec1…, an ncryptsec1…, 64 hex characters or seed words"
 
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")  # byte order marks, of Windows' Notepad
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Windows' Notepad writes them
 _QUOTES: Final = "\"'`“”‘’«»"
 _HEX: Final = re.compile(r"[0-9a-f]+")
 # Under which an app's export has the key, the encrypted one first: it is the one that was meant.
@@ -43,15 +44,20 @@ def parse_key_text(text: bytes | bytearray, account: int = 0) -> KeyText:
     """
     if len(text) > MAX_TEXT:
         raise InvalidEntity(f"this is too long for a key; {WANTED}")
-    return _parse(_decoded(text), account, in_json=False)
-
-
-def _decoded(text: bytes | bytearray) -> str:
-    encoding = "utf-16" if text.startswith(_UTF16) else "utf-8"
     try:
-        return bytes(text).decode(encoding).removeprefix("\ufeff")
+        decoded = decode_text(text)
     except UnicodeDecodeError:
         raise InvalidEntity(f"this is not text; {WANTED}") from None
+    return _parse(decoded, account, in_json=False)
+
+
+def decode_text(text: bytes | bytearray) -> str:
+    """Decode UTF-8, or UTF-16 behind its byte order mark; neither's mark is part of the text.
+
+    Raises UnicodeDecodeError.
+    """
+    encoding = "utf-16" if text.startswith(_UTF16) else "utf-8"
+    return bytes(text).decode(encoding).removeprefix("\ufeff")
 
 
 def _parse(text: str, account: int, *, in_json: bool) -> KeyText:
