@@ -5,7 +5,6 @@ is started again, and its listening socket stays open meanwhile, so clients wait
 """
 
 import contextlib
-import gc
 import os
 import secrets
 import selectors
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bunker_core.local.memory import settle
 from bunker_relay.logs import defect, log
 from bunker_relay.nodes.exclusive import StartError
 
@@ -102,8 +102,7 @@ class Supervisor:
     def serve(self) -> None:
         """Run to the end; raises StartError when a worker can't start the first time."""
         self._folder = _open_folder(self.data / FOLDER)
-        gc.collect()
-        gc.freeze()  # a collection in a worker would copy the pages that it looks at
+        settle()  # a collection in a worker would copy the pages that it looks at
         signals, wakeup = socket.socketpair()
         for end in (signals, wakeup):
             end.setblocking(False)

@@ -5,7 +5,6 @@ megabytes, which a signer that is answered at a terminal or by a notification ca
 """
 
 import asyncio
-import gc
 import socket
 import ssl
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from bunker_core.errors import BunkerError
+from bunker_core.local.memory import settle
 from bunker_core.local.sockets import listen
 from bunker_signer.approvers.pusher import Pusher
 from bunker_signer.console import LIBRARIES
@@ -217,7 +217,7 @@ class Pages:
             # Such as an update: the files are not those with which the signer was started.
             log.error("the console can't be loaded; start the signer anew", error=str(error))
             return None
-        gc.freeze()  # as after the start: no collection has to look at it again
+        settle()  # as after the start: no collection has to look at it again
         return made
 
 
