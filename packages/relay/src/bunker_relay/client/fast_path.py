@@ -180,7 +180,7 @@ class FastPathProtocol(PatientProtocol):
                 ends = True
         self._later = later or None
         self.queue = _Ended(ended)  # type: ignore[assignment]
-        if self.conn.reader.buffer or self.conn.current_size is not None:
+        if not self._is_between_messages():
             self._theirs = _ALL  # in the middle of a frame, of which we have not seen the header
         self.read_paused = False
         self.resume_reading()
@@ -356,6 +356,16 @@ class FastPathProtocol(PatientProtocol):
         if self._kept:
             self._keep(0)
         super().connection_lost(exc)
+
+    def _is_between_messages(self) -> bool:
+        """Tell whether the stock parser waits for the first byte of a message.
+
+        After a header that came alone its buffer is as empty as between two frames.
+        """
+        waits: Any = self.conn.parser
+        while waits.gi_yieldfrom is not None:
+            waits = waits.gi_yieldfrom
+        return self.conn.current_size is None and waits.__name__ == "at_eof"
 
     def _wait(self, text: Text | None) -> None:
         if self._later is None:
