@@ -55,7 +55,7 @@ lint: $(VENV)/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(addsuffix /src,$(addprefix packages/,$(PACKAGES))) tests
-	$(BIN)/mypy bench/__main__.py bench/echo.py bench/footprint.py bench/gate.py
+	$(BIN)/mypy bench/__main__.py bench/load/echo.py bench/signer/footprint.py bench/gate.py
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import endurance, relays, remote, report, signers, throughput
+from bench import report
+from bench.load.traffic import Traffic, shot
 from bench.machine import cores, describe, verifications_per_second
 from bench.meter import Sample
-from bench.relays import Recipe, Target, running
-from bench.throughput import Prepared
-from bench.traffic import Traffic, shot
+from bench.relay import endurance, relays, throughput
+from bench.relay.relays import Recipe, Target, running
+from bench.relay.throughput import Prepared
+from bench.signer import remote, signers
 
 _HERE = Path(__file__).parent
 # What comes after the rounds.
@@ -98,7 +100,7 @@ class Bench:
 
     async def _echo(self) -> dict[str, float]:
         """Return the latencies of an echo, by measure."""
-        recipe = Recipe("echo", (sys.executable, "-m", "bench.echo", "{port}"))
+        recipe = Recipe("echo", (sys.executable, "-m", "bench.load.echo", "{port}"))
         pair = self.prepared.make_pairs(1, 300)[0]
         async with running(recipe, self.core) as target:
             spaced = await throughput.echo(target, pair, self.seconds * 2, spaced=True)

@@ -3,7 +3,7 @@
 python -m bench.gate fails when the fast path reads and writes more often, or takes more of a
 processor for an event, than it should: counted in system calls, in signature checks, and against
 the plain path in the same run. Never a rate: those say more about the machine than about the relay.
-What a request costs the signer is `gate_signer.py`'s part.
+What a request costs the signer is `signer/gate.py`'s part.
 """
 
 import asyncio
@@ -18,12 +18,13 @@ from typing import Final
 
 import uvloop
 
-from bench import gate_signer, relays
-from bench.crowd import Gate, connect, subscribed, window
+from bench.load.traffic import Traffic, addressed_to
+from bench.load.websocket import Socket
 from bench.machine import cores, cpu_seconds, verification_seconds
-from bench.relays import Recipe, Target, running
-from bench.traffic import Traffic, addressed_to
-from bench.websocket import Socket
+from bench.relay import relays
+from bench.relay.crowd import Gate, connect, subscribed, window
+from bench.relay.relays import Recipe, Target, running
+from bench.signer import gate as signer_gate
 
 ROUNDS: Final = 10
 EVENTS: Final = 512  # of a round, that nobody listens to: checked and answered
@@ -145,8 +146,8 @@ async def measure() -> dict[str, float]:
 
 async def main() -> int:
     """Measure, and judge."""
-    bounds = MOST | gate_signer.MOST
-    found = await measure() | await gate_signer.measure()
+    bounds = MOST | signer_gate.MOST
+    found = await measure() | await signer_gate.measure()
     for name, value in found.items():
         print(f"{name:44}{value:6.2f}   at most {bounds[name]}")
     return int(any(value > bounds[name] for name, value in found.items()))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.machine import Usage, usage
-from bench.relays import Target
+from bench.relay.relays import Target
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from bench.meter import Sample
-from bench.relays import LOCAL_RELAY, NOSTR_RELAY, OURS, PLAIN
+from bench.relay.relays import LOCAL_RELAY, NOSTR_RELAY, OURS, PLAIN
 from bench.stats import Spread, percentile, spread
 
 # Smaller is better for these units; a ratio to a peer says how many times better.

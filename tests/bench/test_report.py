@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bench.meter import Sample
-from bench.relays import LOCAL_RELAY, NOSTR_RELAY, OURS
+from bench.relay.relays import LOCAL_RELAY, NOSTR_RELAY, OURS
 from bench.report import best_peer, chart, line, number, rows, table, write
 from bench.stats import percentile, spread
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from bench.sealed import measure
+from bench.signer.sealed import measure
 
 from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap import Protector

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench.crowd import close, connect, subscribed, window
+from bench.load.traffic import Shot, Traffic, addressed_to, broken, shot
+from bench.load.websocket import Socket
 from bench.meter import Sample, metered
-from bench.relays import Target
+from bench.relay.crowd import close, connect, subscribed, window
+from bench.relay.relays import Target
 from bench.stats import percentile
-from bench.traffic import Shot, Traffic, addressed_to, broken, shot
-from bench.websocket import Socket
 from bunker_core.event import Event
 from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT

@@ -1,6 +1,6 @@
 """What one app can cost another: a client's pings, alone and beside one whose relay does its worst.
 
-    python -m bench.fairness [--plain]
+    python -m bench.signer.fairness [--plain]
 
 The bad client sends 400 requests over the signer's relay and listens at a relay of its own, which
 answers nothing, refuses, or says `rate-limited:`. Each round takes the figure alone and beside it
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection, serve
 
-from bench.remote import SIGNER_LIMITS
+from bench.signer.remote import SIGNER_LIMITS
 from bench.stats import percentile
 from bunker.harness import running_relay, running_signer
 from bunker_client import RemoteSigner

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from bench.meter import Sample
-from bench.relays import OURS, Target, stop
-from bench.remote import SIGNER_LIMITS, told
+from bench.relay.relays import OURS, Target, stop
+from bench.signer.remote import SIGNER_LIMITS, told
 from bench.stats import percentile
 from bunker.harness import running_signer
 from bunker_client import RemoteSigner
 
 INSTANT: Final = "instant"
-_INTEROP: Final = Path(__file__).parents[1] / "tests" / "interop"  # where the peers' sources are
-_BUILT: Final = Path(__file__).parent / "results" / "built"
+_INTEROP: Final = Path(__file__).parents[2] / "tests" / "interop"  # where the peers' sources are
+_BUILT: Final = Path(__file__).parents[1] / "results" / "built"
 _AT_ONCE: Final = 32
 
 

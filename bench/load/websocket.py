@@ -4,7 +4,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final, Self, cast
 
-from bench.frames import CLOSE, PING, PONG, TEXT, Decoder, check_response, encode, request
+from bench.load.frames import CLOSE, PING, PONG, TEXT, Decoder, check_response, encode, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from bench.machine import usage
 from bench.meter import Sample, metered
-from bench.relays import Target, stop
+from bench.relay.relays import Target, stop
 from bench.stats import percentile
 from bunker.harness import running_signer
 from bunker_client import RemoteSigner
@@ -34,8 +34,8 @@ from bunker_signer.store import Database, Writer, audit_log, clients, grants, jo
 from bunker_signer.store.database.engine import FILE_NAME
 from bunker_signer.store.journal import Entry, State
 
-_NODE: Final = Path(__file__).parent.parent / "tests" / "interop" / "node"
-_PROGRAMS: Final = Path(__file__).parent / "peers"
+_NODE: Final = Path(__file__).parents[2] / "tests" / "interop" / "node"
+_PROGRAMS: Final = Path(__file__).parents[1] / "peers"
 NOSTR_TOOLS: Final = "nostr-tools with NDK"
 _TIMEOUT: Final = 120.0
 _PAUSE: Final = 0.0005  # seconds; in a round trip each process waits about so long for the others

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from bench.relays import Target
-from bench.traffic import subscribe
-from bench.websocket import Socket
+from bench.load.traffic import subscribe
+from bench.load.websocket import Socket
+from bench.relay.relays import Target
 
 _AT_ONCE = 50  # handshakes under way
 

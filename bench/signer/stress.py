@@ -1,7 +1,7 @@
 """The signer under stress, as real processes: everything at once, or for a while.
 
-    python -m bench.signer_stress burst --clients 32 --requests 1000
-    python -m bench.signer_stress soak --seconds 600
+    python -m bench.signer.stress burst --clients 32 --requests 1000
+    python -m bench.signer.stress soak --seconds 600
 
 `burst` asks for all signatures at once, measures until the last one was verified, and then reads in
 the audit log that each was made once. `soak` keeps up a steady rate, with clients that come and go,

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from bench import relays
 from bench.machine import cores, cpu_seconds, verification_seconds
-from bench.relays import running
-from bench.remote import SIGNER_LIMITS
+from bench.relay import relays
+from bench.relay.relays import running
+from bench.signer.remote import SIGNER_LIMITS
 from bunker.harness import running_signer
 from bunker_client import RemoteSigner
 

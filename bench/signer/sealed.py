@@ -1,6 +1,6 @@
 """What a sealed key costs: sign with it, against libsecp256k1 with a key that lies open.
 
-python -m bench.sealed
+python -m bench.signer.sealed
 """
 
 import time

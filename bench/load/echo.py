@@ -7,7 +7,7 @@ from typing import cast
 
 import uvloop
 
-from bench.frames import TEXT, Decoder, accept, encode_unmasked
+from bench.load.frames import TEXT, Decoder, accept, encode_unmasked
 
 
 class Echo(asyncio.Protocol):

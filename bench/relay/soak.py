@@ -1,6 +1,6 @@
 """Soak: signing traffic through a relay for minutes, while some clients do not read.
 
-    python bench/relay_soak.py --seconds 600
+    python -m bench.relay.soak --seconds 600
 
 Measures what this machine's relay and generator reach together, then runs at half of it. Each pair
 of clients is an app and a signer: requests one way, answers the other. One client in a hundred
@@ -25,10 +25,10 @@ from pathlib import Path
 
 import orjson
 import uvloop
-from _relay import Relay, relay
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from bench.relay.process import Relay, relay
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 

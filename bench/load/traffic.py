@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from bench.websocket import masked
+from bench.load.websocket import masked
 from bunker_core.event import Event, EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 

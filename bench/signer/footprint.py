@@ -1,8 +1,8 @@
 """What a signer keeps: the memory of an app and of a question, thousands of apps, a long audit log.
 
-    python -m bench.footprint apps --apps 10000
-    python -m bench.footprint questions --apps 100 --each 20
-    python -m bench.footprint audit --entries 1000000
+    python -m bench.signer.footprint apps --apps 10000
+    python -m bench.signer.footprint questions --apps 100 --each 20
+    python -m bench.signer.footprint audit --entries 1000000
 
 `apps` starts a signer with one paired app and one with many, and has SPOKEN of them ask for a
 signature. `questions` has each of some apps ask for what nobody answers. `audit` fills a log and
@@ -25,7 +25,7 @@ import uvloop
 from sqlalchemy import insert
 
 from bench.machine import usage
-from bench.signer_stress import UNLIMITED, relay_config
+from bench.signer.stress import UNLIMITED, relay_config
 from bunker.harness import RunningSigner, running_relay, running_signer
 from bunker_client import RemoteSigner
 from bunker_client.request.session import Session

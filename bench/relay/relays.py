@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from bench.frames import HandshakeFailed
-from bench.websocket import Socket
+from bench.load.frames import HandshakeFailed
+from bench.load.websocket import Socket
 
 START_TIMEOUT: Final = 30.0  # seconds
 STOP_TIMEOUT: Final = 10.0
-_HERE: Final = Path(__file__).parent
+_PEERS: Final = Path(__file__).parents[1] / "peers"
 
 OURS: Final = "nostr-bunker"
 PLAIN: Final = "nostr-bunker plain"
@@ -116,7 +116,7 @@ def plain() -> Recipe:
 
 def local_relay(python: str) -> Recipe:
     """Return rust-nostr's LocalRelay; it keeps events in memory."""
-    return Recipe(LOCAL_RELAY, (python, str(_HERE / "peers/local_relay.py"), "{port}"))
+    return Recipe(LOCAL_RELAY, (python, str(_PEERS / "local_relay.py"), "{port}"))
 
 
 def nostr_relay(python: str) -> Recipe:

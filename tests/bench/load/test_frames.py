@@ -1,7 +1,7 @@
 """The load generator's own codec is RFC 6455's."""
 
 import pytest
-from bench.frames import (
+from bench.load.frames import (
     PING,
     TEXT,
     Decoder,

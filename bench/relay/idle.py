@@ -1,6 +1,6 @@
 """Memory of idle connections: each with one subscription, as a waiting signer has.
 
-python bench/relay_idle.py --connections 2000
+python -m bench.relay.idle --connections 2000
 """
 
 import argparse
@@ -9,8 +9,9 @@ import resource
 from contextlib import AsyncExitStack
 
 import uvloop
-from _relay import Relay, relay
 from websockets.asyncio.client import connect
+
+from bench.relay.process import Relay, relay
 
 _WARM_UP = 50  # connections: what is loaded once is not counted
 

@@ -9,15 +9,15 @@ from typing import Final
 
 import orjson
 
-from bench import relays
-from bench.crowd import Gate, close, connect, subscribed
+from bench.load.traffic import Traffic, addressed_to, subscribe
+from bench.load.websocket import Socket
 from bench.machine import usage
 from bench.meter import Sample, metered
-from bench.relays import Recipe, Target, running
+from bench.relay import relays
+from bench.relay.crowd import Gate, close, connect, subscribed
+from bench.relay.relays import Recipe, Target, running
+from bench.relay.throughput import Pair, ingest, latency, pairs
 from bench.stats import percentile
-from bench.throughput import Pair, ingest, latency, pairs
-from bench.traffic import Traffic, addressed_to, subscribe
-from bench.websocket import Socket
 from bunker_core.event import Event
 
 _WARM_UP: Final = 50  # connections

@@ -1,9 +1,9 @@
 """Hostile clients in turn, from an address of their own, until the time is over.
 
-    python bench/hostile.py --url ws://127.0.0.1:7777 --seconds 60
+    python -m bench.relay.hostile --url ws://127.0.0.1:7777 --seconds 60
 
 Each attack is bounded in number and to a few seconds. Prints one line for each: how often it ran,
-what it sent, and how often the relay ended it. `relay_soak.py --hostile` runs this too.
+what it sent, and how often the relay ended it. `soak.py --hostile` runs this too.
 """
 
 import argparse
