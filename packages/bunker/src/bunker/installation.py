@@ -13,7 +13,7 @@ from bunker_core.local.files import private_folder
 from bunker_core.local.home import data_home, user_home
 from bunker_core.nips.nip19 import encode_npub
 from bunker_signer.key.keystore import KEYS_DIRECTORY, MASTER_KEY_FILE, TRANSPORT_NAME, key_storage
-from bunker_signer.nse import NSE, NSEError
+from bunker_signer.nse import NSE
 from bunker_signer.nse.model import DEFAULT_NAME
 
 LOCK: Final = "up.lock"
@@ -83,11 +83,8 @@ class Installation:
         return encode_npub(self.user_pubkey())
 
     def _has(self, name: str) -> bool:
-        try:
-            with NSE(storage=key_storage(self.signer), name=name) as key:
-                return key.exists()
-        except NSEError as error:  # a file where a folder should be, or somebody else's folder
-            raise BunkerError(str(error)) from None
+        with NSE(storage=key_storage(self.signer), name=name) as key:
+            return key.exists()
 
     def _pubkey(self, name: str) -> str:
         with NSE(storage=key_storage(self.signer), name=name) as key:

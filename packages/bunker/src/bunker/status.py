@@ -91,7 +91,7 @@ def status(data: Path, master_key_file: Path | None, as_json: bool, check: bool)
     else:
         try:
             facts = gather(installation, now)
-        except (BunkerError, NSEError) as error:
+        except BunkerError as error:
             raise click.ClickException(str(error)) from None
         well = facts["relay"] == "ready" and facts["signer"] == "running"
         lines = [*_lines(facts), *phone_lines(phones)]
@@ -155,7 +155,7 @@ def examine(
             yield _database(path, name)
     try:
         facts = gather(installation, now)
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         yield Finding(Level.FAIL, f"{error}; `bunker restore` takes it out of a backup")
         return
     if facts["signer"] == "stopped":

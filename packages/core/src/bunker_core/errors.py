@@ -14,7 +14,8 @@
     ├── CryptoError           encryption or decryption failed; never says why
     └── PoolError             a relay connection (see bunker_core.pool)
 
-Untrusted input raises only these. No message carries a key, a plaintext or a content.
+The other packages derive theirs from the root. Untrusted input raises only these. No message
+carries a key, a plaintext or a content.
 """
 
 from typing import Any

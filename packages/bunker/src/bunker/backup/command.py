@@ -19,7 +19,6 @@ from bunker.installation import Installation
 from bunker.up.questions import data_option, master_key_option
 from bunker_core.describe import plain
 from bunker_core.errors import BunkerError
-from bunker_signer.nse import NSEError
 
 
 @click.command()
@@ -37,7 +36,7 @@ def backup(data: Path, master_key_file: Path | None, file: Path) -> None:
     )
     try:
         manifest = make_backup(installation, file, int(time.time()), master)
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])} are in {file}")
     click.echo("not in it: the master key; keep that on another disk than this file")
@@ -75,7 +74,7 @@ def restore(
             _confirm(installation, yes)
             return
         manifest, ours = restore_backup(Path(str(file)), installation, master_key_file)
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(manifest["created_at"]))
     click.echo(f"{len(manifest['files'])} files of {plain.line(manifest['npub'])}, from {made}")

@@ -30,7 +30,6 @@ from bunker_signer.cli.options.asking import (
     push_services_of,
 )
 from bunker_signer.cli.options.notify import hooks_of, notify_option
-from bunker_signer.nse import NSEError
 from bunker_signer.policy import Profile
 
 DEFAULT_PORT: Final = 7777
@@ -218,7 +217,7 @@ def up(
             signer_option=_data(installation, "signer"),
         )
         serve(plan)
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None

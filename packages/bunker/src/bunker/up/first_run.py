@@ -40,7 +40,7 @@ class ImportedKey:
         return "ImportedKey()"
 
     def npub(self) -> str:
-        """Return whose key it is; raises BunkerError and NSEError when it is none."""
+        """Return whose key it is; raises BunkerError when it is none."""
         with NSE(master_key=bytearray(os.urandom(32))) as key:
             return encode_npub(_store(key, self))
 
@@ -54,7 +54,7 @@ def make_keys(
 ) -> str:
     """Make both keys, sealed under the master key, which is made too; return the npub.
 
-    Raises BunkerError and NSEError.
+    Raises BunkerError.
     """
     path = master_key_file or installation.master_key
     for directory in (installation.data, installation.signer):
@@ -74,8 +74,7 @@ def make_keys(
 def make_missing(installation: Installation, master_key_file: Path | None) -> None:
     """Make the key that carries the traffic, if `bunker key` made or took in the user's alone.
 
-    The user's key stays as it is guarded: it may need its owner to unlock it. Raises BunkerError
-    and NSEError.
+    The user's key stays as it is guarded: it may need its owner to unlock it. Raises BunkerError.
     """
     storage = key_storage(installation.signer)
     with NSE(storage=storage, name=TRANSPORT_NAME) as transport:
@@ -117,7 +116,7 @@ def write_recovery(
 ) -> None:
     """Write the user's key to `path`, encrypted under `passphrase` (NIP-49).
 
-    Raises BunkerError and NSEError; an existing file is left as it is.
+    Raises BunkerError; an existing file is left as it is.
     """
     master = MasterKey.from_file(master_key_file or installation.master_key)
     secret = bytearray(passphrase.encode())

@@ -22,7 +22,7 @@ from bunker.up.strength import strength_of
 from bunker_core.errors import BunkerError
 from bunker_core.nips.key_text import MAX_TEXT, decode_text
 from bunker_signer.cli.options import granted
-from bunker_signer.nse import NSEError, harden_process
+from bunker_signer.nse import harden_process
 from bunker_signer.policy import Profile
 
 RECOVERY_FILE: Final = "recovery.txt"
@@ -108,7 +108,7 @@ def first_run(
 ) -> str:
     """Make or take in the key, and write the recovery copy; return what to say of that.
 
-    `last_question` is asked before anything is made. Raises BunkerError, NSEError.
+    `last_question` is asked before anything is made. Raises BunkerError.
     """
     harden_process()  # before the first secret is here: no other process of this user reads along
     imported = _given_key(answers.import_key, answers.import_passphrase_file)
@@ -145,7 +145,7 @@ def init(data: Path, master_key_file: Path | None, **options: Any) -> None:
         click.echo("recovery  " + said.replace("\n", f"\n{' ' * 10}"))
         click.echo(f"BUNKER_RELAY_SIGNERS={installation.remote_signer_pubkey()}")
         click.echo(f"BUNKER_RELAY_OWNER={installation.user_pubkey()}")
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -176,7 +176,7 @@ def recovery(
             passphrase = ""  # nobody to ask: one is made and shown
         shown = "" if passphrase else new_passphrase()
         write_recovery(installation, master_key_file, passphrase or shown, file)
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{installation.npub()} is in {file}, encrypted under your passphrase")
     if shown:
@@ -209,7 +209,7 @@ def _ask_key() -> ImportedKey | None:
         imported = ImportedKey(text, passphrase)
         try:
             npub = imported.npub()
-        except (BunkerError, NSEError) as error:
+        except BunkerError as error:
             click.echo(f"   {error}. Once more, or Enter for a new key.")
         else:
             click.echo(f"   {npub}")

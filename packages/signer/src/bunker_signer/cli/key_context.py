@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from bunker_signer.cli.options import one_line_errors
 from bunker_signer.process.data import default_data
 
 if TYPE_CHECKING:
@@ -282,15 +283,3 @@ def _read_lines(path: Path) -> list[bytearray]:
     lines = content.splitlines()
     content[:] = bytes(len(content))
     return lines
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn what can go wrong into one line on standard error and exit code 1."""
-    from bunker_core.errors import BunkerError
-    from bunker_signer.nse import NSEError
-
-    try:
-        yield
-    except (NSEError, BunkerError) as error:
-        raise click.ClickException(str(error)) from None

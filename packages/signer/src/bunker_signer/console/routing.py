@@ -22,7 +22,6 @@ from bunker_signer.console.auth.guard import MAX_PICTURE_BODY, csrf_matches, csr
 from bunker_signer.console.problem import Problem
 from bunker_signer.console.site import Console, Visit
 from bunker_signer.console.view import texts
-from bunker_signer.nse import NSEError
 from bunker_signer.qr.pictures import MAX_PHOTO, Busy, NoPicture
 from bunker_signer.store.accounts import LINK_LIFETIME
 
@@ -204,8 +203,6 @@ async def _with_problems(visit: Visit, work: Awaitable[Response]) -> Response:
     except Problem as problem:
         said = visit.texts(problem.key, **problem.values)
         status = problem.status
-    except NSEError as error:
-        said, status = str(error), 400
     except BunkerError as error:
         said, status = str(error), 400
     back = _BACK.get(

@@ -19,7 +19,6 @@ from bunker_signer.control.protocol import (
     SOCKET,
     ControlError,
 )
-from bunker_signer.nse import NSEError
 from bunker_signer.nse.memory import copy_of
 from bunker_signer.process.logs import get_logger
 
@@ -143,7 +142,7 @@ class ControlServer:
             return {"error": "the running signer does not know this command; is it older?"}
         try:
             return {"result": await command(header["arguments"], uid, secret)}
-        except (BunkerError, NSEError) as error:
+        except BunkerError as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 -- the owner is answered whatever happens
             log.error("control failed", command=header["command"], error=type(error).__name__)

@@ -5,9 +5,9 @@ without knowing this package.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 from bunker_core.errors import BunkerError
 from bunker_core.event import EventTemplate, VerifiedEvent, parse_template
@@ -15,12 +15,9 @@ from bunker_core.local.home import expanded
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_core.signer import Signer
 from bunker_signer.key.keystore import KEYS_DIRECTORY, KeyStore, key_storage
-from bunker_signer.nse import NSE, NSEError
+from bunker_signer.nse import NSE
 
 MASTER_KEY_VARIABLE: Final = "BUNKER_MASTER_KEY_FILE"
-
-
-T = TypeVar("T")
 
 
 class DirectSigner(Signer):
@@ -38,23 +35,23 @@ class DirectSigner(Signer):
     # An operation takes a tenth of a millisecond, so it runs on the event loop itself.
 
     async def get_public_key(self) -> str:
-        return _told(self._nse.get_public_key)
+        return self._nse.get_public_key()
 
     async def sign_event(self, event: EventTemplate | Mapping[str, Any]) -> VerifiedEvent:
         template = event if isinstance(event, EventTemplate) else parse_template(event)
-        return _told(lambda: VerifiedEvent(self._nse.sign(template)))
+        return VerifiedEvent(self._nse.sign(template))
 
     async def nip44_encrypt(self, peer: str, plaintext: str) -> str:
-        return _told(lambda: self._nse.nip44_encrypt(parse_pubkey(peer), plaintext))
+        return self._nse.nip44_encrypt(parse_pubkey(peer), plaintext)
 
     async def nip44_decrypt(self, peer: str, payload: str) -> str:
-        return _told(lambda: self._nse.nip44_decrypt(parse_pubkey(peer), payload))
+        return self._nse.nip44_decrypt(parse_pubkey(peer), payload)
 
     async def nip04_encrypt(self, peer: str, plaintext: str) -> str:
-        return _told(lambda: self._nse.nip04_encrypt(parse_pubkey(peer), plaintext))
+        return self._nse.nip04_encrypt(parse_pubkey(peer), plaintext)
 
     async def nip04_decrypt(self, peer: str, payload: str) -> str:
-        return _told(lambda: self._nse.nip04_decrypt(parse_pubkey(peer), payload))
+        return self._nse.nip04_decrypt(parse_pubkey(peer), payload)
 
 
 def open_signer(path: str) -> DirectSigner:
@@ -67,21 +64,10 @@ def open_signer(path: str) -> DirectSigner:
         raise BunkerError(f"{data} holds no sealed key; make one with `bunker signer run`")
     given = os.environ.get(MASTER_KEY_VARIABLE)
 
-    def unlocked() -> NSE:
-        nse = NSE(storage=key_storage(data))
-        try:
-            KeyStore(data, Path(given) if given else None).unlock(nse, None)
-        except BaseException:
-            nse.close()
-            raise
-        return nse
-
-    return DirectSigner(_told(unlocked))
-
-
-def _told(operation: Callable[[], T]) -> T:
-    """Do it; what the enclave refuses is a BunkerError, like everything else that an app meets."""
+    nse = NSE(storage=key_storage(data))
     try:
-        return operation()
-    except NSEError as error:
-        raise BunkerError(str(error)) from None
+        KeyStore(data, Path(given) if given else None).unlock(nse, None)
+    except BaseException:
+        nse.close()
+        raise
+    return DirectSigner(nse)

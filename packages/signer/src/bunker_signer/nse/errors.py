@@ -1,6 +1,12 @@
-"""The one error of the NSE and its codes, named as in the reference package."""
+"""The one error of the NSE and its codes, named as in the reference package.
+
+BunkerError               (see bunker_core.errors)
+└── NSEError              `code` says which of NSEErrorCode it is
+"""
 
 from enum import StrEnum
+
+from bunker_core.errors import BunkerError
 
 
 class NSEErrorCode(StrEnum):
@@ -19,7 +25,7 @@ class NSEErrorCode(StrEnum):
     SIGN_FAILED = "SIGN_FAILED"
 
 
-class NSEError(Exception):
+class NSEError(BunkerError):
     """One line that says what failed and what to do; never a key, a passphrase or a plaintext."""
 
     def __init__(self, message: str, code: NSEErrorCode) -> None:

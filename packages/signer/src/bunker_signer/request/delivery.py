@@ -15,7 +15,6 @@ from typing import Final
 from bunker_core.errors import BunkerError
 from bunker_core.messages import prefix
 from bunker_core.pool import Publication, RelayPool
-from bunker_signer.nse import NSEError
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
 from bunker_signer.request.fair_semaphore import FairSemaphore
@@ -349,5 +348,5 @@ class Courier:
 
 def _tell_failure(reply: Reply, error: BaseException) -> None:
     # The type alone, unless it is ours: a text could repeat what was signed.
-    said = str(error) if isinstance(error, BunkerError | NSEError) else type(error).__name__
+    said = str(error) if isinstance(error, BunkerError) else type(error).__name__
     log.error("reply failed", client=reply.client_pubkey, error=said)

@@ -132,7 +132,7 @@ class Jobs:
             text, scheme = identity.channel(event.pubkey).open(event.content)
             request = parse_request(text)
             operation = self._read(request, identity, entry.received_at)
-        except (BunkerError, NSEError, Refused):
+        except (BunkerError, Refused):
             log.error("journal entry unreadable", digest=entry.digest)
             await self._writer.write(lambda to: journal.forget(to, entry.digest))
             return None

@@ -15,7 +15,6 @@ from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip46 import Response, format_permissions
 from bunker_core.pool import Incoming, RelayPool, Subscription
 from bunker_signer.key.identity import Identity
-from bunker_signer.nse import NSEError
 from bunker_signer.policy import Grant
 from bunker_signer.process.logs import get_logger
 from bunker_signer.process.metrics import Metrics
@@ -320,7 +319,7 @@ class Agent:
             if reply is not None:
                 event = reply.event(int(self._corrected()))
                 self.pool.publish(event, (*self.relays, *reply.relays)).forget()
-        except (BunkerError, NSEError) as error:
+        except BunkerError as error:
             log.error("reply failed", client=incoming.event.pubkey, error=str(error))
         except Exception as error:  # noqa: BLE001 -- one event must not cost the connection
             _tell_failure(incoming.event, error)

@@ -90,8 +90,8 @@ async def running(
 
     `more_known` is called when an open question can say more than it did.
 
-    Raises BunkerError and NSEError, and leaves nothing behind, when it can't start. The caller
-    holds the data directory and takes requests by `Service.agent.serve`.
+    Raises BunkerError, and leaves nothing behind, when it can't start. The caller holds the data
+    directory and takes requests by `Service.agent.serve`.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:

@@ -199,13 +199,11 @@ def database_of(data: Path, url: str) -> "Iterator[Database]":
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what can go wrong into one line on standard error and exit code 1."""
-    from bunker_signer.nse import NSEError
-
     try:
         yield
     except InvalidURI as error:
         raise click.ClickException(f"{error}; check the address") from None
-    except (BunkerError, NSEError) as error:
+    except BunkerError as error:
         raise click.ClickException(str(error)) from None
 
 
