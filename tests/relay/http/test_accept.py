@@ -83,6 +83,24 @@ def test_in_all_the_oldest_silent_one_makes_room() -> None:
     assert not held[4].dropped
 
 
+def test_whoever_has_left_leaves_room_and_nothing_else() -> None:
+    """Also who asked for something, and who leaves twice."""
+    waiting = Waiting(per_address=1, total=10)
+    first, second = Held(), Held()
+    for _ in range(2):
+        assert waiting.enter(first, "a")
+        waiting.speaks(first)
+        waiting.speaks(first)
+        assert not waiting.enter(second, "a")
+        waiting.leave(first)
+        waiting.leave(first)
+        waiting.silent(first)
+    assert waiting.enter(second, "a")
+    waiting.leave(second)
+    assert (first.dropped, second.dropped, len(waiting)) == (False, False, 0)
+    assert (waiting._counts, waiting._silent, waiting._all_silent) == ({}, {}, {})
+
+
 def test_a_proxy_brings_many() -> None:
     """A listed proxy's address has no bound of its own, only the bound in all."""
     waiting = Waiting(per_address=1, total=3)
