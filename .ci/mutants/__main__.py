@@ -3,11 +3,11 @@
     make mutants MODULES="PATH..." [TESTS="PATH..."] [SINCE=COMMIT]
 
 A module is a path such as packages/core/src/bunker_core/bounds/rate.py. Its tests are the file at
-the same path and those beside it that import it, or what TESTS names. They run once without any
-change, and that shows how long each takes and which lines it runs. Then each change is made in a
-copy of the repository, in build, and given to the tests that run its line, until one fails. What no
-test notices is shown at once, and every ten seconds how far it is (on a terminal, always). With
-SINCE only lines are changed that are not as they were in that commit.
+the same path and those beside and below it that import it, or what TESTS names. They run once
+without any change, and that shows how long each takes and which lines it runs. Then each change is
+made in a copy of the repository, in build, and given to the tests that run its line, until one
+fails. What no test notices is shown at once, and every ten seconds how far it is (on a terminal,
+always). With SINCE only lines are changed that are not as they were in that commit.
 
 A change that keeps its tests from ending is ended after three times the seconds that they took
 without it, from the start of Python to the last test, and five more; it counts as noticed, and is
@@ -55,7 +55,7 @@ def main(cosmic_ray: str, modules: list[str]) -> int:
 
 
 def _tests_of(module: str) -> list[str]:
-    """Return the test file of a module, at the same path, and those beside it that import it.
+    """Return the test file of a module, at the same path, and those beside or below that import it.
 
     The nearest folder of tests, if there is none.
     """
@@ -66,7 +66,7 @@ def _tests_of(module: str) -> list[str]:
         folder = folder.parent
     found = [
         str(file.relative_to(ROOT))
-        for file in sorted(folder.glob("test_*.py"))
+        for file in sorted(folder.rglob("test_*.py"))
         if file.stem == f"test_{rest[-1]}" or f"from {'.'.join(rest)} import" in file.read_text()
     ]
     return named or found or [str(folder.relative_to(ROOT))]

@@ -2,100 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from bunker_core.event import Event
 from bunker_core.keys import SecretKey
-from bunker_relay.client.connection import Connection
+from bunker_relay.client import answers, connection
 from bunker_relay.config import Config, Limits
-from bunker_relay.nodes.bus import Alone
 from bunker_relay.relay import Relay
-from bunker_relay.store.outcome import Outcome
+from bunker_relay.store.outcome import PAGE_BYTES
+from relay.client._clients import Client, Disk, Slow, written
 from relay.store._saving import save
 from support.wire import PATIENCE, note
-
-
-class Slow(Alone):
-    """Other nodes that take their time until they know what is asked for."""
-
-    alone = False
-    settled = False
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.cancelled = 0
-        self.known = asyncio.Event()
-        self._changed = asyncio.Event()
-
-    async def until(self, wanted: Callable[[], bool]) -> None:
-        """Return when `wanted` holds of what happens here."""
-        while not wanted():
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def settle(self) -> None:
-        self.waiting += 1
-        self._changed.set()
-        try:
-            await self.known.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.waiting -= 1
-            self._changed.set()
-
-
-class Client:
-    """Frames to a connection, and what it says."""
-
-    def __init__(self, relay: Relay, **extensions: Callable[[], None]) -> None:
-        """`extensions` are what our own server offers, `bunker.abort` as `abort`."""
-        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.said: asyncio.Queue[list[Any]] = asyncio.Queue()
-        self.reads = asyncio.Event()  # what it is sent
-        self.reads.set()
-        scope = {"extensions": {f"bunker.{name}": call for name, call in extensions.items()}}
-        self.connection = Connection(
-            relay.parts, "192.0.2.1", frozenset(), scope, self._incoming.get, self._send
-        )
-        self._serving = asyncio.create_task(self.connection.run())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.leave()
-
-    async def leave(self) -> None:
-        """Disconnect."""
-        self._incoming.put_nowait({"type": "websocket.disconnect"})
-        with suppress(asyncio.CancelledError):
-            await self._serving
-
-    def send(self, *message: Any) -> None:
-        """Send a message."""
-        self.send_frame(text=json.dumps(message))
-
-    def send_frame(self, **frame: str | bytes) -> None:
-        """Send a frame as it is."""
-        self._incoming.put_nowait({"type": "websocket.receive", **frame})
-
-    async def told(self, number: int) -> list[list[Any]]:
-        """Return so many messages; a close is one, too."""
-        return [await self.said.get() for _ in range(number)]
-
-    async def _send(self, message: Any) -> None:
-        await self.reads.wait()
-        text = message.get("text")
-        closed = ["closed", message.get("code"), message.get("reason")]
-        self.said.put_nowait(json.loads(text) if text else closed)
 
 
 @pytest.mark.parametrize("asked", [{"kinds": [1]}, {"kinds": [24133], "limit": 0}])
@@ -147,33 +67,6 @@ async def test_a_client_that_has_left_costs_nothing_more(tmp_path: Path) -> None
     await asyncio.sleep(0)
     assert client.said.empty()
     await relay.close()
-
-
-class Disk:
-    """Takes the place of a store's `save`: what came, to be committed by hand."""
-
-    def __init__(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.waiting: list[Callable[[Outcome], None]] = []
-        self._came = asyncio.Event()
-        monkeypatch.setattr(relay.store, "save", self._save)
-
-    def _save(self, _event: Event, done: Callable[[Outcome], None]) -> None:
-        self.waiting.append(done)
-        self._came.set()
-
-    async def came(self, number: int) -> None:
-        """Return when so many wait."""
-        while len(self.waiting) < number:
-            self._came.clear()
-            await self._came.wait()
-
-    def commit(self) -> None:
-        """Store the first that waits."""
-        self.waiting.pop(0)(Outcome.SAVED)
-
-
-def written(**settings: Any) -> list[Any]:
-    return ["EVENT", json.loads(note(SecretKey.generate(), **settings).to_json())]
 
 
 async def test_what_can_not_be_read_is_said_and_then_hung_up(tmp_path: Path) -> None:
@@ -304,4 +197,83 @@ async def test_a_client_that_reads_nothing_is_dropped(tmp_path: Path) -> None:
         other.send("CLOSE", "s")
         client.reads.set()
     assert (relay.hub.subscriptions, len(relay.connections)) == (0, 0)
+    await relay.close()
+
+
+async def test_a_client_that_takes_nothing_is_not_read(tmp_path: Path) -> None:
+    """Once half of what may wait for it does; when it reads again, so does the relay."""
+    limits = Limits(max_message_bytes=1_024, max_signing_bytes=1_024, max_outbox_bytes=4_096)
+    relay, sent = Relay(Config(data=tmp_path, limits=limits)), 100
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        client.reads.clear()
+        for number in range(sent):
+            client.send("REQ", str(number).rjust(60, "s"), {"kinds": [20_000]})
+            client.send("CLOSE", str(number).rjust(60, "s"))
+        for _ in range(9 * sent):
+            await asyncio.sleep(0)
+        assert relay.counters.messages < sent
+        assert relay.counters.slow_clients_closed == 0
+        client.reads.set()
+        assert len(await client.told(sent)) == sent
+    await relay.close()
+
+
+async def test_a_client_that_keeps_others_from_their_room_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes nothing of its answer, when another's has no room; it alone, and counted."""
+    monkeypatch.setattr(answers, "_STALLED", 0.0)
+    relay, dropped = Relay(Config(data=tmp_path)), asyncio.Event()
+    relay.parts = replace(relay.parts, answers=answers.Answers(PAGE_BYTES, 9 * PAGE_BYTES))
+    key = SecretKey.generate()
+    await save(relay.store, *(note(key, letter * 60_000) for letter in "abc"))
+    async with (
+        asyncio.timeout(PATIENCE),
+        Client(relay, abort=dropped.set) as client,
+        Client(relay) as other,
+    ):
+        client.reads.clear()
+        client.send("REQ", "s", {"kinds": [1]})
+        await client.is_sent.wait()
+        other.send("REQ", "s", {"kinds": [1]})
+        assert [said[0] for said in await other.told(4)] == ["EVENT"] * 3 + ["EOSE"]
+        assert dropped.is_set()
+        assert relay.counters.slow_clients_closed == 1
+        assert (len(relay.connections), relay.hub.subscriptions) == (1, 1)
+        client.reads.set()
+    await relay.close()
+
+
+async def test_a_defect_in_an_answer_is_in_the_log_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it is, and not with what it was about; a cancelled one is none."""
+    defects: list[tuple[str, BaseException]] = []
+    logged = asyncio.Event()
+
+    def log(what: str, error: BaseException) -> None:
+        defects.append((what, error))
+        logged.set()
+
+    class Failing(Slow):
+        async def settle(self) -> None:
+            if not defects:
+                raise KeyError("what it was about")
+            await super().settle()
+
+    monkeypatch.setattr(connection, "defect", log)
+    relay, bus = Relay(Config(data=tmp_path)), Failing()
+    relay.parts = replace(relay.parts, bus=bus)
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        client.send("REQ", "s", {"kinds": [1]})
+        await logged.wait()
+        client.send("REQ", "t", {"kinds": [1]})
+        await bus.until(lambda: bus.waiting == 1)
+        client.send("CLOSE", "t")
+        await bus.until(lambda: bus.cancelled == 1)
+        client.send("REQ", "u", {"kinds": [1]})
+        bus.known.set()
+        assert await client.told(1) == [["EOSE", "u", ["finish"]]]
+        assert not client.connection._tasks
+    assert [(what, type(error)) for what, error in defects] == [("a task failed", KeyError)]
     await relay.close()

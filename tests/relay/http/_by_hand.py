@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import uvicorn
 from uvicorn.server import ServerState
 
 from bunker_core.bounds.rate import Buckets, FixedRate
 from bunker_relay.http.accept import HTTPProtocol, Waiting
+from relay._socket import ADDRESS, Socket, configured
 
 
 class Timer:
@@ -51,44 +51,6 @@ class Loop:
                 timer.call()
 
 
-class Socket(asyncio.Transport):
-    """What is written, and how it ended."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__({"peername": (address, 5)})
-        self.written = b""
-        self.ended = ""
-        self.reads = True
-        self.protocol: Any = None
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.ended = self.ended or "closed"
-
-    def abort(self) -> None:
-        self.ended = "aborted"
-
-    def is_closing(self) -> bool:
-        return bool(self.ended)
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        return
-
-
 class Server:
     """Connections to one application, which answers as many requests as it is told."""
 
@@ -103,7 +65,7 @@ class Server:
             requests = Buckets(FixedRate(1, burst))
 
         self.kind = Ours
-        self.config = uvicorn.Config(self._app, lifespan="off", log_config=None, interface="asgi3")
+        self.config = configured(self._app, lifespan="off")
         self.config.load()
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -120,7 +82,7 @@ class Server:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    def connect(self, address: str = "192.0.2.1") -> tuple[HTTPProtocol, Socket]:
+    def connect(self, address: str = ADDRESS) -> tuple[HTTPProtocol, Socket]:
         protocol = self.kind(self.config, self.state, {}, _loop=self.loop)  # type: ignore[arg-type]
         socket = Socket(address)
         protocol.connection_made(socket)

@@ -15,45 +15,11 @@ from bunker_relay.client.outbox import Unread
 from bunker_relay.config import Log
 from bunker_relay.event.limits import Budget
 from bunker_relay.logs import log
+from relay._socket import ADDRESS, Socket, configured, frame
 
-ADDRESS = "192.0.2.1"
 MOST = 1_048_576  # bytes of a message
-TEXT, BINARY, PING = 1, 2, 9
+BINARY, PING = 2, 9
 PONG = b"\x8a\x00"
-
-
-class Socket(asyncio.Transport):
-    """What is written, and whether it reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.reads = True
-        self.ended = ""
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def close(self) -> None:
-        self.ended = self.ended or "closed"
-
-    def abort(self) -> None:
-        self.ended = "aborted"
-
-    def is_closing(self) -> bool:
-        return bool(self.ended)
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        return
 
 
 class Attached:
@@ -94,29 +60,8 @@ class Attached:
         return True
 
 
-def configured(app: Any, **settings: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app, interface="asgi3", ws_ping_interval=None, log_config=None, **settings
-    )
-
-
 async def _no_app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("nothing is left to the application")
-
-
-def frame(payload: bytes, opcode: int = TEXT, *, whole: bool = True) -> bytes:
-    """Return a masked frame."""
-    mask, size = b"\x01\x02\x03\x04", len(payload)
-    head = bytes([opcode | (0x80 if whole else 0)])
-    if size < 126:
-        head += bytes([0x80 | size])
-    elif size < 65_536:
-        head += b"\xfe" + size.to_bytes(2)
-    else:
-        head += b"\xff" + size.to_bytes(8)
-    full = mask * (size // 4 + 1)
-    masked = int.from_bytes(payload) ^ int.from_bytes(full[:size])
-    return head + mask + masked.to_bytes(size)
 
 
 def cut(data: bytes, size: int) -> Iterable[bytes]:
