@@ -17,6 +17,7 @@ from bunker_client.pair.pairing import Pairing
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
+from bunker_core.nips.bunker_uri import parse_bunker_uri
 from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
@@ -270,6 +271,38 @@ async def test_the_owners_relays_are_asked_only_if_they_are_named(
             await made.deny()
             with pytest.raises(RequestDenied):
                 await asking
+
+
+async def test_an_answer_that_nobody_heard_is_sent_again(handset: Phone, served: Served) -> None:
+    """An app that listens only after its request, as go-nostr does, is answered all the same."""
+    page = handset.page
+    await page.evaluate(
+        """void (window.again = new Promise((heard) => {
+          const later = window.setTimeout;
+          window.setTimeout = (work, milliseconds, ...rest) =>
+            milliseconds === 200 ? heard(work) : later(work, milliseconds, ...rest);
+        }))"""
+    )
+    uri = parse_bunker_uri(await handset.pair_uri())
+    signer, app = uri.remote_signer_pubkey, SecretKey.generate()
+    shared = nip44.conversation_key(app.shared_x(signer))
+    asked = {"id": "1", "method": "connect", "params": [signer, uri.secret]}
+    template = rpc_template(nip44.encrypt(json.dumps(asked), shared), signer, int(time.time()))
+    wanted = {"kinds": [24133], "#p": [app.pubkey]}
+    async with websockets.connect(served.relay) as socket:
+
+        async def told(kind: str) -> Any:
+            while (message := json.loads(await socket.recv()))[0] != kind:
+                pass
+            return message
+
+        await socket.send(json.dumps(["EVENT", sign_event(template, app).to_dict()]))
+        await asyncio.wait_for(page.evaluate("window.again.then(() => true)"), 60)
+        await socket.send(json.dumps(["REQ", "answers", wanted]))
+        await told("EOSE")
+        await page.evaluate("window.again.then((send) => send())")
+        answer = json.loads(nip44.decrypt((await told("EVENT"))[2]["content"], shared))
+    assert (answer["id"], answer["result"]) == ("1", "ack")
 
 
 async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -> None:

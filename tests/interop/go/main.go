@@ -77,7 +77,8 @@ func tell(line map[string]any) {
 
 func main() {
 	// Where two goroutines really run at once, a call of go-nostr 0.38 may miss the word that its
-	// request was sent, and then waits for ever (hasWorked in nip46/client.go).
+	// request was sent, and then waits for ever (hasWorked in nip46/client.go). Its connect goes out
+	// before its subscription either way: a signer has to send again what nobody heard.
 	runtime.GOMAXPROCS(1)
 	orders := bufio.NewScanner(os.Stdin)
 	orders.Buffer(nil, 1<<20)

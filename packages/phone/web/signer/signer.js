@@ -8,6 +8,7 @@
 import { CryptoError, InvalidInput, InvalidRPC, NSEError, Refused } from "../errors.js";
 import { signEvent, tagValues, verifyEvent } from "../nips/event.js";
 import { param, parseMetadata, parseRequest, responseText } from "../nips/nip46.js";
+import { Again } from "./again.js";
 import { Buckets, TokenBucket } from "./limits.js";
 import { digestOf, hostsOf, readOperation } from "./operation.js";
 import { FREE, permission } from "./policy.js";
@@ -22,7 +23,7 @@ export const DEADLINE = 120; // seconds that a person has
 /** @typedef {import("./transport.js").Scheme} Scheme */
 /** @typedef {import("../nips/nip46.js").Request} Request */
 /** @typedef {import("./operation.js").Operation} Operation */
-/** @typedef {{ client: string, content: string, relays: string[], notBefore: number, digest: string, after?: () => Promise<unknown> }} Reply */
+/** @typedef {{ client: string, content: string, relays: string[], notBefore: number, digest: string, afresh?: () => Promise<string>, after?: () => Promise<unknown> }} Reply */
 /** @typedef {{ verdict: "deny" | "once" | "always" | "never", seconds?: number | null, uses?: number | null, by: string }} Answer */
 /** @typedef {{ entry: RequestRow, client: ClientRow, request: Request, scheme: Scheme, operation: Operation }} Job */
 
@@ -30,6 +31,7 @@ export class Signer {
   #strangerEvents = new TokenBucket(100, 200);
   #strangerReplies = new TokenBucket(1, 20);
   #clientRequests = new Buckets(100, 2000, 4096);
+  #again = new Again();
   /** @type {Set<string>} */
   #working = new Set();
 
@@ -56,10 +58,16 @@ export class Signer {
     this.changed = () => {};
   }
 
-  /** Take a request event that came by `relay`; whatever is wrong with it costs nothing else. @param {Event} event @param {string} relay */
+  /**
+   * Take a request event that came by `relay`; whatever is wrong with it costs nothing else. An
+   * answer that nobody heard is sent again: by `resume` if it is in the journal, else from here.
+   * @param {Event} event @param {string} relay
+   */
   async handle(event, relay) {
     const reply = await this.#handle(event, relay);
-    if (reply) await this.#deliver(reply);
+    if (!reply || (await this.#deliver(reply))) return;
+    const { afresh } = reply;
+    if (afresh) void this.#again.send(reply.client, async () => this.#deliver({ ...reply, content: await afresh() }));
   }
 
   /** @param {Event} event @param {string} relay @returns {Promise<Reply | null>} */
@@ -86,12 +94,11 @@ export class Signer {
       throw error;
     }
     /** @param {Request["id"]} id @param {{ result?: string, error?: string }} response @param {() => Promise<unknown>} [after] */
-    const reply = async (id, response, after) => ({
-      client: event.pubkey,
-      content: await this.transport.seal(event.pubkey, responseText({ id, ...response }), scheme),
-      relays: [...new Set([relay, ...(client?.relays ?? [])])],
-      notBefore: event.created_at, digest: "", after,
-    });
+    const reply = async (id, response, after) => {
+      const afresh = () => this.transport.seal(event.pubkey, responseText({ id, ...response }), scheme);
+      const relays = [...new Set([relay, ...(client?.relays ?? [])])];
+      return { client: event.pubkey, content: await afresh(), relays, notBefore: event.created_at, digest: "", afresh, after };
+    };
     let request;
     try {
       request = parseRequest(text);
@@ -295,13 +302,14 @@ export class Signer {
     };
   }
 
-  /** @param {Reply} reply */
+  /** Send an answer; return whether it was heard. @param {Reply} reply */
   async #deliver(reply) {
     if (reply.digest) this.#working.add(reply.digest);
     try {
       const sent = await this.send(reply);
       if (sent && reply.digest) await this.database.write(["requests"], (tx) => record.finish(tx, reply.digest));
       if (sent) await reply.after?.();
+      return sent;
     } finally {
       this.#working.delete(reply.digest);
     }
