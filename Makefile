@@ -98,7 +98,7 @@ packages/phone/node_modules/.installed: $(addprefix packages/phone/,package.json
 	@touch $@
 
 conformance: $(VENV)/.dev peers $(VENV)-bench/.peers ## Judge every relay, signer and client that runs here (20 minutes)
-	$(BIN)/python tests/interop/conformance_table.py docs/conformance.md build/conformance
+	$(BIN)/python tests/interop/tables/conformance.py docs/conformance.md build/conformance
 
 screenshots: extension $(VENV)/.dev ## Take the pictures of the console and of the extension anew (Chromium, Firefox)
 	$(BIN)/python tests/signer/console/screenshots.py

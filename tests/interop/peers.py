@@ -167,12 +167,12 @@ def node(script: str) -> tuple[str, ...]:
 
 
 def python(script: str) -> tuple[str, ...]:
-    """Return the command of a script beside this file; skip without nostr_sdk."""
+    """Return the command of a script in python/; skip without nostr_sdk."""
     try:
         version("nostr-sdk")
     except ModuleNotFoundError:
         need(False, "nostr-sdk 0.45.1")
-    return sys.executable, str(HERE / script)
+    return sys.executable, str(HERE / "python" / script)
 
 
 def go(folder: str) -> tuple[str, ...]:

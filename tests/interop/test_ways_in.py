@@ -21,9 +21,9 @@ from bunker_core.event import parse_event, verify
 from bunker_core.nips.nip19 import parse_pubkey
 from bunker_signer.control.protocol import send
 from bunker_signer.policy import Grant
-from interop.conformance_table import built_client
 from interop.driven import LIBRARIES, Driven, LibraryError, driven
 from interop.peers import NOT_OFFERED, Row, library_version, node, python
+from interop.tables.conformance import built_client
 from support.require import need
 
 WAYS: Final = ("bunker://", "nostrconnect://", "bunker, 1 of 2", "nostrcon, 1 of 2")

@@ -10,7 +10,7 @@ from bunker.conformance.client import CASES
 from bunker.conformance.client.kit import Target, running
 from support.judged import convicted, judged, reasons
 
-OURS = Path(__file__).parents[2] / "interop" / "conformance_client.py"
+OURS = Path(__file__).parents[2] / "interop" / "python" / "conformance_client.py"
 NAIVE = Path(__file__).with_name("naive_client.py")
 # What the small client below is judged by: it has neither invitations nor a second connection.
 SMALL = (

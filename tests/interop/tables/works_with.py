@@ -1,6 +1,6 @@
-"""README's table of what works with what, from what the tests of this folder hold.
+"""README's table of what works with what, from what the tests of interop hold.
 
-cd tests && ../.venv/bin/python -m interop.works_with ../README.md
+cd tests && ../.venv/bin/python -m interop.tables.works_with ../README.md
 """
 
 import re

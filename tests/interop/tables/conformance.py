@@ -1,6 +1,6 @@
 """Judge everything that runs here and write docs/conformance.md: `make conformance`.
 
-    python tests/interop/conformance_table.py PAGE RUNS [NAME...]
+    python tests/interop/tables/conformance.py PAGE RUNS [NAME...]
 
 RUNS is a directory for the runs' JSON; with names, only those targets are judged anew. What this
 machine has not (go, cargo, .venv-bench) is left out, with a word on standard error.
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 HERE: Final = ROOT / "tests" / "interop"
 NODE: Final = HERE / "node" / "conformance"
 BUILT: Final = ROOT / "bench" / "results" / "built"
@@ -54,7 +54,7 @@ def relays() -> Iterator[Judged]:
         port = str(PORT + number)
         command = (*BUNKER, "relay", "run", "--port", port, "--data", "{folder}", *options)
         yield Judged("relay", name, (f"ws://127.0.0.1:{port}", "--", *command))
-    command = (sys.executable, str(HERE / "local_relay.py"), str(PORT + 2))
+    command = (sys.executable, str(HERE / "python" / "local_relay.py"), str(PORT + 2))
     name = f"nostr_sdk {version('nostr-sdk')} LocalRelay"
     yield Judged("relay", name, (f"ws://127.0.0.1:{PORT + 2}", "--", *command))
     program = BENCH / "nostr-relay"
@@ -155,7 +155,7 @@ def build(command: tuple[str, ...], folder: Path) -> bool:
 
 
 def clients() -> Iterator[Judged]:
-    python = (sys.executable, str(HERE / "conformance_client.py"))
+    python = (sys.executable, str(HERE / "python" / "conformance_client.py"))
     yield Judged("client", f"nostr-bunker {version('nostr-bunker')}", ("--", *python, "ours"))
     for library, package in (
         ("nostr-tools", "nostr-tools"),

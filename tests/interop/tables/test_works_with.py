@@ -1,4 +1,4 @@
-"""README's table is what the tests of this folder hold, with today's versions."""
+"""README's table is what the tests of interop hold, with today's versions."""
 
 import re
 from importlib.util import find_spec
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from interop.driven import LIBRARIES
 from interop.peers import library_version
-from interop.works_with import written
+from interop.tables.works_with import written
 from support.require import need
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from interop.conformance_table import NODE, built_client
 from interop.peers import node
+from interop.tables.conformance import NODE, built_client
 from support.require import need
 
 TIMEOUT = 60.0  # seconds
