@@ -34,7 +34,8 @@ from bunker_relay.store.database.engine import (
 from bunker_relay.store.outcome import Found, Outcome, Stored, StoreError
 from bunker_relay.store.query import Check, count_events, find_events, read_events
 from bunker_relay.store.readers import Readers
-from bunker_relay.store.write import forget_old, save_all, too_many_old
+from bunker_relay.store.sweep import Sweeper
+from bunker_relay.store.write import save_all
 
 FILE: Final = "relay.sqlite3"
 _MAX_BATCH: Final = 500  # events in one commit
@@ -43,8 +44,6 @@ _SWEEP_SECONDS: Final = 60.0
 _GO_ON_SECONDS: Final = 1.0  # after a sweep that left something, as others had to write
 _PATIENCE: Final = 2.0  # seconds for an answer of PostgreSQL, beside those for a lock
 _CLOSING: Final = 30.0  # seconds
-_SUSPICIOUS: Final = 1_000  # events that the end of their time may take at once, whatever there is
-_NEAR: Final = 3_600  # seconds since when an end is no surprise: the relay may have been off
 
 _T = TypeVar("_T")
 Done = Callable[[Outcome | StoreError], None]
@@ -96,8 +95,7 @@ class Store:
         self._publishing = threading.Lock()
         self._closing = False
         self._ended = asyncio.Event()  # the writer has ended
-        self._kept = True  # whether the last sweep deleted what it was to
-        self._swept_at = time.monotonic()  # when nothing was left to delete; no clock changes it
+        self._sweeper = Sweeper(self._engine, time.monotonic())
         self._broken = False  # the database failed while closing: do not wait for it again
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._writer.start()
@@ -271,30 +269,7 @@ class Store:
             job.done(outcome)
 
     def _sweep(self) -> bool:
-        """Delete what has expired or is too old, a little at a time; writes go on in between.
-
-        What an earlier sweep would have taken, if the clock was right then, and is over half of
-        all, stays until the owner has looked. Returns whether there may be more to delete.
-        """
-        now = int(time.time())
-        near = now - int(time.monotonic() - self._swept_at) - _NEAR
-        try:
-            with self._engine.connect() as connection:
-                count = too_many_old(connection, near, self.keep_days, _SUSPICIOUS)
-            if count and self._kept:
-                log.error(
-                    "more than half of all events had expired or were too old an hour ago already:"
-                    " they are not deleted; is the clock right? If so, run `bunker relay vacuum`",
-                    events=count,
-                )
-            self._kept = not count
-            while True:
-                with self._engine.begin() as connection:
-                    more = forget_old(connection, now, self.keep_days, near if count else None)
-                if not more:
-                    self._swept_at = time.monotonic()
-                    return False
-                if not self._jobs.empty():
-                    return True
-        except SQLAlchemyError:
-            return False  # locked or full: the next round tries again
+        """Delete what is old, a little at a time; tell whether others had to write meanwhile."""
+        return self._sweeper.go_on(
+            int(time.time()), time.monotonic(), self.keep_days, lambda: not self._jobs.empty()
+        )
