@@ -53,3 +53,18 @@ async def test_the_counters(start: Start) -> None:
     assert found["grace_bytes"] > 0
     assert found["messages_total"] == 6
     assert key.pubkey not in text
+
+
+def test_what_is_answered_with_429_is_counted(start: Start) -> None:
+    """A page, and a handshake that would be refused anyway."""
+    rates = "rates.requests_per_ip = {per_second = 0.001, burst = 3}"
+    relay = start(config=f'metrics.port = 0\nlog.format = "json"\n{rates}')
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = "AAAAAAAAAAAAAAAAAAAAAA=="
+    with httpx.Client(base_url=relay.url.replace("ws:", "http:")) as http:
+        found = [http.get("/").status_code for _ in range(4)]
+        found += [http.get("/elsewhere", headers=upgrade).status_code for _ in range(2)]
+    assert found == [200] * 3 + [429] * 3
+    text = httpx.get(f"http://127.0.0.1:{_port(relay.log())}/metrics").text
+    assert "\nbunker_relay_requests_refused_total 3.0\n" in text
+    assert "\nbunker_relay_connections_refused_total 0.0\n" in text

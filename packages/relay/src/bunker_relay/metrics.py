@@ -14,6 +14,7 @@ class Counters:
 
     connections: int = 0  # accepted
     connections_refused: int = 0
+    requests_refused: int = 0  # over HTTP: answered with 429
     messages: int = 0
     events_accepted: int = 0
     events_refused: int = 0

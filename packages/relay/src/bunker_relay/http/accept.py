@@ -20,6 +20,7 @@ from bunker_relay.config import Config, Rates
 from bunker_relay.event.limits import Addresses
 from bunker_relay.http import handshake
 from bunker_relay.logs import log
+from bunker_relay.metrics import Counters
 
 HEAD_BYTES: Final = 65_536
 _HEAD_SECONDS: Final = 10.0
@@ -118,6 +119,7 @@ class HTTPProtocol(HttpToolsProtocol):
     waiting = Waiting()
     addresses = Addresses(())
     requests = Buckets(Rates().requests_per_ip)  # by address
+    counters = Counters()
     request_seconds = 20.0  # from the end of the head to the end of the answer
     opens: Opens | None = None  # set where the fast path is open
     _head_timer: asyncio.TimerHandle | None = None
@@ -211,6 +213,7 @@ class HTTPProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _turn_away(self) -> None:
+        self.counters.requests_refused += 1
         self.transport.write(_TOO_MANY)
         self.transport.close()
         self._begin_request()  # whoever reads no answer is dropped in time

@@ -52,6 +52,7 @@ class Push:
         if waker is None:
             return _error(404, "this relay wakes nobody: its configuration has no push.enabled")
         if not self._rate.take(time.monotonic()):
+            self._relay.counters.requests_refused += 1
             return _error(429, "too many calls, wait a moment")
         try:
             body = await read_body(request.stream(), _MAX_BODY, _BODY_TIMEOUT)

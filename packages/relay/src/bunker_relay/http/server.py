@@ -178,6 +178,7 @@ class _Server(uvicorn.Server):
         if settings.metrics.port is not None and (worker is None or worker.index == 0):
             self._metrics = self._open_metrics(relay)
         self.config.loaded_app = create_app(relay)
+        HTTPProtocol.counters = relay.parts.counters
         if self.config.ws is FastPathProtocol:
             HTTPProtocol.opens = relay.admission.opens
         _PlainInTurns.fair_reads = relay.parts.fair_reads
