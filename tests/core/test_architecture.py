@@ -267,8 +267,8 @@ def test_the_page_for_phones_imports_only_downwards() -> None:
     assert seen > 100
 
 
-# One NIP a file, one picture, template or page a file: lists, not structure.
-_LEFT_ASIDE = {"nips", "templates", "static", "extension", "__pycache__"}
+# One NIP a file, one picture or page a file: lists, not structure.
+_LEFT_ASIDE = {"nips", "static", "extension", "__pycache__"}
 
 
 def _entries(folder: Path) -> list[str]:

@@ -32,7 +32,7 @@ def test_a_language_is_whole(language: str) -> None:
 
 def test_templates_hold_no_sentence() -> None:
     """All text is in view/texts/: the templates have tags and names alone."""
-    templates = list(CONSOLE.glob("templates/*.html"))
+    templates = list(CONSOLE.glob("templates/**/*.html"))
     assert templates
     for template in templates:
         text = template.read_text()

@@ -45,25 +45,25 @@ async def _stream(visit: Visit, console: Console, shown: str, *, over: bool) -> 
             template = ""
             if not shown and questions:
                 shown = questions[0].items[0].request
-                template = "_question.html"
+                template = "parts/question.html"
                 yield _event("shown", shown)
             elif shown and not over and console.waiting.find(shown) is None:
                 over = True
-                template = "_over.html"
+                template = "parts/over.html"
             elif over and console.waiting.find(shown) is not None:
                 over = False  # asked only now, or again after a restart
-                template = "_question.html"
+                template = "parts/question.html"
             elif shown and not over:
                 # More is known of the request than when its card was made.
-                card = console.fragment(visit, "_question.html", shown=shown)
+                card = console.fragment(visit, "parts/question.html", shown=shown)
                 if told and card != told:
-                    template = "_question.html"
+                    template = "parts/question.html"
                 told = card
             if template:
                 yield _event("question", console.fragment(visit, template, shown=shown))
             # Last: by it a page that was cut off knows that it is up to date. Nor is what is shown
             # in this list of the others.
-            yield _event("waiting", console.fragment(visit, "_waiting.html", shown=shown))
+            yield _event("waiting", console.fragment(visit, "parts/waiting.html", shown=shown))
             async for beat in _until(change, console):
                 yield beat
     finally:

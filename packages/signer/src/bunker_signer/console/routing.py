@@ -219,4 +219,4 @@ def _send_to_login(visit: Visit) -> Response:
     device arrives where the link pointed, and any other sees the login.
     """
     path = quote(visit.request.url.path, safe="/")
-    return visit.render("continue.html", 401, target=f"/login?next={quote(path, safe='')}")
+    return visit.render("login/continue.html", 401, target=f"/login?next={quote(path, safe='')}")

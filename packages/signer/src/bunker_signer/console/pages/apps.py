@@ -24,7 +24,7 @@ _REQUESTED: Final = 40  # wishes of an app that are shown
 
 async def show_all(visit: Visit) -> Response:
     return visit.render(
-        "apps.html",
+        "apps/apps.html",
         apps=[(app, words.name_of(app.client.metadata.name, visit.texts)) for app in _apps(visit)],
     )
 
@@ -38,7 +38,7 @@ async def show_one(visit: Visit) -> Response:
         AuditFilter(key_name=client.key_name, client_pubkey=client.pubkey), RECENT
     )
     return visit.render(
-        "app.html",
+        "apps/app.html",
         app=app,
         name=words.name_of(client.metadata.name, t),
         url=plain.line(client.metadata.url, 120),
@@ -51,7 +51,7 @@ async def show_one(visit: Visit) -> Response:
 
 async def show_new(visit: Visit) -> Response:
     return visit.render(
-        "pair.html",
+        "apps/pair.html",
         identities=visit.console.signer.identities,
         pictures=visit.console.pictures.readable,
         side=MAX_SIDE,
@@ -62,7 +62,7 @@ async def invite(visit: Visit, form: Form) -> Response:
     """Show a bunker:// URI for one app."""
     identity = visit.console.signer.identity(form.get("key", ""))
     uri = str(visit.console.signer.invite(identity, profile_grants(_profile(form))))
-    return visit.render("invite.html", uri=uri, qr=qr_svg(uri))
+    return visit.render("apps/invite.html", uri=uri, qr=qr_svg(uri))
 
 
 async def look(visit: Visit, form: Form) -> Response:
@@ -81,7 +81,7 @@ async def review(visit: Visit, form: Form) -> Response:
         text = await _read_photo(visit, form.picture)
     uri = parse_nostrconnect_uri(text)
     return visit.render(
-        "review.html",
+        "apps/review.html",
         uri=str(uri),
         identities=visit.console.signer.identities,
         name=words.name_of(uri.metadata.name, visit.texts),

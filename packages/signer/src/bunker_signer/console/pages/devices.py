@@ -19,7 +19,7 @@ from bunker_signer.store.accounts import LINK_LIFETIME, PushChoice
 async def show(visit: Visit) -> Response:
     accounts = visit.console.accounts
     return visit.render(
-        "devices.html",
+        "devices/devices.html",
         devices=accounts.devices(),
         passkeys=accounts.passkeys(),
         languages=LANGUAGES,
@@ -36,7 +36,9 @@ async def new_link(visit: Visit, _form: Form) -> Response:
     """Show a link that binds one more device, as a QR code."""
     console = visit.console
     link = f"{console.address.origin}/bind/{console.accounts.new_link(console.now())}"
-    return visit.render("link.html", link=link, qr=qr_svg(link), minutes=LINK_LIFETIME // 60)
+    return visit.render(
+        "devices/link.html", link=link, qr=qr_svg(link), minutes=LINK_LIFETIME // 60
+    )
 
 
 async def unbind(visit: Visit, _form: Form) -> Response:

@@ -28,7 +28,7 @@ async def show_link(visit: Visit) -> Response:
     if not visit.console.accounts.link_works(token, visit.console.now()):
         visit.failed()
         raise Problem("problem.link", 404)
-    return visit.render("bind.html", token=token, suggested=_machine(visit))
+    return visit.render("login/bind.html", token=token, suggested=_machine(visit))
 
 
 async def use_link(visit: Visit, form: Form) -> Response:
@@ -46,7 +46,7 @@ async def show_login(visit: Visit) -> Response:
     if visit.request.state.device is not None:
         return visit.go(target)
     return visit.render(
-        "login.html",
+        "login/login.html",
         next=target,
         passkeys_there=bool(visit.console.accounts.passkeys()),
         password_taken=visit.console.takes_password,

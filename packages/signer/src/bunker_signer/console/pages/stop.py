@@ -11,7 +11,7 @@ from bunker_signer.key.access import KeyState
 async def show(visit: Visit) -> Response:
     states = {item.state for item in visit.console.signer.identities}
     return visit.render(
-        "stop.html",
+        "stop/stop.html",
         apps=len(visit.console.signer.apps()),
         devices=len(visit.console.accounts.devices()),
         some_unlocked=KeyState.UNLOCKED in states,
@@ -45,7 +45,7 @@ async def panic(visit: Visit, _form: Form) -> Response:
     result = console.signer.panic(console.waiting, _by(visit))
     console.waiting.tell()  # every open page ends now
     visit.request.state.device = None
-    response = visit.render("panicked.html", sessions=result["sessions"])
+    response = visit.render("stop/panicked.html", sessions=result["sessions"])
     response.headers["set-cookie"] = cookie(console.address, "")
     return response
 
