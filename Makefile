@@ -243,5 +243,5 @@ $(VENV)/.dev: $(VENV)/.packages requirements/dev.txt $(patsubst %,requirements/%
 	    || echo "requirements/$$name.txt has no wheels for this platform; its tests will skip"; \
 	done
 	$(PIP) install --require-hashes -r requirements/protectors.txt 2>/dev/null \
-	  || echo "the hardware protectors need .ci/apt-protectors.txt; their tests will skip"
+	  || echo "the hardware protectors need .ci/apt/protectors.txt; their tests will skip"
 	@touch $@

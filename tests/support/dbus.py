@@ -11,7 +11,7 @@ from support.require import need
 @contextmanager
 def session_bus() -> Iterator[str]:
     """Run a bus; yield what DBUS_SESSION_BUS_ADDRESS is for who uses it. Skips without dbus."""
-    need(shutil.which("dbus-daemon"), "dbus, of .ci/apt-protectors.txt")
+    need(shutil.which("dbus-daemon"), "dbus, of .ci/apt/protectors.txt")
     with subprocess.Popen(
         ["dbus-daemon", "--session", "--nofork", "--print-address"],
         stdout=subprocess.PIPE,

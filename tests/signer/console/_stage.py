@@ -124,7 +124,7 @@ def chromium(*, shell: bool = False) -> str:
     names = ("chromium-headless-shell",) if shell else ()
     found = map(shutil.which, (*names, "chromium", "chromium-browser"))
     path = next((path for path in found if path), None)
-    need(path, "Chromium, of .ci/apt-console.txt")
+    need(path, "Chromium, of .ci/apt/console.txt")
     return str(path)
 
 
