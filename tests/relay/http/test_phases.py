@@ -69,8 +69,11 @@ async def test_a_head_that_has_no_end_is_not_read_to_it() -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * HEAD_BYTES + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"x" * HEAD_BYTES + b": x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X:\r\n" * (HEAD_BYTES // 4) + b"\r\n",
+        b"GET /".ljust(HEAD_BYTES * 2 // 3, b"x")
+        + b" HTTP/1.1\r\nHost: x\r\nX: ".ljust(HEAD_BYTES * 2 // 3, b"x")
+        + b"\r\n\r\n",
     ],
-    ids=["path", "value", "name", "many"],
+    ids=["path", "value", "name", "many", "all of it"],
 )
 async def test_a_large_head_in_one_read_is_refused(head: bytes) -> None:
     """Whatever of it is large; the application never hears of it."""
@@ -267,7 +270,7 @@ async def test_a_websocket_after_a_request_is_opened() -> None:
     assert server.state.connections == {socket.protocol}
 
     protocol, socket = server.connect()
-    protocol.data_received(GET)
+    protocol.data_received(GET[:-2] + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
     await server.answer()
     server.loop.passes(1)
     protocol.data_received(HANDSHAKE)  # here uvicorn opens it, for the connection has served
