@@ -79,6 +79,7 @@ class Post:
         self.own = tuple(own)
         self.delivered: list[Reply] = []
         self.too_large: list[tuple[Reply, str]] = []
+        self.kept_then: list[int] = []
         self.instead: Reply | None = None
         self.tried = 0
         self.now = float(NOW)
@@ -86,6 +87,7 @@ class Post:
         self.told: list[bool] = []
         self.metrics.sent = self._told  # type: ignore[method-assign]
         self.pauses: list[float] = []
+        self.pausing = 0
         self._pausing: list[asyncio.Event] = []
         pool: Any = self
         self.courier = Courier(
@@ -135,12 +137,17 @@ class Post:
 
     async def _replace(self, reply: Reply, reason: str) -> Reply | None:
         self.too_large.append((reply, reason))
+        self.kept_then.append(self.parked)
         return self.instead
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self._pausing.append(asyncio.Event())
-        await self._pausing[-1].wait()
+        self.pausing += 1
+        try:
+            await self._pausing[-1].wait()
+        finally:
+            self.pausing -= 1
 
     def _tried(self) -> None:
         self.tried += 1
@@ -230,7 +237,7 @@ async def test_a_relay_that_is_busy_has_more_time(
 
 @pytest.mark.parametrize(("digest", "error"), [("d", ""), ("d", "denied: x"), ("", "")])
 async def test_what_is_not_delivered_is_tried_at_growing_intervals(
-    identity: Identity, digest: str, error: str
+    identity: Identity, digest: str, error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Five times within seconds, then for ten minutes; that it is undelivered is told once."""
     post = Post(identity)
@@ -256,6 +263,8 @@ async def test_what_is_not_delivered_is_tried_at_growing_intervals(
     assert (post.parked, post.delivered, len(post.sent)) == (0, [], 11)
     assert (post.courier._tasks, post.courier._trying) == (set(), {})
     assert post.courier._again._held == {}
+    assert all(item.forgotten for item in post.sent)
+    assert caplog.text.count("reply undelivered") == 1
 
 
 async def test_a_refusal_that_nobody_takes_is_not_kept(identity: Identity) -> None:
@@ -294,6 +303,7 @@ async def test_hope_ends_a_pause_and_begins_anew(identity: Identity) -> None:
         sent = post.sent[-1]
         assert len(post.sent) == number + 1
     assert post.pauses == [RETRIES[0]] * 3
+    assert post.pausing == 0
     sent.says()
     await settle()
     assert (post.parked, len(post.delivered)) == (0, 1)
@@ -334,7 +344,9 @@ async def test_what_was_too_much_for_our_relay_is_held_back(identity: Identity) 
     await post.courier.close()
 
 
-async def test_what_no_relay_carries_is_replaced(identity: Identity) -> None:
+async def test_what_no_relay_carries_is_replaced(
+    identity: Identity, caplog: pytest.LogCaptureFixture
+) -> None:
     """At once when all say so, and by what goes instead; once, and with the relay's words."""
     post = Post(identity)
     post.instead = post.reply("instead")
@@ -343,7 +355,8 @@ async def test_what_no_relay_carries_is_replaced(identity: Identity) -> None:
     sent.says("invalid: event too large")
     sent.says("invalid: content too long", url=THEIRS)
     await settle()
-    assert post.too_large == [(reply, "invalid: event too large")]
+    assert (post.too_large, post.kept_then) == ([(reply, "invalid: event too large")], [0])
+    assert "reply too large" in caplog.text
     assert len(post.sent) == 2
     assert (post.pauses, post.parked) == ([], 0)
     post.sent[1].says()
@@ -365,6 +378,7 @@ async def test_what_one_relay_does_not_carry_another_may(identity: Identity) -> 
     sent.says("blocked: no", url=THEIRS)
     await settle()
     assert [reason for _, reason in post.too_large] == ["invalid: event too large"]
+    assert post.kept_then == [0]
     assert (post.parked, len(post.sent)) == (0, len(RETRIES) + 1)
 
 
@@ -446,6 +460,17 @@ async def test_so_many_of_one_client_are_tried_again(identity: Identity) -> None
     assert (post.parked, post.courier._trying) == (0, {})
 
 
+async def test_what_is_given_up_before_it_began_is_let_go(identity: Identity) -> None:
+    """Its relays need not go on trying to send it."""
+    post = Post(identity)
+    for _ in range(2):
+        post.courier.send(post.reply())
+        post.sent[-1].says("blocked: no")
+    await settle()
+    assert (post.sent[0].forgotten, post.parked, len(post.courier._trying)) == (True, 1, 1)
+    await post.courier.close()
+
+
 async def test_after_its_end_nothing_is_kept(identity: Identity) -> None:
     """What is undelivered is in the journal; what was on its way is let go."""
     post = Post(identity)
@@ -453,8 +478,10 @@ async def test_after_its_end_nothing_is_kept(identity: Identity) -> None:
     kept = await post.send(post.reply("2"))
     kept.says("blocked: no")
     await settle()
+    again = await post.after()
     await post.courier.close()
-    assert (kept.forgotten, post.parked, post.courier._tasks) == (True, 0, set())
+    assert (kept.forgotten, again.forgotten, post.pausing) == (True, True, 0)
+    assert (post.parked, post.courier._tasks) == (0, set())
     waiting.says("blocked: no")
     await settle()
     assert (post.tried, post.parked, post.courier._tasks) == (2, 0, set())

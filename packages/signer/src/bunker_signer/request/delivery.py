@@ -201,7 +201,11 @@ class Courier:
             event = reply.event(int(self._corrected()))
             publication = self._pool.publish(event, self._targets(reply))
             if own := self._own_open():
-                await publication.delivered(RECEIPT_TIMEOUT, any_of=own)
+                try:
+                    await publication.delivered(RECEIPT_TIMEOUT, any_of=own)
+                except BaseException:  # given up: nobody else would let go of it
+                    publication.forget()
+                    raise
         finally:
             self._in_flight.release(reply.client_pubkey)
         return publication
