@@ -21,7 +21,7 @@ from bunker_signer.key.keystore import TRANSPORT_NAME, create_master_key
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.model import storage_key
 from bunker_signer.nse.wrap.master_key import MasterKey
-from signer.nse._scan import scan
+from signer.nse.scan.scan import scan
 from support.require import need
 from support.up import bunker_up, uri_of
 

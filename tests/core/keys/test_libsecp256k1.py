@@ -20,7 +20,7 @@ SAME = (
     "core/nips/test_nip04.py",
     "core/nips/test_nip44.py",
     "signer/nse/test_enclave.py",
-    "signer/nse/test_memory_scan.py",
+    "signer/nse/scan/test_memory_scan.py",
 )
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 # What differs by the device or the number of threads, and not by the binding.

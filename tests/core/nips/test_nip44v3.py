@@ -16,7 +16,7 @@ from bunker_core.nips import nip44v3
 from support.strategies import secret_key
 
 VECTORS: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "nip44v3.json").read_text()
+    (Path(__file__).parent / "vectors" / "nip44v3.json").read_text()
 )
 
 

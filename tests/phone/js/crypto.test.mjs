@@ -59,7 +59,7 @@ test("NIP-44's vectors hold, the good and the bad", { skip: !process.env.NIP44 }
 });
 
 test("the vectors of NIP-44's version 3 hold, the good and the bad", () => {
-  const found = JSON.parse(readFileSync(new URL("../../core/vectors/nip44v3.json", import.meta.url), "utf8"));
+  const found = JSON.parse(readFileSync(new URL("../../core/nips/vectors/nip44v3.json", import.meta.url), "utf8"));
   const scope = ({ scope_hex }) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(fromHex(scope_hex));
   const shared = ({ secret1, secret2 }) => curve.sharedX(fromHex(secret1), curve.pubkey(fromHex(secret2)));
   for (const row of found.encrypt_decrypt) {

@@ -27,7 +27,7 @@ from bunker_relay.event.hub import Subscription, memory_of
 from bunker_relay.event.limits import Budget
 from bunker_relay.event.lists import Lists
 from bunker_relay.event.policy import Policy
-from relay._frames import Frames
+from relay.support.frames import Frames
 from support.strategies import JSON_VALUES
 
 NOW = 1_000

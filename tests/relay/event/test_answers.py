@@ -21,7 +21,7 @@ from bunker_relay.event.policy import Policy
 from bunker_relay.metrics import Counters
 from bunker_relay.nodes.bus import HAD_IT, UNKNOWN, Alone
 from bunker_relay.store.outcome import Outcome, StoreError
-from relay._frames import Frames
+from relay.support.frames import Frames
 from support.wire import note, request
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from bunker_core.keys import SecretKey
 from bunker_relay.config import Grace
 from bunker_relay.event.grace import GraceBuffer
 from bunker_relay.event.hub import Subscription
-from relay._frames import Frames
+from relay.support.frames import Frames
 from support.wire import Peer, Start, note, request
 
 SIGNER, CLIENT = SecretKey.generate(), SecretKey.generate()

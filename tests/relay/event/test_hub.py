@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bunker_core.event import Event
 from bunker_core.filter import Filter
 from bunker_relay.event.hub import Hub, Subscription
-from relay._frames import Frames
+from relay.support.frames import Frames
 from support.strategies import EVENTS, FILTERS
 
 EVENT = Event("a" * 64, "b" * 64, 1, 24133, (("p", "c" * 64), ("t", "x")), "", "d" * 128)

@@ -13,7 +13,7 @@ import pytest
 from bunker_core.keys import SecretKey
 from bunker_relay.config.sources import ConfigError, load
 from bunker_relay.event.lists import FILE, Lists, ListsError
-from relay._admin import ADMIN, RPC, authorization, call
+from relay.support.admin import ADMIN, RPC, authorization, call
 from support.wire import Peer, RelayProcess, Start, note, request, running_relay
 
 STRANGER = SecretKey.generate()

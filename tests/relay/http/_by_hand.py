@@ -8,7 +8,7 @@ from uvicorn.server import ServerState
 
 from bunker_core.bounds.rate import Buckets, FixedRate
 from bunker_relay.http.accept import HTTPProtocol, Waiting
-from relay._socket import ADDRESS, Socket, configured
+from relay.support.socket import ADDRESS, Socket, configured
 
 
 class Timer:

@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from bunker_core.keys import SecretKey
-from relay._admin import ADMIN, RPC, authorization
+from relay.support.admin import ADMIN, RPC, authorization
 from support.wire import Peer, Start
 
 

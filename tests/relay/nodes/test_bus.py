@@ -21,7 +21,7 @@ from bunker_relay.nodes.bus import (
     recipients_of,
     topics_of,
 )
-from relay._nats import NatsServer, nats_server
+from relay.nodes._nats import NatsServer, nats_server
 from relay.nodes._node import Node, Nodes, found_each_other, mesh_of, nats_of, next_event, to_key
 from support.wire import PATIENCE, note, request
 

@@ -12,7 +12,7 @@ import nats
 import pytest
 
 from bunker_core.keys import SecretKey
-from relay._nats import NatsServer, nats_server
+from relay.nodes._nats import NatsServer, nats_server
 from support.wire import PATIENCE, Peer, RelayProcess, Start, note, request, running_relay
 
 SIGNER, APP = SecretKey.generate(), SecretKey.generate()

@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from bunker_core.keys import SecretKey
 from bunker_relay.nodes.workers import _ALIVE, _READY, BEAT, Supervisor, _Child
 from bunker_relay.store.store import FILE
-from relay._admin import ADMIN, RPC, authorization, call
+from relay.support.admin import ADMIN, RPC, authorization, call
 from support.wire import PATIENCE, Peer, RelayProcess, Start, note, request, running_relay
 
 CONFIG = """

@@ -17,7 +17,7 @@ from bunker_signer.approvers.known import (
 from bunker_signer.policy import Action
 from bunker_signer.request.approval import Item, Question
 from bunker_signer.store import Database, clients
-from signer._rig import database_in
+from signer.request.support.rig import database_in
 
 CLIENT = "aa" * 32
 PEER = "bb" * 32

@@ -12,7 +12,7 @@ from bunker_signer.approvers.known import FILE_NAME, KnownOwner
 from bunker_signer.approvers.lookup import OwnerRelays
 from bunker_signer.policy import Action
 from bunker_signer.request.approval import Item, Question
-from signer._rig import database_in
+from signer.request.support.rig import database_in
 
 PEOPLE = tuple(("p", f"{number:064x}") for number in range(1, 41))
 

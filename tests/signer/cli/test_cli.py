@@ -29,7 +29,7 @@ from bunker_signer.cli.options import database_of
 from bunker_signer.nse import NSE, FileStorage
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
-from signer._wire import Wire, wire
+from signer.request.wire._wire import Wire, wire
 
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
 

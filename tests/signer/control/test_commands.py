@@ -17,8 +17,8 @@ from bunker_signer.control.protocol import ControlError
 from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Grant
 from bunker_signer.store import clients
-from signer._rig import Owner, Rig, rig
-from signer._wire import Wire, wire
+from signer.request.support.rig import Owner, Rig, rig
+from signer.request.wire._wire import Wire, wire
 
 NOTE = json.dumps({"kind": 1, "content": "hello", "created_at": 1_700_000_000})
 REACTION = json.dumps({"kind": 7, "content": "+", "created_at": 1_700_000_000})

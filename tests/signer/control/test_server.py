@@ -19,7 +19,7 @@ from bunker_signer.control.protocol import ControlError, NotRunning, send
 from bunker_signer.control.server import ControlServer
 from bunker_signer.key.keystore import KeyStore
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
-from signer.nse._scan import scan
+from signer.nse.scan.scan import scan
 from support.require import need
 
 ME = os.geteuid()

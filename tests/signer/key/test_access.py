@@ -23,7 +23,7 @@ from bunker_signer.nse import NSE, NSEError
 from bunker_signer.service.panic import panic
 from bunker_signer.store import Database, StoreError, audit_log, settings
 from bunker_signer.store.accounts import FILE_NAME, Accounts, Passkey
-from signer._rig import rig
+from signer.request.support.rig import rig
 
 NOW = 1_700_000_000
 

@@ -15,8 +15,8 @@ from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.request.approval import MAX_WAITING
 from bunker_signer.service.panic import panic
 from bunker_signer.store import clients
-from signer._rig import ONCE, Owner, count_key_uses, rig, unlock
-from signer._wire import NOTE, content_of, note, wire
+from signer.request.support.rig import ONCE, Owner, count_key_uses, rig, unlock
+from signer.request.wire._wire import NOTE, content_of, note, wire
 
 
 async def test_a_locked_key_waits_for_the_unlock(relay_url: str, data: Path) -> None:

@@ -15,7 +15,7 @@ from bunker_signer.request.approval import (
     TooMany,
     Verdict,
 )
-from signer._rig import DENY, ONCE, Owner
+from signer.request.support.rig import DENY, ONCE, Owner
 
 CLIENT = "aa" * 32
 NOTE = Item(Action(Method.SIGN_EVENT, kind=1), "d1")

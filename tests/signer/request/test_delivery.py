@@ -20,8 +20,8 @@ from bunker_signer.request.parked import ParkingLot
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import Database, journal
 from bunker_signer.store.journal import State
-from signer._rig import ONCE, Owner, rig
-from signer._wire import Wire, wire
+from signer.request.support.rig import ONCE, Owner, rig
+from signer.request.wire._wire import Wire, wire
 from support.scripted import scripted_relay
 
 Sleep = Callable[[float], Awaitable[object]]

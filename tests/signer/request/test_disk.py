@@ -16,8 +16,8 @@ from bunker_signer.store import Database, audit_log, journal
 from bunker_signer.store.database.schema import requests
 from bunker_signer.store.database.space import FLOOR, Space
 from bunker_signer.store.journal import Entry, State
-from signer._rig import DENY, ONCE, Owner, Rig, database_in, rig
-from signer._wire import Wire
+from signer.request.support.rig import DENY, ONCE, Owner, Rig, database_in, rig
+from signer.request.wire._wire import Wire
 
 LARGE = "x" * 60_000
 

@@ -13,8 +13,8 @@ from bunker_signer.request.delivery import AGAIN_EACH, IN_FLIGHT, RETRIES, Couri
 from bunker_signer.request.fair_semaphore import FairSemaphore
 from bunker_signer.request.parked import EACH
 from bunker_signer.store import clients
-from signer._rig import rig
-from signer._wire import Wire, wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import Wire, wire
 from support.scripted import Message, Peer, scripted_relay
 
 REQUESTS = 400

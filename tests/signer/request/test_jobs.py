@@ -19,9 +19,9 @@ from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, journal
 from bunker_signer.store.database.space import Space
 from bunker_signer.store.journal import State
-from signer._rig import ALWAYS, DENY, ONCE
-from signer._wire import NOTE
-from signer.request._desk import HOME, NOW, OWN, THEIRS, Desk, settle
+from signer.request.support.desk import HOME, NOW, OWN, THEIRS, Desk, settle
+from signer.request.support.rig import ALWAYS, DENY, ONCE
+from signer.request.wire._wire import NOTE
 
 SIGN = Grant("sign_event", "1")
 REFUSED = "denied: sign_event:1 is not allowed"

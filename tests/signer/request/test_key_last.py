@@ -19,7 +19,7 @@ from bunker_core.nips.nip46 import ClientMetadata, Method
 from bunker_signer.key.access import KeyState
 from bunker_signer.policy import Action, Allow, Effect, Grant, Rate, decide
 from bunker_signer.store import clients, grants
-from signer._rig import DENY, Owner, Rig, rig
+from signer.request.support.rig import DENY, Owner, Rig, rig
 
 PEERS = (SecretKey.generate(), SecretKey.generate())
 NSE_OPERATIONS = ("sign", "nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt")

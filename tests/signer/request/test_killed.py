@@ -17,10 +17,10 @@ from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import BunkerURI, parse_bunker_uri
 from bunker_signer.store import Database, audit_log, journal
-from signer._wire import Answer, Wire, wire
+from signer.request.wire._wire import Answer, Wire, wire
 from support import commands
 
-PROGRAM = "signer.request._killed:run"
+PROGRAM = "signer.request.support.killed:run"
 # The template has no created_at: its time is the request's, however late it is signed.
 TEMPLATE = json.dumps({"kind": 1, "content": "once"})
 

@@ -8,7 +8,7 @@ import pytest
 
 from bunker_signer.policy import Profile, profile_grants
 from bunker_signer.request.operation import hosts_of
-from signer._rig import ALWAYS, DENY, Owner, rig
+from signer.request.support.rig import ALWAYS, DENY, Owner, rig
 
 KINDS = {22242: "relay", 24242: "server", 27235: "u"}
 

@@ -14,8 +14,8 @@ from bunker_signer.policy import Effect
 from bunker_signer.request.approval import MAX_WAITING, Answer, Verdict
 from bunker_signer.store import clients
 from bunker_signer.store.database.schema import requests
-from signer._rig import ALWAYS, DENY, NEVER, ONCE, Owner, count_key_uses, rig
-from signer._wire import NOTE, content_of, note, wire
+from signer.request.support.rig import ALWAYS, DENY, NEVER, ONCE, Owner, count_key_uses, rig
+from signer.request.wire._wire import NOTE, content_of, note, wire
 
 
 async def test_silence_is_denial(relay_url: str, data: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from bunker_core.event import VerifiedEvent
 from bunker_signer.request.course import Remaining
-from signer._rig import rig
-from signer._wire import NOTE
+from signer.request.support.rig import rig
+from signer.request.wire._wire import NOTE
 
 
 @pytest.mark.parametrize("method", ["sign_event", "ping"])

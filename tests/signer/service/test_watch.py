@@ -21,7 +21,7 @@ from bunker_signer.key.access import KeyState, Panicked
 from bunker_signer.service.kill_switch import FRESH, KillSwitch
 from bunker_signer.service.watch import DAY, Watch
 from bunker_signer.store import audit_log
-from signer._rig import Rig, rig
+from signer.request.support.rig import Rig, rig
 
 NOW = 1_800_000_000.0
 

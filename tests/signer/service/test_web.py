@@ -11,7 +11,7 @@ from bunker.harness import running_relay
 from bunker_signer.service.listener import MOST_EACH
 from bunker_signer.service.web import create_app, serving
 from bunker_signer.store import StoreError
-from signer._rig import rig
+from signer.request.support.rig import rig
 
 
 async def get(url: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from bunker_signer.store import Database, audit_log
 from bunker_signer.store.audit_chain import GENESIS, AuditEntry, ChainError, Ends, verify
 from bunker_signer.store.database.schema import audit
-from signer._rig import database_in
+from signer.request.support.rig import database_in
 
 
 def chain(length: int) -> list[AuditEntry]:

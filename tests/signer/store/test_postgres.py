@@ -9,7 +9,7 @@ from bunker_core.event import parse_event_json, verify
 from bunker_core.keys import SecretKey
 from bunker_signer.policy import Grant
 from bunker_signer.store import audit_log
-from signer._rig import ONCE, Owner, rig
+from signer.request.support.rig import ONCE, Owner, rig
 
 if TYPE_CHECKING:
     from support.postgres import PostgresServer

@@ -15,7 +15,7 @@ from bunker_relay.client.outbox import Unread
 from bunker_relay.config import Log
 from bunker_relay.event.limits import Budget
 from bunker_relay.logs import log
-from relay._socket import ADDRESS, Socket, configured, frame
+from relay.support.socket import ADDRESS, Socket, configured, frame
 
 MOST = 1_048_576  # bytes of a message
 BINARY, PING = 2, 9

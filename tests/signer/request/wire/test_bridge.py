@@ -15,7 +15,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.nips.channel import Scheme
 from bunker_core.nips.nip19 import parse_pubkey
-from signer._wire import Wire, wire
+from signer.request.wire._wire import Wire, wire
 
 GRANTS = "sign_event:1,nip44_encrypt,nip44_decrypt"
 NOTE = {"kind": 1, "content": "from the phone", "tags": [], "created_at": 1_700_000_000}

@@ -10,8 +10,8 @@ from bunker_core.event import verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.nip46 import Response
 from bunker_signer.request.reply import Reply
-from signer._rig import rig
-from signer._wire import NOTE, signed, wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import NOTE, signed, wire
 
 
 async def test_responses_are_never_older_than_requests(relay_url: str, data: Path) -> None:

@@ -13,8 +13,8 @@ from bunker_core.nips.bunker_uri import NostrConnectURI
 from bunker_core.nips.nip46 import ClientMetadata
 from bunker_signer.policy import Grant
 from bunker_signer.store import StoreError, audit_log, clients
-from signer._rig import rig
-from signer._wire import EVERYTHING, NOTE, wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import EVERYTHING, NOTE, wire
 
 
 @pytest.mark.parametrize(

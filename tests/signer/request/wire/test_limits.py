@@ -12,8 +12,8 @@ from bunker_core.event import sign_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips.channel import rpc_template
 from bunker_signer.store.database.schema import handled, requests
-from signer._rig import rig
-from signer._wire import NOTE, content_of, wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import NOTE, content_of, wire
 
 
 async def test_a_client_that_floods_is_limited(relay_url: str, data: Path) -> None:

@@ -8,8 +8,8 @@ from bunker.harness import running_relay
 from bunker_core.keys import SecretKey
 from bunker_core.nips.bunker_uri import NostrConnectURI, parse_bunker_uri
 from bunker_core.pool import RelayPool
-from signer._rig import rig
-from signer._wire import Wire, wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import Wire, wire
 from support.scripted import Message, Peer, scripted_relay
 
 

@@ -13,8 +13,8 @@ from bunker_core.keys import SecretKey
 from bunker_core.kinds import NOSTR_CONNECT
 from bunker_core.nips import nip04, nip44
 from bunker_core.nips.nip46 import Permission, parse_permissions
-from signer._rig import rig
-from signer._wire import EVERYTHING, NOTE, signed
+from signer.request.support.rig import rig
+from signer.request.wire._wire import EVERYTHING, NOTE, signed
 
 
 async def test_errors_have_the_only_shape_that_all_libraries_read(

@@ -10,8 +10,8 @@ import pytest
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import Scheme
-from signer._rig import rig
-from signer._wire import EVERYTHING, signed
+from signer.request.support.rig import rig
+from signer.request.wire._wire import EVERYTHING, signed
 
 NOTE = {"kind": 1, "content": "hello", "tags": [["t", "nostr"]], "created_at": 1_700_000_000}
 

@@ -9,8 +9,8 @@ import pytest
 from bunker_core.event import sign_event
 from bunker_core.nips import nip44
 from bunker_core.nips.channel import rpc_template
-from signer._rig import rig
-from signer._wire import wire
+from signer.request.support.rig import rig
+from signer.request.wire._wire import wire
 
 
 async def test_strangers_are_told(relay_url: str, data: Path) -> None:

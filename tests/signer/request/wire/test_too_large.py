@@ -13,8 +13,8 @@ from bunker_core.pool.connection import RelayConnection
 from bunker_core.pool.protocol import Effect
 from bunker_signer.store import journal
 from bunker_signer.store.journal import State
-from signer._rig import Rig, rig
-from signer._wire import TIMEOUT, wire
+from signer.request.support.rig import Rig, rig
+from signer.request.wire._wire import TIMEOUT, wire
 from support.scripted import scripted_relay
 
 LIMIT = 256 * 1024  # bytes

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bunker.harness import running_relay
-from deploy._appliance import check_signer
+from deploy.appliances._appliance import check_signer
 from support.require import need
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 APP = ROOT / "deploy" / "umbrel" / "nostr-bunker"
 FIELDS = (
     *("manifestVersion", "id", "category", "name", "version", "tagline", "description"),

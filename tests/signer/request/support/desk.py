@@ -22,7 +22,7 @@ from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import Database, Writer, audit_log, clients, journal
 from bunker_signer.store.audit_chain import AuditEntry
-from signer._rig import Owner
+from signer.request.support.rig import Owner
 
 OWN, THEIRS, HOME = "wss://own.example", "wss://theirs.example", "wss://home.example"
 NOW = 1_700_000_000

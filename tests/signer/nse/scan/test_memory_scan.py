@@ -1,6 +1,6 @@
 """The proof that the key is nowhere else: another process reads all memory of one that used it.
 
-`PYTHONPATH=tests python tests/signer/nse/test_memory_scan.py` prints the table of copies found.
+`PYTHONPATH=tests python tests/signer/nse/scan/test_memory_scan.py` prints the copies found.
 """
 
 import importlib.util
@@ -25,13 +25,13 @@ from bunker_signer.nse.wrap import Protector, make_protector
 from bunker_signer.nse.wrap.master_key import MasterKey
 from bunker_signer.nse.wrap.passphrase import Argon2, Passphrase
 from bunker_signer.nse.wrap.slots import open_data_key
-from signer.nse._scan import Found, scan, used
+from signer.nse.scan.scan import Found, scan, used
 from support.require import need, need_libsecp256k1
 
 if TYPE_CHECKING:
     from signer.nse.conftest import Kms, Token
 
-CHILD = Path(__file__).with_name("_scanned.py")
+CHILD = Path(__file__).with_name("scanned.py")
 # How long a child may take on a busy machine; nothing waits for it to pass.
 DEADLINE = 120
 

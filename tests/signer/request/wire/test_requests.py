@@ -20,8 +20,8 @@ from bunker_signer.request.jobs import Jobs
 from bunker_signer.request.operation import read_operation
 from bunker_signer.store import Writer, audit_log, grants
 from bunker_signer.store.database.schema import audit
-from signer._rig import DENY, ONCE, Owner, count_key_uses, rig
-from signer._wire import NOTE, content_of, note, signed, wire
+from signer.request.support.rig import DENY, ONCE, Owner, count_key_uses, rig
+from signer.request.wire._wire import NOTE, content_of, note, signed, wire
 
 # --- authorize first, open the key last ----------------------------------------------------------
 

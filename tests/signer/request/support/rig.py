@@ -18,7 +18,7 @@ from bunker_signer.service.agent import Agent
 from bunker_signer.service.service import Config, Service, running
 from bunker_signer.store import Database, audit_log, clients, grants
 from bunker_signer.store.audit_chain import AuditEntry
-from signer._wire import Wire, wire
+from signer.request.wire._wire import Wire, wire
 
 
 @dataclass(slots=True)

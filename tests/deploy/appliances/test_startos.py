@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bunker.harness import running_relay
-from deploy._appliance import check_signer
+from deploy.appliances._appliance import check_signer
 from support.require import need
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "deploy" / "startos"
 MODULES = PACKAGE / "node_modules"
 ADDRESSES = {

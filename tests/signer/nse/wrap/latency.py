@@ -1,6 +1,6 @@
 """What a signature costs with each protector unlocked, and unlocking itself. Not part of a run:
 
-pytest -q -s tests/signer/nse/latency.py
+pytest -q -s tests/signer/nse/wrap/latency.py
 """
 
 import time

@@ -17,7 +17,7 @@ from bunker_core.nips.nip19 import encode_npub
 from bunker_relay.cli import relay
 from bunker_relay.event.lists import PROTECTED
 from bunker_relay.event.moderation import HIDDEN
-from relay._admin import ADMIN, call
+from relay.support.admin import ADMIN, call
 from support.wire import PATIENCE, Peer, RelayProcess, Start, note, request
 
 BAD, GOOD = SecretKey.generate(), SecretKey.generate()
