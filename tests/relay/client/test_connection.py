@@ -13,8 +13,8 @@ from bunker_relay.client import answers, connection
 from bunker_relay.config import Config, Limits
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import PAGE_BYTES
-from relay.client._clients import Client, Disk, Slow, written
 from relay.store._saving import save
+from relay.support.clients import Client, Disk, Slow, written
 from support.wire import PATIENCE, note
 
 

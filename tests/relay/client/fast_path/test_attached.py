@@ -14,7 +14,7 @@ from bunker_relay.client.fast_path import LARGE, FastPathProtocol
 from bunker_relay.config import Config, Limits
 from bunker_relay.event.limits import Budget
 from bunker_relay.relay import Relay
-from relay.client._clients import Disk, written
+from relay.support.clients import Disk, written
 from relay.support.socket import ADDRESS, Socket, configured, frame
 from support.wire import PATIENCE
 
