@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = Path(__file__).parents[2] / "packages"
+TREE = Path(__file__).parents[2]
+PACKAGES = TREE / "packages"
 # What does I/O: in core only `pool` and `local` import it.
 IO_MODULES = {
     "aiohttp",
@@ -50,7 +51,7 @@ ROOMS = {
 }
 # The reference pages are generated from the commands.
 _UPWARDS = {("bunker.reference", "bunker.cli")}
-# What a folder holds at most, `__init__`, `__main__` and `py.typed` left aside.
+# What a folder holds at most, `__init__`, `__main__`, `conftest` and `py.typed` left aside.
 MOST_IN_A_FOLDER = 12
 
 
@@ -232,13 +233,12 @@ def test_the_console_imports_only_downwards() -> None:
 
 
 def test_folders_are_small() -> None:
-    """A listing is read at a glance."""
+    """A listing is read at a glance: of the packages, the tests, the bench and what CI runs."""
     crowded = {
-        str(folder.relative_to(PACKAGES)): len(entries)
-        for folder in chain(
-            *map(PACKAGES.glob, ("*/src/**/", "phone/web/**/", "client/extension/**/"))
-        )
+        str(folder.relative_to(TREE)): len(entries)
+        for folder in chain(*map(TREE.glob, _COUNTED))
         if not _LEFT_ASIDE.intersection(folder.parts)
+        and not str(folder.relative_to(TREE)).startswith(_NOT_COUNTED)
         and len(entries := _entries(folder)) > MOST_IN_A_FOLDER
     }
     assert not crowded
@@ -267,12 +267,24 @@ def test_the_page_for_phones_imports_only_downwards() -> None:
     assert seen > 100
 
 
-# One NIP a file, one picture or page a file: lists, not structure.
-_LEFT_ASIDE = {"nips", "static", "extension", "__pycache__"}
+# Whose folders are counted.
+_COUNTED = (
+    *("packages/*/src/**/", "packages/phone/web/**/", "packages/client/extension/**/"),
+    *("tests/**/", "bench/**/", ".ci/**/"),
+)
+_NOT_COUNTED = (
+    # one NIP or one table a file: lists, not structure
+    *("packages/core/src/bunker_core/nips", "tests/core/nips", "tests/phone/tables"),
+    # to be parted
+    *("tests/client/nip07", "tests/phone", "tests/signer/console"),
+    # what `make phone` and `make extension` build
+    *("packages/phone/src/bunker_phone/site", "packages/client/src/bunker_client/nip07/extension"),
+)
+_LEFT_ASIDE = {"__pycache__", "node_modules", "results"}  # what tools and runs leave
 
 
 def _entries(folder: Path) -> list[str]:
-    aside = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
+    aside = {"__init__.py", "__main__.py", "conftest.py", "py.typed"} | _LEFT_ASIDE
     return [item.name for item in folder.iterdir() if item.name not in aside]
 
 
