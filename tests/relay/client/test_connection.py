@@ -11,11 +11,25 @@ import pytest
 from bunker_core.keys import SecretKey
 from bunker_relay.client import answers, connection
 from bunker_relay.config import Config, Limits
+from bunker_relay.logs import log
 from bunker_relay.relay import Relay
 from bunker_relay.store.outcome import PAGE_BYTES
 from relay.store._saving import save
 from relay.support.clients import Client, Disk, Slow, written
 from support.wire import PATIENCE, note
+
+
+async def settle() -> None:
+    """Let everything happen that waits for nobody."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def log_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is logged from now on, but for its details."""
+    logged: list[str] = []
+    monkeypatch.setattr(log, "info", lambda fact, **_: logged.append(fact))
+    return logged
 
 
 @pytest.mark.parametrize("asked", [{"kinds": [1]}, {"kinds": [24133], "limit": 0}])
@@ -73,14 +87,21 @@ async def test_what_can_not_be_read_is_said_and_then_hung_up(tmp_path: Path) -> 
     """A few times a minute; the close says why, and is counted."""
     relay = Relay(Config(data=tmp_path, limits=Limits(max_offences=2)))
     async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        client.reads.clear()
         client.send_frame(bytes=b"x")
         client.send_frame(text="[")
         client.send_frame(text="{}")
+        await client.is_sent.wait()
+        await settle()
+        client.reads.set()
         *notices, closed = await client.told(4)
+        client.send("REQ", "late", {"kinds": [20_000]})
+        await settle()
+        assert client.said.empty()
         assert [said[0] for said in notices] == ["NOTICE"] * 3
         assert notices[0][1] == "invalid: binary frames are not for Nostr"
         assert closed == ["closed", 1008, "too many invalid messages"]
-    assert (relay.counters.messages, relay.counters.offenders_closed) == (3, 1)
+    assert (relay.counters.messages, relay.counters.offenders_closed) == (4, 1)
     await relay.close()
 
 
@@ -160,7 +181,11 @@ async def test_a_relay_ends_a_connection_when_all_of_it_is_stored(
         disk.commit()
         assert [said[0] for said in await client.told(1)] == ["OK"]
         assert not left.is_set()
+        client.reads.clear()
         disk.commit()
+        await settle()
+        assert not left.is_set()
+        client.reads.set()
         assert [said[0] for said in await client.told(1)] == ["OK"]
         if ours:
             await left.wait()
@@ -174,8 +199,64 @@ async def test_a_relay_ends_a_connection_when_all_of_it_is_stored(
     await relay.close()
 
 
-async def test_a_client_that_reads_nothing_is_dropped(tmp_path: Path) -> None:
+async def test_a_relay_that_ends_holds_up_nobody_who_waits_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both wait for the same event to be stored, and both go on when it is."""
+    relay = Relay(Config(data=tmp_path, limits=Limits(max_pending_saves=2)))
+    disk = Disk(relay, monkeypatch)
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        for _ in range(4):
+            client.send(*written())
+        await disk.came(2)
+        await settle()
+        ending = asyncio.create_task(client.connection.shut_down())
+        await settle()
+        for waiting in (2, 2, 2, 1):
+            await disk.came(waiting)
+            disk.commit()
+            await settle()
+        await ending
+        assert [said[0] for said in await client.told(5)] == ["OK"] * 4 + ["closed"]
+    await relay.close()
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+async def test_a_client_that_has_gone_is_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Its server says so in one of two ways, and that is the end of it."""
+    relay = Relay(Config(data=tmp_path))
+
+    async def gone(_: object) -> None:
+        raise error
+
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        await settle()
+        monkeypatch.setattr(client.connection, "_asgi_send", gone)
+        await client.connection.shut_down()
+        assert client.said.empty()
+    await relay.close()
+
+
+async def test_what_needs_a_log_in_comes_with_a_challenge(tmp_path: Path) -> None:
+    """First the challenge, then the OK that says what it is for (NIP-42, NIP-70)."""
+    relay = Relay(Config(data=tmp_path))
+    async with asyncio.timeout(PATIENCE), Client(relay) as client:
+        event = written(tags=(("-",),))
+        client.send(*event)
+        challenge, ok = await client.told(2)
+        assert (challenge[0], len(challenge[1])) == ("AUTH", 32)
+        assert ok[:3] == ["OK", event[1]["id"], False]
+        assert ok[3].startswith("auth-required: ")
+    await relay.close()
+
+
+async def test_a_client_that_reads_nothing_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once what waits for it is over its bound, and it alone; nothing of it is left."""
+    logged = log_of(monkeypatch)
     limits = Limits(max_message_bytes=1_024, max_signing_bytes=1_024, max_outbox_bytes=4_096)
     relay, dropped = Relay(Config(data=tmp_path, limits=limits)), asyncio.Event()
     async with (
@@ -192,6 +273,7 @@ async def test_a_client_that_reads_nothing_is_dropped(tmp_path: Path) -> None:
             other.send(*event)
             assert {said[0] for said in await other.told(2)} == {"EVENT", "OK"}
         assert relay.counters.slow_clients_closed == 1
+        assert logged == ["closed a client that does not read"]
         assert (relay.hub.subscriptions, len(relay.connections)) == (1, 1)
         client.connection.drop()  # a second time
         other.send("CLOSE", "s")
@@ -222,6 +304,7 @@ async def test_a_client_that_keeps_others_from_their_room_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that takes nothing of its answer, when another's has no room; it alone, and counted."""
+    logged = log_of(monkeypatch)
     monkeypatch.setattr(answers, "_STALLED", 0.0)
     relay, dropped = Relay(Config(data=tmp_path)), asyncio.Event()
     relay.parts = replace(relay.parts, answers=answers.Answers(PAGE_BYTES, 9 * PAGE_BYTES))
@@ -239,7 +322,9 @@ async def test_a_client_that_keeps_others_from_their_room_is_dropped(
         assert [said[0] for said in await other.told(4)] == ["EVENT"] * 3 + ["EOSE"]
         assert dropped.is_set()
         assert relay.counters.slow_clients_closed == 1
+        assert logged == ["closed a client that does not take its answer"]
         assert (len(relay.connections), relay.hub.subscriptions) == (1, 1)
+        assert relay.unread.used == 0
         client.reads.set()
     await relay.close()
 
@@ -251,7 +336,7 @@ async def test_a_defect_in_an_answer_is_in_the_log_and_ends_nothing(
     defects: list[tuple[str, BaseException]] = []
     logged = asyncio.Event()
 
-    def log(what: str, error: BaseException) -> None:
+    def told(what: str, error: BaseException) -> None:
         defects.append((what, error))
         logged.set()
 
@@ -261,7 +346,7 @@ async def test_a_defect_in_an_answer_is_in_the_log_and_ends_nothing(
                 raise KeyError("what it was about")
             await super().settle()
 
-    monkeypatch.setattr(connection, "defect", log)
+    monkeypatch.setattr(connection, "defect", told)
     relay, bus = Relay(Config(data=tmp_path)), Failing()
     relay.parts = replace(relay.parts, bus=bus)
     async with asyncio.timeout(PATIENCE), Client(relay) as client:

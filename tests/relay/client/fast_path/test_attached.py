@@ -129,13 +129,16 @@ async def test_the_fast_path_reads_no_more_than_may_wait_to_be_stored(
     if ends:
         one.lose()
         assert (one.gone, len(relay.connections)) == (0, 1)
+    said: list[Any] = []
     async with asyncio.timeout(PATIENCE):
         for _ in range(3):
+            said += await one.said()
+            assert len(disk.waiting) == 2
             disk.commit()
             await disk.came(2)
     while disk.waiting:
         disk.commit()
-    said = await one.said()
+    said += await one.said()
     assert said == ([] if ends else [["OK", event[1]["id"], True, ""] for event in events])
     assert relay.counters.messages == 5
     if not ends:
@@ -179,6 +182,17 @@ async def test_large_messages_take_from_the_room_of_their_address(tmp_path: Path
     for one in clients:
         one.lose()
     assert (room.used, len(relay.connections)) == (0, 0)
+    await relay.close()
+
+
+async def test_what_is_not_utf_8_is_not_parsed(tmp_path: Path) -> None:
+    """The connection is closed as RFC 6455 has it, and nobody is told more."""
+    relay = Relay(Config(data=tmp_path))
+    one = Attached(relay)
+    one.protocol.data_received(frame(b'["\xff"]'))
+    assert await one.said() == [b"\x88\x02" + (1007).to_bytes(2)]
+    one.lose()
+    assert relay.connections == set()
     await relay.close()
 
 

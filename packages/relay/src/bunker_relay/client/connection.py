@@ -243,6 +243,7 @@ class Connection:
         self._outbox.put(ok)
         if self._saved is not None:
             self._saved.set()
+            self._saved = None
 
     def _stalled(self) -> None:
         """Drop a client that does not take its answer while others wait for the room."""
@@ -276,9 +277,9 @@ class Connection:
             await self._next_save()
 
     async def _next_save(self) -> None:
-        self._saved = asyncio.Event()
+        if self._saved is None:
+            self._saved = asyncio.Event()  # one for all who wait: the relay may end as well
         await self._saved.wait()
-        self._saved = None
 
     async def _send(self, data: bytes) -> None:
         await self._asgi_send({"type": "websocket.send", "text": data.decode()})
