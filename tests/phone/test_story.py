@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from bunker.harness import running_relay
-from bunker_client import RemoteSigner, RequestDenied
+from bunker_client import PairingFailed, RemoteSigner, RequestDenied
 from bunker_client.pair.pairing import Pairing
 from bunker_core.event import EventTemplate, sign_event
 from bunker_core.keys import SecretKey
@@ -303,6 +303,41 @@ async def test_an_answer_that_nobody_heard_is_sent_again(handset: Phone, served:
         await page.evaluate("window.again.then((send) => send())")
         answer = json.loads(nip44.decrypt((await told("EVENT"))[2]["content"], shared))
     assert (answer["id"], answer["result"]) == ("1", "ack")
+
+
+async def test_a_logout_holds_and_a_secret_is_used_up_though_nobody_waits_for_the_answer(
+    handset: Phone, served: Served
+) -> None:
+    """What an app asks for with its last breath is done; a known app's secret admits no second."""
+    page = handset.page
+    app = SecretKey.generate()
+    uris = []
+    for _ in range(3):
+        uris.append(parse_bunker_uri(await handset.pair_uri()))
+        await handset.show("Apps")
+    first, second, third = uris
+    signer = first.remote_signer_pubkey
+    shared = nip44.conversation_key(app.shared_x(signer))
+
+    async def ask(method: str, *params: str) -> None:
+        asked = {"id": "1", "method": method, "params": [*params]}
+        template = rpc_template(nip44.encrypt(json.dumps(asked), shared), signer, int(time.time()))
+        async with websockets.connect(served.relay) as socket:
+            await socket.send(json.dumps(["EVENT", sign_event(template, app).to_dict()]))
+            while json.loads(await socket.recv())[0] != "OK":  # AUTH comes first
+                pass
+
+    for uri, name in ((first, "Brief"), (second, "Brief again")):
+        about = json.dumps({"name": name})
+        await ask("connect", signer, uri.secret or "", "", about)
+        await page.get_by_text(name, exact=True).wait_for()
+    with pytest.raises(PairingFailed, match="is wrong, used or too old"):
+        async with RemoteSigner.from_uri(second, client_key=SecretKey.generate()):
+            pass
+    await ask("logout")
+    await page.get_by_text("Brief again", exact=True).wait_for(state="detached")
+    async with app_of(str(third)) as other:
+        assert await other.get_public_key()
 
 
 async def test_nostrconnect_is_told_the_secret(handset: Phone, served: Served) -> None:

@@ -165,8 +165,11 @@ export class App {
         return this.#screen("add", () => firstRun(this));
       case "relay":
         return this.#screen("relay", () => joinRelay(this, ""));
-      case "apps":
-        return rest ? this.#screen(`app ${rest}`, () => appDetail(this, rest)) : this.#screen("apps", () => apps(this));
+      case "apps": {
+        if (rest) return this.#screen(`app ${rest}`, () => appDetail(this, rest));
+        const page = await apps(this); // one that pairs or logs out meanwhile is seen to
+        return this.#screen(`apps ${page.seen}`, page.make);
+      }
       case "pair":
         return this.#screen(`pair ${rest}`, () => pairing(this, rest));
       case "activity":

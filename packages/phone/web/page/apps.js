@@ -11,13 +11,13 @@ import { confirmDialog } from "./widgets/unlock.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("../signer/database.js").ClientRow} ClientRow */
 
-/** @param {App} app */
+/** Return the list of them, and a word that changes with it. @param {App} app */
 export async function apps(app) {
   const { t } = app;
   /** @type {ClientRow[]} */
   const clients = await app.database.read(["clients"], (tx) => tx.all("clients"));
   clients.sort((a, b) => b.last_seen - a.last_seen);
-  return [
+  const make = () => [
     h("div", { class: "head" }, h("h1", {}, t("apps.title")), h("a", { class: "button primary", href: "#pair" }, t("apps.pair"))),
     clients.length
       ? h("ul", { class: "list" }, clients.map((client) => h("li", {},
@@ -26,6 +26,7 @@ export async function apps(app) {
             h("span", { class: "chevron", "aria-hidden": "true" })))))
       : h("p", { class: "quiet" }, t("apps.empty")),
   ];
+  return { seen: clients.map((client) => `${client.pubkey} ${client.name}`).join(), make };
 }
 
 /** @param {App} app @param {string} pubkey */

@@ -94,6 +94,12 @@ export async function removeClient(tx, pubkey, action, now, by = "") {
   return true;
 }
 
+/** Talk to a client on other relays from now on. @param {Transaction} tx @param {string} pubkey @param {string[]} relays */
+export async function moveClient(tx, pubkey, relays) {
+  const row = await tx.get("clients", pubkey);
+  if (row) await tx.put("clients", { ...row, relays });
+}
+
 /** Give a grant, in place of one of the same method and parameter. @param {Transaction} tx @param {string} client @param {import("./policy.js").Grant} item */
 export async function putGrant(tx, client, item) {
   for (const row of await tx.all("grants", "client", client)) {

@@ -23,7 +23,7 @@ export const DEADLINE = 120; // seconds that a person has
 /** @typedef {import("./transport.js").Scheme} Scheme */
 /** @typedef {import("../nips/nip46.js").Request} Request */
 /** @typedef {import("./operation.js").Operation} Operation */
-/** @typedef {{ client: string, content: string, relays: string[], notBefore: number, digest: string, afresh?: () => Promise<string>, after?: () => Promise<unknown> }} Reply */
+/** @typedef {{ client: string, content: string, relays: string[], notBefore: number, digest: string, afresh?: () => Promise<string> }} Reply */
 /** @typedef {{ verdict: "deny" | "once" | "always" | "never", seconds?: number | null, uses?: number | null, by: string }} Answer */
 /** @typedef {{ entry: RequestRow, client: ClientRow, request: Request, scheme: Scheme, operation: Operation }} Job */
 
@@ -93,11 +93,11 @@ export class Signer {
       if (error instanceof CryptoError) return null; // a stranger learns nothing from a failure
       throw error;
     }
-    /** @param {Request["id"]} id @param {{ result?: string, error?: string }} response @param {() => Promise<unknown>} [after] */
-    const reply = async (id, response, after) => {
+    /** @param {Request["id"]} id @param {{ result?: string, error?: string }} response */
+    const reply = async (id, response) => {
       const afresh = () => this.transport.seal(event.pubkey, responseText({ id, ...response }), scheme);
       const relays = [...new Set([relay, ...(client?.relays ?? [])])];
-      return { client: event.pubkey, content: await afresh(), relays, notBefore: event.created_at, digest: "", afresh, after };
+      return { client: event.pubkey, content: await afresh(), relays, notBefore: event.created_at, digest: "", afresh };
     };
     let request;
     try {
@@ -131,37 +131,35 @@ export class Signer {
     return reply(request.id, { error });
   }
 
-  /** What needs no key. @param {ClientRow} client @param {Event} event @param {Request} request @param {number} now @param {Function} reply */
+  /**
+   * Answer what needs no key. What it means is written down before: a client that was told that it
+   * is logged out is logged out, also if it did not wait for the answer.
+   * @param {ClientRow} client @param {Event} event @param {Request} request @param {number} now @param {Function} reply
+   */
   async #free(client, event, request, now, reply) {
     const { method, id } = request;
     if (method === "logout" && event.created_at < client.paired_at) return null; // of an earlier session
+    const relays = this.relays();
+    const moves = client.relays.length > 0 && !sameSet(client.relays, relays);
     const fresh = await this.database.write(record.ALL, async (tx) => {
-      const isNew = await record.markHandled(tx, event.id, now);
-      if (isNew) await record.see(tx, client, now);
-      return isNew;
+      if (!(await record.markHandled(tx, event.id, now))) return false;
+      await record.see(tx, client, now);
+      if (method === "logout") await record.removeClient(tx, client.pubkey, "logout", now);
+      if (method === "switch_relays" && moves) await record.moveClient(tx, client.pubkey, relays);
+      // One that is known is admitted by its key, whatever secret it repeats; an unused one is used
+      // up all the same, or it would pair a second app.
+      if (method === "connect" && param(request, 1)) {
+        await record.pair(tx, client.pubkey, param(request, 1), parseMetadata(param(request, 3)), param(request, 2), now);
+      }
+      return true;
     });
     if (!fresh) return null;
     if (method === "ping") return reply(id, { result: "pong" });
     if (method === "get_public_key") return reply(id, { result: client.key });
-    if (method === "logout") {
-      return reply(id, { result: "ack" }, async () => {
-        await this.database.write(record.ALL, (tx) => record.removeClient(tx, client.pubkey, "logout", now));
-        this.changed();
-      });
-    }
-    if (method === "switch_relays") {
-      const relays = this.relays();
-      const there = client.relays.length && !sameSet(client.relays, relays);
-      // The text, not JSON's null: nostr-tools hangs on the latter.
-      if (!there) return reply(id, { result: "null" });
-      return reply(id, { result: JSON.stringify(relays) }, () =>
-        this.database.write(["clients"], async (tx) => {
-          const row = await tx.get("clients", client.pubkey);
-          if (row) await tx.put("clients", { ...row, relays });
-        }),
-      );
-    }
-    return reply(id, { result: "ack" }); // connect of one that is known: admitted by its key
+    this.changed();
+    // The text, not JSON's null: nostr-tools hangs on the latter.
+    if (method === "switch_relays") return reply(id, { result: moves ? JSON.stringify(relays) : "null" });
+    return reply(id, { result: "ack" });
   }
 
   /** @param {ClientRow} client @param {Event} event @param {string} relay @param {Request} request @param {Scheme} scheme @param {number} now @param {Function} reply */
@@ -308,7 +306,6 @@ export class Signer {
     try {
       const sent = await this.send(reply);
       if (sent && reply.digest) await this.database.write(["requests"], (tx) => record.finish(tx, reply.digest));
-      if (sent) await reply.after?.();
       return sent;
     } finally {
       this.#working.delete(reply.digest);
