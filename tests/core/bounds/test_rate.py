@@ -52,6 +52,10 @@ def test_what_is_given_back_was_not_taken() -> None:
         assert buckets.take("a", 10.0)
         buckets.give_back("a")
     assert [buckets.take("a", 10.0) for _ in range(3)] == [True, True, False]
+    bucket = TokenBucket(per_second=1, burst=9)
+    assert [bucket.take(10.0) for _ in range(5)] == [True] * 5
+    assert bucket.give_back()
+    assert [bucket.take(10.0) for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_buckets_are_bounded() -> None:

@@ -14,7 +14,8 @@ from bunker_core.nips.nip46 import Request, Response
 from bunker_signer.key.access import KeyState
 from bunker_signer.nse import NSEError, NSEErrorCode
 from bunker_signer.policy import Grant
-from bunker_signer.request import approval, jobs
+from bunker_signer.request import approval, decision, jobs
+from bunker_signer.request.decision import Job
 from bunker_signer.request.reply import Reply
 from bunker_signer.store import StoreError, journal
 from bunker_signer.store.database.space import Space
@@ -111,6 +112,23 @@ async def test_a_repetition_of_what_is_worked_on_adds_its_relay(desk: Desk) -> N
     assert set(reply.relays) == {OWN, THEIRS, HOME}
     assert (desk.uses, len(desk.owner.asked)) == (["sign"], 1)
     assert desk.is_idle
+
+
+async def test_a_repetition_while_the_answer_is_written_down_adds_its_relay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is sealed by then, and not sent yet."""
+    right = decision.answer
+
+    def meanwhile(to: Any, job: Job, *said: Any, **how: Any) -> bool:
+        job.relays.add(THEIRS)  # as `start` does for the same request
+        return right(to, job, *said, **how)
+
+    monkeypatch.setattr(decision, "answer", meanwhile)
+    desk.owner.answers.append(ONCE)
+    reply = await desk.ask("sign_event", NOTE)
+    assert content(reply) == "hello"
+    assert set(reply.relays) == {OWN, THEIRS, HOME}
 
 
 async def test_a_repetition_of_what_is_answered_is_answered_alike(desk: Desk) -> None:
