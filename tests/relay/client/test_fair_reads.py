@@ -3,13 +3,24 @@
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from uvicorn.server import ServerState
 
 from bunker_core.keys import SecretKey
+from bunker_relay.client.admission import Admission
 from bunker_relay.client.fair_reads import FairReads
-from support.wire import Peer, RelayProcess, Start, note
+from bunker_relay.client.fair_reads import Reader as AnyReader
+from bunker_relay.config import Config
+from bunker_relay.http.server import _protocol
+from bunker_relay.relay import Relay
+from relay.support.socket import ADDRESS, Socket, configured, frame
+from support.wire import PATIENCE, Peer, RelayProcess, Start, note
 
 KEY = SecretKey.generate()
 
@@ -107,30 +118,46 @@ async def test_an_address_has_its_share_of_a_turn() -> None:
     assert not fair_reads.taken
 
 
-async def test_many_connections_of_one_address_are_not_all_read_in_one_turn(start: Start) -> None:
+async def _heard_after(
+    relay: RelayProcess, senders: Sequence[Peer], flood: bytes, other: Peer
+) -> list[str]:
+    """Return what `other` is told, by its first words, when all is there at one moment.
+
+    Each of `senders` has sent `flood` and then an event; `other` has sent a REQ.
+    """
+    await other.subscribe("s", {"kinds": [20_001], "limit": 0})
+    _stop(relay)
+    try:
+        for number, sender in enumerate(senders):
+            sender.socket.transport.write(flood)
+            await sender.send_text(_event(str(number), 20_001))
+        await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
+    finally:
+        os.kill(relay.process.pid, signal.SIGCONT)
+    return [(await other.next())[0] for _ in range(len(senders) + 1)]
+
+
+def _from(address: str) -> dict[str, Any]:
+    """Return how a client of `address` comes through a proxy."""
+    return {"max_queue": None, "additional_headers": {"X-Forwarded-For": address}}
+
+
+@pytest.mark.parametrize("config", ["", "plain = true"], ids=["", "plain"])
+async def test_many_connections_of_one_address_are_not_all_read_in_one_turn(
+    start: Start, config: str
+) -> None:
     """Of 40 with 63 frames each less than half are read before another address's REQ.
 
-    190, as many as one address may have, made everybody else wait for 12,000 frames.
+    190, as many as one address may have, made everybody else wait for 12,000 frames. The address is
+    the client's, also where a proxy brings both.
     """
-    relay = start()
-    many = _masked(1, b'["CLOSE","x"]') * 62
+    relay = start(config=f'trusted_proxies = ["127.0.0.1"]\n{config}')
     async with AsyncExitStack() as stack:
-        senders = [
-            await stack.enter_async_context(Peer(relay.url, max_queue=None)) for _ in range(40)
-        ]
-        other = await stack.enter_async_context(
-            Peer(relay.url, max_queue=None, local_addr=("127.0.0.2", 0))
-        )
-        await other.subscribe("s", {"kinds": [20_001], "limit": 0})
-        _stop(relay)
-        try:
-            for number, sender in enumerate(senders):
-                sender.socket.transport.write(many)
-                await sender.send_text(_event(str(number), 20_001))
-            await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
-        finally:
-            os.kill(relay.process.pid, signal.SIGCONT)
-        words = [(await other.next())[0] for _ in range(41)]
+        many = _from("198.51.100.1")
+        senders = [await stack.enter_async_context(Peer(relay.url, **many)) for _ in range(40)]
+        other = await stack.enter_async_context(Peer(relay.url, **_from("198.51.100.2")))
+        flood = _masked(1, b'["CLOSE","x"]') * 62
+        words = await _heard_after(relay, senders, flood, other)
     assert words.count("EVENT") == 40
     assert words.index("EOSE") < 20
 
@@ -163,20 +190,58 @@ async def test_many_small_frames_hold_nobody_up(
     each had all of them answered in one turn.
     """
     relay = start(config=config)
-    many = b"".join(frames)
     async with AsyncExitStack() as stack:
         senders = [
             await stack.enter_async_context(Peer(relay.url, max_queue=None)) for _ in range(5)
         ]
         other = await stack.enter_async_context(Peer(relay.url, max_queue=None))
-        await other.subscribe("s", {"kinds": [20_001], "limit": 0})
-        _stop(relay)
-        try:
-            for number, sender in enumerate(senders):
-                sender.socket.transport.write(many)
-                await sender.send_text(_event(str(number), 20_001))
-            await other.send("REQ", "t", {"kinds": [20_003], "limit": 0})
-        finally:
-            os.kill(relay.process.pid, signal.SIGCONT)
-        words = [(await other.next())[0] for _ in range(6)]
+        words = await _heard_after(relay, senders, b"".join(frames), other)
     assert words == ["EOSE"] + ["EVENT"] * 5
+
+
+CLIENT = "198.51.100.1"
+HANDSHAKE = (  # as uvicorn's HTTP protocol hands it over
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"x-forwarded-for: " + CLIENT.encode() + b"\r\n\r\n"
+)
+
+
+class Noting(FairReads):
+    """Notes for whom frames are counted, and who waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def take(self, address: str, frames: int) -> None:
+        """Count them."""
+        self.noted.append(f"{address} takes {frames}")
+        super().take(address, frames)
+
+    def wait(self, address: str, reader: AnyReader) -> None:
+        """Have it wait."""
+        self.noted.append(f"{address} waits")
+        super().wait(address, reader)
+
+
+async def test_without_the_fast_path_a_turn_is_the_clients_not_the_proxys(tmp_path: Path) -> None:
+    """What is read before the relay knows whose it is waits for that, whole and in order."""
+    relay, fair_reads, socket = Relay(Config(data=tmp_path, plain=True)), Noting(), Socket()
+    parts = replace(relay.parts, fair_reads=fair_reads)
+    trusting = replace(relay.config, trusted_proxies=(ADDRESS,))
+    admission = Admission(trusting, parts, relay.lists, relay.troubles)
+    protocol = _protocol(relay.config)(configured(admission), ServerState(), {})
+    protocol.connection_made(socket)
+    protocol.data_received(HANDSHAKE)
+    protocol.data_received(frame(b'["CLOSE","x"]') * 15)
+    protocol.data_received(frame(b'["COUNT"]'))
+    assert (protocol.queue.qsize(), socket.reads) == (1, False), "it has connected, and no more"
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert fair_reads.noted == [f"{CLIENT} waits", f"{CLIENT} takes 37"]
+    assert b"NOTICE" in socket.written
+    assert socket.reads
+    protocol.connection_lost(None)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*protocol.tasks)

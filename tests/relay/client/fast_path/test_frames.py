@@ -10,7 +10,8 @@ from uvicorn.server import ServerState
 
 from bunker_relay.client.cork import Corks
 from bunker_relay.client.fair_reads import LARGE_READ, MANY, FairReads
-from bunker_relay.client.fast_path import EXTENSION, FRAMES, LARGE, FastPathProtocol, Text
+from bunker_relay.client.fast_path import EXTENSION, LARGE, FastPathProtocol
+from bunker_relay.client.fast_path.frames import FRAMES, Text
 from bunker_relay.client.outbox import Unread
 from bunker_relay.config import Log
 from bunker_relay.event.limits import Budget

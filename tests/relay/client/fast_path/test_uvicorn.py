@@ -12,23 +12,23 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from bunker_core.keys import SecretKey
-from bunker_relay.client.bounded import BoundedProtocol
-from bunker_relay.client.fast_path import _METHODS, FastPathProtocol, lacking
-from bunker_relay.client.keepalive import PatientProtocol
+from bunker_relay.client.fast_path import FastPathProtocol, lacking
+from bunker_relay.client.fast_path.uvicorn import METHODS
 from support.wire import Peer, note, running_relay
 
 
 def test_a_known_uvicorn_lacks_nothing() -> None:
     """What is installed has all that the fast path uses, and what is overridden is on the list."""
     assert lacking() == []
+    stock = WebSocketsSansIOProtocol
     own = {
         name
-        for protocol in (FastPathProtocol, PatientProtocol, BoundedProtocol)
+        for protocol in FastPathProtocol.__mro__[: FastPathProtocol.__mro__.index(stock)]
         for name, value in vars(protocol).items()
         if inspect.isfunction(value) and hasattr(WebSocketsSansIOProtocol, name)
     }
     called = {"receive", "send_500_response", "start_keepalive"}
-    assert own | called == set(_METHODS)
+    assert own | called == set(METHODS)
     source = inspect.getsource(WebSocketsSansIOProtocol)
     # From a disconnect on, nothing but put_nowait is asked of the queue.
     assert "self.queue.get" in inspect.getsource(WebSocketsSansIOProtocol.receive)

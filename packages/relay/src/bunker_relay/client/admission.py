@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.bounds.rate import Buckets
 from bunker_core.nips.relay_url import parse_relay_url
 from bunker_relay.client.connection import Connection
+from bunker_relay.client.fair_reads import TURNS
 from bunker_relay.client.fast_path import EXTENSION, FastPathProtocol
 from bunker_relay.config import Config
 from bunker_relay.event.limits import Addresses
@@ -68,6 +69,9 @@ class Admission:
             await send(_accept(scope))
             self._attach(scope, address, fast_path)
             return  # nothing of ASGI waits with the client
+        turns = scope.get("extensions", {}).get(TURNS)
+        if turns is not None:
+            turns.take_turns(self._parts.fair_reads, address)
         with self._counted(address):
             await send(_accept(scope))
             try:

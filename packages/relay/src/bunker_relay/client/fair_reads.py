@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from bunker_relay.client.keepalive import PatientProtocol
 
+TURNS: Final = "bunker.turns"  # in the scope's `extensions`, without the fast path
 LARGE_READ: Final = 65_536  # bytes in one read from which on a connection waits for its next turn
 MANY: Final = 16  # frames in one read from which on they are counted for their address
 # Without the fast path:
@@ -71,57 +72,94 @@ class FairReads:
         reader.read_on()
 
 
-class InTurns(PatientProtocol):
-    """uvicorn's WebSocket, which parses a little of what was read and waits for its next turn.
+class FairProtocol(PatientProtocol):
+    """uvicorn's WebSocket, of which what was read may wait for its turn, or for its application."""
+
+    _fair_reads: FairReads | None = None  # these two from `take_turns` on
+    _address = ""
+    _queued = False  # waits for its turn to read on
+    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is still to take
+
+    def take_turns(self, fair_reads: FairReads, address: str) -> None:
+        """Read on when it is the turn of `address`, whose limits the client shares."""
+        self._fair_reads = fair_reads
+        self._address = address
+
+    def read_on(self) -> None:
+        """It is its turn (see `Reader`): read, unless the application has paused."""
+        self._queued = False
+        if self._is_held() or self.transport.is_closing():
+            return
+        if self._rest is not None:
+            (data, at), self._rest = self._rest, None
+            self._read_from(data, at)
+        if not (self._queued or self._is_held() or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Read no more."""
+        self._rest = None
+        super().connection_lost(exc)
+
+    def _is_held(self) -> bool:
+        """Tell whether the application reads no further for now."""
+        return self.read_paused
+
+    def _read_from(self, data: bytes, at: int) -> None:
+        """Take what is in `data` from `at` on, or some of it and `_leave` the rest."""
+        raise NotImplementedError
+
+    def _leave(self, data: bytes, at: int) -> None:
+        """Leave what was read for another turn."""
+        self._rest = data, at
+        self._queue()
+
+    def _append(self, data: bytes) -> None:
+        """Put what was still read behind what waits."""
+        rest, at = self._rest or (b"", 0)
+        self._rest = rest[at:] + data, 0
+
+    def _queue(self) -> None:
+        """Read no further until it is its turn."""
+        if not self._queued and self._fair_reads is not None:
+            self._queued = True
+            self.transport.pause_reading()
+            self._fair_reads.wait(self._address, self)
+
+
+class InTurns(FairProtocol):
+    """Parses a little of what was read, as websockets does it, and waits for its next turn.
 
     The fast path (`fast_path`) has turns of its own.
     """
 
-    fair_reads: FairReads  # of the process
-    _rest: tuple[bytes, int] | None = None  # what was read, and from where on it is to be parsed
-    _queued = False  # waits for its turn to read on
+    def take_turns(self, fair_reads: FairReads, address: str) -> None:
+        """Read on when it is the turn of `address`; until here nothing was parsed."""
+        super().take_turns(fair_reads, address)
+        if self._rest is not None:
+            self._queue()
 
     def data_received(self, data: bytes) -> None:
         """Read what has come."""
         if not self.handshake_initiated:
             super().data_received(data)
-        elif self._rest is not None:
-            rest, at = self._rest
-            self._rest = rest[at:] + data, 0
+        elif self._rest is not None or self._fair_reads is None:
+            self._append(data)
             self.transport.pause_reading()
-        elif self.fair_reads.has_had_its_share(self._address):
+        elif self._fair_reads.has_had_its_share(self._address):
             self._leave(data, 0)
         else:
-            self._parse(data, 0)
-
-    @property
-    def _address(self) -> str:
-        return self.client[0] if self.client is not None else ""
+            self._read_from(data, 0)
 
     async def receive(self) -> Any:
         """Return the next message; uvicorn reads on when it was the last that is parsed."""
         message = await super().receive()
-        if self._rest is not None and not self.read_paused:
+        if self._rest is not None:
             self.transport.pause_reading()
             self._queue()
         return message
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Parse no more."""
-        self._rest = None
-        super().connection_lost(exc)
-
-    def read_on(self) -> None:
-        """It is its turn (see `fair_reads.Reader`)."""
-        self._queued = False
-        if self._rest is None or self.transport.is_closing():
-            return
-        (data, at), self._rest = self._rest, None
-        self._parse(data, at)
-        if self._rest is None and not self.read_paused:
-            self.transport.resume_reading()
-
-    def _parse(self, data: bytes, at: int) -> None:
+    def _read_from(self, data: bytes, at: int) -> None:
         """Parse some of `data` from `at` on: a piece at least, and then until the turn is over."""
         size, begun = _PIECE, at
         until = time.perf_counter() + _TURN
@@ -135,19 +173,11 @@ class InTurns(PatientProtocol):
             size = _PIECE
             if self.queue.qsize() >= MANY or time.perf_counter() > until:
                 break
-        if (frames := min((at - begun) // _BYTES, _MOST)) >= MANY:
-            self.fair_reads.take(self._address, frames)
+        if self._fair_reads is not None and (frames := min((at - begun) // _BYTES, _MOST)) >= MANY:
+            self._fair_reads.take(self._address, frames)
         if at < len(data) and not self.transport.is_closing():
             self._leave(data, at)
 
-    def _leave(self, data: bytes, at: int) -> None:
-        """Leave what was read for another turn."""
-        self._rest = data, at
-        self.transport.pause_reading()
-        if not self.read_paused:  # else when the application has taken what is parsed
-            self._queue()
-
     def _queue(self) -> None:
-        if not self._queued:
-            self._queued = True
-            self.fair_reads.wait(self._address, self)
+        if not self.read_paused:  # else when the application has taken what is parsed
+            super()._queue()

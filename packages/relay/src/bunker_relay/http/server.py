@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from bunker_core.local.memory import settle
 from bunker_core.local.systemd import notify
 from bunker_relay import logs
-from bunker_relay.client.fair_reads import InTurns
+from bunker_relay.client.fair_reads import TURNS, InTurns
 from bunker_relay.client.fast_path import FastPathProtocol, lacking
 from bunker_relay.client.keepalive import PatientProtocol
 from bunker_relay.config import Config, Profile
@@ -125,7 +125,12 @@ class _PlainProtocol(PatientProtocol):
 
 
 class _PlainInTurns(InTurns, _PlainProtocol):
-    """The same, of a uvicorn that we know."""
+    """The same, of a uvicorn that we know: and a way to have it read in turns with the others."""
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[TURNS] = self
+        await super().run_asgi()
 
 
 class _Server(uvicorn.Server):
@@ -181,7 +186,6 @@ class _Server(uvicorn.Server):
         HTTPProtocol.counters = relay.parts.counters
         if self.config.ws is FastPathProtocol:
             HTTPProtocol.opens = relay.admission.opens
-        _PlainInTurns.fair_reads = relay.parts.fair_reads
         self._watch = Watch(relay)
         await relay.open()
         await super().startup(sockets)
