@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from bunker_client import RemoteSigner
 from bunker_core.nips.nip46 import ClientMetadata
@@ -86,6 +85,7 @@ async def serving(data: Path, relay: str, on_join: Callable[[str], None] | None 
 class Phone:
     """A browser profile of the size of a phone, with its page."""
 
+    origin: str
     context: "BrowserContext"
     page: "Page"
     devtools: "CDPSession"
@@ -98,7 +98,7 @@ class Phone:
 
     async def go(self, name: str) -> None:
         """Open a page by its address, and wait until it is there."""
-        await self.page.goto(f"{origin_of(self.page)}/#{name}")
+        await self.page.goto(f"{self.origin}/#{name}")
         await self.shown(name)
 
     async def shown(self, name: str) -> None:
@@ -176,11 +176,6 @@ class Phone:
         await self.page.get_by_role("button", name=button).click()
 
 
-def origin_of(page: "Page") -> str:
-    parts = urlsplit(page.url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 @asynccontextmanager
 async def phone(
     browser: "Browser", served: Served, *, prf: bool = True, **options: Any
@@ -206,7 +201,7 @@ async def phone(
         await devtools.send("WebAuthn.enable")
         settings = {**AUTHENTICATOR, "hasPrf": prf}
         await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": settings})
-        running = Phone(context, page, devtools, faults)
+        running = Phone(served.origin, context, page, devtools, faults)
         yield running
         assert faults == []
     finally:

@@ -26,15 +26,26 @@ async def chromium(request: pytest.FixtureRequest) -> "AsyncIterator[Browser]":
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    """A relay for everyone, and the page; each test has a phone of its own."""
+    """A relay for everyone, and the server of the page."""
     folder = tmp_path_factory.mktemp("phone")
     async with running_relay(folder / "relay") as relay, serving(folder, relay.url) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def handset(chromium: "Browser", served: Served) -> AsyncIterator[Phone]:
-    """A phone that has its key and its relay."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _shared(chromium: "Browser", served: Served) -> AsyncIterator[Phone]:
     async with phone(chromium, served) as made:
         await made.first_run(served.link)
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def handset(_shared: Phone) -> AsyncIterator[Phone]:
+    """A phone that has its key and its relay, the same for all tests of a module.
+
+    Its page is loaded anew; its key, apps, grants and log stay.
+    """
+    await _shared.page.goto(_shared.origin)
+    await _shared.shown("requests")
+    yield _shared
+    assert _shared.faults == []

@@ -29,20 +29,36 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# Has the key's passkey be good for the given name; the name that it was good for.
+SEAL_AT = """async (name) => {
+  const done = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await done(indexedDB.open("bunker"));
+  const store = database.transaction("keys", "readwrite").objectStore("keys");
+  const [row] = await done(store.getAll());
+  const blob = JSON.parse(row.blob);
+  const params = blob.slots[0].params;
+  const before = params.rp;
+  params.rp = name;
+  await done(store.put({ ...row, blob: JSON.stringify(blob) }));
+  database.close();
+  return before;
+}"""
 
-async def test_first_signature(chromium: "Browser", served: Served) -> None:
+
+async def test_first_signature(handset: Phone, served: Served) -> None:
     """From the link to a signature: key, passkey, recovery copy, relay, app, answer."""
-    async with phone(chromium, served) as made:
-        await made.first_run(served.link)
-        assert len(served.joined) >= 1
-        async with app_of(await made.pair_uri()) as app:
-            await made.show("Requests")
-            asking = sign(app)
-            await made.page.get_by_role("heading", name="Post a note").wait_for()
-            await made.allow()
-            event = await asking
-            assert event.pubkey == await app.get_public_key()
-            assert event.content == "Signed by the phone"
+    assert len(served.joined) >= 1  # by the phone's first run
+    async with app_of(await handset.pair_uri()) as app:
+        await handset.show("Requests")
+        asking = sign(app)
+        await handset.page.get_by_role("heading", name="Post a note").wait_for()
+        await handset.allow()
+        event = await asking
+        assert event.pubkey == await app.get_public_key()
+        assert event.content == "Signed by the phone"
 
 
 async def test_a_question_is_announced_and_its_clock_is_not(handset: Phone) -> None:
@@ -152,7 +168,7 @@ async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served:
     def login(app: RemoteSigner, *urls: str) -> Any:
         return sign(app, "", kind=27235, tags=[["u", url] for url in urls])
 
-    async with app_of(await handset.pair_uri()) as app:
+    async with app_of(await handset.pair_uri(), "Logins") as app:
         await handset.show("Requests")
         asking = login(app, "https://files.example/a")
         await page.get_by_text("Allow or deny for longer").click()
@@ -181,7 +197,7 @@ async def test_always_for_a_login_is_for_that_host_alone(handset: Phone, served:
         with pytest.raises(RequestDenied, match="signer's own relay"):
             await own
         await handset.show("Apps")
-        await page.locator(".list .row").first.click()
+        await page.locator(".list .row", has_text="Logins").click()
         await page.get_by_text(": files.example").wait_for()
 
 
@@ -471,7 +487,7 @@ async def test_hostile_requests(handset: Phone, served: Served) -> None:
 
 
 async def test_panic_ends_it_all(handset: Phone) -> None:
-    """Locked, every app gone, paused: a request of a former app is refused as a stranger's."""
+    """Locked, every app gone, paused until told; a former app is a stranger."""
     page = handset.page
     async with app_of(await handset.pair_uri("full")) as app:
         await handset.show("Settings")
@@ -485,35 +501,10 @@ async def test_panic_ends_it_all(handset: Phone) -> None:
         await handset.show("Activity")
         await page.get_by_text("Panic: everything locked and revoked").wait_for()
         await page.get_by_text("The log is whole").wait_for()
-
-
-async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
-    """A second key has a passkey and a recovery copy of its own; each app has the key it got."""
-    page = handset.page
-    first_key = await page.evaluate("localStorage.getItem('bunker.key')")
-    async with app_of(await handset.pair_uri(), "First") as first:
         await handset.show("Settings")
-        await page.get_by_role("link", name="Add a key").click()
-        await page.get_by_role("button", name="Make a new key").click()
-        await handset.seal()
-        await handset.save_recovery()
+        await page.get_by_role("button", name="Go on").click()
+        await handset.show("Requests")
         await page.get_by_role("heading", name="Nothing is waiting").wait_for()
-        await handset.go("pair")
-        select = page.locator("label", has_text=re.compile("^Key")).get_by_role("combobox")
-        await select.wait_for()
-        offered = select.locator("option")
-        keys = {await option.get_attribute("value") for option in await offered.all()}
-        assert len(keys) == 2
-        [second_key] = keys - {first_key}
-        assert second_key is not None
-        async with app_of(await handset.pair_uri(key=second_key), "Second") as second:
-            await handset.show("Requests")
-            for app, key in ((first, first_key), (second, second_key), (first, first_key)):
-                assert await app.get_public_key() == key
-                asking = sign(app, f"Signed as {key}")
-                await handset.asked()
-                await handset.allow()
-                assert (await asking).pubkey == key
 
 
 async def test_a_relay_restart_is_survived(chromium: "Browser", tmp_path: Path) -> None:
@@ -566,29 +557,18 @@ async def test_a_key_that_was_sealed_at_another_name_says_so(handset: Phone) -> 
     """A passkey is good for one name: the page says which, and does not ask for it elsewhere."""
     page = handset.page
     async with app_of(await handset.pair_uri()) as app:
-        await page.evaluate(
-            """async () => {
-              const done = (request) => new Promise((resolve, reject) => {
-                request.onsuccess = () => resolve(request.result);
-                request.onerror = () => reject(request.error);
-              });
-              const database = await done(indexedDB.open("bunker"));
-              const store = database.transaction("keys", "readwrite").objectStore("keys");
-              const [row] = await done(store.getAll());
-              const blob = JSON.parse(row.blob);
-              blob.slots[0].params.rp = "phone.example.org";
-              await done(store.put({ ...row, blob: JSON.stringify(blob) }));
-              database.close();
-            }"""
-        )
-        await page.reload()
-        await handset.show("Requests")
-        asking = sign(app)
-        await handset.tap("Allow once")
-        await page.get_by_text("this key was sealed at phone.example.org").wait_for()
-        await handset.deny()
-        with pytest.raises(RequestDenied):
-            await asking
+        name = await page.evaluate(SEAL_AT, "phone.example.org")
+        try:
+            await page.reload()
+            await handset.show("Requests")
+            asking = sign(app)
+            await handset.tap("Allow once")
+            await page.get_by_text("this key was sealed at phone.example.org").wait_for()
+            await handset.deny()
+            with pytest.raises(RequestDenied):
+                await asking
+        finally:
+            await page.evaluate(SEAL_AT, name)
 
 
 async def test_a_link_of_another_page_is_refused(handset: Phone, served: Served) -> None:
@@ -610,3 +590,32 @@ async def test_expired(handset: Phone) -> None:
         await page.evaluate("const real = Date.now; Date.now = () => real() + 121_000")
         with pytest.raises(RequestDenied, match="expired"):
             await asking
+
+
+async def test_two_keys_sign_each_as_itself(handset: Phone) -> None:
+    """A second key has a passkey and a recovery copy of its own; each app has the key it got."""
+    page = handset.page
+    first_key = await page.evaluate("localStorage.getItem('bunker.key')")
+    async with app_of(await handset.pair_uri(), "First") as first:
+        await handset.show("Settings")
+        await page.get_by_role("link", name="Add a key").click()
+        await page.get_by_role("button", name="Make a new key").click()
+        await handset.seal()
+        await handset.save_recovery()
+        await page.get_by_role("heading", name="Nothing is waiting").wait_for()
+        await handset.go("pair")
+        select = page.locator("label", has_text=re.compile("^Key")).get_by_role("combobox")
+        await select.wait_for()
+        offered = select.locator("option")
+        keys = {await option.get_attribute("value") for option in await offered.all()}
+        assert len(keys) == 2
+        [second_key] = keys - {first_key}
+        assert second_key is not None
+        async with app_of(await handset.pair_uri(key=second_key), "Second") as second:
+            await handset.show("Requests")
+            for app, key in ((first, first_key), (second, second_key), (first, first_key)):
+                assert await app.get_public_key() == key
+                asking = sign(app, f"Signed as {key}")
+                await handset.asked()
+                await handset.allow()
+                assert (await asking).pubkey == key
