@@ -11,11 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy import event as hooks
 
 from bunker_core.event import Event, parse_event_json
@@ -23,12 +21,11 @@ from bunker_core.filter import Filter
 from bunker_core.kinds import Storage, storage
 from bunker_relay.store.database import migrate
 from bunker_relay.store.database.engine import Database, hold, open_engine
-from bunker_relay.store.database.schema import metadata, tag_key
 from bunker_relay.store.outcome import Outcome, Stored, StoreError
 from bunker_relay.store.query import count_events, select_events
 from bunker_relay.store.store import FILE, Store
-from bunker_relay.store.write import address_of, save_all
-from relay.store._saving import save
+from bunker_relay.store.write import save_all
+from relay.store._saving import closing_engine, numbered, save
 
 NOW = 1_000
 
@@ -39,17 +36,6 @@ async def store(database: Database) -> AsyncIterator[Store]:
     store = Store(database)
     yield store
     await store.close()
-
-
-@contextmanager
-def closing_engine(database: Database) -> Iterator[Connection]:
-    """A connection of our own, its changes committed."""
-    engine = open_engine(database, writes=True)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -73,11 +59,6 @@ async def _query(
 ) -> list[Stored]:
     _, stored = await store.find(filters, now, default=default, most=most)
     return stored
-
-
-def _event(number: int, **fields: object) -> Event:
-    event = Event(f"{number:064x}", "b" * 64, NOW, 1, (), "", "d" * 128)
-    return replace(event, **fields)  # type: ignore[arg-type]
 
 
 # A small world, so that filters and events meet: few keys, kinds, times and tags.
@@ -158,7 +139,7 @@ def test_the_sql_agrees_with_matches(
     expired = data.draw(st.booleans())
     with engine.connect() as connection, connection.begin() as transaction:
         if expired:  # something that was not swept yet: the statements are others
-            gone = replace(_event(0), id="f" * 64, tags=(("expiration", "1"), ("t", "x")))
+            gone = replace(numbered(0), id="f" * 64, tags=(("expiration", "1"), ("t", "x")))
             save_all(connection, [gone])
         # In one go, or in several, which is to make no difference.
         cut = data.draw(st.integers(0, len(events)))
@@ -186,7 +167,7 @@ async def test_a_saved_event_is_committed(store: Store, database: Database) -> N
         future.set_result(None)
 
     future = asyncio.get_running_loop().create_future()
-    store.save(_event(1), done)
+    store.save(numbered(1), done)
     await future
     assert seen == [1]
 
@@ -196,7 +177,7 @@ async def test_what_waits_is_committed_together(store: Store, database: Database
     commits: list[object] = []
     hooks.listen(store._engine, "commit", commits.append)
     with _locked(database):
-        saving = [asyncio.create_task(save(store, _event(number))) for number in range(300)]
+        saving = [asyncio.create_task(save(store, numbered(number))) for number in range(300)]
         await asyncio.sleep(0)  # each task runs up to its first wait
         assert store.waiting == 300
     assert await asyncio.gather(*saving) == [[Outcome.SAVED]] * 300
@@ -206,11 +187,11 @@ async def test_what_waits_is_committed_together(store: Store, database: Database
 
 async def test_the_outcomes(store: Store) -> None:
     """Saved, duplicate, superseded and deleted, also within one commit."""
-    old = _event(1, kind=0, created_at=NOW - 1)
-    new = _event(2, kind=0)
-    gone = _event(3)
-    request = _event(4, kind=5, tags=(("e", gone.id),))
-    assert await save(store, new, old, new, gone, request, gone, _event(5)) == [
+    old = numbered(1, kind=0, created_at=NOW - 1)
+    new = numbered(2, kind=0)
+    gone = numbered(3)
+    request = numbered(4, kind=5, tags=(("e", gone.id),))
+    assert await save(store, new, old, new, gone, request, gone, numbered(5)) == [
         Outcome.SAVED,
         Outcome.SUPERSEDED,
         Outcome.DUPLICATE,
@@ -225,14 +206,14 @@ async def test_too_many_waiting_are_refused(store: Store, monkeypatch: pytest.Mo
     """The queue of the writer is bounded, and a refused event is not saved later."""
     monkeypatch.setattr("bunker_relay.store.store._MAX_WAITING", 0)
     with pytest.raises(StoreError, match="too many"):
-        store.save(_event(1), lambda _outcome: None)
+        store.save(numbered(1), lambda _outcome: None)
     assert await store.count([Filter()], NOW) == 0
 
 
 async def test_a_query_has_a_time_limit(store: Store) -> None:
     """A query that takes longer than `query_timeout` raises, and the next one works."""
     values = [f"{number:064x}" for number in range(3_000)]
-    tagged = [_event(n, tags=tuple(("e", value) for value in values[n::10])) for n in range(10)]
+    tagged = [numbered(n, tags=tuple(("e", value) for value in values[n::10])) for n in range(10)]
     await save(store, *tagged)
     heavy = Filter(tags=(("e", frozenset(values)),))
     assert len(await _query(store, [heavy], NOW, default=100, most=100)) == 10
@@ -248,7 +229,7 @@ async def test_the_time_may_end_at_any_moment(
 ) -> None:
     """Between two statements or within any of them: the client is told, and in these words."""
     store = Store(tmp_path / FILE)
-    events = [_event(number, tags=(("t", "x"), ("t", "y"))) for number in range(200)]
+    events = [numbered(number, tags=(("t", "x"), ("t", "y"))) for number in range(200)]
     await save(store, *events)
     monkeypatch.setattr("bunker_relay.store.database.engine._PROGRESS_STEPS", 100)
     wanted = [Filter(kinds=frozenset({1}), tags=(("t", frozenset("xz")), ("t", frozenset("yz"))))]
@@ -277,7 +258,7 @@ async def test_an_answer_of_whatever_size_comes_whole(
     store: Store, size: int, count: int, first: int
 ) -> None:
     """What comes with the ids, what is read in pages, and what is a page by itself: all of it."""
-    events = [_event(number, content="x" * size) for number in range(count)]
+    events = [numbered(number, content="x" * size) for number in range(count)]
     await save(store, *events)
     found, stored = await store.find([Filter()], NOW, default=100, most=1_000)
     assert len(stored) == first
@@ -294,9 +275,9 @@ async def test_retention_and_expiry_sweep(database: Database) -> None:
     now = int(time.time())
     store = Store(database)
     expiring = (("expiration", str(now - 1)), ("t", "x"))
-    old = _event(1, created_at=now - 3 * 86_400, tags=(("t", "x"),))
-    fresh = _event(3, created_at=now)
-    await save(store, old, _event(2, created_at=now, tags=expiring), fresh)
+    old = numbered(1, created_at=now - 3 * 86_400, tags=(("t", "x"),))
+    fresh = numbered(3, created_at=now)
+    await save(store, old, numbered(2, created_at=now, tags=expiring), fresh)
     await store.close()
     store = Store(database, keep_days=2)
     async with asyncio.timeout(10):
@@ -315,97 +296,6 @@ async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == b"not a database" * 100
 
 
-def test_migrations_make_what_a_fresh_database_has(database: Database, tmp_path: Path) -> None:
-    """Alembic from nothing to head gives the tables of `schema`, and prepare is idempotent."""
-    with closing_engine(database) as connection:
-        migrate.upgrade(connection)
-        differences = compare_metadata(MigrationContext.configure(connection), metadata)
-        assert differences == []
-        migrate.prepare(connection)
-        migrated = _shape(connection)
-        metadata.drop_all(connection)
-        connection.execute(text("DROP TABLE alembic_version"))
-        migrate.prepare(connection)
-        migrate.prepare(connection)
-        migrate.upgrade(connection)
-        assert _shape(connection) == migrated
-
-
-async def test_a_database_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
-    """Events, their tags, versions and deletions are found as before; nothing is doubled."""
-    tagged = _event(1, tags=(("t", "x"), ("p", "a" * 64)))
-    listed = _event(2, kind=30_000, tags=(("d", "list"),))
-    gone = _event(3)
-    request = _event(4, kind=5, tags=(("e", gone.id),))
-    with closing_engine(tmp_path / FILE) as connection:
-        migrate.upgrade(connection, "0001")
-        for seq, event in enumerate((tagged, listed, request), 1):
-            address = address_of(event)
-            connection.execute(
-                text("INSERT INTO events VALUES (:seq, :id, :pubkey, :at, :kind, :a, NULL, :json)"),
-                {
-                    "seq": seq,
-                    "id": bytes.fromhex(event.id),
-                    "pubkey": bytes.fromhex(event.pubkey),
-                    "at": event.created_at,
-                    "kind": event.kind,
-                    "a": address,
-                    "json": event.to_json(),
-                },
-            )
-            for name, value in event.tags:
-                connection.execute(
-                    text("INSERT INTO tags (tag, event) VALUES (:tag, :event)"),
-                    {"tag": tag_key(name, value), "event": seq},
-                )
-        connection.execute(
-            text("INSERT INTO deletions (pubkey, target, until) VALUES (:by, :target, :until)"),
-            {
-                "by": bytes.fromhex(gone.pubkey),
-                "target": bytes.fromhex(gone.id),
-                "until": request.created_at,
-            },
-        )
-    store = Store(tmp_path / FILE)
-    for item, expected in (
-        (Filter(tags=(("t", frozenset("x")),), kinds=frozenset({1})), {tagged}),
-        (Filter(authors=frozenset({"b" * 64})), {tagged, listed, request}),
-        (Filter(tags=(("d", frozenset({"list"})),)), {listed}),
-    ):
-        found = await _query(store, [item], NOW, default=9, most=9)
-        assert {stored.id for stored in found} == {event.id for event in expected}
-    newer = replace(listed, id="5" * 64, created_at=NOW + 1)
-    assert await save(store, tagged, listed, gone, newer) == [
-        Outcome.DUPLICATE,
-        Outcome.DUPLICATE,
-        Outcome.DELETED,
-        Outcome.SAVED,
-    ]
-    assert await store.count([Filter()], NOW) == 3
-    await store.close()
-
-
-def _shape(connection: object) -> object:
-    found = inspect(connection)
-    return {
-        table: (
-            [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)],
-            sorted((i["name"] or "", tuple(i["column_names"])) for i in found.get_indexes(table)),
-            [key["options"] for key in found.get_foreign_keys(table)],
-        )
-        for table in found.get_table_names()
-    }
-
-
-async def test_a_database_of_the_future_is_refused(database: Database) -> None:
-    """What a later version has written is not touched."""
-    await Store(database).close()
-    with closing_engine(database) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match="upgrade the program"):
-        Store(database)
-
-
 def test_a_query_takes_no_longer_when_there_is_more(tmp_path: Path) -> None:
     """What a filter with a limit costs, counted in SQLite's own steps, does not grow."""
     engine = open_engine(tmp_path / FILE, writes=True)
@@ -420,7 +310,7 @@ def test_a_query_takes_no_longer_when_there_is_more(tmp_path: Path) -> None:
     }
 
     def note(number: int) -> Event:
-        return _event(
+        return numbered(
             number,
             pubkey=authors[number % 20],
             created_at=NOW + number,
@@ -454,8 +344,8 @@ def test_a_query_takes_no_longer_when_there_is_more(tmp_path: Path) -> None:
 async def test_two_stores_share_a_database(database: Database) -> None:
     """Of two writers at once each sees what the other has saved: one version stays, no id twice."""
     stores = [Store(database), Store(database)]
-    versions = [_event(n, kind=10_002, created_at=NOW + n % 7) for n in range(1, 200)]
-    notes = [_event(n) for n in range(200, 400)]
+    versions = [numbered(n, kind=10_002, created_at=NOW + n % 7) for n in range(1, 200)]
+    notes = [numbered(n) for n in range(200, 400)]
     saved = await asyncio.gather(
         *(save(store, event) for event in (*versions, *notes) for store in stores)
     )
@@ -475,7 +365,7 @@ async def test_whatever_a_filter_names_is_data(store: Store) -> None:
     """NUL, quotes, wildcards and percent signs are found exactly, and nothing else is."""
     values = ["\x00", "x\x00", "x", "%", "_", "'", '"', "\\", "%s", "?", ":x", "\x00' OR 1=1 --"]
     await save(
-        store, *(_event(n, content=v, tags=(("d", v),), kind=1) for n, v in enumerate(values))
+        store, *(numbered(n, content=v, tags=(("d", v),), kind=1) for n, v in enumerate(values))
     )
     for number, value in enumerate(values):
         item = Filter(tags=(("d", frozenset({value})),))
@@ -493,7 +383,7 @@ async def test_the_writer_outlives_a_defect(store: Store, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr("bunker_relay.store.store.save_all", fail)
-        (outcome,) = await save(store, _event(1))
+        (outcome,) = await save(store, numbered(1))
     assert isinstance(outcome, StoreError)
     assert "content" not in str(outcome)
-    assert await save(store, _event(1)) == [Outcome.SAVED]
+    assert await save(store, numbered(1)) == [Outcome.SAVED]
