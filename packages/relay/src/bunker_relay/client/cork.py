@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from bunker_relay.client.outbox import WINDOW, Unread
+from bunker_relay.client.outbox import WINDOW, Draining, Unread
 
 
 @lru_cache(maxsize=4096)
@@ -43,7 +43,7 @@ class Corks:
             cork.flush()
 
 
-class Cork:
+class Cork(Draining):
     """An outbox (see `outbox.Outbox`) that writes to its transport without a task.
 
     What the kernel does not take waits in the transport; together with what is corked and what
@@ -54,7 +54,6 @@ class Cork:
     __slots__ = (
         "_corked",
         "_corks",
-        "_drained",
         "_frames",
         "_half",
         "_overflow",
@@ -77,6 +76,7 @@ class Cork:
         overflow: Callable[[], None],
         unread: Unread,
     ) -> None:
+        super().__init__()
         self.closed = False
         self.crowded = False  # more than half of the room is taken, as far as was known last
         self.max_bytes = max_bytes
@@ -90,7 +90,6 @@ class Cork:
         self._waiting = 0  # bytes in the transport at the last look; they only become fewer
         self._reserved = 0
         self._room = self._half  # bytes that may be corked before there is a reason to look
-        self._drained: asyncio.Event | None = None
         self._window = min(self._half, WINDOW)
         # The protocol's resume_writing wakes `drained` and `taken`.
         transport.set_write_buffer_limits(high=self._window, low=self._window // 4)
@@ -145,17 +144,13 @@ class Cork:
     async def drained(self) -> None:
         """Wait until half of the room is free, or the cork is closed."""
         while not self.closed and self.size > self._half:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            await self._changed()
         self.crowded = False
 
     async def taken(self) -> None:
         """Wait until the client has taken nearly all, or the cork is closed."""
         while not self.closed and self.size > self._window:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            await self._changed()
 
     async def flushed(self) -> None:
         """Hand what is corked to the transport."""
@@ -173,9 +168,7 @@ class Cork:
         """Let whoever waits in `drained` or `taken` look again."""
         if self._unread.counted and not self.closed:
             self._unread.count(self._transport.get_write_buffer_size())
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+        self._wake()
 
     def _look(self) -> None:
         """Ask the transport what waits, and whether that is too much."""

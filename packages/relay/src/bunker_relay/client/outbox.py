@@ -33,7 +33,27 @@ class Unread:
         return True
 
 
-class Outbox:
+class Draining:
+    """Lets those wait who have more for a client than there is room for."""
+
+    __slots__ = ("_drained",)
+
+    def __init__(self) -> None:
+        self._drained: asyncio.Event | None = None  # while somebody waits
+
+    async def _changed(self) -> None:
+        """Wait until `_wake`: there may be room."""
+        if self._drained is None:
+            self._drained = asyncio.Event()
+        await self._drained.wait()
+
+    def _wake(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+
+class Outbox(Draining):
     """Frames wait here while the client reads more slowly than they come.
 
     `put` never waits. When more than `max_bytes` are queued or reserved, everything is dropped
@@ -41,7 +61,6 @@ class Outbox:
     """
 
     __slots__ = (
-        "_drained",
         "_frames",
         "_overflow",
         "_reserved",
@@ -61,6 +80,7 @@ class Outbox:
         overflow: Callable[[], None],
         unread: Unread,
     ) -> None:
+        super().__init__()
         self._unread = unread
         self.size = 0  # bytes queued
         self.closed = False
@@ -71,7 +91,6 @@ class Outbox:
         self._overflow = overflow
         self._frames: deque[bytes] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._drained: asyncio.Event | None = None
 
     @property
     def crowded(self) -> bool:
@@ -99,16 +118,12 @@ class Outbox:
     async def drained(self) -> None:
         """Wait until half of the room is free, or the outbox is closed."""
         while not self.closed and self.crowded:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            await self._changed()
 
     async def taken(self) -> None:
         """Wait until the client has taken nearly all, or the outbox is closed."""
         while not self.closed and self.size > self._window:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            await self._changed()
 
     async def flushed(self) -> None:
         """Wait until everything queued was handed to the transport, or the outbox is closed."""
@@ -145,8 +160,3 @@ class Outbox:
             self.close()
         finally:
             self._task = None
-
-    def _wake(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
