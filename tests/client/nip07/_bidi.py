@@ -43,6 +43,8 @@ user_pref("browser.pagethumbnails.capturing_disabled", true);
 user_pref("browser.sessionstore.interval", 3600000);
 user_pref("datareporting.healthreport.uploadEnabled", false);
 user_pref("dom.ipc.processCount", 1);
+user_pref("dom.ipc.processCount.webIsolated", 1);
+user_pref("dom.ipc.keepProcessesAlive.web", 1);
 user_pref("dom.ipc.processPrelaunch.enabled", false);
 user_pref("media.rdd-process.enabled", false);
 user_pref("media.utility-process.enabled", false);
@@ -97,11 +99,16 @@ class Firefox:
         """Open a tab; return its context."""
         made = await self.command("browsingContext.create", type="tab")
         context = str(made["context"])
+        await self.go(context, url)
+        return context
+
+    async def go(self, context: str, url: str) -> None:
+        """Load a page in a tab, also the one that is there."""
+        await self.evaluate(context, "window.old = true")
         # Firefox now and then does not say that a page is complete; the page itself does.
         await self.command("browsingContext.navigate", context=context, url=url, wait="none")
         there = f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'"
-        await self.until(lambda: self.evaluate(context, there))
-        return context
+        await self.until(lambda: self.evaluate(context, f"!window.old && {there}"))
 
     async def close(self, context: str) -> None:
         """Close a tab or window."""

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,16 @@ class Stage:
     name: str
     browser: Browser
     folder: Path
-    times: dict[str, float] = field(default_factory=dict)
+    restart: Callable[[], Awaitable[None]]  # end the browser and start it again
+    tab: Any = None  # which one test after the other has a site in
+
+    async def visit(self, url: str) -> Any:
+        """Load a page in the tab that the tests share; return the tab."""
+        if self.tab is None:
+            self.tab = await self.browser.open(url)
+        else:
+            await self.browser.go(self.tab, url)
+        return self.tab
 
     async def call(self, tab: Any, expression: str) -> Any:
         """Evaluate in a page; an error comes as its text."""
@@ -171,15 +180,13 @@ class Stage:
         assert await self.browser.evaluate(tab, "!document.querySelector('#said .bad')"), text
         return text
 
-    async def allow_all(self, origin: str) -> None:
+    async def allow_all(self, tab: Any) -> None:
         """Grant a site everything that the tests of libraries ask, as its user would one by one."""
-        tab = await self.browser.open(origin)
         me = await self.always(tab, "window.nostr.getPublicKey()")
         note = "window.nostr.signEvent({kind: 1, content: '', tags: [], created_at: 1})"
         await self.always(tab, note)
         payload = await self.always(tab, f"window.nostr.nip44.encrypt('{me}', 'x')")
         await self.always(tab, f"window.nostr.nip44.decrypt('{me}', '{payload}')")
-        await self.browser.close(tab)
 
     async def always(self, tab: Any, expression: str) -> Any:
         """Call; if there is a question, the answer is *Always allow*."""
@@ -249,8 +256,23 @@ def bundled(source: Path) -> str:
 async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stage]:
     """Run a browser with the extension of a folder or a packed file.
 
-    Firefox keeps a packed one, so that it is there when the same `folder` is used again.
+    Firefox keeps a packed one, so that it is there when it is started again.
     """
+    async with AsyncExitStack() as running:
+
+        async def start() -> Browser:
+            return await running.enter_async_context(_running(name, folder, extension))
+
+        async def restart() -> None:
+            await running.aclose()
+            stage.browser, stage.tab = await start(), None
+
+        stage = Stage(name, await start(), folder, restart)
+        yield stage
+
+
+@asynccontextmanager
+async def _running(name: str, folder: Path, extension: Path) -> AsyncIterator[Browser]:
     if name == "firefox":
         program = shutil.which("firefox-esr") or shutil.which("firefox")
         need(program, "Firefox")
@@ -261,7 +283,7 @@ async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stag
                 data = {"type": "archivePath" if packed else "path", "path": str(extension)}
                 how = {"extensionData": data, "moz:permanent": packed}
                 await browser.command("webExtension.install", **how)
-            yield Stage(name, FirefoxBrowser(browser), folder)
+            yield FirefoxBrowser(browser)
         return
     program = chromium()
     from playwright.async_api import async_playwright
@@ -286,7 +308,7 @@ async def staged(name: str, folder: Path, extension: Path) -> AsyncIterator[Stag
         )
         context.set_default_timeout(PATIENCE * 1000)
         try:
-            yield Stage(name, Chromium(context), folder)
+            yield Chromium(context)
         finally:
             await context.close()
 

@@ -28,8 +28,6 @@ async def stage(
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(stage: Stage, origin: str) -> AsyncIterator[Any]:
-    """A tab with the site."""
-    tab = await stage.browser.open(origin)
-    yield tab
-    await stage.browser.close(tab)
+async def page(stage: Stage, origin: str) -> Any:
+    """A tab with the site, loaded anew for each test."""
+    return await stage.visit(origin)

@@ -69,7 +69,7 @@ async def shoot(stage: Stage, uri: str, origin: str) -> None:
     page = await browser.open(origin)
     for name, expression in ASKED.items():
         await asked(stage, page, name, expression, origin)
-    await stage.allow_all(origin)
+    await stage.allow_all(page)
     tab = await stage.options()
     await pages(stage, tab, "options")
     popup = await browser.open_own("popup.html", tab)

@@ -50,13 +50,12 @@ async def buttons(stage: Stage, tab: Any) -> list[str]:
     return list(await stage.browser.evaluate(tab, seen))
 
 
-async def test_the_pages_are_for_everyone(stage: Stage, origin: str) -> None:
+async def test_the_pages_are_for_everyone(stage: Stage, page: Any) -> None:
     """No finding of axe, no text cut off at 200 %: empty, in use, asking, in both languages."""
     browser = stage.browser
     await judged(stage, await stage.options(), "options.html")
     await seal(stage)
     await stage.tell("saved", id=(await stage.state())["identities"][0]["id"])
-    page = await browser.open(origin)
     await stage.answered(page, "window.nostr.getPublicKey()", "always")
     for language, deny in (("en", "Deny"), ("de", "Ablehnen")):
         await stage.tell("settings", settings={"language": language})
@@ -76,13 +75,11 @@ async def test_the_pages_are_for_everyone(stage: Stage, origin: str) -> None:
             assert deny in await buttons(stage, prompt)
             await stage.press(prompt, "deny")
             assert str(await task).startswith("refused: denied"), expression
-    await browser.close(page)
 
 
-async def test_a_question_is_answered_by_the_keyboard(stage: Stage, origin: str) -> None:
+async def test_a_question_is_answered_by_the_keyboard(stage: Stage, page: Any) -> None:
     """The focus is on the no; the passphrase field has it when the key is locked, Enter allows."""
     browser = stage.browser
-    page = await browser.open(origin)
     expression = "window.nostr.signEvent({kind: 1, content: 'typed', tags: []})"
     task = asyncio.create_task(stage.call(page, expression))
     prompt = await stage.prompt()
@@ -98,13 +95,11 @@ async def test_a_question_is_answered_by_the_keyboard(stage: Stage, origin: str)
     await browser.type(prompt, PASSPHRASE)
     await stage.enter(prompt)
     assert (await task)["content"] == "typed"
-    await browser.close(page)
 
 
-async def test_the_badge_counts_and_the_popup_locks(stage: Stage, origin: str) -> None:
+async def test_the_badge_counts_and_the_popup_locks(stage: Stage, page: Any) -> None:
     """The button in the bar shows how many wait; its popup brings the question up, and locks."""
     browser = stage.browser
-    page = await browser.open(origin)
     expression = "window.nostr.signEvent({kind: 1, content: 'counted', tags: []})"
     task = asyncio.create_task(stage.call(page, expression))
     prompt = await stage.asked_by(task)

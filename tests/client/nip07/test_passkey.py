@@ -152,12 +152,11 @@ async def holder(stage: Stage) -> Holder:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(stage: Stage, origin: str) -> AsyncIterator[Any]:
-    """A tab with the site, which knows who the user is."""
-    tab = await stage.browser.open(origin)
+async def page(stage: Stage, origin: str) -> Any:
+    """A tab with the site, loaded anew for each test, which knows who the user is."""
+    tab = await stage.visit(origin)
     await stage.always(tab, "window.nostr.getPublicKey()")
-    yield tab
-    await stage.browser.close(tab)
+    return tab
 
 
 async def sealed(stage: Stage, key: SecretKey) -> None:
@@ -321,29 +320,25 @@ async def test_without_prf_there_is_none(stage: Stage) -> None:
     assert await stored(holder.tab) == ["passphrase"]
 
 
-async def test_after_a_restart_the_passkey_is_asked(tmp_path: Path, origin: str) -> None:
+async def test_after_a_restart_the_passkey_is_asked(
+    stage: Stage, holder: Holder, origin: str
+) -> None:
     """A restart locks and keeps the slot; a device without the passkey has a way back."""
-    folder = tmp_path / "browser"
-    async with staged("chromium", folder, built()) as stage:
-        await stage.settle()
-        await sealed(stage, SecretKey.generate())
-        holder = await Holder.of(stage)
-        await holder.make()
-        await holder.said()
-    async with staged("chromium", folder, built()) as stage:
-        holder = await Holder.of(stage)  # of another device: it has no passkey
-        page = await stage.browser.open(origin)
-        await stage.always(page, "window.nostr.getPublicKey()")
-        task = asyncio.create_task(stage.call(page, NOTE))
-        await stage.asked_by(task)
-        await holder.tab.goto(f"{stage.browser.own}prompt.html")
-        await holder.tab.bring_to_front()
-        await holder.tab.evaluate("void (window.close = () => {})")
-        await holder.tab.locator("button[value=once]:enabled").click()
-        assert "not confirmed" in await stage.see(holder.tab, ".bad:not([hidden])")
-        await holder.tab.locator("input[type=password]:focus").fill(PASSPHRASE)
-        await holder.tab.locator("button[value=once]:enabled").click()
-        verify(parse_event(await task))
+    await holder.make()
+    assert "The passkey opens the key now" in await holder.said()
+    await stage.restart()
+    holder = await Holder.of(stage)  # of another device: it has no passkey
+    page = await stage.visit(origin)
+    task = asyncio.create_task(stage.call(page, NOTE))
+    await stage.asked_by(task)
+    await holder.tab.goto(f"{stage.browser.own}prompt.html")
+    await holder.tab.bring_to_front()
+    await holder.tab.evaluate("void (window.close = () => {})")
+    await holder.tab.locator("button[value=once]:enabled").click()
+    assert "not confirmed" in await stage.see(holder.tab, ".bad:not([hidden])")
+    await holder.tab.locator("input[type=password]:focus").fill(PASSPHRASE)
+    await holder.tab.locator("button[value=once]:enabled").click()
+    verify(parse_event(await task))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")

@@ -141,29 +141,29 @@ async def test_the_logins_of_client_libraries_work(
 ) -> None:
     """nostr-tools and NDK's NIP-07 signer log in, sign, encrypt and read; the events verify."""
     stage = setup.stage
-    await stage.allow_all(origin)
-    tab = await stage.browser.open(f"{origin}/app")
+    await stage.allow_all(page)
+    tab = await stage.visit(f"{origin}/app")
     await until(lambda: stage.browser.evaluate(tab, f"typeof window.{library} === 'function'"))
     found = await stage.call(tab, f"window.{library}()")
     assert found == {"npub": setup.signer.npub, "verified": True, "read": "to myself"}
-    await stage.browser.close(tab)
 
 
-async def test_window_nostr_js_leaves_it_to_the_extension(setup: Setup, origin: str) -> None:
+async def test_window_nostr_js_leaves_it_to_the_extension(
+    setup: Setup, page: Any, origin: str
+) -> None:
     """A page that brings a login of its own finds window.nostr taken, and works through it."""
     stage = setup.stage
-    await stage.allow_all(origin)
-    tab = await stage.browser.open(f"{origin}/widget")
+    await stage.allow_all(page)
+    tab = await stage.visit(f"{origin}/widget")
     assert await stage.call(tab, "window.nostr.getPublicKey()") == setup.pubkey
     assert (await stage.call(tab, NOTE))["pubkey"] == setup.pubkey
-    await stage.browser.close(tab)
 
 
-async def test_the_login_of_nostr_login_works(setup: Setup, origin: str) -> None:
+async def test_the_login_of_nostr_login_works(setup: Setup, page: Any, origin: str) -> None:
     """It takes window.nostr over, offers the extension in its dialog, and works through it."""
     stage = setup.stage
-    await stage.allow_all(origin)
-    tab = await stage.browser.open(f"{origin}/login")
+    await stage.allow_all(page)
+    tab = await stage.visit(f"{origin}/login")
     ours = "Object.isFrozen(window.nostr)"
     await until(
         lambda: stage.browser.evaluate(tab, f"document.readyState === 'complete' && !{ours}")
@@ -174,10 +174,9 @@ async def test_the_login_of_nostr_login_works(setup: Setup, origin: str) -> None
     assert await login == setup.pubkey
     assert verify(parse_event(await stage.call(tab, NOTE))).pubkey == setup.pubkey
     assert await stage.browser.evaluate(tab, ours)  # logged in, it hands the calls to ours
-    await stage.browser.close(tab)
 
 
-async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: str) -> None:
+async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, page: Any) -> None:
     """The nostrconnect:// code names our relay; the signer that accepts it is the same identity."""
     stage = setup.stage
     tab = await stage.options()
@@ -192,10 +191,8 @@ async def test_a_code_that_the_signer_scans_pairs_as_well(setup: Setup, origin: 
     await stage.said(tab)
     [identity] = (await stage.state())["identities"]
     assert identity["pubkey"] == setup.pubkey
-    other = await stage.browser.open(origin)
-    await stage.allow_all(origin)
-    assert (await stage.call(other, NOTE))["pubkey"] == setup.pubkey
-    await stage.browser.close(other)
+    await stage.allow_all(page)
+    assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
 
 
 async def test_a_site_can_be_refused_and_forgotten(setup: Setup, page: Any, origin: str) -> None:
@@ -208,10 +205,10 @@ async def test_a_site_can_be_refused_and_forgotten(setup: Setup, page: Any, orig
     assert isinstance(await stage.answered(page, REACTION, "once"), dict)
 
 
-async def test_what_is_asked_goes_with_its_page(setup: Setup, origin: str) -> None:
+async def test_what_is_asked_goes_with_its_page(setup: Setup, page: Any, origin: str) -> None:
     """A tab that is closed or loaded anew takes its question along, and the next is asked."""
     stage = setup.stage
-    closed, loaded = await stage.browser.open(origin), await stage.browser.open(origin)
+    closed, loaded = await stage.browser.open(origin), page
     for tab in (closed, loaded):
         await stage.browser.evaluate(tab, f"void {FORTUNE}.catch(() => 0)")
     await stage.prompt()
@@ -225,7 +222,6 @@ async def test_what_is_asked_goes_with_its_page(setup: Setup, origin: str) -> No
     await stage.no_prompt()
     await until(lambda: stage.browser.evaluate(loaded, "!!window.nostr"))
     assert (await stage.answered(loaded, FORTUNE, "once"))["pubkey"] == setup.pubkey
-    await stage.browser.close(loaded)
 
 
 async def test_frames_and_opaque_origins_have_no_signer(
@@ -251,13 +247,12 @@ async def test_frames_and_opaque_origins_have_no_signer(
 async def test_a_page_may_call_before_it_is_there(setup: Setup, origin: str) -> None:
     """The first script in the head calls: it waits for its answer and gets it."""
     stage = setup.stage
-    tab = await stage.browser.open(f"{origin}/eager")
+    tab = await stage.visit(f"{origin}/eager")
     window = await stage.prompt()
     assert await stage.browser.evaluate(tab, "window.said") is None
     await stage.press(window, "once")
     event = await until(lambda: stage.browser.evaluate(tab, "window.said"))
     assert verify(parse_event(event)).pubkey == setup.pubkey
-    await stage.browser.close(tab)
 
 
 async def test_a_flood_of_one_site_is_bounded_and_leaves_room_for_others(
@@ -395,50 +390,38 @@ async def test_a_relay_that_is_gone_is_said_and_used_again_when_it_is_back(
             await stage.tell("remove", id=identity)
 
 
-async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any, origin: str) -> None:
-    """Without the signer a call fails in words within its time; with it back, the next works."""
-    stage = setup.stage
-    await stage.allow_all(origin)
-    await setup.signer.terminate()
-    assert "the signer is offline" in await stage.call(page, NOTE)
-    async with running_signer(stage.folder.parent / "signer", [setup.relay]):
-        assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_restart_of_the_browser_or_of_the_background_forgets_nothing(
-    name: str, tmp_path: Path, origin: str
+async def test_a_restart_of_the_background_or_of_the_browser_forgets_nothing(
+    setup: Setup, page: Any, origin: str
 ) -> None:
     """The installed file, the pairing and the grants outlast both."""
-    built()
-    file = tmp_path / f"extension.{'xpi' if name == 'firefox' else 'zip'}"
-    packer().pack(EXTENSION, file)
-    async with (
-        running_relay(tmp_path / "relay") as relay,
-        running_signer(tmp_path / "signer", [relay.url], arguments=("--profile", "full")) as signer,
-    ):
-        pubkey = parse_pubkey(signer.npub)
-        async with staged(name, tmp_path / "browser", file) as stage:
-            tab = await stage.options()
-            await stage.fill(tab, "#uri", signer.uri)
-            await stage.click(tab, "Pair")
-            await stage.said(tab)
-            await stage.allow_all(origin)
-            await stage.browser.stop_background()
-            page = await stage.browser.open(origin)
-            assert (await stage.call(page, NOTE))["pubkey"] == pubkey
-            await goes_with_its_page(stage, page)
-        async with staged(name, tmp_path / "browser", file) as stage:
-            page = await stage.browser.open(origin)
-            assert (await stage.call(page, NOTE))["pubkey"] == pubkey
-            assert await stage.call(page, "window.nostr.getPublicKey()") == pubkey
+    stage = setup.stage
+    await stage.allow_all(page)
+    await stage.browser.stop_background()
+    page = await stage.visit(origin)
+    assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
+    await goes_with_its_page(stage, await stage.browser.open(origin))
+    await stage.restart()
+    page = await stage.visit(origin)
+    assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey
+    assert await stage.call(page, "window.nostr.getPublicKey()") == setup.pubkey
 
 
 async def goes_with_its_page(stage: Stage, page: Any) -> None:
     """A page that called before the background ended, and calls again, takes its question along."""
+    assert (await stage.call(page, NOTE))["kind"] == 1
     await stage.browser.stop_background()
     await stage.browser.evaluate(page, f"void {FORTUNE}.catch(() => 0)")
     await stage.prompt()
     await stage.browser.close(page)
     await stage.no_prompt()
     assert not (await stage.state())["waiting"]
+
+
+async def test_a_signer_that_is_gone_is_said_in_words(setup: Setup, page: Any) -> None:
+    """Without the signer a call fails in words within its time; with it back, the next works."""
+    stage = setup.stage
+    await stage.allow_all(page)
+    await setup.signer.terminate()
+    assert "the signer is offline" in await stage.call(page, NOTE)
+    async with running_signer(stage.folder.parent / "signer", [setup.relay]):
+        assert (await stage.call(page, NOTE))["pubkey"] == setup.pubkey

@@ -9,6 +9,7 @@ from bunker_core.event import parse_event, verify
 from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from bunker_core.nips.nip19 import encode_npub
+from client.nip07._browsers import until
 from client.nip07._stage import NOTE, PEER, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -134,7 +135,10 @@ async def test_a_passkey_is_offered_where_there_can_be_one(stage: Stage) -> None
         return
     said = await stage.see(tab, ".no-passkey")
     assert said.startswith("Firefox lets no extension have a passkey of its own")
-    # Should this fail one day, Firefox gives them, and we should.
+    # The tab that is looked at asks. Should this fail one day, Firefox gives them, and we should.
+    front = "chrome.tabs.getCurrent().then(({id}) => chrome.tabs.update(id, {active: true}))"
+    await stage.browser.evaluate(tab, f"{front}.then(() => true)")
+    await until(lambda: stage.browser.evaluate(tab, "document.hasFocus()"))
     made = """navigator.credentials.create({publicKey: {
         rp: {name: "x"}, user: {id: new Uint8Array(8), name: "x", displayName: "x"},
         challenge: new Uint8Array(32), pubKeyCredParams: [{type: "public-key", alg: -7}],
