@@ -13,7 +13,7 @@ from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
 from phone._stage import Served, phone, sign
 from signer.console._stage import browser
-from signer.console.test_camera import hold
+from signer.console.browser.test_camera import hold
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

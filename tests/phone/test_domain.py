@@ -9,7 +9,7 @@ import pytest
 from bunker_phone.phones import Phones
 from phone._stage import Served, app_of, built, phone, sign
 from signer.console._stage import browser
-from signer.console.test_domain import flags, installed
+from signer.console.up.test_domain import flags, installed
 from support.require import need
 
 RELAY = "localhost"

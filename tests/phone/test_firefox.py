@@ -12,7 +12,7 @@ from bunker_core.nips import nip49
 from client.nip07._bidi import Firefox, firefox
 from phone._stage import PASSPHRASE, Served, app_of, sign
 from signer.console._stage import PHONE
-from signer.console.test_firefox import FITS, Page, program
+from signer.console.browser.test_firefox import FITS, Page, program
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

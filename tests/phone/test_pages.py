@@ -20,7 +20,7 @@ from bunker_phone.site import Page as PageFile
 from bunker_phone.site import Site
 from phone._stage import Phone, Served, app_of, phone, sign
 from signer.console._stage import axe
-from signer.console.test_axe import RUN, SMALL
+from signer.console.browser.test_axe import RUN, SMALL
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

@@ -22,7 +22,7 @@ from bunker_core.nips.channel import rpc_template
 from bunker_core.nips.nip19 import encode_nsec
 from bunker_core.nips.nip46 import ClientMetadata
 from phone._stage import PASSPHRASE, Phone, Served, app_of, phone, serving, sign
-from signer.console.test_screen_reader import spoken
+from signer.console.browser.test_screen_reader import spoken
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

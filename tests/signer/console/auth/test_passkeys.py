@@ -8,7 +8,6 @@ import pytest
 
 from bunker_client import RequestDenied
 from bunker_signer.store.accounts import FILE_NAME, Accounts
-from signer.console._authenticator import Authenticator
 from signer.console._stage import (
     BUILT_IN,
     Stage,
@@ -23,6 +22,7 @@ from signer.console._stage import (
     tap,
     visitor,
 )
+from signer.console.auth._authenticator import Authenticator
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

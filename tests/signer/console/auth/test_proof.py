@@ -16,8 +16,8 @@ from bunker_signer.console.auth.passkeys import LIFETIME, Passkeys
 from bunker_signer.console.problem import Problem
 from bunker_signer.console.routing import ActionRoute, Proof
 from bunker_signer.store.accounts import CODE_TRIES, FILE_NAME, LINK_LIFETIME, Accounts
-from signer.console._authenticator import Authenticator
 from signer.console._stage import Stage, bound, http, stage
+from signer.console.auth._authenticator import Authenticator
 from support.commands import printed
 
 ORIGIN = "http://localhost:7778"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from support.require import need
 
-PACKAGES = Path(__file__).parents[3] / "packages"
+PACKAGES = Path(__file__).parents[4] / "packages"
 COMPILER = PACKAGES / "phone" / "node_modules" / ".bin" / "tsc"
 
 

@@ -16,8 +16,8 @@ import pytest_asyncio
 from bunker_client.errors import ClientError
 from bunker_core.event import verify
 from client.nip07._bidi import Firefox, firefox
-from signer.console._autopush import Autopush, autopush
 from signer.console._stage import CONSOLE, DESK, PHONE, Stage, paired, sign, stage
+from signer.console.browser._autopush import Autopush, autopush
 from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
