@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
 
 import pytest
 
@@ -12,181 +10,28 @@ from bunker_client.errors import (
     InvalidReply,
     RelayUnreachable,
     RequestDenied,
+    RequestTimeout,
     SignerOffline,
 )
 from bunker_client.request import link as module
 from bunker_client.request.call import Action, Patience
-from bunker_client.request.link import LOOK_BACK, Link
-from bunker_client.request.progress import Progress, Step
+from bunker_client.request.link import LOOK_BACK
+from bunker_client.request.places import AT_ONCE
+from bunker_client.request.progress import Step
 from bunker_core.errors import PoolError
-from bunker_core.event import Event, sign_event, verify
-from bunker_core.filter import Filter
+from bunker_core.event import sign_event, verify
 from bunker_core.keys import SecretKey
-from bunker_core.nips import nip44
-from bunker_core.nips.channel import Channel, rpc_template
-from bunker_core.nips.nip46 import Request, Response, parse_message
-from bunker_core.pool import ConnectionState, Incoming, Receipt
-from bunker_core.pool.publication import Publication
-
-ONE, TWO = "wss://one.example", "wss://two.example"
-NOW = 1_700_000_000
-PATIENCE = Patience(machine=60, approval=60)
-
-
-class Subscription:
-    """What is listened for; `live` raises when no relay says that it is."""
-
-    def __init__(self, relays: "Relays", wanted: Filter) -> None:
-        self.relays, self.wanted = relays, wanted
-        self.take: Callable[[Incoming], None] = lambda _: None
-        self.closed = self.served = False
-
-    async def live(self, timeout: float, relay_urls: Any = None) -> None:
-        self.relays.waits.append(timeout)
-        if self.relays.silent:
-            raise PoolError("nobody answers")
-
-    async def serve(self, take: Callable[[Incoming], None]) -> None:
-        self.take, self.served = take, True
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.served = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Relays:
-    """Takes the place of a pool."""
-
-    def __init__(self) -> None:
-        self.relay_urls: tuple[str, ...] = (ONE,)
-        self.open_relays: tuple[str, ...] = (ONE,)
-        self.unreachable = self.silent = False
-        self.entered = self.hurried = 0
-        self.ahead = 0.0  # seconds of the relays' clocks before ours
-        self.sent: list[Publication] = []
-        self.forgotten: list[Publication] = []
-        self.checked: list[Any] = []
-        self.subscriptions: list[Subscription] = []
-        self.waits: list[float] = []
-
-    async def __aenter__(self) -> "Relays":
-        self.entered += 1
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.entered -= 1
-
-    async def connected(self, timeout: float) -> None:
-        self.waits.append(timeout)
-        if self.unreachable:
-            raise PoolError("no relay is there")
-
-    def subscribe(self, wanted: Filter) -> Subscription:
-        self.subscriptions.append(Subscription(self, wanted))
-        return self.subscriptions[-1]
-
-    def publish(self, event: Event, on_receipt: Callable[[Receipt], None]) -> Publication:
-        sent = Publication(event, self.relay_urls, self.forgotten.append, on_receipt)
-        self.sent.append(sent)
-        return sent
-
-    def add_relay(self, url: str) -> None:
-        self.relay_urls = tuple(dict.fromkeys((*self.relay_urls, url)))
-
-    async def remove_relay(self, url: str) -> None:
-        self.relay_urls = tuple(item for item in self.relay_urls if item != url)
-
-    def hurry(self) -> None:
-        self.hurried += 1
-
-    def check(self, relays: Iterable[str]) -> None:
-        self.checked.append(set(relays))
-
-    def status(self) -> dict[str, tuple[ConnectionState, str | None]]:
-        return dict.fromkeys(self.relay_urls, (ConnectionState.CONNECTING, "refused"))
-
-    def describe_errors(self) -> str:
-        return "refused"
-
-    def now(self) -> float:
-        return NOW + self.ahead
-
-
-class End:
-    """A link, its relays, and the signer at the other end."""
-
-    def __init__(self, *, known: bool = True, **options: Any) -> None:
-        self.key, self.signer = SecretKey.generate(), SecretKey.generate()
-        self.steps: list[Progress] = []
-        self.strangers: list[tuple[str, Any]] = []
-        given: Any = {"clock": lambda: NOW, "on_progress": self.steps.append, **options}
-        self.link = Link(
-            self.key,
-            [ONE],
-            self.signer.pubkey if known else None,
-            given,
-            lambda author, message: self.strangers.append((author, message)),
-        )
-        self.relays = Relays()
-        self.link.pool = self.relays  # type: ignore[assignment]
-
-    async def __aenter__(self) -> "End":
-        await self.link.__aenter__()
-        await settle()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.link.__aexit__()
-
-    async def begin(self, method: str = "sign_event", patience: Patience = PATIENCE) -> Any:
-        """Begin a call; return its task."""
-        call = asyncio.create_task(self.link.call(method, ["x"], patience))
-        await settle()
-        return call
-
-    def request(self, at: int = -1) -> Request:
-        """Return what was sent, as the signer reads it."""
-        text, _ = self._channel(self.signer).open(self.relays.sent[at].event.content)
-        message = parse_message(text)
-        assert isinstance(message, Request)
-        return message
-
-    async def hear(
-        self, message: Response | Request | str, author: SecretKey | None = None
-    ) -> None:
-        """Have an event come from the signer, or from somebody else."""
-        key = author or self.signer
-        text = message if isinstance(message, str) else message.to_json()
-        content = self._channel(key).seal(text)
-        event = verify(sign_event(rpc_template(content, self.key.pubkey, NOW), key))
-        self.relays.subscriptions[-1].take(Incoming(event, ONE))
-        await settle()
-
-    async def answer(self, result: str | None = "done", error: str | None = None) -> None:
-        """Answer what was sent last."""
-        await self.hear(Response(self.request().id, result, error))
-
-    def receipt(self, *, accepted: bool = True, reason: str = "", at: int = -1) -> None:
-        self.relays.sent[at].record(Receipt(ONE, accepted, reason))
-
-    def _channel(self, key: SecretKey) -> Channel:
-        peer = self.key.pubkey
-        return Channel(peer, nip44.conversation_key(key.shared_x(peer)), key.shared_x)
-
-
-async def settle() -> None:
-    """Let everything happen that waits for nobody."""
-    for _ in range(30):
-        await asyncio.sleep(0)
+from bunker_core.nips.channel import rpc_template
+from bunker_core.nips.nip46 import Request, Response
+from bunker_core.pool import ConnectionState, Incoming
+from client.request._end import NOW, ONE, PATIENCE, TWO, End, settle
 
 
 async def test_a_call_is_one_request_and_one_answer() -> None:
     """To the signer, by the relays' clock; nothing is kept of it, and each step is told once."""
     async with End() as end:
         end.relays.ahead = 90
+        watched = end.link.progress()
         call = await end.begin("sign_event")
         (sent,) = end.relays.sent
         assert ("p", end.signer.pubkey) in sent.event.tags
@@ -199,6 +44,69 @@ async def test_a_call_is_one_request_and_one_answer() -> None:
         assert end.link._calls == {}
         assert [item.step for item in end.steps] == [Step.SENT, Step.DELIVERED, Step.ANSWERED]
         assert {item.method for item in end.steps} == {"sign_event"}
+    assert [item async for item in watched] == end.steps
+
+
+async def test_what_an_app_may_choose() -> None:
+    """And what it has without a choice."""
+    link = End().link
+    assert (link.relay_check_interval, link.accept_created_at) == (3600, False)
+    link = End(relay_check_interval=5, accept_created_at=True).link
+    assert (link.relay_check_interval, link.accept_created_at) == (5, True)
+
+
+async def test_a_place_is_held_while_a_request_is_on_its_way() -> None:
+    """So many at once; a ping needs none, and what waits for a person holds none."""
+    async with End() as end:
+        calls = [await end.begin() for _ in range(AT_ONCE + 2)]
+        assert len(end.relays.sent) == AT_ONCE
+        ping = await end.begin("ping")
+        assert end.request().method == "ping"
+        await end.answer("pong")
+        assert (await ping, len(end.relays.sent)) == ("pong", AT_ONCE + 1)
+        first, second = end.request(0).id, end.request(1).id
+        await end.hear(Response(first, "done"))
+        assert (calls[0].done(), len(end.relays.sent)) == (True, AT_ONCE + 2)
+        await end.hear(Response(second, "auth_url", "https://example.com/yes"))
+        assert (calls[1].done(), len(end.relays.sent)) == (False, AT_ONCE + 3)
+        for at in range(1, len(end.relays.sent)):
+            await end.hear(Response(end.request(at).id, "done"))
+        assert set(await asyncio.gather(*calls)) == {"done"}
+        assert end.link._places._free._value == AT_ONCE
+
+
+async def test_a_signer_that_does_not_answer_is_pinged_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a while; when it is there, the request may be lost, and is sent again."""
+    monkeypatch.setattr("bunker_client.request.call._PROBE_PAUSE", 0.001)
+    async with End() as end:
+        call = await end.begin()
+        end.receipt()
+        await end.relays.has_sent(2)
+        assert end.request().method == "ping"
+        await end.answer("locked")
+        await end.relays.has_sent(3)
+        assert end.request() == end.request(0)
+        assert end.steps[-1].step is Step.LOCKED
+        await end.answer()
+        assert await call == "done"
+
+
+async def test_a_ping_without_an_answer_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it was for goes on waiting."""
+    caplog.set_level("DEBUG")
+    async with End() as end:
+
+        async def late(*_: object) -> str:
+            raise RequestTimeout("ping", 1.0, "nobody answered")
+
+        monkeypatch.setattr(end.link, "call", late)
+        await end.link._probe()
+        assert "does not answer a ping" in caplog.text
+        assert end.relays.sent == []
 
 
 async def test_what_it_listens_for() -> None:
@@ -344,14 +252,18 @@ async def test_what_has_no_answer_is_asked_again_where_a_relay_is_back() -> None
         first = end.request()
         end.link._resend(TWO)  # the pool sends it to a relay that was not there
         assert len(end.relays.sent) == 1
+        before = end.link._calls[first.id].call.sent_at
+        end.link._resend(ONE)
+        assert len(end.relays.sent) == 2
+        assert end.link._calls[first.id].call.sent_at > before
         for url in (ONE, TWO):
             number = len(end.relays.sent)
             end.link._calls[first.id].tried = (ONE, TWO)
             end.link._resend(url)
             assert len(end.relays.sent) == number + 1
             assert end.relays.forgotten[-1] is end.relays.sent[-2]
-        assert {end.request(at).id for at in range(3)} == {first.id}
-        assert len({sent.event.id for sent in end.relays.sent}) == 3
+        assert {end.request(at).id for at in range(4)} == {first.id}
+        assert len({sent.event.id for sent in end.relays.sent}) == 4
         await end.answer()
         assert await call == "done"
         assert set(end.relays.forgotten) == set(end.relays.sent)
@@ -408,6 +320,8 @@ async def test_without_a_relay_the_pool_is_hurried() -> None:
         assert [item.step for item in end.steps] == [Step.QUEUED]
         end.relays.open_relays = (ONE,)
         end.link._resend(ONE)
+        await settle()
+        assert end.steps[-1].step.value == "sent"
         end.receipt()
         await settle()
         assert end.steps[-1].step is Step.DELIVERED
@@ -467,6 +381,7 @@ async def test_relays_that_owe_an_answer_are_checked() -> None:
     ("ahead", "said"),
     [
         (0.4, ""),
+        (1, "; this machine's clock is 1 s behind the relays'"),
         (600, "; this machine's clock is 600 s behind the relays'"),
         (-600, "; this machine's clock is 600 s ahead of the relays'"),
     ],
@@ -495,6 +410,11 @@ async def test_what_is_seen_of_the_relays() -> None:
             TWO: (ConnectionState.CONNECTING, None),
         }
         assert end.link._view(pending).connecting
+        end.relays.status = lambda: {  # type: ignore[method-assign]
+            ONE: (ConnectionState.OPEN, None),
+            TWO: (ConnectionState.WAITING, None),
+        }
+        assert not end.link._view(pending).connecting
         end.relays.open_relays = ()
         assert end.link._view(pending).relay_errors == "refused"
         await end.answer()
