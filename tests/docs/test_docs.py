@@ -190,14 +190,17 @@ def test_every_page_is_in_the_navigation() -> None:
         assert path.relative_to(ROOT / "docs").as_posix() in navigation, path
 
 
+def _at_home(home: Path) -> dict[str, str]:
+    """Return the environment of a reader who has `bunker` on the path, and nothing set."""
+    kept = {key: at for key, at in os.environ.items() if not key.startswith(("BUNKER", "XDG"))}
+    return kept | {"HOME": str(home), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+
+
 def test_the_story_of_the_documents_happens(tmp_path: Path) -> None:
     """The tutorial and the how-tos run from top to bottom, as their reader types them."""
     extension = ROOT / "packages/client/src/bunker_client/nip07/extension/manifest.json"
     need(extension.is_file(), "make extension (Node.js 20)")
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("BUNKER", "XDG"))
-    }
-    environment |= {"HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    environment = _at_home(tmp_path)
     first, *rest = blocks(ROOT / "docs" / STORY[0], "sh")
     assert first.startswith("bunker up ")
     up = subprocess.Popen(
@@ -265,10 +268,7 @@ def test_what_the_readme_says_to_do_by_hand_works(tmp_path: Path) -> None:
         port = str(free.getsockname()[1])
     lines = block.replace("7777", port).splitlines()
     assert lines.pop(0).startswith("export PATH=")
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("BUNKER", "XDG"))
-    }
-    environment |= {"HOME": str(tmp_path), "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    environment = _at_home(tmp_path)
     with ExitStack() as stack:
         uri = ""
         # At a terminal, as its reader has one, the signer needs no option to show the URI.

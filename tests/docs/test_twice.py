@@ -28,6 +28,7 @@ from bunker_signer.control.protocol import send
 from bunker_signer.policy import grants_of
 from support import commands
 from support.strategies import secret_key
+from support.up import started
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "client"
@@ -69,19 +70,13 @@ class Reader:
     @asynccontextmanager
     async def starts(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run Python with these arguments, and stop it at the end."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *arguments),
-            env=self.environment,
+        async with started(
+            sys.executable,
+            *arguments,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
+            environment=self.environment,
+        ) as process:
             yield process
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.communicate()
 
     async def prints(self, *arguments: str, stdin: str = "") -> str:
         """Run Python to its end; return the last line that it prints."""

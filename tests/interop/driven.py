@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from interop.peers import Kind, go, launch, node, python, rust
+from interop.peers import Kind, ended, go, launch, node, python, rust
 
 # How each is run.
 LIBRARIES: Final[dict[str, tuple[Kind, str]]] = {
@@ -94,14 +94,8 @@ async def driven(library: str, command: tuple[str, ...] = ()) -> AsyncIterator[D
     words = command or (*kind(script), library)
     process = await launch(*words, stdin=asyncio.subprocess.PIPE)
     client = Driven(library, process)
-    reading = asyncio.create_task(client.read())
-    try:
+    async with ended(process, client.read):
         yield client
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
 
 
 @dataclass(slots=True)

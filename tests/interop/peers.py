@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -133,6 +133,21 @@ async def running(*command: str) -> AsyncIterator[Peer]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@asynccontextmanager
+async def ended(
+    process: asyncio.subprocess.Process, read: Callable[[], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
+    """Have `read` take what a program tells, to its last line; it is gone at the block's end."""
+    reading = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
 
 
 async def launch(

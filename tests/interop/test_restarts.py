@@ -26,6 +26,7 @@ from interop.peers import (
     OK,
     Kind,
     Row,
+    ended,
     go,
     launch,
     library_version,
@@ -94,14 +95,8 @@ async def program(*command: str) -> AsyncIterator[Program]:
     """Run a program; it is gone when the context ends."""
     process = await launch(*command, stderr=asyncio.subprocess.DEVNULL)
     running = Program(process)
-    reading = asyncio.create_task(running.read())
-    try:
+    async with ended(process, running.read):
         yield running
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
 
 
 @dataclass(slots=True)

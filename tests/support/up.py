@@ -1,20 +1,23 @@
-"""`bunker up` as a process, and what it prints."""
+"""Programs as processes that are stopped at the end; `bunker up`, and what it prints."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 
 @asynccontextmanager
-async def bunker_up(data: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run it in `data`, with a URI that pairs, and stop it at the end."""
+async def started(
+    *command: str,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program whose output is read, and stop it at the end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0"),
-        *(() if "--no-pair" in arguments else ("--pair",)),
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        *command,
+        env=environment,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -25,6 +28,16 @@ async def bunker_up(data: Path, *arguments: str) -> AsyncIterator[asyncio.subpro
             process.terminate()
         async with asyncio.timeout(20):
             await process.communicate()
+
+
+@asynccontextmanager
+async def bunker_up(data: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run it in `data`, with a URI that pairs, and stop it at the end."""
+    command = [sys.executable, "-m", "bunker", "up", "--data", str(data), "--port", "0"]
+    if "--no-pair" not in arguments:
+        command.append("--pair")
+    async with started(*command, *arguments) as process:
+        yield process
 
 
 async def uri_of(process: asyncio.subprocess.Process) -> tuple[str, list[str]]:

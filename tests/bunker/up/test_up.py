@@ -68,19 +68,23 @@ async def test_qr_code_stands_before_the_uri(tmp_path: Path) -> None:
         assert len([line for line in before if set(line) & set("█▀▄")]) > 15
 
 
+async def _signs(uri: str, key: SecretKey) -> None:
+    """Have the app of `key` get a signature."""
+    async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
+        await app.request_signature({"kind": 1})
+
+
 async def test_processes_that_die_are_started_again(tmp_path: Path) -> None:
     """Relay and signer come back by themselves, on the same address, and the pairing holds."""
     async with bunker_up(tmp_path, "--no-qr", "--profile", "full") as process:
         uri, _ = await uri_of(process)
         key = SecretKey.generate()
-        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
-            await app.request_signature({"kind": 1})
+        await _signs(uri, key)
         for pid in children(process).values():
             os.kill(pid, signal.SIGKILL)
         again, _ = await uri_of(process)
         assert again.partition("&secret=")[0] == uri.partition("&secret=")[0]
-        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
-            await app.request_signature({"kind": 1})
+        await _signs(uri, key)
         assert process.stderr
         said = [(await process.stderr.readline()).decode() for _ in range(2)]
         assert any("the relay ended with -9" in line for line in said)
@@ -91,16 +95,14 @@ async def test_processes_that_hang_are_started_again(tmp_path: Path) -> None:
     async with bunker_up(tmp_path, "--no-qr", "--profile", "full") as process:
         uri, _ = await uri_of(process)
         key = SecretKey.generate()
-        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
-            await app.request_signature({"kind": 1})
+        await _signs(uri, key)
         for pid in children(process).values():
             os.kill(pid, signal.SIGSTOP)
         assert process.stderr
         said = [(await process.stderr.readline()).decode() for _ in range(2)]
         assert all("no sign of life for 7 s" in line or "ended with -9" in line for line in said)
         await uri_of(process)
-        async with RemoteSigner.from_uri(uri, client_key=key, timeout=10) as app:
-            await app.request_signature({"kind": 1})
+        await _signs(uri, key)
 
 
 async def test_processes_end_with_their_parent(tmp_path: Path) -> None:
