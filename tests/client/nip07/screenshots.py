@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from bunker.harness import running_relay, running_signer
 from client.nip07._browsers import Chromium
 from client.nip07._stage import NAMES, Stage, built, site, staged
-from client.nip07.test_sealed import lock, seal
+from client.nip07.browser.test_sealed import lock, seal
 from signer.console._pictures import TARGET, keep
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from client.nip07._stage import bundled
 from support.require import need
 
-MODULE = Path(__file__).parents[3] / "packages/client/extension/homes/places.js"
+MODULE = Path(__file__).parents[4] / "packages/client/extension/homes/places.js"
 CHECK = """
 const places = new Places(32, 2048);
 const running = {}, begun = [], ends = [];

@@ -26,8 +26,8 @@ from bunker_signer.nse import NSE, MemoryStorage
 from bunker_signer.nse.wrap.passphrase import Passphrase
 from client.nip07._browsers import Chromium
 from client.nip07._stage import NOTE, Stage, built, site, staged
-from client.nip07.test_pages import judged
-from client.nip07.test_sealed import COPY, PASSPHRASE, lock, seal, unlocked
+from client.nip07.browser.test_pages import judged
+from client.nip07.browser.test_sealed import COPY, PASSPHRASE, lock, seal, unlocked
 from phone._stage import AUTHENTICATOR
 from phone.test_memory import _browser_pid, _may_trace, forms, present, renderers
 from support.require import need

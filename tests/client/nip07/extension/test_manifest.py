@@ -14,11 +14,11 @@ from bunker import __version__
 from client.nip07._stage import EXTENSION, built, packer
 from support.require import need
 
-PACKAGES = Path(__file__).parents[3] / "packages"
+PACKAGES = Path(__file__).parents[4] / "packages"
 SCRIPT = "background.js"
 BUNDLER = PACKAGES / "phone/node_modules/.bin/esbuild"
 
-LINTER = Path(__file__).parent / "node_modules" / ".bin" / "addons-linter"
+LINTER = Path(__file__).parents[1] / "node_modules" / ".bin" / "addons-linter"
 # One manifest for both: Chromium wants a service worker, Firefox takes the scripts beside it.
 EXPECTED = ["BACKGROUND_SERVICE_WORKER_IGNORED"]
 

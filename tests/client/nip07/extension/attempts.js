@@ -3,10 +3,10 @@
  * `globalThis.wasm` holds the curve's module.
  */
 
-import { SealedKeys } from "../../../packages/client/extension/homes/sealed.js";
-import { Passphrase } from "../../../packages/phone/web/nse/passphrase.js";
-import { seal } from "../../../packages/phone/web/nse/vault.js";
-import { newSecret, Secp256k1 } from "../../../packages/phone/web/secp256k1.js";
+import { SealedKeys } from "../../../../packages/client/extension/homes/sealed.js";
+import { Passphrase } from "../../../../packages/phone/web/nse/passphrase.js";
+import { seal } from "../../../../packages/phone/web/nse/vault.js";
+import { newSecret, Secp256k1 } from "../../../../packages/phone/web/secp256k1.js";
 
 let now = 1_790_000_000_000;
 Date.now = () => now;

@@ -8,7 +8,7 @@ import pytest
 
 from bunker_core.describe import LANGUAGES
 
-EXTENSION = Path(__file__).parents[3] / "packages" / "client" / "extension"
+EXTENSION = Path(__file__).parents[4] / "packages" / "client" / "extension"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -62,8 +62,8 @@ class Setup:
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
     """A web site, with an app made of client libraries, and two that bring a login of their own."""
-    widget = HERE / "node_modules/window.nostr.js/dist/window.nostr.js"
-    login = HERE / "node_modules/nostr-login/dist/unpkg.js"
+    widget = HERE.parent / "node_modules/window.nostr.js/dist/window.nostr.js"
+    login = HERE.parent / "node_modules/nostr-login/dist/unpkg.js"
     need(widget.is_file() and login.is_file(), "make peers (npm)")
     script = '<!doctype html><meta charset="utf-8"><script{} src="{}"></script>'
     eager = f"<!doctype html><script>void {FORTUNE}.then((event) => (window.said = event))</script>"

@@ -4,8 +4,8 @@
  * `globalThis.wasm` holds the curve's module.
  */
 
-import { pairByUri } from "../../../packages/client/extension/homes/remote.js";
-import { Secp256k1 } from "../../../packages/phone/web/secp256k1.js";
+import { pairByUri } from "../../../../packages/client/extension/homes/remote.js";
+import { Secp256k1 } from "../../../../packages/phone/web/secp256k1.js";
 
 const PEER = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
 const curve = await Secp256k1.start(/** @type {any} */ (globalThis).wasm);

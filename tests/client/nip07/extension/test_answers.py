@@ -17,7 +17,7 @@ from support.require import need
 from support.scripted import Asked, ScriptedSigner, scripted_relay, scripted_signer
 
 HERE = Path(__file__).parent
-CURVE = HERE.parents[2] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"
+CURVE = HERE.parents[3] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"
 PATIENCE = 30  # seconds for what takes one
 ODD = "refused: error: what the signer answered is no event with a signature that holds"
 NONE = "refused: error: the signer answered {} without a result"

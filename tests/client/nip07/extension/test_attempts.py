@@ -9,7 +9,7 @@ from client.nip07._stage import bundled
 from support.require import need
 
 HERE = Path(__file__).parent
-CURVE = HERE.parents[2] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"
+CURVE = HERE.parents[3] / "packages/phone/node_modules/tiny-secp256k1/lib/secp256k1.wasm"
 
 
 def test_wrong_passphrases_alone_count_against_their_owner() -> None:

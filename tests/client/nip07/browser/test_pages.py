@@ -7,7 +7,7 @@ import pytest
 
 from client.nip07._browsers import until
 from client.nip07._stage import PEER, Stage
-from client.nip07.test_sealed import PASSPHRASE, lock, seal
+from client.nip07.browser.test_sealed import PASSPHRASE, lock, seal
 from signer.console._stage import axe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

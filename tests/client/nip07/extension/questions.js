@@ -1,8 +1,8 @@
 /** What becomes of calls that wait while the user takes back, or lets end, what a site may do. */
 
-import { Prompts } from "../../../packages/client/extension/background/prompts.js";
-import { State } from "../../../packages/client/extension/background/state.js";
-import { Places } from "../../../packages/client/extension/homes/places.js";
+import { Prompts } from "../../../../packages/client/extension/background/prompts.js";
+import { State } from "../../../../packages/client/extension/background/state.js";
+import { Places } from "../../../../packages/client/extension/homes/places.js";
 
 const ORIGIN = "https://a.example";
 const ME = { id: "me", home: /** @type {const} */ ("sealed"), name: "", pubkey: "ab".repeat(32) };
