@@ -275,8 +275,6 @@ _COUNTED = (
 _NOT_COUNTED = (
     # one NIP or one table a file: lists, not structure
     *("packages/core/src/bunker_core/nips", "tests/core/nips", "tests/phone/tables"),
-    # to be parted
-    "tests/phone",
     # what `make phone` and `make extension` build
     *("packages/phone/src/bunker_phone/site", "packages/client/src/bunker_client/nip07/extension"),
 )

@@ -44,7 +44,7 @@ STORY = (
 )
 # Every other document with shell blocks, and why they are not run.
 NOT_RUN = {
-    "docs/how-to/phone.md": "a phone, and names of one's own; tests/phone/test_asleep.py",
+    "docs/how-to/phone.md": "a phone, and names of one's own; tests/phone/up/test_asleep.py",
     "CONTRIBUTING.md": "they run the tests",
     "README.md": "make demo and make test: what runs this; the rest is run below",
     "deploy/README.md": "root, systemd, Docker, Tailscale; .ci/image runs those of Docker",

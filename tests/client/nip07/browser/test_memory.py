@@ -10,7 +10,7 @@ from bunker_core.keys import SecretKey
 from bunker_core.nips import nip49
 from client.nip07._stage import NAMES, built, site, staged
 from client.nip07.browser.test_sealed import COPY, seal
-from phone.test_memory import _browser_pid, _may_trace, count, forms, renderers
+from phone.browser.test_memory import _browser_pid, _may_trace, count, forms, renderers
 from support.require import need
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

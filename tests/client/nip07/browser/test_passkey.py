@@ -29,7 +29,7 @@ from client.nip07._stage import NOTE, Stage, built, site, staged
 from client.nip07.browser.test_pages import judged
 from client.nip07.browser.test_sealed import COPY, PASSPHRASE, lock, seal, unlocked
 from phone._stage import AUTHENTICATOR
-from phone.test_memory import _browser_pid, _may_trace, forms, present, renderers
+from phone.browser.test_memory import _browser_pid, _may_trace, forms, present, renderers
 from support.require import need
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PICTURES = Path(__file__).parents[2] / "docs" / "screenshots"
+PICTURES = Path(__file__).parents[3] / "docs" / "screenshots"
 NARROW = {"width": 320, "height": 640}
 PHONE = {"width": 390, "height": 844}
 CHANGED = b"/* changed by the server */"
@@ -128,7 +128,7 @@ async def test_no_fault(
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_every_language_says_everything(language: str) -> None:
     """A sentence of English is in each language, with the same places to fill in."""
-    folder = Path(__file__).parents[2] / "packages" / "phone" / "web" / "texts"
+    folder = Path(__file__).parents[3] / "packages" / "phone" / "web" / "texts"
     english, other = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("en", language)
     )

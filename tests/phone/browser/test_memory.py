@@ -121,7 +121,7 @@ async def test_no_copy_of_the_key_after_100_operations_of_each_kind(
     esbuild = PHONE_FOLDER / "node_modules" / ".bin" / "esbuild"
     need(esbuild.is_file(), "what `make phone` installs")
     need(os.geteuid() == 0 or _may_trace(), "the right to read another process's memory")
-    source = Path(__file__).parent / "js" / "memory_bench.js"
+    source = Path(__file__).parents[1] / "js" / "memory_bench.js"
     process = await asyncio.create_subprocess_exec(
         *(str(esbuild), "--bundle", "--format=iife", "--minify", str(source)),
         stdout=asyncio.subprocess.PIPE,
