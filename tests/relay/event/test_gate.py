@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -112,6 +113,30 @@ async def test_one_connection_serves_every_signer(tmp_path: Path) -> None:
             for key in signers:
                 assert (await peer.authenticate(key))[0]
             assert not (await peer.authenticate(STRANGER))[0]
+
+
+async def test_who_listened_before_it_was_named_comes_back(start: Start) -> None:
+    """A signer that is named while it listens would hear nothing; nobody else is hung up on."""
+    relay = start(config='name = "before"')
+    mine = {"kinds": [24133], "#p": [SIGNER.pubkey]}
+    async with Peer(relay.url) as early, Peer(relay.url) as known, Peer(relay.url) as app:
+        await known.authenticate(SIGNER)
+        await early.subscribe("s", mine)
+        await known.subscribe("s", mine)
+        await app.subscribe("s", {"kinds": [24133], "#p": [CLIENT.pubkey]})
+        relay.data.with_suffix(".toml").write_text(f'signers = ["{SIGNER.pubkey}"]')
+        relay.process.send_signal(signal.SIGHUP)
+        assert await early.close_code() == 1006
+        async with Peer(relay.url) as again:
+            with pytest.raises(Refused, match=r"^CLOSED auth-required:"):
+                await again.subscribe("s", mine)
+            assert (await again.authenticate(SIGNER))[0]
+            await again.subscribe("s", mine)
+            assert await app.publish(request(CLIENT, SIGNER.pubkey)) == (True, "")
+            assert len(await again.unread()) == 1
+        assert len(await known.unread()) == 1
+        assert await known.publish(request(SIGNER, CLIENT.pubkey)) == (True, "")
+        assert len(await app.unread()) == 1
 
 
 async def test_strangers_have_a_share_of_their_own(start: Start) -> None:

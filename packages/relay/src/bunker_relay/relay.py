@@ -160,6 +160,7 @@ class Relay:
         if self.store is not None:
             self.store.query_timeout = config.store.query_timeout
             self.store.keep_days = config.store.keep_days
+        self.hang_up_on_deaf()
 
     def take_lists(self) -> bool:
         """Read the lists if they have changed, and act on them; tell whether they have.
@@ -179,6 +180,14 @@ class Relay:
     def hang_up_on_blocked(self) -> None:
         """Drop the connections of addresses that are blocked by now."""
         for connection in [item for item in self.connections if self.lists.blocks(item.address)]:
+            connection.drop()
+
+    def hang_up_on_deaf(self) -> None:
+        """Drop the connections that have asked for what they may not see by now.
+
+        A signer that listened before it was named is one: it comes back, and authenticates.
+        """
+        for connection in [item for item in self.connections if item.is_deaf]:
             connection.drop()
 
     def _hide(self, pubkeys: set[str]) -> None:

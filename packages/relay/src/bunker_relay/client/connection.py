@@ -91,6 +91,11 @@ class Connection:
         """Whose rate limits the client shares."""
         return self._protocol.address
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether a subscription is one that would be refused now."""
+        return self._protocol.is_deaf
+
     async def run(self) -> None:
         """Serve the client until it, or the relay, closes."""
         self._relay.connections.add(self)

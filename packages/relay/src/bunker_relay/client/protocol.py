@@ -191,6 +191,12 @@ class RelayProtocol:
         guards = self._policy.visibility.guards_messages
         return frozenset(self.pubkeys) if guards else None
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether a subscription is one that the policy, as it is now, would show nothing to."""
+        refusal = self._policy.visibility.refusal
+        return any(refusal(item.filters, self.pubkeys) for item in self.subscriptions.values())
+
     def counted(self, query: CountQuery) -> None:
         """Give back what a COUNT has taken."""
         self._give_memory_back(query.size)
