@@ -150,8 +150,11 @@ async def test_after_the_end_nothing_is_asked() -> None:
     assert end.relays.sent == []
 
 
-async def test_only_the_signer_answers_and_only_what_was_asked() -> None:
+async def test_only_the_signer_answers_and_only_what_was_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Not a stranger, not a request, not another id; and what can't be read is passed over."""
+    caplog.set_level("DEBUG")
     async with End() as end:
         call = await end.begin()
         asked = end.request().id
@@ -161,6 +164,7 @@ async def test_only_the_signer_answers_and_only_what_was_asked() -> None:
         broken = sign_event(rpc_template("garbage", end.key.pubkey, NOW), end.signer)
         end.relays.subscriptions[-1].take(Incoming(verify(broken), ONE))
         await settle()
+        assert "is no response" in caplog.text
         assert not call.done()
         await end.answer("right")
         assert await call == "right"
@@ -225,7 +229,7 @@ async def test_an_answer_without_a_result(method: str, result: str | None, good:
                 await call
 
 
-async def test_a_page_is_shown_once() -> None:
+async def test_a_page_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
     """However often the signer names it; what the app does with it does not end the call."""
     pages: list[str] = []
 
@@ -237,7 +241,8 @@ async def test_a_page_is_shown_once() -> None:
         call = await end.begin()
         for _ in range(2):
             await end.answer("auth_url", "https://example.com/yes")
-        assert pages == ["https://example.com/yes"]
+            assert pages == ["https://example.com/yes"]
+        assert "can't be taken" in caplog.text
         await end.answer("signed")
         assert await call == "signed"
         told = [item.step for item in end.steps]
