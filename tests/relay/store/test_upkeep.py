@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from bunker_core.event import Event
 from bunker_core.filter import Filter
@@ -27,6 +28,7 @@ from support.wire import PATIENCE, Peer, Start, note
 
 _MIB = 2**20
 _DAY = 86_400
+_NOW = 1_700_000_000
 
 
 def _event(
@@ -138,6 +140,70 @@ def test_what_has_versions_is_kept_however_old(database: Database) -> None:
         found = select_events(connection, [Filter()], 1, default=9, most=9)
     engine.dispose()
     assert {int(item.id, 16) for item in found} == {0, 3, 10_002, 30_023}
+
+
+@pytest.mark.parametrize(
+    ("keep_days", "since", "gone"),
+    [
+        (0, None, {1, 2, 3}),
+        (0, _NOW - 2, {2, 3}),
+        (0, _NOW, set()),
+        (1, None, {1, 2, 3, 5}),
+        (1, _NOW - 1, {3, 5}),
+        (1, _NOW - 2, {2, 3, 5}),
+        (2, None, {1, 2, 3}),
+    ],
+)
+def test_what_has_ended_is_forgotten_in_its_second(
+    tmp_path: Path, keep_days: int, since: int | None, gone: set[int]
+) -> None:
+    """What expires now has expired; what is kept for a day is kept for all of it.
+
+    With `since` it is what has ended after that: a sweep looks at nothing twice.
+    """
+    database = tmp_path / FILE
+    _fill(
+        database,
+        _event(1, at=_NOW, expires=_NOW - 2),
+        _event(2, at=_NOW, expires=_NOW - 1),
+        _event(3, at=_NOW, expires=_NOW),
+        _event(4, at=_NOW, expires=_NOW + 1),
+        _event(5, at=_NOW - _DAY - 1),
+        _event(6, at=_NOW - _DAY),
+        _event(7, at=_NOW),
+    )
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        old = too_many_old(connection, _NOW, keep_days, 0)
+        assert not forget_old(connection, _NOW, keep_days, since)
+        left = connection.execute(text("SELECT id FROM events")).scalars().all()
+    engine.dispose()
+    assert {1, 2, 3, 4, 5, 6, 7} - {int.from_bytes(item) for item in left} == gone
+    assert old == (4 if keep_days == 1 else 0), "over half of all is too much, and no less"
+
+
+def test_half_of_all_is_not_too_many(tmp_path: Path) -> None:
+    """One more would be."""
+    database = tmp_path / FILE
+    _fill(database, *(_event(number, at=_NOW, expires=_NOW + number % 2) for number in range(4)))
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        assert too_many_old(connection, _NOW, 0, 0) == 0
+        assert too_many_old(connection, _NOW + 1, 0, 4) == 0
+        assert too_many_old(connection, _NOW + 1, 0, 3) == 4
+    engine.dispose()
+
+
+def test_more_than_a_sweep_takes_is_left_for_the_next(tmp_path: Path) -> None:
+    """It says that there may be more, until there is none."""
+    database = tmp_path / FILE
+    _fill(database, *(_event(number, expires=_NOW) for number in range(1_001)))
+    engine = open_engine(database, writes=True)
+    with engine.begin() as connection:
+        assert too_many_old(connection, _NOW, 0, 0) == 1_001
+        assert [forget_old(connection, _NOW, 0) for _ in range(2)] == [True, False]
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 0
+    engine.dispose()
 
 
 @pytest.fixture
