@@ -487,6 +487,21 @@ async def test_after_its_end_nothing_is_kept(identity: Identity) -> None:
     assert (post.tried, post.parked, post.courier._tasks) == (2, 0, set())
 
 
+async def test_a_later_try_that_waits_for_the_clients_relay_is_let_go(identity: Identity) -> None:
+    """Ours has refused it by then, and the client's says nothing."""
+    post = Post(identity)
+    sent = await post.send(post.reply(relays=(THEIRS,)))
+    for url in (OWN, THEIRS):
+        sent.says("blocked: no", url=url)
+    await settle()
+    again = await post.after()
+    again.says("blocked: no")
+    await settle()
+    assert not again.forgotten
+    await post.courier.close()
+    assert again.forgotten
+
+
 @pytest.mark.parametrize("where", ["publish", "delivered"])
 async def test_a_fault_costs_one_reply_and_no_place(
     identity: Identity, where: str, caplog: pytest.LogCaptureFixture
