@@ -38,6 +38,12 @@ const fresh = () => ({ identities: [], sites: {}, settings: { language: "", rela
 export class State {
   /** @type {IDBDatabase | null} */
   #database;
+  /** @type {Set<(typeof PARTS)[number]>} */
+  #unwritten = new Set();
+  /** The write that begins when the last one has ended. @type {Promise<void> | null} */
+  #next = null;
+  /** @type {Promise<void>} */
+  #last = Promise.resolve();
 
   /** @param {IDBDatabase | null} database null keeps nothing (tests) @param {Partial<Kept>} kept */
   constructor(database, kept) {
@@ -54,15 +60,28 @@ export class State {
     return new State(database, Object.fromEntries(PARTS.flatMap((part, index) => (values[index] === undefined ? [] : [[part, values[index]]]))));
   }
 
-  /** Write parts down. @param {...(typeof PARTS)[number]} parts @returns {Promise<void>} */
+  /** Write parts down. What comes while a write is under way goes into the next one, all together. @param {...(typeof PARTS)[number]} parts @returns {Promise<void>} */
   save(...parts) {
     if (!this.#database) return Promise.resolve();
-    const transaction = this.#database.transaction("state", "readwrite", { durability: "strict" });
+    for (const part of parts) this.#unwritten.add(part);
+    this.#next ??= this.#last.then(() => this.#write(/** @type {IDBDatabase} */ (this.#database)));
+    return this.#next;
+  }
+
+  /** @param {IDBDatabase} database @returns {Promise<void>} */
+  #write(database) {
+    const parts = [...this.#unwritten];
+    this.#unwritten.clear();
+    this.#next = null;
+    const transaction = database.transaction("state", "readwrite", { durability: "strict" });
     for (const part of parts) transaction.objectStore("state").put(this.kept[part], part);
-    return new Promise((resolve, reject) => {
+    /** @type {Promise<void>} */
+    const written = new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);
     });
+    this.#last = written.catch(() => {});
+    return written;
   }
 
   /** Return who a site deals with: its own choice, or the one that is for all. @param {string} origin @returns {Identity | undefined} */

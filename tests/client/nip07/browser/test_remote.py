@@ -247,12 +247,13 @@ async def test_frames_and_opaque_origins_have_no_signer(
 async def test_a_page_may_call_before_it_is_there(setup: Setup, origin: str) -> None:
     """The first script in the head calls: it waits for its answer and gets it."""
     stage = setup.stage
-    tab = await stage.visit(f"{origin}/eager")
+    tab = await stage.browser.open(f"{origin}/eager")
     window = await stage.prompt()
     assert await stage.browser.evaluate(tab, "window.said") is None
     await stage.press(window, "once")
     event = await until(lambda: stage.browser.evaluate(tab, "window.said"))
     assert verify(parse_event(event)).pubkey == setup.pubkey
+    await stage.browser.close(tab)
 
 
 async def test_a_flood_of_one_site_is_bounded_and_leaves_room_for_others(
