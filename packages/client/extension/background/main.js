@@ -58,7 +58,7 @@ async function start() {
   });
   const homes = new Homes(api, state, {
     native: async () => {
-      const reply = await native.call("https://settings.invalid", -1, "getPublicKey", []);
+      const reply = await native.call("https://settings.invalid", "", "getPublicKey", []);
       if (reply.error !== undefined) throw new BunkerError(reply.error);
       return reply.result;
     },
@@ -73,13 +73,13 @@ async function start() {
   });
 
   /** Put the program's question to the user. @param {number} id @param {import("../homes/native.js").Call} call */
-  async function askFor(id, { origin, tab, method, params }) {
+  async function askFor(id, { origin, page, method, params }) {
     const identity = state.kept.identities.find((item) => item.home === "native");
     try {
       if (!identity) throw new BunkerError("error: the program was given up");
       const author = Array.isArray(params) && typeof params[0]?.pubkey === "string" ? params[0].pubkey : "";
       const operation = readCall(method, params, author, now());
-      const answer = await prompts.ask({ origin, tab, identity, operation, unlock: false, native: id });
+      const answer = await prompts.ask({ origin, page, identity, operation, unlock: false, native: id });
       if (answer) native.answer(id, answer.verdict);
     } catch {
       native.answer(id, "deny");
@@ -101,6 +101,9 @@ async function addNative(state) {
 
 // --- what web pages call ------------------------------------------------------------------------
 
+/** Name one page of a tab. @param {any} sender @param {unknown} own what its script calls itself */
+const pageOf = (sender, own) => `${sender?.tab?.id}:${own}`;
+
 /** @param {any} message @param {any} sender @returns {Promise<Reply>} */
 async function called(message, sender) {
   const text = JSON.stringify(message.params ?? null);
@@ -121,9 +124,10 @@ async function called(message, sender) {
     const identity = state.identityOf(origin);
     if (!identity) return { error: "error: nostr-bunker has no key yet: open its settings" };
     const { method, params } = message;
-    if (identity.home !== "native") return await prompts.call(origin, sender.tab.id, identity, method, params);
-    if (method !== "getRelays") return await native.call(origin, sender.tab.id, method, params);
-    const { error } = await native.call(origin, sender.tab.id, "getPublicKey", []);
+    const page = pageOf(sender, message.page);
+    if (identity.home !== "native") return await prompts.call(origin, page, identity, method, params);
+    if (method !== "getRelays") return await native.call(origin, page, method, params);
+    const { error } = await native.call(origin, page, "getPublicKey", []);
     return error === undefined ? { result: relaysOf(state.kept.settings.relays) } : { error };
   } finally {
     done();
@@ -132,12 +136,12 @@ async function called(message, sender) {
 }
 
 // A page that is closed or loaded anew takes its calls along, and the question of one of them.
-api.runtime.onConnect.addListener((/** @type {any} */ page) => {
-  const tab = page.sender?.tab?.id;
-  page.onDisconnect.addListener(async () => {
+api.runtime.onConnect.addListener((/** @type {any} */ port) => {
+  const page = pageOf(port.sender, port.name);
+  port.onDisconnect.addListener(async () => {
     const { prompts, native } = await started;
-    native.gone(tab);
-    prompts.withdraw((question) => question.native === undefined && question.tab === tab);
+    native.gone(page);
+    prompts.withdraw((question) => question.native === undefined && question.page === page);
   });
 });
 

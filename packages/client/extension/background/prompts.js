@@ -29,7 +29,7 @@ const MAX_ERROR = 300; // characters of a signer's error that a page is told
  * @typedef {object} Question
  * @property {number} id
  * @property {string} origin
- * @property {number} tab
+ * @property {string} page that asks
  * @property {Identity} identity
  * @property {Operation} operation
  * @property {boolean} unlock the answer is known, only the key is locked
@@ -68,8 +68,8 @@ export class Prompts {
     return this.#waiting.size;
   }
 
-  /** Answer a call of a page; never throws. @param {string} origin as the browser names it @param {number} tab @param {Identity} identity @param {unknown} method @param {unknown} params @returns {Promise<Reply>} */
-  async call(origin, tab, identity, method, params) {
+  /** Answer a call of a page; never throws. @param {string} origin as the browser names it @param {string} page @param {Identity} identity @param {unknown} method @param {unknown} params @returns {Promise<Reply>} */
+  async call(origin, page, identity, method, params) {
     const { state, outside } = this;
     /** @type {Operation} */
     let operation;
@@ -85,13 +85,13 @@ export class Prompts {
       let allowed = remembered();
       // What is remembered may have changed when the key is open.
       while (allowed && needsKey(operation) && outside.locked(identity)) {
-        const answer = await this.ask({ origin, tab, identity, operation, unlock: true });
+        const answer = await this.ask({ origin, page, identity, operation, unlock: true });
         if (answer === null) return { error: "denied: the page is gone" };
         allowed = answer.verdict !== "deny" && remembered();
       }
       const granted = allowed === true;
       if (allowed === null) {
-        const answer = await this.ask({ origin, tab, identity, operation, unlock: false });
+        const answer = await this.ask({ origin, page, identity, operation, unlock: false });
         if (answer === null) return { error: "denied: the page is gone" };
         allowed = answer.verdict !== "deny" && answer.verdict !== "never";
         const other = allowed && answer.identity !== identity.id && state.kept.identities.find((item) => item.id === answer.identity);

@@ -7,7 +7,7 @@
 const HOST = "nostr_bunker";
 
 /** @typedef {import("../background/prompts.js").Reply} Reply */
-/** @typedef {{ origin: string, tab: number, method: string, params: any, answer: (reply: Reply) => void }} Call */
+/** @typedef {{ origin: string, page: string, method: string, params: any, answer: (reply: Reply) => void }} Call */
 
 export class NativeProgram {
   /** @type {any} */
@@ -22,11 +22,11 @@ export class NativeProgram {
     this.on = on;
   }
 
-  /** @param {string} origin @param {number} tab @param {string} method @param {any} params @returns {Promise<Reply>} */
-  call(origin, tab, method, params) {
+  /** @param {string} origin @param {string} page @param {string} method @param {any} params @returns {Promise<Reply>} */
+  call(origin, page, method, params) {
     return new Promise((answer) => {
       const id = (this.#last += 1);
-      this.#calls.set(id, { origin, tab, method, params, answer });
+      this.#calls.set(id, { origin, page, method, params, answer });
       try {
         this.#connected().postMessage({ type: "request", id, origin, method, params });
       } catch (error) {
@@ -41,9 +41,9 @@ export class NativeProgram {
     this.#port?.postMessage({ type: "answer", id, answer });
   }
 
-  /** Forget what a page asked that is not there any more. @param {number} tab */
-  gone(tab) {
-    const ids = [...this.#calls].filter(([, call]) => call.tab === tab).map(([id]) => id);
+  /** Forget what a page asked that is not there any more. @param {string} page */
+  gone(page) {
+    const ids = [...this.#calls].filter(([, call]) => call.page === page).map(([id]) => id);
     for (const id of ids) this.#calls.delete(id);
     if (ids.length) this.#port?.postMessage({ type: "gone", ids });
   }

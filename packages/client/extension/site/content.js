@@ -2,13 +2,15 @@
 "use strict";
 const api = globalThis.browser ?? globalThis.chrome;
 const MAX_CHARACTERS = 1000000; // of a call, as in page.js: a page can post a message by itself
+// A page that is loaded anew in its tab may call before the browser says that the last one is gone.
+const own = Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
 let page = null;
 let waiting = 0; // calls without an answer
 
 // Ends with this page, which the other end sees. The background may end sooner, and a page that
 // rests in the browser's cache loses it: then the next call has a new one.
 function connect() {
-  page = api.runtime.connect({ name: "page" });
+  page = api.runtime.connect({ name: own });
   page.onDisconnect.addListener(() => {
     page = null;
     if (waiting && api.runtime?.id) connect(); // a call was quicker than the news
@@ -29,7 +31,7 @@ window.addEventListener("message", async (event) => {
     } else {
       const [method, params] = JSON.parse(text);
       if (!page) connect();
-      reply = await api.runtime.sendMessage({ type: "call", method, params });
+      reply = await api.runtime.sendMessage({ type: "call", page: own, method, params });
     }
   } catch (error) {
     // Without an id this script is what a restarted extension left behind.

@@ -244,16 +244,21 @@ async def test_frames_and_opaque_origins_have_no_signer(
     await stage.browser.close(opaque)
 
 
-async def test_a_page_may_call_before_it_is_there(setup: Setup, origin: str) -> None:
-    """The first script in the head calls: it waits for its answer and gets it."""
+async def test_a_page_may_call_before_it_is_there(setup: Setup, page: Any, origin: str) -> None:
+    """The first script in the head calls: it waits for its answer and gets it.
+
+    Also in the place of a page that has called: what the browser says of that one, maybe later, is
+    not of this one. One in four calls was lost by it in Firefox.
+    """
     stage = setup.stage
-    tab = await stage.browser.open(f"{origin}/eager")
-    window = await stage.prompt()
-    assert await stage.browser.evaluate(tab, "window.said") is None
-    await stage.press(window, "once")
-    event = await until(lambda: stage.browser.evaluate(tab, "window.said"))
-    assert verify(parse_event(event)).pubkey == setup.pubkey
-    await stage.browser.close(tab)
+    await stage.always(page, "window.nostr.getPublicKey()")
+    for _ in range(3):
+        tab = await stage.visit(f"{origin}/eager")
+        window = await stage.prompt()
+        assert await stage.browser.evaluate(tab, "window.said") is None
+        await stage.press(window, "once")
+        event = await until(lambda: stage.browser.evaluate(tab, "window.said"))  # noqa: B023
+        assert verify(parse_event(event)).pubkey == setup.pubkey
 
 
 async def test_a_flood_of_one_site_is_bounded_and_leaves_room_for_others(

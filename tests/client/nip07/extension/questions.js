@@ -21,7 +21,7 @@ async function stage(expires_at) {
     now: () => now.time, show: () => {}, changed: () => {}, locked: () => now.locked,
     perform: (site, _identity, _operation, still) => places.run(site, () => new Promise((end) => ends.push(() => end((now.signed += 1)))), still),
   });
-  const call = () => prompts.call(ORIGIN, 1, ME, "signEvent", [NOTE]);
+  const call = () => prompts.call(ORIGIN, "1", ME, "signEvent", [NOTE]);
   const finish = async () => {
     for (await turn(); ends.length; await turn()) ends.shift()?.();
   };

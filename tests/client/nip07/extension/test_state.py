@@ -8,7 +8,7 @@ from pathlib import Path
 from client.nip07._stage import bundled
 from support.require import need
 
-MODULE = Path(__file__).parents[3] / "packages/client/extension/background/state.js"
+MODULE = Path(__file__).parents[4] / "packages/client/extension/background/state.js"
 CHECK = """
 const begun = [];
 const database = { transaction: (_store, mode, options) => {
