@@ -278,7 +278,8 @@ _NOT_COUNTED = (
     # what `make phone` and `make extension` build
     *("packages/phone/src/bunker_phone/site", "packages/client/src/bunker_client/nip07/extension"),
 )
-_LEFT_ASIDE = {"__pycache__", "node_modules", "results"}  # what tools and runs leave
+# What tools and runs leave.
+_LEFT_ASIDE = {"__pycache__", "node_modules", "results", ".hypothesis", ".pytest_cache"}
 
 
 def _entries(folder: Path) -> list[str]:
