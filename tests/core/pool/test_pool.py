@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import time
@@ -98,11 +99,20 @@ async def test_a_dead_relay_does_not_delay_a_live_one(dead_url: str) -> None:
         assert (await anext(subscription)).relay_url == relay.url
 
 
+async def why_not_connected(pool: RelayPool) -> str:
+    """Return what the pool says of its one relay, once it has tried it."""
+    async with asyncio.timeout(LONG):
+        while True:
+            with pytest.raises(PoolError) as error:
+                await pool.connected(SHORT)
+            if not str(error.value).endswith(": no answer"):
+                return str(error.value)
+
+
 async def test_an_unreachable_relay_is_named_with_its_reason(dead_url: str) -> None:
     """The error of a pool without a relay says which and why, and the pool goes on trying."""
     async with RelayPool([dead_url]) as pool:
-        with pytest.raises(PoolError, match=f"{dead_url}: connection refused"):
-            await pool.connected(SHORT)
+        assert await why_not_connected(pool) == f"{dead_url}: connection refused"
         state, error = pool.status()[dead_url]
         assert state in (ConnectionState.CONNECTING, ConnectionState.WAITING)
         assert error == "connection refused"
@@ -119,8 +129,7 @@ async def test_what_is_no_relay_is_said_to_be_none() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with RelayPool([url]) as pool:
-            with pytest.raises(PoolError, match=r"not a relay: .*404"):
-                await pool.connected(SHORT)
+            assert re.search(r"not a relay: .*404", await why_not_connected(pool))
 
 
 async def test_after_a_loss_subscription_and_unanswered_event_are_sent_again() -> None:
